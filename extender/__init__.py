@@ -1,0 +1,1 @@
+"""The scheduler extender: answers kube-scheduler's filter, prioritize, preempt and bind calls by per-GPU memory."""

@@ -1,0 +1,63 @@
+"""The inventory annotation survives the round trip and refuses what it cannot mean."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.contract.inventory import Inventory, InventoryGpu, parse_inventory
+from extender.contract.units import ContractError, GpuUuid, UnitMib
+
+GPU = st.builds(
+    InventoryGpu,
+    uuid=st.uuids().map(lambda value: GpuUuid(f"GPU-{value}")),
+    index=st.integers(0, 15),
+    model=st.sampled_from(["Tesla T4", "NVIDIA A100-SXM4-80GB"]),
+    memory_mib=st.integers(0, 200_000),
+    healthy=st.booleans(),
+    reason=st.text(max_size=20),
+    numa_node=st.none() | st.integers(0, 7),
+    outside_mib=st.integers(0, 1000),
+)
+HEAD = '{"version":1,"unitMib":1024,"gpus":['
+INVENTORIES = st.builds(
+    Inventory,
+    unit_mib=st.sampled_from([256, 512, 1024]).map(UnitMib),
+    gpus=st.lists(GPU, max_size=8, unique_by=lambda gpu: gpu.uuid).map(tuple),
+)
+
+
+@given(INVENTORIES)
+def test_round_trip(inventory: Inventory) -> None:
+    """Writing and reading gives the same value."""
+    assert parse_inventory(inventory.to_json()) == inventory
+
+
+def test_a_gpu_has_its_own_size_in_whole_units() -> None:
+    """Two GPUs of one node differ, and the part smaller than a unit is left out."""
+    small, large = InventoryGpu(GpuUuid("a"), 0, "T4", 15360), InventoryGpu(GpuUuid("b"), 1, "A100", 81559)
+    inventory = Inventory(UnitMib(1024), (small, large))
+    assert [inventory.units_of(gpu) for gpu in inventory.gpus] == [15, 79]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version":1,"unitMib":1024}', "gpus is None, expected a list"),
+        ('{"version":7,"unitMib":1024,"gpus":[]}', "version is 7, expected 1"),
+        ('{"version":1,"unitMib":1024,"gpus":[1]}', "gpus[0] is 1, expected an object"),
+        ('{"version":1,"unitMib":1024,"gpus":[{"uuid":"a","index":0,"memoryMib":-1}]}', "a.memoryMib is -1"),
+        (
+            '{"version":1,"unitMib":1024,"gpus":[{"uuid":"a","index":0,"memoryMib":1,"healthy":"no"}]}',
+            "healthy is 'no'",
+        ),
+        (
+            '{"version":1,"unitMib":1024,"gpus":[{"uuid":"a","index":0,"memoryMib":1},{"uuid":"a","index":1,"memoryMib":1}]}',
+            "name one uuid twice",
+        ),
+    ],
+)
+def test_bad_annotations_name_the_field(text: str, message: str) -> None:
+    """Each refusal says which field, its value, and what was expected."""
+    with pytest.raises(ContractError) as caught:
+        parse_inventory(text)
+    assert message in str(caught.value)

@@ -1,0 +1,44 @@
+"""Kubernetes quantities become integers exactly as kube-scheduler rounds them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.contract.quantity import parse_milli_quantity, parse_quantity
+from extender.contract.units import ContractError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("8", 8), ("10k", 10_000), ("1Gi", 2**30), ("100m", 1), ("1.5Ki", 1536), ("2e3", 2000), ("-3", -3), ("0", 0)],
+)
+def test_quantities_round_up(text: str, expected: int) -> None:
+    """Whole numbers, decimal and binary suffixes, exponents."""
+    assert parse_quantity(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("500m", 500), ("2", 2000), ("0.1", 100), ("1u", 1), ("1.5k", 1_500_000)]
+)
+def test_cpu_quantities_are_milli(text: str, expected: int) -> None:
+    """CPU is counted in thousandths."""
+    assert parse_milli_quantity(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "8 Gi", "0x10", "1e99", "9" * 30, "1" * 70, "NaN", "Inf", "--1", "1ki", "٣"])
+def test_absurd_quantities_are_refused(text: str) -> None:
+    """Nothing that the API server would refuse, or that does not fit 63 bits, gets through."""
+    with pytest.raises(ContractError, match="quantity"):
+        parse_quantity(text)
+
+
+@given(st.integers(min_value=0, max_value=2**62))
+def test_plain_integers_round_trip(value: int) -> None:
+    """The fast path and the exact path agree."""
+    assert parse_quantity(str(value)) == value
+
+
+@given(st.integers(min_value=0, max_value=2**50))
+def test_milli_of_a_whole_number_is_a_thousand_times(value: int) -> None:
+    """Both readings of one text agree."""
+    assert parse_milli_quantity(str(value)) == 1000 * parse_quantity(str(value))
