@@ -1,0 +1,46 @@
+"""Bind: from a node, a request and the room that filter held to the Allocation that goes into the Binding."""
+
+from dataclasses import dataclass
+
+from extender.contract.allocation import Allocation
+from extender.contract.units import UnitMib
+from extender.scheduling.fitting import Fit, fit
+from extender.scheduling.footprint import Footprint
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.placing import allocation_of, footprint_of_choice
+from extender.scheduling.policies.policy import Cost, Policy
+from extender.scheduling.reasons import Misfit
+from extender.scheduling.request import PodRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where a pod goes: what the Binding says, what the ledger charges, and at which cost to the policy."""
+
+    node: str
+    allocation: Allocation
+    footprint: Footprint
+    cost: Cost
+
+
+def plan_on(node: NodeInfo, request: PodRequest, answer: Fit, *, unit_mib: UnitMib) -> Plan:
+    """The plan that a Fit on this very `node` stands for."""
+    return Plan(
+        node=node.name,
+        allocation=allocation_of(node, request, answer.chosen, unit_mib=unit_mib),
+        footprint=footprint_of_choice(node, request, answer.chosen),
+        cost=answer.cost,
+    )
+
+
+def plan_binding(node: NodeInfo | None, request: PodRequest, policy: Policy, *, unit_mib: UnitMib) -> Plan | Misfit:
+    """Choose GPUs on the node that kube-scheduler picked; the pod's own hold must not be charged on it any more.
+
+    A pod that passed filter on the same snapshot gets a plan (the same choice, made by the same function).
+    """
+    if node is None:
+        return Misfit.UNKNOWN_NODE
+    answer = fit(node, request, policy)
+    if isinstance(answer, Misfit):
+        return answer
+    return plan_on(node, request, answer, unit_mib=unit_mib)

@@ -1,0 +1,107 @@
+"""From the room on one node's GPUs and a request's demands to the GPUs that each demand takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.policies.policy import Policy
+from extender.scheduling.request import Demand
+
+_SEARCH_STEPS = 20_000
+"""Bound of the exhaustive search for pods of several demands, far above what eight GPUs need."""
+
+Chosen = tuple[tuple[int, ...], ...]
+"""Per demand of the request, the positions of its GPUs in `NodeInfo.gpus`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Per GPU: units that can be taken (-1 where the pod accepts none), and whether it can be held whole."""
+
+    free: tuple[int, ...]
+    idle: tuple[bool, ...]
+
+    def fits(self, demand: Demand, at: int) -> bool:
+        """Whether the GPU at this position can serve `demand`."""
+        return self.idle[at] if demand.whole else self.free[at] >= demand.units
+
+    def without(self, demand: Demand, positions: Sequence[int]) -> "Room":
+        """What is left when `demand` takes the GPUs at `positions`."""
+        free, idle = list(self.free), list(self.idle)
+        for at in positions:
+            free[at] = 0 if demand.whole else free[at] - demand.units
+            idle[at] = False
+        return Room(tuple(free), tuple(idle))
+
+
+def choose(node: NodeInfo, demands: Sequence[Demand], policy: Policy, room: Room) -> Chosen | None:
+    """The policy's choice, the largest demand first; where that leads nowhere, any choice; None when there is none."""
+    if len(demands) == 1:
+        alone = _pick(node, policy, demands[0], room)
+        return None if alone is None else (alone,)
+    # Whole GPUs first: they have the least choice.
+    order = sorted(
+        range(len(demands)), key=lambda at: (not demands[at].whole, -demands[at].units, -demands[at].gpus, at)
+    )
+    chosen: list[tuple[int, ...]] = [()] * len(demands)
+    left = room
+    for at in order:
+        positions = _pick(node, policy, demands[at], left)
+        if positions is None:
+            return _Search(tuple(demands), tuple(order)).run(room)
+        chosen[at] = positions
+        left = left.without(demands[at], positions)
+    return tuple(chosen)
+
+
+def _pick(node: NodeInfo, policy: Policy, demand: Demand, room: Room) -> tuple[int, ...] | None:
+    free, units = room.free, demand.units
+    if units:
+        candidates = [at for at, left in enumerate(free) if left >= units]
+    else:
+        candidates = [at for at, can in enumerate(room.idle) if can]
+    if len(candidates) < demand.gpus:
+        return None
+    if len(candidates) == 1:
+        return (candidates[0],)
+    costs = [(policy.gpu_cost(node, free, at, units or free[at]), at) for at in candidates]
+    if demand.gpus == 1:
+        return (min(costs)[1],)
+    costs.sort()
+    return tuple(sorted(at for _, at in costs[: demand.gpus]))
+
+
+class _Search:
+    """Depth-first search for any assignment; GPUs that look alike are tried once."""
+
+    def __init__(self, demands: tuple[Demand, ...], order: tuple[int, ...]) -> None:
+        self._demands = demands
+        self._order = order
+        self._chosen: list[tuple[int, ...]] = [()] * len(demands)
+        self._steps = 0
+
+    def run(self, room: Room) -> Chosen | None:
+        return tuple(self._chosen) if self._place(0, room) else None
+
+    def _place(self, depth: int, room: Room) -> bool:
+        if depth == len(self._order):
+            return True
+        return self._extend(depth, (), room)
+
+    def _extend(self, depth: int, taken: tuple[int, ...], room: Room) -> bool:
+        demand = self._demands[self._order[depth]]
+        if len(taken) == demand.gpus:
+            self._chosen[self._order[depth]] = taken
+            return self._place(depth + 1, room.without(demand, taken))
+        tried: set[tuple[int, bool]] = set()
+        for at in range(taken[-1] + 1 if taken else 0, len(room.free)):
+            looks = (room.free[at], room.idle[at])
+            if looks in tried or not room.fits(demand, at):
+                continue
+            tried.add(looks)
+            self._steps += 1
+            if self._steps > _SEARCH_STEPS:
+                return False
+            if self._extend(depth, (*taken, at), room):
+                return True
+        return False

@@ -1,0 +1,59 @@
+"""Filter: from a snapshot, the nodes asked about and a request to the best nodes, or the reason of each refusal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import nsmallest
+
+from extender.scheduling.fit_table import FitTable
+from extender.scheduling.fitting import Fit
+from extender.scheduling.policies.policy import Policy
+from extender.scheduling.reasons import Misfit
+from extender.scheduling.request import PodRequest
+from extender.scheduling.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Feasible:
+    """A node on which the pod fits, and how."""
+
+    node: str
+    fit: Fit
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """Every node asked about is in exactly one of the two; both in the order asked."""
+
+    feasible: tuple[Feasible, ...] = ()
+    rejected: Mapping[str, Misfit] = field(default_factory=dict)
+
+    def best(self, count: int) -> tuple[Feasible, ...]:
+        """The `count` nodes of lowest cost, best first; ties by name."""
+        if count == 1 and self.feasible:
+            return (min(self.feasible, key=_rank),)
+        return tuple(nsmallest(count, self.feasible, key=_rank))
+
+
+def _rank(candidate: Feasible) -> tuple[tuple[float, ...], str]:
+    return candidate.fit.cost, candidate.node
+
+
+def filter_nodes(
+    snapshot: Snapshot, names: Sequence[str], request: PodRequest, policy: Policy, table: FitTable
+) -> Filtered:
+    """Fit `request` on each node of `names`; a name twice counts once. `table` remembers answers between calls."""
+    feasible: list[Feasible] = []
+    rejected: dict[str, Misfit] = {}
+    answers = table.answers(request, policy)
+    nodes = snapshot.nodes
+    for name in dict.fromkeys(names):
+        node = nodes.get(name)
+        if node is None:
+            rejected[name] = Misfit.UNKNOWN_NODE
+            continue
+        answer = answers.get(node)
+        if isinstance(answer, Fit):
+            feasible.append(Feasible(name, answer))
+        else:
+            rejected[name] = answer
+    return Filtered(tuple(feasible), rejected)

@@ -1,0 +1,66 @@
+"""From one node and one request to the GPUs that the pod would get there, or the reason why it does not fit."""
+
+from dataclasses import dataclass
+
+from extender.scheduling.choosing import Chosen, Room, choose
+from extender.scheduling.models import ANY_MODEL
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.policies.policy import Cost, Policy
+from extender.scheduling.reasons import Misfit, misfit
+from extender.scheduling.request import PodRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A pod fits: the GPUs of each demand, what is left free on every GPU of the node, and the policy's cost."""
+
+    chosen: Chosen
+    after: tuple[int, ...]
+    cost: Cost
+
+
+def fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | Misfit:
+    """Choose GPUs of `node` for `request` by `policy`, or say why there are none.
+
+    The policy's choice is taken demand by demand, the largest first. Where that leads nowhere, all choices are
+    searched, so a pod is refused only when no choice exists.
+    """
+    blocked = _blocked(node, request)
+    if blocked is not None:
+        return blocked
+    chosen = choose(node, request.demands, policy, _room(node, request))
+    if chosen is None:
+        return misfit(node, request)
+    after = _after(node, request, chosen)
+    return Fit(chosen, after, policy.node_cost(node, request, after))
+
+
+def _blocked(node: NodeInfo, request: PodRequest) -> Misfit | None:
+    record = node.record
+    if record.inventory is None:
+        return Misfit.NO_INVENTORY
+    if not node.unit_matches:
+        return Misfit.UNIT_MISMATCH
+    asks_units = any(not demand.whole for demand in request.demands)
+    asks_whole = any(demand.whole for demand in request.demands)
+    if (asks_units and not record.memory_units) or (asks_whole and not record.whole_gpus):
+        return Misfit.NO_PLUGIN
+    return None
+
+
+def _room(node: NodeInfo, request: PodRequest) -> Room:
+    if request.models is ANY_MODEL:
+        return Room(node.free, node.idle)  # an unhealthy GPU has no units free
+    usable = [request.models.match(gpu.model) for gpu in node.gpus]
+    return Room(
+        tuple([units if good else -1 for units, good in zip(node.free, usable, strict=True)]),
+        tuple([can and good for can, good in zip(node.idle, usable, strict=True)]),
+    )
+
+
+def _after(node: NodeInfo, request: PodRequest, chosen: Chosen) -> tuple[int, ...]:
+    after = list(node.free)
+    for demand, positions in zip(request.demands, chosen, strict=True):
+        for at in positions:
+            after[at] = 0 if demand.whole else after[at] - demand.units
+    return tuple(after)

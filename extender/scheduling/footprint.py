@@ -1,0 +1,65 @@
+"""From containers and the GPUs that each of them has to the units that the pod as a whole holds on every GPU."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from extender.contract.allocation import Allocation
+from extender.contract.units import GpuUuid, UnitMib, Units
+from extender.scheduling.request import ContainerKind, ContainerRequest, PodRequest
+
+Placed = Mapping[str, Mapping[GpuUuid, Units]]
+"""Container name to its units on each GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What one pod holds on one node: units per GPU, and GPUs held whole."""
+
+    shares: Mapping[GpuUuid, int] = field(default_factory=dict)
+    whole: frozenset[GpuUuid] = frozenset()
+
+
+def footprint(request: PodRequest, placed: Placed) -> Footprint | None:
+    """What the pod holds when its containers have `placed`; None where that contradicts the pod's own spec.
+
+    The amounts always come from the spec; `placed` only says where. Devices of plain init containers are reused by
+    the containers after them (see `extender.scheduling.request`), so they count once.
+    """
+    shares: dict[GpuUuid, int] = {}
+    pool: dict[GpuUuid, int] = {}
+    whole: set[GpuUuid] = set()
+    for container in request.containers:
+        gpus = placed.get(container.name)
+        if not gpus or not _agrees(container, gpus, request.gpu_count):
+            return None
+        if container.gpus:
+            whole.update(gpus)
+            continue
+        for uuid, units in gpus.items():
+            left = pool.get(uuid, 0)
+            shares[uuid] = shares.get(uuid, 0) + max(0, units - left)
+            pool[uuid] = max(left, units) if container.kind is ContainerKind.INIT else max(0, left - units)
+    return None if whole.intersection(shares) else Footprint(shares, frozenset(whole))
+
+
+def _agrees(container: ContainerRequest, gpus: Mapping[GpuUuid, Units], gpu_count: int) -> bool:
+    if container.gpus:
+        return len(gpus) == container.gpus
+    return len(gpus) <= gpu_count and sum(gpus.values()) == container.memory_units
+
+
+def footprint_of(
+    request: PodRequest, unit_mib: UnitMib, planned: Allocation | None, actual: Allocation | None
+) -> Footprint | None:
+    """What a bound pod holds by its annotations: where the kubelet put it, else where the extender planned it.
+
+    None when neither says it for every container, in this unit, in agreement with the spec.
+    """
+    plan = planned.containers if planned is not None and planned.unit_mib == unit_mib else {}
+    given = actual.containers if actual is not None and actual.unit_mib == unit_mib else {}
+    if given:
+        # Plain init containers may be missing from what the kubelet reports; the plan still knows them.
+        merged = footprint(request, {**plan, **given})
+        if merged is not None:
+            return merged
+    return footprint(request, plan) if plan else None

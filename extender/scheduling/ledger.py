@@ -1,0 +1,242 @@
+"""From cluster events, assumptions and holds to the NodeInfo of every node: who holds which GPU memory.
+
+Pods are keyed by UID. A UID is charged on one node at most: where it is bound, else where it is assumed to be bound
+soon, else where filter holds room for it. A node's usage is recomputed from its holders at every change of it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from extender.contract.units import UnitMib
+from extender.scheduling.events import (
+    ClusterEvent,
+    NodeChanged,
+    NodeDeleted,
+    NodesListed,
+    PodChanged,
+    PodDeleted,
+    PodRecord,
+    PodsListed,
+)
+from extender.scheduling.node import Hold, Holder, NodeInfo, NodeRecord, node_info
+from extender.scheduling.snapshot import Snapshot
+
+TOMBSTONES = 16_384
+"""Deleted UIDs that are remembered, so that a late event cannot bring a pod back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Room that no event backs yet: an assumption (`expires_s` None) or a hold, with the pod's version then."""
+
+    node: str
+    holder: Holder
+    resource_version: int
+    expires_s: float | None = None
+
+
+class Ledger:
+    """The one mutable value of the scheduling core; its owner serializes all calls.
+
+    `apply`, `assume`, `forget`, `hold`, `release` and `expire` return the names of the nodes that have more room now.
+    """
+
+    def __init__(self, unit_mib: UnitMib) -> None:
+        self.unit_mib = unit_mib
+        self.generation = 0
+        self.pods: dict[str, PodRecord] = {}
+        self._records: dict[str, NodeRecord] = {}
+        self._infos: dict[str, NodeInfo] = {}
+        self._holders: dict[str, dict[str, Holder]] = {}
+        self._charged_on: dict[str, str] = {}
+        self._reserved: dict[str, Reservation] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone_nodes: OrderedDict[str, int] = OrderedDict()
+
+    def snapshot(self) -> Snapshot:
+        """The cluster now, as a live view; copy it to keep it."""
+        return Snapshot(self._infos, self.generation)
+
+    def apply(self, event: ClusterEvent) -> tuple[str, ...]:
+        """Take in what happened; a duplicated or stale event changes nothing."""
+        match event:
+            case PodChanged(pod):
+                return self._rebuild(self._pod_changed(pod))
+            case PodDeleted(uid):
+                return self._rebuild(self._pod_deleted(uid))
+            case NodeChanged(node):
+                return self._rebuild(self._node_changed(node))
+            case NodeDeleted(name, resource_version):
+                return self._rebuild(self._node_deleted(name, resource_version))
+            case PodsListed(pods, resource_version):
+                return self._rebuild(self._pods_listed(pods, resource_version))
+            case NodesListed(nodes, resource_version):
+                return self._rebuild(self._nodes_listed(nodes, resource_version))
+
+    def assume(self, node: str, holder: Holder, resource_version: int) -> tuple[str, ...]:
+        """Charge a pod whose Binding is on its way; kept until an event shows it bound or gone, or `forget`."""
+        return self._reserve(Reservation(node, replace(holder, hold=Hold.ASSUMED), resource_version))
+
+    def hold(self, node: str, holder: Holder, resource_version: int, expires_s: float) -> tuple[str, ...]:
+        """Charge a pod that just passed filter, until bind, another filter call, deletion or `expires_s`."""
+        return self._reserve(Reservation(node, replace(holder, hold=Hold.HELD), resource_version, expires_s))
+
+    def forget(self, uid: str) -> tuple[str, ...]:
+        """Drop an assumption or hold whose pod is not bound; does nothing otherwise."""
+        return self._rebuild(self._discharge(uid)) if self._reserved.pop(uid, None) else ()
+
+    def release(self, uid: str) -> tuple[str, ...]:
+        """Drop a hold, never an assumption."""
+        reservation = self._reserved.get(uid)
+        return self.forget(uid) if reservation is not None and reservation.expires_s is not None else ()
+
+    def expire(self, now_s: float) -> tuple[str, ...]:
+        """Drop the holds that end at `now_s` or before."""
+        ended = [uid for uid, held in self._reserved.items() if held.expires_s is not None and held.expires_s <= now_s]
+        changed: set[str] = set()
+        for uid in ended:
+            del self._reserved[uid]
+            changed |= self._discharge(uid)
+        return self._rebuild(changed)
+
+    def reservation(self, uid: str) -> Reservation | None:
+        """The assumption or hold of a pod."""
+        return self._reserved.get(uid)
+
+    def reservations(self) -> Iterable[tuple[str, Reservation]]:
+        """Every assumption and hold with its pod's UID."""
+        return self._reserved.items()
+
+    def is_gone(self, uid: str) -> bool:
+        """Whether the pod was seen deleted."""
+        return uid in self._gone
+
+    def _reserve(self, reservation: Reservation) -> tuple[str, ...]:
+        uid = reservation.holder.uid
+        pod = self.pods.get(uid)
+        if uid in self._gone or (pod is not None and (pod.node or pod.ended)):
+            return ()
+        self._reserved[uid] = reservation
+        return self._rebuild(self._charge(reservation.node, reservation.holder))
+
+    def _pod_changed(self, pod: PodRecord) -> set[str]:
+        known = self.pods.get(pod.uid)
+        if pod.uid in self._gone or (known is not None and known.resource_version >= pod.resource_version):
+            return set()
+        if not pod.node and pod.request is None and not pod.request_error:
+            return set()  # pending and not ours: nothing of it is ever asked for
+        self.pods[pod.uid] = pod
+        if pod.ended:
+            self._reserved.pop(pod.uid, None)
+            return self._discharge(pod.uid)
+        if not pod.node:
+            return set()
+        self._reserved.pop(pod.uid, None)
+        return self._charge(pod.node, _holder_of(pod))
+
+    def _pod_deleted(self, uid: str) -> set[str]:
+        self._gone[uid] = None
+        if len(self._gone) > TOMBSTONES:
+            self._gone.popitem(last=False)
+        self.pods.pop(uid, None)
+        self._reserved.pop(uid, None)
+        return self._discharge(uid)
+
+    def _pods_listed(self, pods: Iterable[PodRecord], resource_version: int) -> set[str]:
+        listed = {pod.uid: pod for pod in pods}
+        changed: set[str] = set()
+        known = {uid: pod.resource_version for uid, pod in self.pods.items()}
+        for uid, reservation in self._reserved.items():
+            known[uid] = max(known.get(uid, 0), reservation.resource_version)
+        for uid, seen in known.items():
+            # A pod newer than the list is not in it yet; the watch that follows tells more of it.
+            if uid not in listed and seen <= resource_version:
+                changed |= self._pod_deleted(uid)
+        for pod in listed.values():
+            changed |= self._pod_changed(pod)
+        return changed
+
+    def _node_changed(self, node: NodeRecord) -> set[str]:
+        known = self._records.get(node.name)
+        newest = known.resource_version if known is not None else self._gone_nodes.get(node.name, -1)
+        if newest >= node.resource_version:
+            return set()
+        if known is not None and replace(known, resource_version=node.resource_version) == node:
+            self._records[node.name] = node  # a heartbeat: nothing that counts here has changed
+            return set()
+        self._records[node.name] = node
+        return {node.name}
+
+    def _node_deleted(self, name: str, resource_version: int) -> set[str]:
+        known = self._records.get(name)
+        if known is None or known.resource_version > resource_version:
+            return set()
+        del self._records[name]
+        self._gone_nodes[name] = resource_version
+        self._gone_nodes.move_to_end(name)
+        if len(self._gone_nodes) > TOMBSTONES:
+            self._gone_nodes.popitem(last=False)
+        return {name}
+
+    def _nodes_listed(self, nodes: Iterable[NodeRecord], resource_version: int) -> set[str]:
+        listed = {node.name: node for node in nodes}
+        changed: set[str] = set()
+        for name in [name for name in self._records if name not in listed]:
+            changed |= self._node_deleted(name, resource_version)
+        for node in listed.values():
+            changed |= self._node_changed(node)
+        return changed
+
+    def _charge(self, node: str, holder: Holder) -> set[str]:
+        if self._holders.get(node, {}).get(holder.uid) == holder:
+            return set()
+        changed = self._discharge(holder.uid)
+        self._holders.setdefault(node, {})[holder.uid] = holder
+        self._charged_on[holder.uid] = node
+        return changed | {node}
+
+    def _discharge(self, uid: str) -> set[str]:
+        node = self._charged_on.pop(uid, None)
+        if node is None:
+            return set()
+        holders = self._holders[node]
+        del holders[uid]
+        if not holders:
+            del self._holders[node]
+        return {node}
+
+    def _rebuild(self, names: set[str]) -> tuple[str, ...]:
+        freed: list[str] = []
+        if names:
+            self.generation += 1
+        for name in sorted(names):
+            record = self._records.get(name)
+            before = self._infos.get(name)
+            if record is None:
+                self._infos.pop(name, None)
+                continue
+            holders = self._holders.get(name, {}).values()
+            after = node_info(record, holders, unit_mib=self.unit_mib, generation=self.generation)
+            self._infos[name] = after
+            if _has_more_room(before, after):
+                freed.append(name)
+        return tuple(freed)
+
+
+def _holder_of(pod: PodRecord) -> Holder:
+    return Holder(
+        uid=pod.uid,
+        namespace=pod.namespace,
+        name=pod.name,
+        request=pod.request,
+        footprint=pod.footprint,
+        cpu_milli=pod.cpu_milli,
+        memory_bytes=pod.memory_bytes,
+    )
+
+
+def _has_more_room(before: NodeInfo | None, after: NodeInfo) -> bool:
+    if before is None or before.record is not after.record:
+        return True  # new, or its capacity or GPUs changed
+    return any(now > then for then, now in zip(before.free, after.free, strict=True)) or before.idle != after.idle

@@ -1,0 +1,63 @@
+"""From the `gpu-model` annotation to a test of a GPU's product name."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+_VENDOR_WORDS = ("NVIDIA-", "TESLA-")
+
+
+class RequestError(ValueError):
+    """A pod asks for what has no meaning; the message names the field, the value and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPatterns:
+    """Accepted and refused GPU models, as shell patterns.
+
+    A model is accepted when it matches one of `accepted` (or there is none) and none of `refused`. Case, blanks and a
+    leading vendor word do not matter: `A100*` matches `NVIDIA A100-SXM4-80GB`, `T4` matches `Tesla T4`.
+    """
+
+    accepted: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    def match(self, model: str) -> bool:
+        """Whether a GPU of this product name is accepted."""
+        return not (self.accepted or self.refused) or _match(self, model)
+
+
+ANY_MODEL = ModelPatterns()
+
+
+def parse_models(text: str) -> ModelPatterns:
+    """Read `A100*,!*MIG*`: comma-separated patterns, `!` refuses.
+
+    Raises:
+        RequestError: an empty pattern.
+    """
+    accepted: list[str] = []
+    refused: list[str] = []
+    for part in text.split(","):
+        pattern = part.strip()
+        name = pattern.removeprefix("!").strip()
+        if not name:
+            raise RequestError(f"gpu-model {text!r}: expected patterns such as A100*,!*MIG*")
+        (refused if pattern.startswith("!") else accepted).append(_folded(name))
+    return ModelPatterns(tuple(accepted), tuple(refused))
+
+
+def _folded(text: str) -> str:
+    return "-".join(text.upper().split())
+
+
+@lru_cache(maxsize=4096)
+def _match(patterns: ModelPatterns, model: str) -> bool:
+    names = [_folded(model)]
+    for word in _VENDOR_WORDS:
+        names.extend([name.removeprefix(word) for name in names if name.startswith(word)])
+
+    def any_of(candidates: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(name, pattern) for name in names for pattern in candidates)
+
+    return (not patterns.accepted or any_of(patterns.accepted)) and not any_of(patterns.refused)

@@ -1,0 +1,193 @@
+"""From a node as the API shows it and the pods that hold GPUs on it to a NodeInfo: free units per GPU, exactly.
+
+Usage is computed afresh from the set of holders each time, so it cannot leak or underflow.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from extender.contract.inventory import Inventory
+from extender.contract.units import GpuUuid, UnitMib, units_in
+from extender.scheduling.footprint import Footprint
+from extender.scheduling.request import PodRequest
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """What the API server says of one node.
+
+    `inventory` is None without a readable inventory annotation, `inventory_error` then says why. `memory_units` and
+    `whole_gpus` are the node's allocatable, None when its kubelet does not offer the resource.
+    """
+
+    name: str
+    uid: str = ""
+    resource_version: int = 0
+    inventory: Inventory | None = None
+    inventory_error: str = ""
+    memory_units: int | None = None
+    whole_gpus: int | None = None
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+
+
+class Hold(Enum):
+    """How sure it is that a pod holds its GPUs."""
+
+    BOUND = "bound"
+    ASSUMED = "assumed"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A pod on a node; `footprint` is None when nobody knows on which GPUs it sits."""
+
+    uid: str
+    namespace: str
+    name: str
+    request: PodRequest | None
+    footprint: Footprint | None
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    hold: Hold = Hold.BOUND
+
+
+@dataclass(frozen=True, slots=True)
+class GpuInfo:
+    """One GPU: `capacity` units, of which `used` are charged to pods and `outside` to what the ledger does not know."""
+
+    uuid: GpuUuid
+    index: int
+    model: str
+    capacity: int
+    used: int = 0
+    outside: int = 0
+    whole: bool = False
+    healthy: bool = True
+    reason: str = ""
+
+    @property
+    def free(self) -> int:
+        """Units that a pod can still get; never negative."""
+        return max(0, self.capacity - self.used - self.outside) if self.healthy else 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether a pod could hold it whole."""
+        return self.healthy and self.capacity > 0 and self.used == 0 and self.outside == 0
+
+    @property
+    def overcommitted(self) -> int:
+        """Units charged to pods beyond the capacity."""
+        return max(0, self.used - self.capacity)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """One node at one generation of the ledger; never changed, only replaced.
+
+    `free` and `idle` repeat what `gpus` says, in the form that fitting reads fastest.
+    """
+
+    record: NodeRecord
+    gpus: tuple[GpuInfo, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    generation: int = 0
+    unit_matches: bool = True
+    cpu_used_milli: int = 0
+    memory_used_bytes: int = 0
+    free: tuple[int, ...] = field(default=(), compare=False)
+    idle: tuple[bool, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the node."""
+        return self.record.name
+
+    @property
+    def cpu_free_milli(self) -> int:
+        """Thousandths of a core that no pod asked for."""
+        return max(0, self.record.cpu_milli - self.cpu_used_milli)
+
+    @property
+    def memory_free_bytes(self) -> int:
+        """Memory that no pod asked for."""
+        return max(0, self.record.memory_bytes - self.memory_used_bytes)
+
+    @property
+    def capacity(self) -> int:
+        """Units of all healthy GPUs."""
+        return sum(gpu.capacity for gpu in self.gpus if gpu.healthy)
+
+
+def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMib, generation: int = 0) -> NodeInfo:
+    """Charge `holders` to the GPUs of `record`; the order of `holders` does not matter.
+
+    A pod whose GPUs are unknown is charged where it hurts most, to the GPU with most units free, after all others.
+    """
+    everyone = tuple(sorted(holders, key=lambda holder: holder.uid))
+    cpu_milli = sum(holder.cpu_milli for holder in everyone)
+    memory_bytes = sum(holder.memory_bytes for holder in everyone)
+    inventory = record.inventory
+    if inventory is None:
+        return NodeInfo(record, (), everyone, generation, True, cpu_milli, memory_bytes)
+    unit_matches = inventory.unit_mib == unit_mib
+    used = {gpu.uuid: 0 for gpu in inventory.gpus}
+    capacity: dict[GpuUuid, int] = {gpu.uuid: units_in(gpu.memory_mib, unit_mib) for gpu in inventory.gpus}
+    whole: set[GpuUuid] = set()
+    for holder in everyone:
+        if holder.footprint is not None:
+            _charge(holder.footprint, used, capacity, whole)
+    for holder in everyone:
+        if holder.footprint is None and holder.request is not None:
+            _charge_worst(holder.request, used, capacity, whole)
+    gpus = tuple(
+        GpuInfo(
+            uuid=gpu.uuid,
+            index=gpu.index,
+            model=gpu.model,
+            capacity=capacity[gpu.uuid],
+            used=used[gpu.uuid],
+            # Part of a unit in use outside makes the whole unit useless to pods.
+            outside=-(-gpu.outside_mib // unit_mib),
+            whole=gpu.uuid in whole,
+            healthy=gpu.healthy,
+            reason=gpu.reason,
+        )
+        for gpu in inventory.gpus
+    )
+    return NodeInfo(
+        record=record,
+        gpus=gpus,
+        holders=everyone,
+        generation=generation,
+        unit_matches=unit_matches,
+        cpu_used_milli=cpu_milli,
+        memory_used_bytes=memory_bytes,
+        free=tuple(gpu.free for gpu in gpus),
+        idle=tuple(gpu.idle for gpu in gpus),
+    )
+
+
+def _charge(footprint: Footprint, used: dict[GpuUuid, int], capacity: dict[GpuUuid, int], whole: set[GpuUuid]) -> None:
+    for uuid, units in footprint.shares.items():
+        if uuid in used:
+            used[uuid] += units
+    for uuid in footprint.whole:
+        if uuid in used:
+            used[uuid] += capacity[uuid]
+            whole.add(uuid)
+
+
+def _charge_worst(
+    request: PodRequest, used: dict[GpuUuid, int], capacity: dict[GpuUuid, int], whole: set[GpuUuid]
+) -> None:
+    """Charge a pod of unknown place so that the largest holes are gone, which no plan can then rely on."""
+    for demand in sorted(request.demands, key=lambda demand: -demand.units):
+        emptiest = sorted(used, key=lambda uuid: (used[uuid] - capacity[uuid], uuid))[: demand.gpus]
+        for uuid in emptiest:
+            used[uuid] += capacity[uuid] if demand.whole else demand.units
+            if demand.whole:
+                whole.add(uuid)

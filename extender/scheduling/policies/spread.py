@@ -1,0 +1,36 @@
+"""Spread: give each pod as much room to itself as there is, for latency-sensitive pods on a quiet cluster."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.policies.policy import Cost
+from extender.scheduling.request import PodRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Emptiest GPU first, then the emptiest node (worst fit); shares, not units, so that small GPUs get their part.
+
+    gpu_cost = (share of the GPU in use after)
+    node_cost = (largest share in use on a GPU touched, share of the node in use after)
+    """
+
+    name: str = "spread"
+
+    def gpu_cost(self, node: NodeInfo, free: Sequence[int], position: int, units: int) -> Cost:
+        """Prefer the GPU whose share in use stays lowest."""
+        return (_share_used(node.gpus[position].capacity, free[position] - units),)
+
+    def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
+        """Prefer nodes where the GPUs touched, then all GPUs, stay emptiest."""
+        touched = [
+            _share_used(gpu.capacity, remaining)
+            for gpu, before, remaining in zip(node.gpus, node.free, after, strict=True)
+            if remaining != before
+        ]
+        return (max(touched, default=0.0), _share_used(node.capacity, sum(after)))
+
+
+def _share_used(capacity: int, free: int) -> float:
+    return 1.0 - free / capacity if capacity else 1.0

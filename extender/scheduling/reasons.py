@@ -1,0 +1,55 @@
+"""Why a node does not fit, as constant sentences without numbers.
+
+kube-scheduler counts equal sentences ("3 GPU memory is free but ..."), and a sentence that changes from try to try
+would requeue the pod at once, again and again; the numbers belong to the log and to `explain`.
+"""
+
+from enum import Enum
+
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.request import PodRequest
+
+
+class Misfit(Enum):
+    """One reason per node, the most telling that holds; the value is what `kubectl describe pod` shows."""
+
+    UNKNOWN_NODE = "node is not known to gpupack"
+    NO_INVENTORY = "node has no GPU inventory (is the gpupack device plugin running there?)"
+    UNIT_MISMATCH = "memory unit of the node's device plugin differs from the scheduler extender's"
+    NO_PLUGIN = "gpupack device plugin of the node is not serving"
+    NO_MODEL = "no GPU of the requested model"
+    TOO_FEW_GPUS = "fewer GPUs than requested"
+    TOO_LARGE = "request is larger than the GPUs of the node"
+    UNHEALTHY = "GPUs that would fit are unhealthy"
+    OUTSIDE = "GPU memory is in use outside of Kubernetes or by pods without a request"
+    NOT_IDLE = "no idle GPU for a whole-GPU request"
+    FRAGMENTED = "GPU memory is free but split over several GPUs"
+    FULL = "not enough free GPU memory"
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return self.value
+
+
+def misfit(node: NodeInfo, request: PodRequest) -> Misfit:
+    """The most telling reason why `request` does not fit on `node` (assuming that it does not)."""
+    accepted = [gpu for gpu in node.gpus if request.models.match(gpu.model)]
+    largest = max(request.demands, key=lambda demand: (demand.units, demand.gpus))
+    most_gpus = max(demand.gpus for demand in request.demands)
+    if not accepted:
+        return Misfit.NO_MODEL
+    if len(accepted) < most_gpus:
+        return Misfit.TOO_FEW_GPUS
+    if sum(gpu.capacity >= largest.units for gpu in accepted) < largest.gpus:
+        return Misfit.TOO_LARGE
+    healthy = [gpu for gpu in accepted if gpu.healthy]
+    if sum(gpu.capacity >= largest.units for gpu in healthy) < most_gpus:
+        return Misfit.UNHEALTHY
+    wanted = request.memory_units
+    if wanted and sum(gpu.free for gpu in healthy) >= wanted and not request.whole_gpus:
+        return Misfit.FRAGMENTED
+    without_outside = sum(max(0, gpu.capacity - gpu.used) >= max(1, largest.units) for gpu in healthy)
+    if without_outside >= largest.gpus and any(gpu.outside for gpu in healthy):
+        return Misfit.OUTSIDE
+    return Misfit.NOT_IDLE if request.whole_gpus else Misfit.FULL

@@ -1,0 +1,54 @@
+"""From pods that were refused and nodes that have more room since to the pods that are worth another try.
+
+kube-scheduler retries a refused pod the moment another pod goes, which may be before the extender has seen it go; the
+refusal that follows would stand for minutes. Pods are chosen so that together they fit, the most important first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from extender.contract.units import UnitMib
+from extender.scheduling.fitting import Fit, fit
+from extender.scheduling.node import Hold, Holder, NodeInfo, node_info
+from extender.scheduling.placing import footprint_of_choice
+from extender.scheduling.policies.policy import Policy
+from extender.scheduling.request import PodRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A pod that was refused, `waiting_since_s` on the caller's clock."""
+
+    uid: str
+    namespace: str
+    name: str
+    request: PodRequest
+    policy: Policy
+    priority: int
+    waiting_since_s: float
+
+
+def worth_waking(
+    refused: Iterable[Refused], freed: Sequence[NodeInfo], *, limit: int, unit_mib: UnitMib
+) -> list[Refused]:
+    """At most `limit` pods that fit on the `freed` nodes together, by priority, then by how long they wait."""
+    nodes = {node.name: node for node in freed}
+    chosen: list[Refused] = []
+    for pod in sorted(refused, key=lambda pod: (-pod.priority, pod.waiting_since_s, pod.uid)):
+        if len(chosen) == limit or not nodes:
+            break
+        taken = _place(pod, nodes, unit_mib)
+        if taken is not None:
+            nodes[taken.name] = taken
+            chosen.append(pod)
+    return chosen
+
+
+def _place(pod: Refused, nodes: Mapping[str, NodeInfo], unit_mib: UnitMib) -> NodeInfo | None:
+    for node in nodes.values():
+        answer = fit(node, pod.request, pod.policy)
+        if isinstance(answer, Fit):
+            footprint = footprint_of_choice(node, pod.request, answer.chosen)
+            holder = Holder(pod.uid, pod.namespace, pod.name, pod.request, footprint, hold=Hold.HELD)
+            return node_info(node.record, (*node.holders, holder), unit_mib=unit_mib, generation=node.generation)
+    return None
