@@ -1,0 +1,94 @@
+"""From an API server's failing answer to an error: what it refused, why, and whether a write may have happened."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+_TEXT_CHARS = 500
+"""What is kept of an answer that is not a Status object: a proxy's HTML page must not fill the log."""
+
+
+class KubeConfigError(Exception):
+    """The kubeconfig file or the service account can't be used; the message names the file and what is wrong."""
+
+
+class ApiError(Exception):
+    """The API server answered, and not with 2xx.
+
+    Attributes:
+        status: the HTTP status, e.g. 409.
+        reason: the Status object's machine-readable reason, e.g. `Conflict`; else the HTTP reason phrase.
+        message: the Status object's text for people; else the start of the body.
+        retry_after_s: how long the server asked to wait, None when it did not.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class ApiUnreachable(Exception):  # noqa: N818 - named for what it says: there is no answer
+    """No answer, or half of one: refused, reset, timed out.
+
+    Attributes:
+        sent: whether the request may have been executed. False only when it is sure that it never left: then a write
+            can be forgotten. True means that only a live read can tell.
+    """
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class _Details(msgspec.Struct, gc=False):
+    retryAfterSeconds: float | None = None  # noqa: N815 - the API's own name
+
+
+class _Status(msgspec.Struct, gc=False):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+    details: _Details | None = None
+
+
+_DECODE_STATUS = msgspec.json.Decoder(_Status).decode
+
+
+def error_of_answer(status: int, phrase: str, headers: Mapping[str, str], body: bytes) -> ApiError:
+    """The error that an HTTP answer other than 2xx stands for.
+
+    `headers` are looked up as given (`Retry-After`); `body` is a meta/v1 Status object or, from a proxy, anything.
+    """
+    decoded = _status_of(body)
+    retry_after_s = _seconds_of(headers.get("Retry-After"))
+    if decoded is None:
+        return ApiError(status, phrase or "Unknown", body[:_TEXT_CHARS].decode("utf-8", "replace"), retry_after_s)
+    if retry_after_s is None and decoded.details is not None:
+        retry_after_s = decoded.details.retryAfterSeconds
+    return ApiError(status, decoded.reason or phrase or "Unknown", decoded.message, retry_after_s)
+
+
+def error_of_event(raw: bytes) -> ApiError:
+    """The error in the Status object of a watch event of type ERROR; status 500 when it carries none."""
+    decoded = _status_of(raw)
+    if decoded is None:
+        return ApiError(500, "Unknown", raw[:_TEXT_CHARS].decode("utf-8", "replace"))
+    retry_after_s = decoded.details.retryAfterSeconds if decoded.details is not None else None
+    return ApiError(decoded.code or 500, decoded.reason or "Unknown", decoded.message, retry_after_s)
+
+
+def _status_of(body: bytes) -> _Status | None:
+    try:
+        return _DECODE_STATUS(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _seconds_of(text: str | None) -> float | None:
+    """A Retry-After header's seconds; its other form, a date, is not used by API servers and is taken as absent."""
+    if text is None or not (text.isascii() and text.isdigit()):
+        return None
+    return float(text)

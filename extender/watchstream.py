@@ -1,0 +1,78 @@
+"""From one open watch answer to its lines, with an end that any thread may bring about."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from threading import Event, Lock
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from extender.apierrors import ApiUnreachable
+from extender.watchlines import DEFAULT_MAX_LINE_BYTES, LineSplitter
+
+BLOCK_BYTES = 64 * 2**10
+"""At most so much is taken off the network at once; a read returns what is there and never waits to fill it."""
+
+
+class WatchStream(Iterator[bytes]):
+    """One open watch: each item is one line of JSON. One thread reads and closes it; any thread may abort it.
+
+    Ends when the server ends the watch or after `abort`.
+
+    Raises:
+        ApiUnreachable: while iterating: the connection broke, fell silent, or ended in the middle of a line.
+        LineTooLongError: while iterating: a line passed the bound.
+    """
+
+    def __init__(self, response: urllib3.HTTPResponse, max_line_bytes: int = DEFAULT_MAX_LINE_BYTES) -> None:
+        self._response = response
+        self._splitter = LineSplitter(max_line_bytes)
+        self._lines: deque[bytes] = deque()
+        self._lock = Lock()
+        self._aborted = Event()
+        self._closed = False
+
+    def __next__(self) -> bytes:
+        if self._aborted.is_set():
+            raise StopIteration
+        while not self._lines:
+            block = self._read_block()
+            if not block:
+                raise StopIteration
+            self._lines.extend(self._splitter.feed(block))
+        return self._lines.popleft()
+
+    def _read_block(self) -> bytes:
+        """Whatever has arrived, at least one byte; nothing at the end."""
+        if self._aborted.is_set() or self._closed:
+            return b""
+        try:
+            block = self._response.read1(BLOCK_BYTES)
+        except (HTTPError, OSError, ValueError) as error:
+            if self._aborted.is_set():
+                return b""
+            raise ApiUnreachable(f"watch broke off: {error}", sent=True) from error
+        if not block and self._splitter.pending_bytes and not self._aborted.is_set():
+            raise ApiUnreachable(
+                f"watch ended in the middle of a line, after {self._splitter.pending_bytes} bytes of it", sent=True
+            )
+        return block
+
+    def abort(self) -> None:
+        """Wake the reading thread and end the iteration; returns at once, may be called from any thread."""
+        with self._lock:
+            self._aborted.set()
+            if not self._closed:
+                # The connection may have ended by itself a moment ago: then there is nothing left to shut down.
+                with suppress(OSError, ValueError, RuntimeError):
+                    self._response.shutdown()
+
+    def close(self) -> None:
+        """Close the connection; only for the thread that reads."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._response.close()
+        self._response.release_conn()

@@ -1,0 +1,472 @@
+"""Requests to the API server: what is sent, what comes back, and what each kind of failure is called."""
+
+import datetime
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from extender.kubeapi import ApiError, ApiUnreachable, KubeApi, KubeConfigError, connect
+from tests.fakes.api_server import (
+    ApiServer,
+    Exchange,
+    bookmark,
+    event,
+    free_port,
+    kubeconfig_for,
+    listing,
+    pod,
+    pod_list,
+    refusing,
+    watching,
+)
+from tests.fakes.certificate import server_context, write_certificate
+
+PODS = "/api/v1/pods"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """A scripted API server, reached directly whatever proxy this machine uses."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with ApiServer() as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: ApiServer, tmp_path: Path) -> Iterator[KubeApi]:
+    """A connection to it with a bearer token."""
+    connection = connect(kubeconfig_for(server, tmp_path, token="secret-token"))
+    yield connection
+    connection.close()
+
+
+def bind(api: KubeApi, timeout_s: float = 5.0) -> None:
+    """One bind as the extender makes it."""
+    api.bind_pod("team", "train-0", "uid-1", "node-a", {"gpupack.io/allocation": "{}"}, timeout_s)
+
+
+def ok(exchange: Exchange) -> None:
+    """Answer as the API server does to a write."""
+    exchange.answer(201, {"kind": "Status", "status": "Success"})
+
+
+def test_list_page_asks_for_one_page(api: KubeApi, server: ApiServer) -> None:
+    """Limit, token and version are query parameters; the body comes back untouched."""
+    expected = json.dumps(pod_list(7, [pod("a", 3)], "next")).encode()
+    server.on_list(lambda exchange: exchange.answer(200, expected))
+    actual = api.list_page(PODS, 500, "to/ken=&", 5.0, "5")
+    (request,) = server.requests
+    assert expected == actual
+    assert (request.path, request.query) == (PODS, {"limit": "500", "continue": "to/ken=&", "resourceVersion": "5"})
+    assert request.headers["authorization"] == "Bearer secret-token"
+    assert request.headers["accept"] == "application/json"
+    assert request.headers["user-agent"] == "gpupack-extender"
+
+
+def test_list_page_keeps_selectors_and_leaves_out_what_is_not_asked(api: KubeApi, server: ApiServer) -> None:
+    """A selector in the path stays; no limit means everything, no version means the newest state."""
+    server.on_list(listing(1, []))
+    api.list_page(f"{PODS}?fieldSelector=status.phase!=Failed,spec.nodeName=", 0, "", 5.0)
+    assert server.requests[0].query == {"fieldSelector": "status.phase!=Failed,spec.nodeName="}
+
+
+def test_a_list_comes_whole_in_any_transfer_form(api: KubeApi, server: ApiServer) -> None:
+    """Chunked, and larger than one read."""
+    expected = json.dumps(pod_list(1, [pod(f"pod-{i}", i) for i in range(2000)])).encode()
+
+    def chunked(exchange: Exchange) -> None:
+        exchange.open_stream()
+        exchange.send(*(expected[at : at + 9973] for at in range(0, len(expected), 9973)))
+        exchange.end_stream()
+
+    server.on_list(chunked, lambda exchange: exchange.answer(200, expected))
+    assert [expected, expected] == [api.list_page(PODS, 0, "", 5.0) for _ in range(2)]
+
+
+def test_connections_are_used_again(api: KubeApi, server: ApiServer) -> None:
+    """After lists, reads, writes and refusals alike: a new connection each time would cost a TLS handshake each."""
+    server.on_list(listing(1, []))
+    server.on_other(ok, refusing(409, "Conflict"), lambda exchange: exchange.answer(200, pod("train-0", 1)), ok)
+    api.list_page(PODS, 500, "", 5.0)
+    bind(api)
+    with pytest.raises(ApiError):
+        bind(api)
+    api.get_pod("team", "train-0")
+    api.create_event("team", {"reason": "Overcommitted"})
+    assert [request.connection for request in server.requests] == [1] * 5
+
+
+def test_bind_pod_is_one_post_with_uid_and_annotations(api: KubeApi, server: ApiServer) -> None:
+    """A v1 Binding to the pod's subresource."""
+    server.on_other(ok)
+    bind(api)
+    (request,) = server.requests
+    assert (request.method, request.path) == ("POST", "/api/v1/namespaces/team/pods/train-0/binding")
+    assert json.loads(request.body) == {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {
+            "name": "train-0",
+            "namespace": "team",
+            "uid": "uid-1",
+            "annotations": {"gpupack.io/allocation": "{}"},
+        },
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "node-a"},
+    }
+    assert request.headers["content-type"] == "application/json"
+
+
+def test_annotate_pod_is_a_merge_patch_tied_to_the_uid(api: KubeApi, server: ApiServer) -> None:
+    """The UID in the patch makes the API server refuse it for a namesake; None removes an annotation."""
+    server.on_other(lambda exchange: exchange.answer(200, pod("train-0", 2)))
+    api.annotate_pod("team", "train-0", "uid-1", {"gpupack.io/retry": "2", "old": None})
+    (request,) = server.requests
+    assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/team/pods/train-0")
+    assert request.headers["content-type"] == "application/merge-patch+json"
+    expected = {"metadata": {"uid": "uid-1", "annotations": {"gpupack.io/retry": "2", "old": None}}}
+    assert expected == json.loads(request.body)
+
+
+def test_create_event_posts_the_object(api: KubeApi, server: ApiServer) -> None:
+    """To the events of the namespace."""
+    server.on_other(ok)
+    api.create_event("team", {"reason": "Overcommitted", "count": 1})
+    (request,) = server.requests
+    assert (request.method, request.path) == ("POST", "/api/v1/namespaces/team/events")
+    assert json.loads(request.body) == {"reason": "Overcommitted", "count": 1}
+
+
+def test_get_pod_returns_the_object(api: KubeApi, server: ApiServer) -> None:
+    """As bytes, for the decoder that the caller has."""
+    server.on_other(lambda exchange: exchange.answer(200, b'{"metadata":{}}'))
+    assert api.get_pod("team", "train-0") == b'{"metadata":{}}'
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?x=1", "{name}", "a%2fb", "a\n"])
+def test_names_that_would_change_the_path_are_refused(api: KubeApi, server: ApiServer, name: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ValueError, match="expected a Kubernetes object's name"):
+        api.get_pod("team", name)
+    assert server.requests == []
+
+
+def test_a_conflict_is_an_api_error(api: KubeApi, server: ApiServer) -> None:
+    """Status, reason and message are those of the Status object."""
+    server.on_other(lambda exchange: exchange.refuse(409, "Conflict", "pod train-0 is already assigned to node-b"))
+    with pytest.raises(ApiError) as caught:
+        bind(api)
+    expected = (409, "Conflict", "pod train-0 is already assigned to node-b", None)
+    assert expected == (caught.value.status, caught.value.reason, caught.value.message, caught.value.retry_after_s)
+
+
+def test_retry_after_is_read(api: KubeApi, server: ApiServer) -> None:
+    """From the header, and the write is not repeated behind the caller's back."""
+    server.on_other(refusing(429, "TooManyRequests", {"Retry-After": "7"}), ok)
+    with pytest.raises(ApiError) as caught:
+        bind(api)
+    assert (caught.value.status, caught.value.retry_after_s, len(server.requests)) == (429, 7.0, 1)
+
+
+def test_an_error_that_is_no_status_object_is_shown(api: KubeApi, server: ApiServer) -> None:
+    """A proxy's page gives the phrase and the start of its text."""
+    server.on_list(lambda exchange: exchange.answer(502, b"<html>no upstream" + b"x" * 9000))
+    with pytest.raises(ApiError, match="502 Bad Gateway: <html>no upstream") as caught:
+        api.list_page(PODS, 500, "", 5.0)
+    assert len(caught.value.message) == 500
+
+
+def test_an_error_that_breaks_off_is_still_that_error(api: KubeApi, server: ApiServer) -> None:
+    """The status line is an answer."""
+    server.on_other(lambda exchange: exchange.answer_half(403, {"reason": "Forbidden", "message": "x" * 100}))
+    with pytest.raises(ApiError) as caught:
+        bind(api)
+    assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+
+
+def test_a_redirect_is_not_followed(api: KubeApi, server: ApiServer) -> None:
+    """Credentials go to one server only."""
+    server.on_list(lambda exchange: exchange.answer(307, b"", {"Location": "http://127.0.0.1:1/elsewhere"}))
+    with pytest.raises(ApiError) as caught:
+        api.list_page(PODS, 500, "", 5.0)
+    assert (caught.value.status, len(server.requests)) == (307, 1)
+
+
+def test_a_refused_connection_was_not_sent(server: ApiServer, tmp_path: Path) -> None:
+    """The bind can be forgotten: nothing has left."""
+    path = Path(kubeconfig_for(server, tmp_path))
+    path.write_text(path.read_text().replace(str(server.port), str(free_port())))
+    with pytest.raises(ApiUnreachable) as caught:
+        bind(connect(str(path)))
+    assert caught.value.sent is False
+
+
+@pytest.mark.parametrize("fault", [Exchange.reset, Exchange.hang_up], ids=["reset", "closed"])
+def test_a_lost_bind_reply_may_have_been_executed(api: KubeApi, server: ApiServer, fault: object) -> None:
+    """The request arrived, the answer did not: only a live read can tell (lesson 15)."""
+    assert callable(fault)
+    server.on_other(fault, ok)
+    with pytest.raises(ApiUnreachable) as caught:
+        bind(api)
+    assert (caught.value.sent, len(server.requests)) == (True, 1)
+
+
+def test_a_bind_that_is_never_answered_ends_with_its_timeout(api: KubeApi, server: ApiServer) -> None:
+    """And may have been executed."""
+    server.on_other(Exchange.hang)
+    with pytest.raises(ApiUnreachable) as caught:
+        bind(api, timeout_s=0.1)
+    assert caught.value.sent is True
+
+
+def test_a_bind_whose_reply_breaks_off_after_its_status_is_done(api: KubeApi, server: ApiServer) -> None:
+    """201 says that the pod is bound; the rest of the answer is of no use."""
+    server.on_other(lambda exchange: exchange.answer_half(201, {"status": "Success"}), ok)
+    bind(api)
+    bind(api)
+    assert len(server.requests) == 2
+
+
+def test_half_a_list_is_no_list(api: KubeApi, server: ApiServer) -> None:
+    """A body shorter than its length is a broken connection."""
+    server.on_list(lambda exchange: exchange.answer_half(200, pod_list(1, [pod("a", 1)])))
+    with pytest.raises(ApiUnreachable, match="broke off"):
+        api.list_page(PODS, 500, "", 5.0)
+
+
+def test_a_list_that_trickles_ends_with_its_timeout(api: KubeApi, server: ApiServer) -> None:
+    """Each byte comes in time and the whole never would."""
+
+    def trickle(exchange: Exchange) -> None:
+        exchange.open_stream()
+        while not exchange.stopping.wait(0.01):
+            exchange.send(b" ")
+
+    server.on_list(trickle)
+    with pytest.raises(ApiUnreachable, match="too slowly"):
+        api.list_page(PODS, 500, "", 0.1)
+
+
+def test_watch_yields_one_line_each(api: KubeApi, server: ApiServer) -> None:
+    """However the bytes are cut: several lines in one chunk, one line in many, empty lines between."""
+    lines = [json.dumps(event("ADDED", pod("a", 4))).encode(), json.dumps(bookmark(9)).encode()]
+    text = lines[0] + b"\n\r\n" + lines[1] + b"\n"
+    blocks = [text, *(text[at : at + 7] for at in range(0, len(text), 7))]
+    server.on_watch(watching(*blocks, then=Exchange.end_stream))
+    stream = api.watch(f"{PODS}?labelSelector=a", "3", 301.7, 5.0)
+    assert lines * 2 == list(stream)
+    stream.close()
+    expected = {
+        "labelSelector": "a",
+        "watch": "true",
+        "allowWatchBookmarks": "true",
+        "resourceVersion": "3",
+        "timeoutSeconds": "301",
+    }
+    assert expected == server.requests[0].query
+
+
+def test_watch_yields_a_line_of_megabytes(api: KubeApi, server: ApiServer) -> None:
+    """Objects of the largest size that an API server stores, and more."""
+    line = json.dumps(event("ADDED", pod("a", 4, big="x" * 3_000_000))).encode()
+    server.on_watch(watching(line + b"\n", then=Exchange.end_stream))
+    assert [line] == list(api.watch(PODS, "3", 300, 5.0))
+
+
+def test_a_refused_watch_is_an_api_error(api: KubeApi, server: ApiServer) -> None:
+    """410 as an HTTP status."""
+    server.on_watch(refusing(410, "Expired"))
+    with pytest.raises(ApiError) as caught:
+        api.watch(PODS, "3", 300)
+    assert caught.value.status == 410
+
+
+@pytest.mark.parametrize("fault", [Exchange.reset, Exchange.hang_up], ids=["reset", "closed"])
+def test_a_watch_that_breaks_off_says_so(api: KubeApi, server: ApiServer, fault: object) -> None:
+    """After the lines that came before."""
+    assert callable(fault)
+    server.on_watch(watching(bookmark(4), then=fault))
+    stream = api.watch(PODS, "3", 300, 5.0)
+    with pytest.raises(ApiUnreachable, match="broke off"):
+        # The reset may overtake the line that was sent before it.
+        list(stream)
+    stream.close()
+
+
+def test_a_silent_watch_breaks_off(api: KubeApi, server: ApiServer) -> None:
+    """Open, and no byte within the silence allowed."""
+    server.on_watch(watching(bookmark(4)))
+    stream = api.watch(PODS, "3", 300, 0.1)
+    next(stream)
+    with pytest.raises(ApiUnreachable, match="broke off"):
+        next(stream)
+    stream.close()
+
+
+def test_half_a_line_at_the_end_is_not_yielded(api: KubeApi, server: ApiServer) -> None:
+    """A watch that the server ends properly, in the middle of a line, has lost something."""
+    server.on_watch(watching(bookmark(4), b'{"type":"ADD', then=Exchange.end_stream))
+    stream = api.watch(PODS, "3", 300, 5.0)
+    next(stream)
+    with pytest.raises(ApiUnreachable, match="in the middle of a line, after 12 bytes"):
+        next(stream)
+    stream.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_abort_wakes_a_blocked_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tls: bool) -> None:  # noqa: FBT001 - a parametrized case
+    """From another thread, at once, over plain and encrypted connections."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    certificate = write_certificate(tmp_path)
+    ended = threading.Event()
+    with ApiServer(server_context(certificate) if tls else None) as server:
+        server.on_watch(watching(bookmark(4)))
+        path = Path(kubeconfig_for(server, tmp_path))
+        content = json.loads(path.read_text())
+        content["clusters"][0]["cluster"]["certificate-authority"] = str(certificate)
+        path.write_text(json.dumps(content))
+        stream = connect(str(path)).watch(PODS, "3", 300, 60.0)
+        next(stream)
+
+        def read_to_the_end() -> None:
+            assert list(stream) == []
+            stream.close()
+            ended.set()
+
+        reader = threading.Thread(target=read_to_the_end, daemon=True)
+        reader.start()
+        assert not ended.wait(0.05)
+        stream.abort()
+        assert ended.wait(5.0)
+        stream.abort()
+
+
+def test_closing_a_watch_closes_its_connection(api: KubeApi, server: ApiServer) -> None:
+    """The server sees the end; the next request uses another connection."""
+    gone = threading.Event()
+
+    def until_gone(exchange: Exchange) -> None:
+        while exchange.sock.recv(1):
+            pass
+        exchange.hang_up()
+        gone.set()
+
+    server.on_watch(watching(bookmark(4), then=until_gone))
+    stream = api.watch(PODS, "3", 300, 60.0)
+    next(stream)
+    stream.close()
+    stream.close()
+    assert gone.wait(5.0)
+    assert list(stream) == []
+
+
+def test_64_binds_run_side_by_side_and_keep_their_connections(api: KubeApi, server: ApiServer) -> None:
+    """No bind waits for another, and the second burst opens no new connection."""
+    together = threading.Barrier(64, timeout=10)
+
+    def meet(exchange: Exchange) -> None:
+        together.wait()
+        ok(exchange)
+
+    for _ in range(2):
+        server.on_other(*[meet] * 64)
+        threads = [threading.Thread(target=bind, args=(api,), daemon=True) for _ in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    assert (len(server.requests), max(request.connection for request in server.requests)) == (128, 64)
+
+
+def test_the_service_account_is_found_and_its_rotated_token_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address from the pod's environment, token and authority from the mounted files, over TLS."""
+    from kubernetes.config import incluster_config  # noqa: PLC0415 - imports for a third of a second
+
+    certificate = write_certificate(tmp_path)
+    token = tmp_path / "token"
+    token.write_text("first")
+    with ApiServer(server_context(certificate)) as server:
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+        server.on_list(listing(1, []), listing(2, []), listing(3, []))
+        api = connect(None, service_account_dir=tmp_path)
+        api.list_page(PODS, 500, "", 5.0)
+        token.write_text("second")
+        api.list_page(PODS, 500, "", 5.0)
+        later = datetime.datetime.now() + datetime.timedelta(seconds=61)  # noqa: DTZ005 - as the client reads it
+        clock = SimpleNamespace(now=lambda: later)
+        faked = SimpleNamespace(datetime=clock, timedelta=datetime.timedelta)
+        monkeypatch.setattr(incluster_config, "datetime", faked)
+        api.list_page(PODS, 500, "", 5.0)
+        expected = ["bearer first", "bearer first", "bearer second"]
+        assert expected == [request.headers["authorization"] for request in server.requests]
+
+        token.unlink()
+        later += datetime.timedelta(seconds=61)
+        with pytest.raises(ApiUnreachable, match="credentials can't be read") as caught:
+            bind(api)
+        assert caught.value.sent is False
+
+
+def test_a_certificate_of_another_authority_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the request, and so the token, is sent."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    other = tmp_path / "other"
+    other.mkdir()
+    with ApiServer(server_context(write_certificate(other))) as server:
+        path = Path(kubeconfig_for(server, tmp_path, token="secret-token"))
+        content = json.loads(path.read_text())
+        content["clusters"][0]["cluster"]["certificate-authority"] = str(write_certificate(tmp_path))
+        path.write_text(json.dumps(content))
+        with pytest.raises(ApiUnreachable, match=r"(?i)certificate") as caught:
+            bind(connect(str(path)))
+        assert (caught.value.sent, server.requests) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "kubeconfig .*empty"),
+        ("{{{", "kubeconfig"),
+        ("current-context: gone\ncontexts: []\nclusters: []\nusers: []\n", "kubeconfig .*gone"),
+        ("just text", "kubeconfig"),
+    ],
+)
+def test_a_bad_kubeconfig_is_named(tmp_path: Path, content: str, expected: str) -> None:
+    """The message says which file, and what is wrong with it."""
+    path = tmp_path / "kubeconfig.yaml"
+    path.write_text(content)
+    with pytest.raises(KubeConfigError, match=expected):
+        connect(str(path))
+
+
+def test_a_missing_kubeconfig_is_named(tmp_path: Path) -> None:
+    """No such file, not "no configuration"."""
+    with pytest.raises(KubeConfigError, match=r"kubeconfig .*absent: no such file"):
+        connect(str(tmp_path / "absent"))
+
+
+def test_outside_a_cluster_there_is_no_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what was looked for."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(KubeConfigError, match=r"service account in .*: Service host/port is not set"):
+        connect(None, service_account_dir=tmp_path)
+
+
+def test_sockets_are_kept_alive(api: KubeApi, server: ApiServer) -> None:
+    """A connection whose other end vanished is found by the kernel, and idle watches stay open through firewalls."""
+    server.on_watch(watching(bookmark(4)))
+    stream = api.watch(PODS, "3", 300, 60.0)
+    next(stream)
+    remote = f"0100007F:{server.port:04X}"
+    connections = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    timers = [fields[5].partition(":")[0] for fields in connections if fields[2] == remote]
+    stream.close()
+    assert timers == ["02"]  # proc(5): a timer of kind 2 is the keepalive's
