@@ -1,0 +1,138 @@
+"""From GPUs to the devices that the kubelet is told of, and from device IDs back to the GPU they belong to.
+
+`gpu-mem` has one device per memory unit, `<GPU uuid>-<n>` with n from 0; the whole-GPU resource has one per GPU, whose
+ID is the UUID. So every ID belongs to one physical GPU, and the kubelet's own account of IDs is an account of GPUs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from extender.contract.names import Names
+from extender.contract.units import GpuUuid, UnitMib
+
+from .gpu import Gpus, GpuSample
+
+LONGEST_ID = 63
+"""Characters that the kubelet accepts in a device ID."""
+
+LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024
+"""gRPC's default limit on a received message, which the kubelet keeps."""
+
+
+class Resource(Enum):
+    """The extended resources that the plugin serves."""
+
+    MEMORY = "gpu-mem"
+    WHOLE = "gpu"
+
+    def name_in(self, names: Names) -> str:
+        """The resource's name in an installation."""
+        return names.memory_resource if self is Resource.MEMORY else names.gpu_resource
+
+
+class DeviceIdError(ValueError):
+    """A device ID that this plugin did not advertise; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device as ListAndWatch shows it; `numa_node` is None when unknown."""
+
+    id: str
+    healthy: bool
+    numa_node: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.id) <= LONGEST_ID:
+            raise DeviceIdError(f"device ID {self.id!r}: expected 1 to {LONGEST_ID} characters")
+
+
+def unit_id(uuid: GpuUuid, number: int) -> str:
+    """ID of one memory unit of a GPU.
+
+    Raises:
+        DeviceIdError: too long for the kubelet, or a negative number.
+    """
+    text = f"{uuid}-{number}"
+    if number < 0 or len(text) > LONGEST_ID:
+        raise DeviceIdError(f"device ID {text!r}: expected a number from 0 and at most {LONGEST_ID} characters")
+    return text
+
+
+def parse_unit_id(text: str) -> tuple[GpuUuid, int]:
+    """GPU and unit number of a `gpu-mem` device.
+
+    Raises:
+        DeviceIdError: not of the form `<GPU uuid>-<n>`.
+    """
+    uuid, dash, number = text.rpartition("-")
+    canonical = number.isascii() and number.isdigit() and (number == "0" or number[0] != "0")
+    if not (dash and uuid and canonical and len(text) <= LONGEST_ID):
+        raise DeviceIdError(f"device ID {text[:LONGEST_ID]!r}: expected <GPU uuid>-<n>")
+    return GpuUuid(uuid), int(number)
+
+
+def gpu_of(resource: Resource, device_id: str) -> GpuUuid:
+    """The GPU that a device belongs to.
+
+    Raises:
+        DeviceIdError: not the form of that resource's IDs.
+    """
+    return parse_unit_id(device_id)[0] if resource is Resource.MEMORY else GpuUuid(device_id)
+
+
+def by_gpu(resource: Resource, device_ids: Iterable[str]) -> dict[GpuUuid, list[str]]:
+    """Device IDs grouped by GPU; `gpu-mem` units in the order of their numbers.
+
+    Raises:
+        DeviceIdError: an ID that is not of that resource's form.
+    """
+    if resource is Resource.WHOLE:
+        return {GpuUuid(device_id): [device_id] for device_id in device_ids}
+    numbers: dict[GpuUuid, list[int]] = {}
+    for device_id in device_ids:
+        uuid, number = parse_unit_id(device_id)
+        numbers.setdefault(uuid, []).append(number)
+    return {uuid: [f"{uuid}-{number}" for number in sorted(found)] for uuid, found in numbers.items()}
+
+
+def devices_of(resource: Resource, gpus: Gpus) -> tuple[Device, ...]:
+    """Every device of one resource on the node, in NVML's order; an unhealthy GPU's devices are all unhealthy."""
+    if resource is Resource.WHOLE:
+        return tuple(Device(str(sample.uuid), sample.healthy, sample.numa_node) for sample in gpus)
+    return tuple(device for sample in gpus for device in _units_of(sample, gpus))
+
+
+def _units_of(sample: GpuSample, gpus: Gpus) -> Iterable[Device]:
+    for number in range(gpus.units(sample.uuid)):
+        yield Device(unit_id(sample.uuid, number), sample.healthy, sample.numa_node)
+
+
+def message_bytes(devices: Iterable[Device]) -> int:
+    """Upper bound of the size of a ListAndWatch message with these devices.
+
+    Per device: the ID and the health text of at most 9 bytes, each with two bytes of frame, the topology with at most
+    16, and four bytes of frame around it all (https://protobuf.dev/programming-guides/encoding/).
+    """
+    return sum(len(device.id) + 2 + 11 + (0 if device.numa_node is None else 16) + 4 for device in devices)
+
+
+def check_message(gpus: Gpus) -> None:
+    """See that the list of devices can be sent at all.
+
+    Raises:
+        ValueError: it would break gRPC's limit, so the kubelet would never see a device; a larger unit helps.
+    """
+    devices = devices_of(Resource.MEMORY, gpus)
+    size = message_bytes(devices)
+    if size >= LONGEST_MESSAGE_BYTES:
+        raise ValueError(
+            f"memory unit of {gpus.unit_mib} MiB gives {len(devices)} devices and a message of {size} bytes, expected "
+            f"less than {LONGEST_MESSAGE_BYTES}: choose a larger unit"
+        )
+
+
+def describe(resource: Resource, amount: int, unit_mib: UnitMib) -> str:
+    """An amount of a resource for people: `8 x 1024 MiB` or `2 GPUs`."""
+    return f"{amount} x {unit_mib} MiB" if resource is Resource.MEMORY else f"{amount} GPUs"

@@ -1,0 +1,160 @@
+"""From the device IDs of one Allocate call to what the container gets: environment and CDI devices, or a refusal.
+
+The IDs name the GPUs and the units on each, so nothing else is needed: no pod, no API server, no clock.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from extender.contract.units import GpuUuid, Units, mib_of
+
+from .advertising import DeviceIdError, Resource, describe, parse_unit_id
+from .gpu import Gpus, GpuSample
+from .matching import Occupied
+
+
+class DeviceListStrategy(Enum):
+    """How the container runtime learns which GPUs to give; the names are those of NVIDIA's device plugin."""
+
+    ENVVAR = "envvar"  # NVIDIA_VISIBLE_DEVICES, read by the nvidia runtime
+    CDI_CRI = "cdi-cri"  # CDI device names in the kubelet's own field for them
+
+
+class RefusalKind(Enum):
+    """What is wrong with a request; the last two depend on what else the node holds, which may have changed."""
+
+    UNKNOWN_DEVICE = "unknown_device"
+    UNHEALTHY = "unhealthy"
+    OCCUPIED = "occupied"
+    SPREAD = "spread"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the container gets nothing; the reason is for the pod's event, so it names GPUs and numbers."""
+
+    kind: RefusalKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one container gets; `gpus` has the units on each GPU in NVML's order (a whole GPU: all its units)."""
+
+    gpus: Mapping[GpuUuid, Units]
+    envs: Mapping[str, str]
+    cdi_devices: tuple[str, ...] = ()
+
+
+def units_by_gpu(resource: Resource, ids: Collection[str], gpus: Gpus) -> dict[GpuUuid, Units]:
+    """Units that these IDs stand for on each GPU, in NVML's order; a whole GPU has all its units, and at least 1.
+
+    Raises:
+        DeviceIdError: an ID that is not of that resource's form.
+    """
+    counts: dict[GpuUuid, int] = {}
+    for device_id in ids:
+        uuid = parse_unit_id(device_id)[0] if resource is Resource.MEMORY else GpuUuid(device_id)
+        counts[uuid] = counts.get(uuid, 0) + 1
+    if resource is Resource.WHOLE:
+        counts = {uuid: max(1, gpus.units(uuid)) for uuid in counts}
+    return {uuid: Units(counts[uuid]) for uuid in sorted(counts, key=lambda uuid: (gpus.position(uuid), uuid))}
+
+
+def allocate(
+    resource: Resource,
+    ids: Collection[str],
+    gpus: Gpus,
+    *,
+    occupied: Occupied,
+    spreads: Collection[int],
+    strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR,
+) -> Given | Refusal:
+    """Decide one container's Allocate.
+
+    `ids` are the devices that the kubelet picked, in any order; `occupied` are the GPUs that other containers hold;
+    `spreads` are the numbers of GPUs over which a container of this size may be spread (one GPU is always fine).
+    """
+    refusal = _unknown(resource, ids, gpus)
+    if refusal is not None:
+        return refusal
+    amounts = units_by_gpu(resource, ids, gpus)
+    samples = [sample for sample in gpus if sample.uuid in amounts]
+    for sample in samples:
+        if not sample.healthy:
+            reason = f"GPU {sample.uuid} is unhealthy: {sample.reason or 'no reason known'}"
+            return Refusal(RefusalKind.UNHEALTHY, reason)
+        if sample.uuid in occupied.closed_to(resource):
+            return Refusal(RefusalKind.OCCUPIED, _mixed(resource, sample))
+    if resource is Resource.MEMORY and len(samples) > 1 and len(samples) not in spreads:
+        return Refusal(RefusalKind.SPREAD, _split(amounts, spreads, gpus))
+    return _given(resource, amounts, samples, gpus, strategy)
+
+
+def _unknown(resource: Resource, ids: Collection[str], gpus: Gpus) -> Refusal | None:
+    if not ids or len(set(ids)) != len(ids):
+        return Refusal(RefusalKind.UNKNOWN_DEVICE, f"{len(ids)} device IDs, expected at least one and each once")
+    for device_id in ids:
+        try:
+            uuid, number = parse_unit_id(device_id) if resource is Resource.MEMORY else (GpuUuid(device_id), 0)
+        except DeviceIdError as error:
+            return Refusal(RefusalKind.UNKNOWN_DEVICE, str(error))
+        if gpus.get(uuid) is None:
+            return Refusal(RefusalKind.UNKNOWN_DEVICE, f"device {device_id!r}: this node has no GPU {uuid}")
+        if resource is Resource.MEMORY and number >= gpus.units(uuid):
+            held = describe(resource, gpus.units(uuid), gpus.unit_mib)
+            return Refusal(RefusalKind.UNKNOWN_DEVICE, f"device {device_id!r}: GPU {uuid} has {held} only")
+    return None
+
+
+def _mixed(resource: Resource, sample: GpuSample) -> str:
+    if resource is Resource.MEMORY:
+        return f"GPU {sample.uuid} is given out as a whole, expected a GPU that is shared"
+    return f"GPU {sample.uuid} is shared by containers that hold its memory, expected one that is free as a whole"
+
+
+def _split(amounts: Mapping[GpuUuid, Units], spreads: Collection[int], gpus: Gpus) -> str:
+    size = describe(Resource.MEMORY, sum(amounts.values()), gpus.unit_mib)
+    wanted = " or ".join(map(str, sorted({1, *spreads})))
+    parts = ", ".join(f"{units} on {uuid}" for uuid, units in amounts.items())
+    return f"{size} are free only spread over {len(amounts)} GPUs ({parts}), expected {wanted} for this container"
+
+
+def _given(
+    resource: Resource,
+    amounts: Mapping[GpuUuid, Units],
+    samples: Collection[GpuSample],
+    gpus: Gpus,
+    strategy: DeviceListStrategy,
+) -> Given:
+    uuids = ",".join(amounts)
+    sizes_mib = [
+        sample.memory_mib if resource is Resource.WHOLE else mib_of(amounts[sample.uuid], gpus.unit_mib)
+        for sample in samples
+    ]
+    cdi = strategy is DeviceListStrategy.CDI_CRI
+    envs = {
+        # "void" keeps the nvidia runtime from injecting what the image's own NVIDIA_VISIBLE_DEVICES=all would ask for.
+        "NVIDIA_VISIBLE_DEVICES": "void" if cdi else uuids,
+        "GPUPACK_GPU_UUIDS": uuids,
+        "GPUPACK_GPU_MEM_MIB": str(sum(sizes_mib)),
+        "GPUPACK_GPU_MEM_MIB_PER_GPU": ",".join(map(str, sizes_mib)),
+    }
+    if resource is Resource.MEMORY:
+        envs |= _advice(sizes_mib, samples)
+    return Given(amounts, envs, tuple(f"nvidia.com/gpu={uuid}" for uuid in amounts) if cdi else ())
+
+
+def _advice(sizes_mib: Collection[int], samples: Collection[GpuSample]) -> dict[str, str]:
+    """Hints that frameworks follow by themselves; nothing makes a container keep to them.
+
+    The fraction is that of the GPU where the share is smallest, rounded down to thousandths: the frameworks apply one
+    number to every GPU that they see.
+    """
+    thousandths = min(1000 * size // sample.memory_mib for size, sample in zip(sizes_mib, samples, strict=True))
+    return {
+        "GPUPACK_ENFORCEMENT": "advisory",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{max(1, thousandths) / 1000:.3f}",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }

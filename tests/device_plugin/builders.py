@@ -1,0 +1,73 @@
+"""Short ways to write GPUs and pods in the device plugin's tests."""
+
+from collections.abc import Mapping
+
+from device_plugin.advertising import Resource, unit_id
+from device_plugin.gpu import Gpus, GpuSample
+from device_plugin.pods import BoundPod, ContainerKind, ContainerNeed
+from extender.contract.units import GpuUuid, UnitMib, Units
+
+UNIT_MIB = UnitMib(1024)
+
+
+def sample(
+    name: str = "GPU-a", units: int = 16, *, index: int = 0, healthy: bool = True, reason: str = ""
+) -> GpuSample:
+    """One GPU of so many GiB."""
+    return GpuSample(GpuUuid(name), index, "Tesla T4", units * UNIT_MIB, healthy=healthy, reason=reason)
+
+
+def gpus(**units: int) -> Gpus:
+    """`gpus(a=16, b=80)`: GPU-a with 16 units and GPU-b with 80."""
+    samples = (sample(f"GPU-{name}", size, index=index) for index, (name, size) in enumerate(units.items()))
+    return Gpus(UNIT_MIB, tuple(samples))
+
+
+def ids(name: str, numbers: range | list[int]) -> frozenset[str]:
+    """`ids("a", range(8))`: the first eight units of GPU-a."""
+    return frozenset(unit_id(GpuUuid(f"GPU-{name}"), number) for number in numbers)
+
+
+def all_ids(of: Gpus, resource: Resource = Resource.MEMORY) -> frozenset[str]:
+    """Every device of a node."""
+    if resource is Resource.WHOLE:
+        return frozenset(str(gpu.uuid) for gpu in of)
+    return frozenset(unit_id(gpu.uuid, number) for gpu in of for number in range(of.units(gpu.uuid)))
+
+
+def placed(**units: int) -> dict[GpuUuid, Units]:
+    """`placed(a=8)`: eight units on GPU-a."""
+    return {GpuUuid(f"GPU-{name}"): Units(amount) for name, amount in units.items()}
+
+
+def memory(name: str = "main", units: int = 8, kind: ContainerKind = ContainerKind.APP) -> ContainerNeed:
+    """A container that asks for memory."""
+    return ContainerNeed(name, kind, memory_units=units)
+
+
+def whole(name: str = "main", count: int = 1, kind: ContainerKind = ContainerKind.APP) -> ContainerNeed:
+    """A container that asks for whole GPUs."""
+    return ContainerNeed(name, kind, whole_gpus=count)
+
+
+def pod(
+    name: str,
+    *needs: ContainerNeed,
+    plan: Mapping[str, Mapping[GpuUuid, Units]] | None = None,
+    allocated: Mapping[str, Mapping[GpuUuid, Units]] | None = None,
+    order: int = 0,
+    gpu_count: int = 1,
+    admitted: bool = False,
+) -> BoundPod:
+    """A pod of this node; its UID is its name after `uid-`."""
+    return BoundPod(
+        uid=f"uid-{name}",
+        namespace="default",
+        name=name,
+        needs=needs or (memory(),),
+        gpu_count=gpu_count,
+        plan=plan or {},
+        allocated=allocated or {},
+        order=order,
+        admitted=admitted,
+    )
