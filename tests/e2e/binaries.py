@@ -8,7 +8,7 @@ from pathlib import Path
 
 BUILD_SCRIPT = Path(__file__).parent / "kubernetes" / "build.sh"
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
-NODE = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "runc")
+NODE = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "runc-without-seccomp", "idle")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.binaries import Binaries, find_binaries
 from tests.e2e.controlplane import ControlPlane
+from tests.e2e.realkubelet import RealKubelet, why_not
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +22,14 @@ def binaries() -> Binaries:
 def control_plane(binaries: Binaries) -> Iterator[ControlPlane]:
     """A control plane of the module's own, with an empty API and without a scheduler (`start_scheduler`)."""
     with ControlPlane(binaries) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def real_kubelet(control_plane: ControlPlane) -> Iterator[RealKubelet]:
+    """The real kubelet as a node of the module's control plane."""
+    reason = why_not(control_plane.binaries)
+    if reason is not None:
+        pytest.skip(reason)
+    with RealKubelet(control_plane) as started:
         yield started

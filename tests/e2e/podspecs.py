@@ -45,6 +45,7 @@ def pod(
         "metadata": {"name": name, "annotations": dict(annotations or {}), "labels": dict(labels or {})},
         "spec": {
             "hostNetwork": True,
+            "automountServiceAccountToken": False,
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
             "containers": list(containers) or [container()],

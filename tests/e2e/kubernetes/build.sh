@@ -12,7 +12,7 @@ set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 cache=${GPUPACK_KUBERNETES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gpupack/kubernetes}
-key=$(cd "$here" && cat go.mod go.sum main.go node/go.mod node/go.sum node/idle/main.go build.sh | sha256sum | cut -c1-16)
+key=$(cd "$here" && cat go.mod go.sum main.go node/go.mod node/go.sum node/*/main.go build.sh | sha256sum | cut -c1-16)
 folder=$cache/$key
 
 if [ "${1:-}" = --where ]; then
@@ -65,7 +65,7 @@ echo "building containerd and runc, for the tests with a real kubelet" >&2
 cd "$here/node"
 containerd=github.com/containerd/containerd/v2/cmd
 compile "$building/" "" "$containerd/containerd" "$containerd/containerd-shim-runc-v2" "$containerd/ctr"
-compile "$building/idle" "" ./idle
+compile "$building/" "" ./idle ./runc-without-seccomp
 if command -v "${CC:-gcc}" >/dev/null; then
     CGO_ENABLED=1 compile "$building/runc" "" github.com/opencontainers/runc # its first stage is written in C
 elif installed=$(command -v runc); then
