@@ -44,3 +44,14 @@ def plan_binding(node: NodeInfo | None, request: PodRequest, policy: Policy, *, 
     if isinstance(answer, Misfit):
         return answer
     return plan_on(node, request, answer, unit_mib=unit_mib)
+
+
+def holds_good(node: NodeInfo | None, plan: Plan) -> bool:
+    """Whether a plan whose footprint is charged on `node` can still be carried out there."""
+    if node is None or node.record.inventory is None or not node.unit_matches:
+        return False
+    gpus = {gpu.uuid: gpu for gpu in node.gpus}
+    return all(
+        uuid in gpus and gpus[uuid].healthy and gpus[uuid].used + gpus[uuid].outside <= gpus[uuid].capacity
+        for uuid in (*plan.footprint.shares, *plan.footprint.whole)
+    )

@@ -10,6 +10,9 @@ from extender.scheduling.request import Demand
 _SEARCH_STEPS = 20_000
 """Bound of the exhaustive search for pods of several demands, far above what eight GPUs need."""
 
+_SEARCH_GPUS = 256
+"""GPUs, counted once per demand, up to which a pod is searched for; bounds the depth of the recursion."""
+
 Chosen = tuple[tuple[int, ...], ...]
 """Per demand of the request, the positions of its GPUs in `NodeInfo.gpus`."""
 
@@ -72,21 +75,34 @@ def _pick(node: NodeInfo, policy: Policy, demand: Demand, room: Room) -> tuple[i
 
 
 class _Search:
-    """Depth-first search for any assignment; GPUs that look alike are tried once."""
+    """Depth-first search for any assignment; GPUs that look alike, and rooms that do, are tried once."""
 
     def __init__(self, demands: tuple[Demand, ...], order: tuple[int, ...]) -> None:
         self._demands = demands
         self._order = order
         self._chosen: list[tuple[int, ...]] = [()] * len(demands)
         self._steps = 0
+        self._hopeless: set[tuple[int, tuple[tuple[int, bool], ...]]] = set()
 
     def run(self, room: Room) -> Chosen | None:
-        return tuple(self._chosen) if self._place(0, room) else None
+        return tuple(self._chosen) if self._in_reach(room) and self._place(0, room) else None
+
+    def _in_reach(self, room: Room) -> bool:
+        units = sum(demand.units * demand.gpus for demand in self._demands)
+        whole = sum(demand.gpus for demand in self._demands if demand.whole)
+        gpus = sum(demand.gpus for demand in self._demands)
+        return gpus <= _SEARCH_GPUS and whole <= sum(room.idle) and units <= sum(left for left in room.free if left > 0)
 
     def _place(self, depth: int, room: Room) -> bool:
         if depth == len(self._order):
             return True
-        return self._extend(depth, (), room)
+        looks = (depth, tuple(sorted(zip(room.free, room.idle, strict=True))))
+        if looks in self._hopeless:
+            return False
+        if self._extend(depth, (), room):
+            return True
+        self._hopeless.add(looks)
+        return False
 
     def _extend(self, depth: int, taken: tuple[int, ...], room: Room) -> bool:
         demand = self._demands[self._order[depth]]

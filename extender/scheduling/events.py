@@ -27,6 +27,7 @@ class PodRecord:
         policy: policy that placed it, by its annotation.
         placed_at: when, RFC 3339, by its annotation.
         scheduler: name of the scheduler that it asks for.
+        unschedulable: whether kube-scheduler has said that it fits nowhere.
     """
 
     uid: str
@@ -44,6 +45,7 @@ class PodRecord:
     policy: str = ""
     placed_at: str = ""
     scheduler: str = ""
+    unschedulable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,28 @@ def footprint_of(
     plan = planned.containers if planned is not None and planned.unit_mib == unit_mib else {}
     given = actual.containers if actual is not None and actual.unit_mib == unit_mib else {}
     if given:
-        # Plain init containers may be missing from what the kubelet reports; the plan still knows them.
-        merged = footprint(request, {**plan, **given})
-        if merged is not None:
-            return merged
+        told = footprint(request, _completed(request, plan, given))
+        if told is not None:
+            return told
     return footprint(request, plan) if plan else None
+
+
+def _completed(request: PodRequest, plan: Placed, given: Placed) -> Placed:
+    """`given` and the plain init containers, which the kubelet does not report.
+
+    They had the GPUs of the containers that took over their devices; the plan only says what those leave open.
+    """
+    placed = dict(given)
+    for demand in request.demands:
+        names = [member.container for member in demand.members]
+        known = [uuid for name in names for uuid in given.get(name, ())]
+        for member in demand.members:
+            planned = plan.get(member.container, {})
+            if member.container in given:
+                continue
+            if known:
+                gpus = list(dict.fromkeys((*known, *planned)))[: member.gpus]
+                placed[member.container] = dict.fromkeys(gpus, Units(max(1, member.units)))
+            else:
+                placed[member.container] = planned
+    return placed

@@ -4,11 +4,12 @@ Pods are keyed by UID. A UID is charged on one node at most: where it is bound, 
 soon, else where filter holds room for it. A node's usage is recomputed from its holders at every change of it.
 """
 
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from extender.contract.units import UnitMib
+from extender.scheduling.binding import Plan
 from extender.scheduling.events import (
     ClusterEvent,
     NodeChanged,
@@ -28,17 +29,24 @@ TOMBSTONES = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Room that no event backs yet: an assumption (`expires_s` None) or a hold, with the pod's version then."""
+    """Room that no event backs yet: an assumption (`expires_s` None) or a hold.
+
+    `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
+    Binding says or would say.
+    """
 
     node: str
     holder: Holder
     resource_version: int
     expires_s: float | None = None
+    since_s: float = 0.0
+    plan: Plan | None = None
 
 
 class Ledger:
     """The one mutable value of the scheduling core; its owner serializes all calls.
 
+    `pods` are all pods that are bound or ask for GPUs, `pending` those of them without a node.
     `apply`, `assume`, `forget`, `hold`, `release` and `expire` return the names of the nodes that have more room now.
     """
 
@@ -46,6 +54,7 @@ class Ledger:
         self.unit_mib = unit_mib
         self.generation = 0
         self.pods: dict[str, PodRecord] = {}
+        self.pending: dict[str, PodRecord] = {}
         self._records: dict[str, NodeRecord] = {}
         self._infos: dict[str, NodeInfo] = {}
         self._holders: dict[str, dict[str, Holder]] = {}
@@ -57,6 +66,16 @@ class Ledger:
     def snapshot(self) -> Snapshot:
         """The cluster now, as a live view; copy it to keep it."""
         return Snapshot(self._infos, self.generation)
+
+    def snapshot_without(self, uid: str) -> Snapshot:
+        """The cluster as it would be if this pod held nothing, as a live view of all other nodes."""
+        name = self._charged_on.get(uid)
+        record = self._records.get(name) if name is not None else None
+        if record is None:
+            return self.snapshot()
+        others = [holder for holder in self._holders[record.name].values() if holder.uid != uid]
+        emptier = node_info(record, others, unit_mib=self.unit_mib, generation=self.generation)
+        return Snapshot(ChainMap({record.name: emptier}, self._infos), self.generation)
 
     def apply(self, event: ClusterEvent) -> tuple[str, ...]:
         """Take in what happened; a duplicated or stale event changes nothing."""
@@ -74,13 +93,19 @@ class Ledger:
             case NodesListed(nodes, resource_version):
                 return self._rebuild(self._nodes_listed(nodes, resource_version))
 
-    def assume(self, node: str, holder: Holder, resource_version: int) -> tuple[str, ...]:
+    def assume(
+        self, node: str, holder: Holder, resource_version: int, *, since_s: float = 0.0, plan: Plan | None = None
+    ) -> tuple[str, ...]:
         """Charge a pod whose Binding is on its way; kept until an event shows it bound or gone, or `forget`."""
-        return self._reserve(Reservation(node, replace(holder, hold=Hold.ASSUMED), resource_version))
+        assumed = replace(holder, hold=Hold.ASSUMED)
+        return self._reserve(Reservation(node, assumed, resource_version, since_s=since_s, plan=plan))
 
-    def hold(self, node: str, holder: Holder, resource_version: int, expires_s: float) -> tuple[str, ...]:
+    def hold(
+        self, node: str, holder: Holder, resource_version: int, expires_s: float, *, plan: Plan | None = None
+    ) -> tuple[str, ...]:
         """Charge a pod that just passed filter, until bind, another filter call, deletion or `expires_s`."""
-        return self._reserve(Reservation(node, replace(holder, hold=Hold.HELD), resource_version, expires_s))
+        held = replace(holder, hold=Hold.HELD)
+        return self._reserve(Reservation(node, held, resource_version, expires_s, plan=plan))
 
     def forget(self, uid: str) -> tuple[str, ...]:
         """Drop an assumption or hold whose pod is not bound; does nothing otherwise."""
@@ -127,10 +152,12 @@ class Ledger:
         if not pod.node and pod.request is None and not pod.request_error:
             return set()  # pending and not ours: nothing of it is ever asked for
         self.pods[pod.uid] = pod
+        self.pending.pop(pod.uid, None)
         if pod.ended:
             self._reserved.pop(pod.uid, None)
             return self._discharge(pod.uid)
         if not pod.node:
+            self.pending[pod.uid] = pod
             return set()
         self._reserved.pop(pod.uid, None)
         return self._charge(pod.node, _holder_of(pod))
@@ -140,6 +167,7 @@ class Ledger:
         if len(self._gone) > TOMBSTONES:
             self._gone.popitem(last=False)
         self.pods.pop(uid, None)
+        self.pending.pop(uid, None)
         self._reserved.pop(uid, None)
         return self._discharge(uid)
 

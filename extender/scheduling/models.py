@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 _VENDOR_WORDS = ("NVIDIA-", "TESLA-")
+_LONGEST = 1024
 
 
 class RequestError(ValueError):
@@ -34,8 +35,10 @@ def parse_models(text: str) -> ModelPatterns:
     """Read `A100*,!*MIG*`: comma-separated patterns, `!` refuses.
 
     Raises:
-        RequestError: an empty pattern.
+        RequestError: an empty pattern, or so many that matching them would keep the scheduler busy.
     """
+    if len(text) > _LONGEST:
+        raise RequestError(f"gpu-model of {len(text)} characters: expected at most {_LONGEST}")
     accepted: list[str] = []
     refused: list[str] = []
     for part in text.split(","):

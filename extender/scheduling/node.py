@@ -3,7 +3,7 @@
 Usage is computed afresh from the set of holders each time, so it cannot leak or underflow.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -125,7 +125,8 @@ class NodeInfo:
 def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMib, generation: int = 0) -> NodeInfo:
     """Charge `holders` to the GPUs of `record`; the order of `holders` does not matter.
 
-    A pod whose GPUs are unknown is charged where it hurts most, to the GPU with most units free, after all others.
+    A pod whose GPUs are unknown, or are not of this node (annotations can say anything), is charged where it hurts
+    most, to the GPU with most units free, after all others.
     """
     everyone = tuple(sorted(holders, key=lambda holder: holder.uid))
     cpu_milli = sum(holder.cpu_milli for holder in everyone)
@@ -136,13 +137,19 @@ def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMi
     unit_matches = inventory.unit_mib == unit_mib
     used = {gpu.uuid: 0 for gpu in inventory.gpus}
     capacity: dict[GpuUuid, int] = {gpu.uuid: units_in(gpu.memory_mib, unit_mib) for gpu in inventory.gpus}
+    # Part of a unit in use outside makes the whole unit useless to pods.
+    outside = {gpu.uuid: -(-gpu.outside_mib // unit_mib) for gpu in inventory.gpus}
     whole: set[GpuUuid] = set()
+    unplaced: list[PodRequest] = []
     for holder in everyone:
-        if holder.footprint is not None:
+        if holder.footprint is not None and _is_of(holder.footprint, used):
             _charge(holder.footprint, used, capacity, whole)
-    for holder in everyone:
-        if holder.footprint is None and holder.request is not None:
-            _charge_worst(holder.request, used, capacity, whole)
+        elif holder.request is not None:
+            unplaced.append(holder.request)
+    # No pod can get units of an unhealthy GPU: charging it there would hurt least.
+    offered = {gpu.uuid: capacity[gpu.uuid] - outside[gpu.uuid] if gpu.healthy else 0 for gpu in inventory.gpus}
+    for request in unplaced:
+        _charge_worst(request, used, capacity, offered, whole)
     gpus = tuple(
         GpuInfo(
             uuid=gpu.uuid,
@@ -150,8 +157,7 @@ def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMi
             model=gpu.model,
             capacity=capacity[gpu.uuid],
             used=used[gpu.uuid],
-            # Part of a unit in use outside makes the whole unit useless to pods.
-            outside=-(-gpu.outside_mib // unit_mib),
+            outside=outside[gpu.uuid],
             whole=gpu.uuid in whole,
             healthy=gpu.healthy,
             reason=gpu.reason,
@@ -171,22 +177,28 @@ def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMi
     )
 
 
+def _is_of(footprint: Footprint, gpus: Mapping[GpuUuid, int]) -> bool:
+    return footprint.shares.keys() <= gpus.keys() and footprint.whole <= gpus.keys()
+
+
 def _charge(footprint: Footprint, used: dict[GpuUuid, int], capacity: dict[GpuUuid, int], whole: set[GpuUuid]) -> None:
     for uuid, units in footprint.shares.items():
-        if uuid in used:
-            used[uuid] += units
+        used[uuid] += units
     for uuid in footprint.whole:
-        if uuid in used:
-            used[uuid] += capacity[uuid]
-            whole.add(uuid)
+        used[uuid] += capacity[uuid]
+        whole.add(uuid)
 
 
 def _charge_worst(
-    request: PodRequest, used: dict[GpuUuid, int], capacity: dict[GpuUuid, int], whole: set[GpuUuid]
+    request: PodRequest,
+    used: dict[GpuUuid, int],
+    capacity: Mapping[GpuUuid, int],
+    offered: Mapping[GpuUuid, int],
+    whole: set[GpuUuid],
 ) -> None:
-    """Charge a pod of unknown place so that the largest holes are gone, which no plan can then rely on."""
+    """Charge a pod of unknown place so that the largest holes among the units `offered` to pods are gone."""
     for demand in sorted(request.demands, key=lambda demand: -demand.units):
-        emptiest = sorted(used, key=lambda uuid: (used[uuid] - capacity[uuid], uuid))[: demand.gpus]
+        emptiest = sorted(used, key=lambda uuid: (used[uuid] - offered[uuid], uuid))[: demand.gpus]
         for uuid in emptiest:
             used[uuid] += capacity[uuid] if demand.whole else demand.units
             if demand.whole:

@@ -15,7 +15,7 @@ def allocation_of(node: NodeInfo, request: PodRequest, chosen: Chosen, *, unit_m
         for member in demand.members:
             containers[member.container] = {
                 node.gpus[at].uuid: Units(node.gpus[at].capacity if demand.whole else member.units)
-                for at in positions[: member.gpus]
+                for at in positions[member.first : member.first + member.gpus]
             }
     return Allocation(unit_mib, containers)
 

@@ -4,10 +4,11 @@ kube-scheduler counts equal sentences ("3 GPU memory is free but ..."), and a se
 would requeue the pod at once, again and again; the numbers belong to the log and to `explain`.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 
-from extender.scheduling.node import NodeInfo
-from extender.scheduling.request import PodRequest
+from extender.scheduling.node import GpuInfo, NodeInfo
+from extender.scheduling.request import Demand, PodRequest
 
 
 class Misfit(Enum):
@@ -36,20 +37,29 @@ def misfit(node: NodeInfo, request: PodRequest) -> Misfit:
     """The most telling reason why `request` does not fit on `node` (assuming that it does not)."""
     accepted = [gpu for gpu in node.gpus if request.models.match(gpu.model)]
     largest = max(request.demands, key=lambda demand: (demand.units, demand.gpus))
-    most_gpus = max(demand.gpus for demand in request.demands)
+    # GPUs held whole are shared with nobody; the shares of one pod may sit on the same GPUs.
+    gpus = request.whole_gpus + max((demand.gpus for demand in request.demands if not demand.whole), default=0)
+    wanted = request.memory_units
     if not accepted:
         return Misfit.NO_MODEL
-    if len(accepted) < most_gpus:
+    if len(accepted) < gpus:
         return Misfit.TOO_FEW_GPUS
-    if sum(gpu.capacity >= largest.units for gpu in accepted) < largest.gpus:
+    if not _could_hold(accepted, largest, wanted):
         return Misfit.TOO_LARGE
     healthy = [gpu for gpu in accepted if gpu.healthy]
-    if sum(gpu.capacity >= largest.units for gpu in healthy) < most_gpus:
+    if len(healthy) < gpus or not _could_hold(healthy, largest, wanted):
         return Misfit.UNHEALTHY
-    wanted = request.memory_units
     if wanted and sum(gpu.free for gpu in healthy) >= wanted and not request.whole_gpus:
         return Misfit.FRAGMENTED
-    without_outside = sum(max(0, gpu.capacity - gpu.used) >= max(1, largest.units) for gpu in healthy)
+    without_outside = sum(
+        gpu.used == 0 if largest.whole else gpu.capacity - gpu.used >= largest.units for gpu in healthy
+    )
     if without_outside >= largest.gpus and any(gpu.outside for gpu in healthy):
         return Misfit.OUTSIDE
     return Misfit.NOT_IDLE if request.whole_gpus else Misfit.FULL
+
+
+def _could_hold(gpus: Sequence[GpuInfo], largest: Demand, wanted: int) -> bool:
+    """Whether these GPUs are large enough, were they empty."""
+    large_enough = sum(gpu.capacity >= max(1, largest.units) for gpu in gpus)
+    return large_enough >= largest.gpus and sum(gpu.capacity for gpu in gpus) >= wanted

@@ -51,11 +51,15 @@ class ContainerRequest:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A container's part in a demand: units on each of its GPUs (0 where it holds them whole), and how many GPUs."""
+    """A container's part in a demand: units on each of its GPUs (0 where it holds them whole), and how many GPUs.
+
+    `first` is the place of its first GPU among the GPUs of the demand.
+    """
 
     container: str
     units: int
     gpus: int
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,36 +159,45 @@ def _demands(asking: tuple[ContainerRequest, ...], gpu_count: int) -> tuple[Dema
     shared = [(c, c.memory_units // gpu_count) for c in asking if c.memory_units]
     whole = [(c, c.gpus) for c in asking if c.gpus]
     demands: list[Demand] = []
-    for total, members in _pooled(shared, divided=gpu_count > 1):
-        parts = tuple(Member(container.name, amount, gpu_count) for container, amount in members)
-        demands.append(Demand(total, gpu_count, parts))
-    for total, members in _pooled(whole, divided=False):
-        demands.append(Demand(0, total, tuple(Member(container.name, 0, amount) for container, amount in members)))
+    for group in _pooled(shared, divided=gpu_count > 1):
+        parts = tuple(Member(container.name, amount, gpu_count) for container, amount, _ in group.members)
+        demands.append(Demand(group.total, gpu_count, parts))
+    for group in _pooled(whole, divided=False):
+        parts = tuple(Member(container.name, 0, amount, first) for container, amount, first in group.members)
+        demands.append(Demand(0, group.total, parts))
     return tuple(demands)
 
 
-_Asked = list[tuple[ContainerRequest, int]]
+@dataclass(slots=True)
+class _Group:
+    """Containers that draw from one pool: `total` devices in all, of which sidecars and apps `kept` the first."""
+
+    total: int = 0
+    kept: int = 0
+    members: list[tuple[ContainerRequest, int, int]] = field(default_factory=list)
+
+    @property
+    def pool(self) -> int:
+        return self.total - self.kept
+
+    def add(self, container: ContainerRequest, amount: int) -> None:
+        self.members.append((container, amount, self.kept))
+        self.total = max(self.total, self.kept + amount)
+        if container.kind is not ContainerKind.INIT:
+            self.kept += amount
 
 
-def _pooled(asked: _Asked, *, divided: bool) -> list[tuple[int, _Asked]]:
-    """Group containers that draw from the init containers' pool; returns (amount together, members) per group."""
-    groups: list[tuple[int, _Asked]] = []
-    pool = total = 0
-    pooled: _Asked = []
+def _pooled(asked: list[tuple[ContainerRequest, int]], *, divided: bool) -> list[_Group]:
+    """Group the containers, given with what they ask for; a pool that is used up ends its group."""
+    groups: list[_Group] = []
     for container, amount in asked:
-        if divided and 0 < amount < pool:
+        pool = groups[-1].pool if groups else 0
+        if divided and amount < pool:
             raise RequestError(
                 f"container {container.name}: asks for less gpu-mem than an init container before it; with gpu-count "
                 "the kubelet would divide it unevenly, expected at least as much"
             )
-        if container.kind is ContainerKind.INIT:
-            total += max(0, amount - pool)
-            pool = max(pool, amount)
-            pooled.append((container, amount))
-        elif pool:
-            total += max(0, amount - pool)
-            pool = max(0, pool - amount)
-            pooled.append((container, amount))
-        else:
-            groups.append((amount, [(container, amount)]))
-    return [(total, pooled), *groups] if pooled else groups
+        if not pool:
+            groups.append(_Group())
+        groups[-1].add(container, amount)
+    return groups

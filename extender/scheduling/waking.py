@@ -34,11 +34,15 @@ def worth_waking(
     """At most `limit` pods that fit on the `freed` nodes together, by priority, then by how long they wait."""
     nodes = {node.name: node for node in freed}
     chosen: list[Refused] = []
+    hopeless: set[tuple[PodRequest, str]] = set()  # room only shrinks here: what did not fit will not fit
     for pod in sorted(refused, key=lambda pod: (-pod.priority, pod.waiting_since_s, pod.uid)):
         if len(chosen) == limit or not nodes:
             break
-        taken = _place(pod, nodes, unit_mib)
-        if taken is not None:
+        kind = (pod.request, pod.policy.name)
+        taken = None if kind in hopeless else _place(pod, nodes, unit_mib)
+        if taken is None:
+            hopeless.add(kind)
+        else:
             nodes[taken.name] = taken
             chosen.append(pod)
     return chosen

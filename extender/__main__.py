@@ -1,0 +1,5 @@
+"""`python -m extender`."""
+
+from extender.cli import main
+
+main()

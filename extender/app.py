@@ -1,0 +1,174 @@
+"""The HTTP surface: from kube-scheduler's and people's requests to calls of the state and back.
+
+filter, prioritize, preempt and bind answer 200 with `Error` set when something is wrong: kube-scheduler drops the body
+of any other status. Only a request that cannot be read gets another.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from flask import Flask, Response, request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from extender.binder import Binder
+from extender.decoding import DecodeError, Decoder
+from extender.explaining import explain
+from extender.metrics import Metrics
+from extender.outcomes import Passed, Rejected
+from extender.scheduling.describing import describe_nodes
+from extender.state import State
+from extender.wire import (
+    decode_binding_args,
+    decode_extender_args,
+    decode_preemption_args,
+    encode_bind_answer,
+    encode_feasible,
+    encode_filter_error,
+    encode_infeasible,
+    encode_scores,
+    encode_victims,
+)
+
+_LOG = logging.getLogger(__name__)
+_JSON = "application/json"
+EXPLAINED_NODES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Why the extender is not alive or not ready; None when it is."""
+
+    dead: Callable[[], str | None]
+    not_ready: Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the app answers from."""
+
+    state: State
+    binder: Binder
+    decoder: Decoder
+    metrics: Metrics
+    health: Health
+    max_body_bytes: int
+
+
+Verb = Callable[[bytes], tuple[bytes, str]]
+"""From a call's body to the answer's bytes and the outcome for the metrics; raises DecodeError."""
+
+
+def create_app(parts: Parts) -> Flask:
+    """The whole surface, for the address that kube-scheduler calls."""
+    app = create_observer_app(parts)
+    app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
+    verbs = _Verbs(parts)
+    for name, verb in (
+        ("filter", verbs.filter),
+        ("prioritize", verbs.prioritize),
+        ("preempt", verbs.preempt),
+        ("bind", verbs.bind),
+    ):
+        app.add_url_rule(f"/{name}", name, _measured(name, verb, parts.metrics), methods=["POST"])
+
+    @app.get("/v1/nodes")
+    def nodes() -> Response:
+        return _json(describe_nodes(parts.state.snapshot(), unit_mib=parts.state.unit_mib))
+
+    @app.get("/v1/explain/<namespace>/<pod>")
+    def explain_pod(namespace: str, pod: str) -> Response:
+        limit = request.args.get("limit", EXPLAINED_NODES, type=int)
+        answer = explain(parts.state, namespace, pod, limit=max(0, limit))
+        if answer is None:
+            return _json({"error": f"no pod {namespace}/{pod} that asks for GPUs is known"}, status=404)
+        return _json(answer)
+
+    return app
+
+
+def create_observer_app(parts: Parts) -> Flask:
+    """Health and metrics only, for probes and Prometheus: safe to reach from elsewhere."""
+    app = Flask("gpupack", static_folder=None)
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return _health(parts.health.dead())
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        return _health(parts.health.not_ready())
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(parts.metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+    @app.errorhandler(413)
+    def too_large(_error: object) -> Response:
+        return _json({"error": f"body is too large, expected at most {parts.max_body_bytes} bytes"}, status=413)
+
+    return app
+
+
+class _Verbs:
+    """One method per verb: bytes in, bytes and outcome out."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._state = parts.state
+        self._binder = parts.binder
+        self._decoder = parts.decoder
+
+    def filter(self, body: bytes) -> tuple[bytes, str]:
+        args = decode_extender_args(body)
+        outcome = self._state.filter(self._decoder.pod_record(args.pod), args.names())
+        if isinstance(outcome, Passed):
+            return encode_feasible(args, outcome.names), "ok"
+        if isinstance(outcome, Rejected):
+            return encode_infeasible(args, outcome.reasons), "rejected"
+        return encode_filter_error(f"gpupack: {outcome.message}"), "unavailable"
+
+    def prioritize(self, body: bytes) -> tuple[bytes, str]:
+        args = decode_extender_args(body)
+        return encode_scores(self._state.prioritize(self._decoder.pod_record(args.pod), args.names())), "ok"
+
+    def preempt(self, body: bytes) -> tuple[bytes, str]:
+        args = decode_preemption_args(body)
+        answers = self._state.preempt(self._decoder.pod_record(args.pod), args.candidates())
+        return encode_victims(answers), "ok" if answers else "rejected"
+
+    def bind(self, body: bytes) -> tuple[bytes, str]:
+        problem = self._binder.bind(decode_binding_args(body))
+        return encode_bind_answer(f"gpupack: {problem}" if problem else ""), "error" if problem else "ok"
+
+
+def _measured(name: str, verb: Verb, metrics: Metrics) -> Callable[[], Response]:
+    seconds = metrics.request_seconds.labels(name)
+    outcomes = {
+        outcome: metrics.outcomes.labels(name, outcome)
+        for outcome in ("ok", "rejected", "unavailable", "error", "malformed")
+    }
+
+    def answer() -> Response:
+        started_s = time.perf_counter()
+        try:
+            body, outcome = verb(request.get_data(cache=False))
+            status = 200
+        except DecodeError as error:
+            _LOG.warning("%s: call can't be read: %s", name, error)
+            body, outcome, status = msgspec.json.encode({"Error": f"gpupack: {error}"}), "malformed", 400
+        seconds.observe(time.perf_counter() - started_s)
+        outcomes[outcome].inc()
+        return Response(body, status=status, content_type=_JSON)
+
+    return answer
+
+
+def _health(problem: str | None) -> Response:
+    text, status = ("ok\n", 200) if problem is None else (f"{problem}\n", 503)
+    return Response(text, status=status, content_type="text/plain; charset=utf-8")
+
+
+def _json(body: object, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status=status, content_type=_JSON)

@@ -1,0 +1,113 @@
+"""The command line: `python -m extender`; flags and GPUPACK_... variables in, a running extender or an exit status."""
+
+import logging
+import signal
+import sys
+import threading
+from typing import Any
+
+import click
+
+from extender.apierrors import ApiError, ApiUnreachable, KubeConfigError
+from extender.contract.names import Names
+from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, ContractError, UnitMib
+from extender.kubeapi import connect
+from extender.logs import start_logging
+from extender.scheduling.models import RequestError
+from extender.scheduling.policies.table import DEFAULT_POLICY, POLICIES
+from extender.service import NODES_PATH, PODS_PATH, Service
+from extender.settings import DEFAULT_LISTEN, PLACEMENTS, Settings, SettingsError, Tls, parse_address
+
+_LOG = logging.getLogger(__name__)
+CHECK_TIMEOUT_S = 10.0
+
+
+@click.command(context_settings={"auto_envvar_prefix": "GPUPACK", "show_default": True})
+@click.option("--kubeconfig", default="", help="Kubeconfig file; without it the pod's service account is used.")
+@click.option("--listen", default=DEFAULT_LISTEN, help="HOST:PORT for kube-scheduler's calls; port 0 takes a free one.")
+@click.option("--observe-listen", default="", help="HOST:PORT that serves only /healthz, /readyz and /metrics.")
+@click.option("--policy", type=click.Choice(list(POLICIES)), default=DEFAULT_POLICY, help="Packing policy.")
+@click.option(
+    "--memory-unit-mib",
+    type=click.Choice([str(unit) for unit in UNIT_CHOICES_MIB]),
+    default=str(DEFAULT_UNIT_MIB),
+    help="Size of one memory unit in MiB; the device plugins must use the same.",
+)
+@click.option(
+    "--placement",
+    type=click.Choice(PLACEMENTS),
+    default="exact",
+    help="exact: filter answers with the one best node. scored: with the best --keep ones, for other plugins to score.",
+)
+@click.option("--keep", type=int, default=16, help="Nodes in a filter answer with --placement scored.")
+@click.option(
+    "--hold-s", type=float, default=30.0, help="Seconds that filter keeps room for a pod that does not come to bind."
+)
+@click.option("--stale-s", type=float, default=120.0, help="Seconds without the API server after which filter refuses.")
+@click.option("--prefix", default="gpupack.io", help="Domain of resource and annotation names.")
+@click.option("--gpu-resource", default="", help="Name of the whole-GPU resource.  [default: PREFIX/gpu]")
+@click.option("--tls-certificate", default="", help="PEM file; needed to listen on anything but loopback.")
+@click.option("--tls-key", default="", help="PEM file.")
+@click.option("--tls-client-authority", default="", help="PEM file of the authority whose clients are let in.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level to log."
+)
+@click.option("--check", is_flag=True, help="Check settings and access to the API server, then exit.")
+def main(log_level: str, check: bool, **options: Any) -> None:  # noqa: FBT001 (click passes by name)
+    """Serve kube-scheduler's filter, prioritize, preempt and bind calls.
+
+    Every option can also be given as GPUPACK_<OPTION> in the environment.
+    """
+    start_logging(log_level)
+    try:
+        settings = _settings(options)
+        api = connect(settings.kubeconfig or None)
+    except (SettingsError, ContractError, RequestError, KubeConfigError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    _LOG.info("settings: %s", settings.described())
+    if check:
+        _check(api)
+        return
+    try:
+        service = Service(settings, api)
+        service.start()
+    except OSError as error:
+        raise click.ClickException(f"can't listen on {settings.listen.host}:{settings.listen.port}: {error}") from error
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.wait(3600.0):
+        pass
+    service.stop()
+    sys.exit(0)
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    tls = [options[name] for name in ("tls_certificate", "tls_key", "tls_client_authority")]
+    if any(tls) and not all(tls):
+        raise SettingsError("--tls-certificate, --tls-key and --tls-client-authority: expected all three or none")
+    return Settings(
+        kubeconfig=options["kubeconfig"],
+        listen=parse_address(options["listen"], setting="listen"),
+        observe=parse_address(options["observe_listen"], setting="observe-listen")
+        if options["observe_listen"]
+        else None,
+        names=Names(options["prefix"], options["gpu_resource"]),
+        policy=options["policy"],
+        unit_mib=UnitMib(int(options["memory_unit_mib"])),
+        placement=options["placement"],
+        keep=options["keep"],
+        hold_s=options["hold_s"],
+        stale_s=options["stale_s"],
+        tls=Tls(*tls) if all(tls) else None,
+    )
+
+
+def _check(api: Any) -> None:
+    for path in (NODES_PATH, PODS_PATH):
+        try:
+            api.list_page(path, 1, "", CHECK_TIMEOUT_S)
+        except (ApiError, ApiUnreachable) as error:
+            raise click.ClickException(f"{path}: {error}") from error
+        click.echo(f"{path}: can be listed")
+    click.echo("settings and access are good")

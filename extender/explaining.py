@@ -1,0 +1,66 @@
+"""From a pod's name to the answer of `explain`: why it is pending, or where it is, why there, by which policy, when."""
+
+from dataclasses import asdict
+from typing import Any
+
+from extender.scheduling.describing import explain_pending, gpus_of
+from extender.scheduling.events import PodRecord
+from extender.scheduling.policies.table import policy_named
+from extender.state import State
+
+
+def explain(state: State, namespace: str, name: str, *, limit: int) -> dict[str, Any] | None:
+    """What is known of the pod, ready for JSON; None when there is no such pod that asks for GPUs.
+
+    Args:
+        state: the extender's state.
+        namespace: the pod's namespace.
+        name: the pod's name.
+        limit: nodes that are explained in full.
+    """
+    pod = state.find(namespace, name)
+    if pod is None or (pod.request is None and not pod.request_error):
+        return None
+    decision = state.decisions.of(pod.uid)
+    answer: dict[str, Any] = {
+        "namespace": pod.namespace,
+        "name": pod.name,
+        "uid": pod.uid,
+        "node": pod.node,
+        "decision": asdict(decision) if decision is not None else None,
+    }
+    if pod.request_error:
+        return {**answer, "state": "rejected", "why": pod.request_error}
+    if pod.ended:
+        return {**answer, "state": "ended", "why": "the pod has ended and holds nothing"}
+    return {**answer, **(_bound(state, pod) if pod.node else _pending(state, pod, limit))}
+
+
+def _bound(state: State, pod: PodRecord) -> dict[str, Any]:
+    node = state.snapshot().nodes.get(pod.node)
+    placed = {"policy": pod.policy, "placedAt": pod.placed_at}
+    if pod.footprint is None:
+        why = (
+            "bound without an allocation that can be read; charged to the emptiest GPU until the device plugin reports"
+        )
+        return {**placed, "state": "bound", "why": why, "gpus": []}
+    why = f"policy {pod.policy} chose it" if pod.policy else "placed by its annotations"
+    return {**placed, "state": "bound", "why": why, "gpus": gpus_of(pod.footprint, node)}
+
+
+def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
+    request = pod.request
+    if request is None:  # the caller has answered that case
+        return {}
+    policy = policy_named(request.policy) if request.policy else state.policy
+    explained = explain_pending(state.snapshot_for(pod.uid), request, policy, unit_mib=state.unit_mib, limit=limit)
+    held = state.reserved_on(pod.uid)
+    if held:
+        why = f"room is held for it on {held}"
+    elif explained["reasons"].get("fits"):
+        why = "it fits now; kube-scheduler has not asked again yet, or another plugin keeps it from these nodes"
+    elif not explained["nodes"]:
+        why = "no node is known to gpupack"
+    else:
+        why = max(explained["reasons"].items(), key=lambda item: (item[1], item[0]))[0]
+    return {"state": "pending", "why": why, "policy": policy.name, **explained}

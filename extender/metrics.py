@@ -1,0 +1,84 @@
+"""From what the extender does and knows to Prometheus series: few of them, for per-GPU series are the node agent's."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from extender.scheduling.describing import describe_gpu
+from extender.state import State
+
+BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """Children of the request metrics, kept so that counting costs no lookup."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.request_seconds = Histogram(
+            "gpupack_extender_request_duration_seconds",
+            "Time to answer one call of kube-scheduler, by verb.",
+            ["verb"],
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self.outcomes = Counter(
+            "gpupack_extender_requests",
+            "Calls of kube-scheduler by verb and outcome (ok, rejected, unavailable, error, malformed).",
+            ["verb", "outcome"],
+            registry=registry,
+        )
+
+
+class StateCollector(Collector):
+    """Reads the state at scrape time."""
+
+    def __init__(self, state: State, view_age_s: Callable[[], float], woken: Callable[[], int]) -> None:
+        self._state = state
+        self._view_age_s = view_age_s
+        self._woken = woken
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing: the registry must not collect before the first lists are in."""
+        return []
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The series of this moment."""
+        counts = self._state.counts()
+        yield _gauge("gpupack_extender_nodes", "Nodes in the ledger.", counts["nodes"])
+        pods = GaugeMetricFamily("gpupack_extender_pods", "Pods in the ledger by state.", labels=["state"])
+        for state in ("pending", "assumed", "held", "waiting"):
+            pods.add_metric([state], counts[state])
+        pods.add_metric(["known"], counts["pods"])
+        yield pods
+        age_s = self._view_age_s()
+        yield _gauge("gpupack_extender_view_age_seconds", "Time since the API server last proved to be there.", age_s)
+        yield _gauge("gpupack_extender_pods_woken", "Refused pods that were put back into the queue.", self._woken())
+        yield from self._gpus()
+
+    def _gpus(self) -> Iterable[GaugeMetricFamily]:
+        units = dict.fromkeys(("capacity", "allocated", "held", "outside", "free", "overcommitted"), 0)
+        gpus = dict.fromkeys(("healthy", "unhealthy", "idle", "whole"), 0)
+        for node in self._state.snapshot().nodes.values():
+            for gpu in node.gpus:
+                row = describe_gpu(node, gpu)
+                for key in units:
+                    units[key] += row[key]
+                gpus["healthy" if gpu.healthy else "unhealthy"] += 1
+                gpus["idle"] += gpu.idle
+                gpus["whole"] += gpu.whole
+        scale = self._state.unit_mib * 1024 * 1024
+        memory = GaugeMetricFamily("gpupack_gpu_memory_bytes", "GPU memory of the cluster by state.", labels=["state"])
+        for key, value in units.items():
+            memory.add_metric([key], value * scale)
+        yield memory
+        count = GaugeMetricFamily("gpupack_gpus", "GPUs of the cluster by state.", labels=["state"])
+        for key, value in gpus.items():
+            count.add_metric([key], value)
+        yield count
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,134 @@
+"""Puts the extender together and runs it: settings in, a served address until it is told to stop."""
+
+import gc
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from extender.app import Health, Parts, create_app, create_observer_app
+from extender.binder import Binder
+from extender.decisions import Decisions
+from extender.decoding import Decoder
+from extender.kubeapi import KubeApi
+from extender.metrics import Metrics, StateCollector
+from extender.serving import Server
+from extender.settings import Settings
+from extender.sinks import NodeSink, PodSink
+from extender.state import State
+from extender.upkeep import Upkeep
+from extender.watching import Reflector
+
+_LOG = logging.getLogger(__name__)
+NODES_PATH = "/api/v1/nodes"
+PODS_PATH = "/api/v1/pods"
+STOP_TIMEOUT_S = 5.0
+
+
+class Service:
+    """One extender; `start` returns once it listens, long before the first lists are in."""
+
+    def __init__(self, settings: Settings, api: KubeApi) -> None:
+        self._settings = settings
+        self._draining = threading.Event()
+        self._stopped = threading.Event()
+        decisions = Decisions(lambda: datetime.now(UTC))
+        decoder = Decoder(settings.names, settings.unit_mib, warn=_LOG.warning)
+        self.state = State(
+            unit_mib=settings.unit_mib,
+            policy=settings.policy,
+            answers=settings.answers,
+            hold_s=settings.hold_s,
+            clock=time.monotonic,
+            view_problem=self._view_problem,
+            decisions=decisions,
+        )
+        self._reflectors = (
+            Reflector(api, NODES_PATH, NodeSink(self.state, decoder)),
+            Reflector(api, PODS_PATH, PodSink(self.state, decoder)),
+        )
+        binder = Binder(self.state, api, settings.names, decoder)
+        self._upkeep = Upkeep(self.state, binder, api, settings.names.retry_annotation, time.monotonic)
+        registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        registry.register(StateCollector(self.state, self._view_age_s, lambda: self._upkeep.woken))
+        health = Health(dead=self._dead, not_ready=self._not_ready)
+        parts = Parts(self.state, binder, decoder, Metrics(registry), health, settings.max_body_bytes)
+        self._servers = [
+            Server(
+                settings.listen,
+                create_app(parts),
+                threads=settings.threads,
+                max_body_bytes=settings.max_body_bytes,
+                tls=settings.tls,
+            )
+        ]
+        if settings.observe is not None:
+            self._servers.append(
+                Server(settings.observe, create_observer_app(parts), threads=4, max_body_bytes=1024 * 1024)
+            )
+
+    @property
+    def port(self) -> int:
+        """Port that kube-scheduler is to call."""
+        return self._servers[0].port
+
+    def start(self) -> None:
+        """Begin to listen and to watch.
+
+        Raises:
+            OSError: an address cannot be listened on.
+        """
+        for server in self._servers:
+            server.start()
+        for reflector in self._reflectors:
+            reflector.start()
+        threading.Thread(target=self._after_sync, name="after-sync", daemon=True).start()
+        _LOG.info("listening on %s port %d", self._settings.listen.host, self.port)
+
+    def _after_sync(self) -> None:
+        while not self._stopped.is_set():
+            if all(reflector.wait_synced(1.0) for reflector in self._reflectors):
+                break
+        if self._stopped.is_set():
+            return
+        self.state.adopt_waiting()
+        self._upkeep.start()
+        # What the first lists made lives as long as the process: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
+        _LOG.info("ready: %s", self.state.counts())
+
+    def stop(self) -> None:
+        """Turn not ready, answer what runs, end."""
+        self._draining.set()
+        for server in self._servers:
+            server.stop()
+        self._stopped.set()
+        self._upkeep.stop(STOP_TIMEOUT_S)
+        for reflector in self._reflectors:
+            reflector.stop(STOP_TIMEOUT_S)
+        _LOG.info("stopped")
+
+    def _view_age_s(self) -> float:
+        now_s = time.monotonic()
+        return max(reflector.contact_age_s(now_s) for reflector in self._reflectors)
+
+    def _view_problem(self) -> str | None:
+        # Constant texts: kube-scheduler puts them into events and conditions.
+        if self._draining.is_set():
+            return "the scheduler extender is shutting down"
+        if not all(reflector.synced for reflector in self._reflectors):
+            return "the scheduler extender has not read the cluster yet"
+        if self._view_age_s() > self._settings.stale_s:
+            return "the scheduler extender has lost touch with the API server"
+        return None
+
+    def _not_ready(self) -> str | None:
+        return self._view_problem()
+
+    def _dead(self) -> str | None:
+        return None if all(server.alive for server in self._servers) else "an HTTP server has ended"

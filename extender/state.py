@@ -1,0 +1,296 @@
+"""The ledger behind its lock: from decoded calls and watch events to outcomes. Nothing here waits or does I/O.
+
+Every method takes the lock for microseconds; the clock is injected and monotonic.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from extender.contract.units import UnitMib
+from extender.decisions import Decisions
+from extender.outcomes import (
+    AlreadyBound,
+    Assumed,
+    BindStart,
+    FilterOutcome,
+    Passed,
+    Refused,
+    Rejected,
+    Unavailable,
+    UnknownPod,
+)
+from extender.scheduling import waking
+from extender.scheduling.binding import Plan, holds_good, plan_binding, plan_on
+from extender.scheduling.events import ClusterEvent, PodChanged, PodDeleted, PodRecord
+from extender.scheduling.filtering import Filtered, filter_nodes
+from extender.scheduling.fit_table import FitTable
+from extender.scheduling.ledger import Ledger, Reservation
+from extender.scheduling.node import Holder
+from extender.scheduling.policies.policy import Policy
+from extender.scheduling.policies.table import policy_named
+from extender.scheduling.preemption import Preemptor, Victims, preempt
+from extender.scheduling.prioritizing import prioritize
+from extender.scheduling.reasons import Misfit
+from extender.scheduling.request import PodRequest
+from extender.scheduling.snapshot import Snapshot
+
+MAX_WAITING = 20_000
+"""Refused pods that are remembered; beyond it the oldest is left to kube-scheduler's own retries."""
+
+
+class State:
+    """All that the extender knows; safe to use from many threads.
+
+    Args:
+        unit_mib: memory unit of the installation.
+        policy: the cluster's policy.
+        answers: nodes in a filter answer.
+        hold_s: how long a hold lasts.
+        clock: monotonic seconds.
+        view_problem: why the view of the cluster can't be trusted now, None when it can.
+        decisions: remembers what was decided.
+    """
+
+    def __init__(
+        self,
+        *,
+        unit_mib: UnitMib,
+        policy: str,
+        answers: int,
+        hold_s: float,
+        clock: Callable[[], float],
+        view_problem: Callable[[], str | None],
+        decisions: Decisions,
+    ) -> None:
+        self.unit_mib = unit_mib
+        self.policy = policy_named(policy)
+        self.decisions = decisions
+        self._answers = answers
+        self._hold_s = hold_s
+        self._clock = clock
+        self._view_problem = view_problem
+        self._lock = threading.Lock()
+        self._ledger = Ledger(unit_mib)
+        self._table = FitTable()
+        self._waiting: OrderedDict[str, waking.Refused] = OrderedDict()
+        self._freed: dict[str, float] = {}
+
+    def filter(self, pod: PodRecord, names: Sequence[str]) -> FilterOutcome:
+        """Which nodes can take the pod; room for it is held on the best of them."""
+        problem = self._view_problem()
+        if problem is not None:
+            return Unavailable(problem)
+        if pod.request is None:
+            return Rejected(dict.fromkeys(names, pod.request_error)) if pod.request_error else Passed(names)
+        policy = self._policy_of(pod.request)
+        now_s = self._clock()
+        with self._lock:
+            # What kube-scheduler shows of the pod is news as good as the watch's, and often earlier.
+            self._note_freed((*self._ledger.expire(now_s), *self._ledger.apply(PodChanged(pod))))
+            known = self._ledger.pods.get(pod.uid)
+            if known is not None and known.node:
+                return Unavailable(f"pod is bound to {known.node} already")
+            reservation = self._ledger.reservation(pod.uid)
+            if reservation is not None and reservation.expires_s is None:
+                return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
+            self._note_freed(self._ledger.release(pod.uid))
+            filtered = filter_nodes(self._ledger.snapshot(), names, pod.request, policy, self._table)
+            best = filtered.best(self._answers)
+            if best:
+                plan = self._hold(pod, pod.request, filtered, best[0].node, now_s)
+                self._waiting.pop(pod.uid, None)
+            else:
+                self._wait(pod, pod.request, policy, now_s)
+        if not best:
+            self.decisions.rejected(pod, filtered.rejected)
+            return Rejected({name: reason.text for name, reason in filtered.rejected.items()})
+        self.decisions.chose(pod, policy.name, plan, feasible=len(filtered.feasible), rejected=filtered.rejected)
+        return Passed([candidate.node for candidate in best], plan)
+
+    def prioritize(self, pod: PodRecord, names: Sequence[str]) -> list[tuple[str, int]]:
+        """Scores of the nodes; the pod's own hold does not count against them."""
+        request = pod.request
+        if request is None:
+            return [(name, 0) for name in names]
+        with self._lock:
+            snapshot = self._without_own(pod.uid)
+            filtered = filter_nodes(snapshot, names, request, self._policy_of(request), self._table)
+        return prioritize(filtered, names)
+
+    def preempt(self, pod: PodRecord, candidates: Mapping[str, Victims]) -> dict[str, Victims]:
+        """The candidates where the evictions would make room, with the victims that it takes."""
+        request = pod.request
+        if request is None:
+            return dict(candidates)
+        preemptor = Preemptor(request, pod.priority, self._policy_of(request))
+        with self._lock:
+            snapshot = self._without_own(pod.uid)
+            return preempt(snapshot, candidates, preemptor, self._ledger.pods, unit_mib=self.unit_mib)
+
+    def begin_bind(self, uid: str, node: str) -> BindStart:
+        """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones."""
+        now_s = self._clock()
+        with self._lock:
+            if self._ledger.is_gone(uid):
+                return Refused("pod is gone")
+            pod = self._ledger.pods.get(uid)
+            if pod is not None and pod.node:
+                return AlreadyBound(pod.node, pod.footprint is not None)
+            reservation = self._ledger.reservation(uid)
+            if reservation is not None and reservation.expires_s is None:
+                return Refused(f"an earlier bind of the pod to {reservation.node} is being settled")
+            if pod is None or pod.request is None:
+                return UnknownPod() if pod is None else Refused(pod.request_error or "pod asks for no GPU")
+            plan = self._plan_for(reservation, node, pod.request)
+            if isinstance(plan, Misfit):
+                return Refused(plan.text)
+            holder = _holder(pod, pod.request, plan)
+            freed = self._ledger.assume(node, holder, pod.resource_version, since_s=now_s, plan=plan)
+            self._note_freed(freed)
+            return Assumed(plan, pod)
+
+    def _plan_for(self, reservation: Reservation | None, node: str, request: PodRequest) -> Plan | Misfit:
+        info = self._ledger.snapshot().nodes.get(node)
+        if reservation is not None:
+            held = reservation.plan
+            if held is not None and held.node == node and holds_good(info, held):
+                return held
+            self._note_freed(self._ledger.release(reservation.holder.uid))
+            info = self._ledger.snapshot().nodes.get(node)
+        return plan_binding(info, request, self._policy_of(request), unit_mib=self.unit_mib)
+
+    def forget(self, uid: str) -> None:
+        """The Binding was not written: give the room back."""
+        with self._lock:
+            self._note_freed(self._ledger.forget(uid))
+
+    def apply(self, event: ClusterEvent) -> None:
+        """Take in what a watch or a live read has shown."""
+        with self._lock:
+            self._note_freed(self._ledger.apply(event))
+            if isinstance(event, PodDeleted):
+                self._waiting.pop(event.uid, None)
+
+    def pod(self, uid: str) -> PodRecord | None:
+        """What is known of a pod."""
+        with self._lock:
+            return self._ledger.pods.get(uid)
+
+    def find(self, namespace: str, name: str) -> PodRecord | None:
+        """The pod of that name, the newest where several had it."""
+        with self._lock:
+            pods = list(self._ledger.pods.values())
+        found = [pod for pod in pods if pod.name == name and pod.namespace == namespace]
+        return max(found, key=lambda pod: pod.resource_version, default=None)
+
+    def snapshot(self) -> Snapshot:
+        """The cluster now, as a copy."""
+        with self._lock:
+            self._note_freed(self._ledger.expire(self._clock()))
+            return self._ledger.snapshot().copy()
+
+    def snapshot_for(self, uid: str) -> Snapshot:
+        """The cluster as this pod would find it: without its own hold, as a copy."""
+        with self._lock:
+            self._note_freed(self._ledger.expire(self._clock()))
+            return self._without_own(uid).copy()
+
+    def reserved_on(self, uid: str) -> str:
+        """The node where room is assumed or held for the pod; empty when none is."""
+        with self._lock:
+            reservation = self._ledger.reservation(uid)
+            return reservation.node if reservation is not None else ""
+
+    def unsettled(self, older_than_s: float) -> list[Reservation]:
+        """Assumptions that nothing has confirmed for that long."""
+        now_s = self._clock()
+        with self._lock:
+            return [
+                reservation
+                for _, reservation in self._ledger.reservations()
+                if reservation.expires_s is None and now_s - reservation.since_s >= older_than_s
+            ]
+
+    def counts(self) -> dict[str, int]:
+        """Sizes of what is kept, for metrics."""
+        with self._lock:
+            reservations = [reservation for _, reservation in self._ledger.reservations()]
+            return {
+                "nodes": len(self._ledger.snapshot().nodes),
+                "pods": len(self._ledger.pods),
+                "pending": len(self._ledger.pending),
+                "assumed": sum(one.expires_s is None for one in reservations),
+                "held": sum(one.expires_s is not None for one in reservations),
+                "waiting": len(self._waiting),
+            }
+
+    def adopt_waiting(self) -> None:
+        """After the first lists: pods that were refused before this process began wait for room, too."""
+        now_s = self._clock()
+        with self._lock:
+            for pod in self._ledger.pending.values():
+                if pod.unschedulable and pod.request is not None:
+                    self._wait(pod, pod.request, self._policy_of(pod.request), now_s)
+            self._freed.update(dict.fromkeys(self._ledger.snapshot().nodes, now_s))
+
+    def worth_waking(self, settled_s: float, limit: int) -> list[waking.Refused]:
+        """Pods to touch: refused before room appeared, still waiting `settled_s` after it did, and fitting now."""
+        now_s = self._clock()
+        with self._lock:
+            self._note_freed(self._ledger.expire(now_s))
+            ripe = {name: at_s for name, at_s in self._freed.items() if now_s - at_s >= settled_s}
+            if not ripe:
+                return []
+            for name in ripe:
+                del self._freed[name]
+            self._drop_finished()
+            newest = max(ripe.values())
+            waiting = [pod for pod in self._waiting.values() if pod.waiting_since_s <= newest]
+            nodes = self._ledger.snapshot().nodes
+            freed = [nodes[name] for name in ripe if name in nodes]
+        return waking.worth_waking(waiting, freed, limit=limit, unit_mib=self.unit_mib)
+
+    def _drop_finished(self) -> None:
+        for uid in [uid for uid in self._waiting if uid not in self._ledger.pending]:
+            if uid in self._ledger.pods or self._ledger.is_gone(uid):
+                del self._waiting[uid]
+
+    def _hold(self, pod: PodRecord, request: PodRequest, filtered: Filtered, node: str, now_s: float) -> Plan:
+        candidate = next(one for one in filtered.feasible if one.node == node)
+        plan = plan_on(self._ledger.snapshot().nodes[node], request, candidate.fit, unit_mib=self.unit_mib)
+        self._ledger.hold(node, _holder(pod, request, plan), pod.resource_version, now_s + self._hold_s, plan=plan)
+        return plan
+
+    def _wait(self, pod: PodRecord, request: PodRequest, policy: Policy, now_s: float) -> None:
+        self._waiting[pod.uid] = waking.Refused(pod.uid, pod.namespace, pod.name, request, policy, pod.priority, now_s)
+        self._waiting.move_to_end(pod.uid)
+        if len(self._waiting) > MAX_WAITING:
+            self._waiting.popitem(last=False)
+
+    def _note_freed(self, names: Iterable[str]) -> None:
+        now_s = self._clock()
+        for name in names:
+            self._freed[name] = now_s
+
+    def _without_own(self, uid: str) -> Snapshot:
+        """The ledger's view without what is held for this pod; a bound or assumed pod keeps what it has."""
+        reservation = self._ledger.reservation(uid)
+        if reservation is None or reservation.expires_s is None:
+            return self._ledger.snapshot()
+        return self._ledger.snapshot_without(uid)
+
+    def _policy_of(self, request: PodRequest) -> Policy:
+        return policy_named(request.policy) if request.policy else self.policy
+
+
+def _holder(pod: PodRecord, request: PodRequest, plan: Plan) -> Holder:
+    return Holder(
+        uid=pod.uid,
+        namespace=pod.namespace,
+        name=pod.name,
+        request=request,
+        footprint=plan.footprint,
+        cpu_milli=pod.cpu_milli,
+        memory_bytes=pod.memory_bytes,
+    )
