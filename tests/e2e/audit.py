@@ -1,6 +1,7 @@
 """Reads kube-apiserver's audit log: which requests service accounts made, and whether RBAC let them."""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -53,6 +54,20 @@ class AuditedRequest:
             status=event.get("responseStatus", {}).get("code", 0),
             allowed=decision == "allow",
         )
+
+
+def rights_of(rules: Iterable[Mapping[str, Any]]) -> set[Right]:
+    """What the `rules` of a Role or ClusterRole grant, one by one; compare with what was used."""
+    rights: set[Right] = set()
+    for rule in rules:
+        rights |= {
+            Right(verb, group, resource)
+            for verb in rule["verbs"]
+            for group in rule.get("apiGroups", [])
+            for resource in rule.get("resources", [])
+        }
+        rights |= {Right(verb, "", path) for verb in rule["verbs"] for path in rule.get("nonResourceURLs", [])}
+    return rights
 
 
 def read_audit_log(path: Path, namespace: str, service_account: str) -> list[AuditedRequest]:

@@ -3,6 +3,7 @@
 import datetime
 import fcntl
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -235,6 +236,8 @@ def _take_the_only_slot(folder: Path) -> IO[str]:
         left_behind = lock.read().strip()
         if left_behind:
             clean_up(Path(left_behind))
+            shutil.rmtree(left_behind, ignore_errors=True)
+            remove_pod_cgroups()
         lock.truncate(0)
         lock.write(str(folder))
         lock.flush()

@@ -9,7 +9,10 @@ from tests.e2e.audit import Right
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.nodes import SimulatedNode, create_node, delete_node, set_resources
 from tests.e2e.podspecs import container, pod
+from tests.e2e.processes import ProcessError
+from tests.e2e.schedulerconfig import ExtenderStanza, scheduler_configuration
 from tests.e2e.waiting import wait_until
+from tests.e2e.yesextender import YesExtender
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -117,3 +120,34 @@ def test_pods_wait_while_the_scheduler_is_stopped_and_another_configuration_take
     api.create_pod("work", pod("waiting"))
     control_plane.start_scheduler()
     assert api.wait_scheduled("work", "waiting") == "node-a"
+
+
+def test_the_scheduler_asks_an_extender_about_pods_with_managed_resources_only(
+    control_plane: ControlPlane, api: Api
+) -> None:
+    """The written configuration is one that kube-scheduler takes and follows."""
+    create_node(api, SimulatedNode("node-b", cpu="4", memory="8Gi", resources={"gpupack.io/gpu-mem": 16}))
+    with YesExtender() as extender:
+        stanza = ExtenderStanza(extender.url, bind_verb=None)
+        control_plane.start_scheduler(scheduler_configuration([stanza]))
+        api.create_pod("work", pod("asked", container(limits={"gpupack.io/gpu-mem": 1})))
+        api.create_pod("work", pod("not-asked"))
+        api.wait_scheduled("work", "asked")
+        api.wait_scheduled("work", "not-asked")
+        control_plane.start_scheduler()
+    delete_node(api, "node-b")
+    assert extender.calls == [("/filter", "asked"), ("/prioritize", "asked")]
+
+
+def test_a_flag_reaches_the_scheduler(control_plane: ControlPlane, api: Api) -> None:
+    """Feature gates are how some of its behaviour is changed."""
+    control_plane.start_scheduler(flags=["--feature-gates=SchedulerPopFromBackoffQ=false"])
+    api.create_pod("work", pod("gated-feature"))
+    assert api.wait_scheduled("work", "gated-feature") == "node-a"
+
+
+def test_a_configuration_that_the_scheduler_refuses_is_shown_with_its_words(control_plane: ControlPlane) -> None:
+    """A mistake in a configuration must not look like a hanging scheduler."""
+    with pytest.raises(ProcessError, match="percentageOfNodesToScore"):
+        control_plane.start_scheduler(scheduler_configuration(percentage_of_nodes_to_score=101))
+    control_plane.start_scheduler()

@@ -51,7 +51,7 @@ done
 compile() { # compile OUTPUT LDFLAGS PACKAGE...
     output=$1 ldflags=$2
     shift 2
-    go build -p "${GPUPACK_BUILD_JOBS:-2}" -trimpath -ldflags "-s -w $ldflags" -o "$output" "$@"
+    go build -p "${GPUPACK_BUILD_JOBS:-2}" -trimpath -buildvcs=false -ldflags "-s -w $ldflags" -o "$output" "$@"
 }
 
 echo "building Kubernetes $version into $folder: 5 to 15 minutes on 2 cores, seconds when Go's cache is warm" >&2
