@@ -1,7 +1,8 @@
 """A scripted HTTP server on a real socket that misbehaves as API servers, proxies and networks do.
 
 Each list, watch and other request takes the next step of its own script; a step writes whatever bytes it likes, or
-none. When a script is used up, the request hangs until the server stops. Every request is recorded.
+none. When a script is used up, a watch opens and stays silent, and any other request is not answered, until the server
+stops. Every request is recorded.
 """
 
 import json
@@ -213,7 +214,9 @@ class ApiServer:
             self.requests.append(request)
             self._changed.notify_all()
             script = self._scripts[request.kind]
-            return script.popleft() if script else Exchange.hang
+            if script:
+                return script.popleft()
+        return watching() if request.kind == "watch" else Exchange.hang
 
 
 def _read_request(source: BinaryIO, connection: int) -> Request | None:
