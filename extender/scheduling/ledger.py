@@ -103,7 +103,13 @@ class Ledger:
     def hold(
         self, node: str, holder: Holder, resource_version: int, expires_s: float, *, plan: Plan | None = None
     ) -> tuple[str, ...]:
-        """Charge a pod that just passed filter, until bind, another filter call, deletion or `expires_s`."""
+        """Charge a pod that just passed filter, until bind, another filter call, deletion or `expires_s`.
+
+        Does nothing while the pod is assumed to be bound: that Binding may have been written.
+        """
+        before = self._reserved.get(holder.uid)
+        if before is not None and before.expires_s is None:
+            return ()
         held = replace(holder, hold=Hold.HELD)
         return self._reserve(Reservation(node, held, resource_version, expires_s, plan=plan))
 
@@ -190,7 +196,7 @@ class Ledger:
         newest = known.resource_version if known is not None else self._gone_nodes.get(node.name, -1)
         if newest >= node.resource_version:
             return set()
-        if known is not None and replace(known, resource_version=node.resource_version) == node:
+        if known is not None and _differ_in_version_only(known, node):
             self._records[node.name] = node  # a heartbeat: nothing that counts here has changed
             return set()
         self._records[node.name] = node
@@ -198,14 +204,13 @@ class Ledger:
 
     def _node_deleted(self, name: str, resource_version: int) -> set[str]:
         known = self._records.get(name)
-        if known is None or known.resource_version > resource_version:
+        if known is not None and known.resource_version > resource_version:
             return set()
-        del self._records[name]
-        self._gone_nodes[name] = resource_version
+        self._gone_nodes[name] = max(resource_version, self._gone_nodes.get(name, -1))
         self._gone_nodes.move_to_end(name)
         if len(self._gone_nodes) > TOMBSTONES:
             self._gone_nodes.popitem(last=False)
-        return {name}
+        return {name} if self._records.pop(name, None) is not None else set()
 
     def _nodes_listed(self, nodes: Iterable[NodeRecord], resource_version: int) -> set[str]:
         listed = {node.name: node for node in nodes}
@@ -264,7 +269,11 @@ def _holder_of(pod: PodRecord) -> Holder:
     )
 
 
+def _differ_in_version_only(one: NodeRecord, other: NodeRecord) -> bool:
+    return one is other or replace(one, resource_version=other.resource_version) == other
+
+
 def _has_more_room(before: NodeInfo | None, after: NodeInfo) -> bool:
-    if before is None or before.record is not after.record:
+    if before is None or not _differ_in_version_only(before.record, after.record):
         return True  # new, or its capacity or GPUs changed
-    return any(now > then for then, now in zip(before.free, after.free, strict=True)) or before.idle != after.idle
+    return any(now > then for then, now in zip((*before.free, *before.idle), (*after.free, *after.idle), strict=True))

@@ -4,7 +4,7 @@ Usage is computed afresh from the set of holders each time, so it cannot leak or
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from extender.contract.inventory import Inventory
@@ -136,13 +136,14 @@ def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMi
         return NodeInfo(record, (), everyone, generation, True, cpu_milli, memory_bytes)
     unit_matches = inventory.unit_mib == unit_mib
     used = {gpu.uuid: 0 for gpu in inventory.gpus}
+    everyone = tuple([_placed_on(used, holder) for holder in everyone])
     capacity: dict[GpuUuid, int] = {gpu.uuid: units_in(gpu.memory_mib, unit_mib) for gpu in inventory.gpus}
     # Part of a unit in use outside makes the whole unit useless to pods.
     outside = {gpu.uuid: -(-gpu.outside_mib // unit_mib) for gpu in inventory.gpus}
     whole: set[GpuUuid] = set()
     unplaced: list[PodRequest] = []
     for holder in everyone:
-        if holder.footprint is not None and _is_of(holder.footprint, used):
+        if holder.footprint is not None:
             _charge(holder.footprint, used, capacity, whole)
         elif holder.request is not None:
             unplaced.append(holder.request)
@@ -177,8 +178,12 @@ def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMi
     )
 
 
-def _is_of(footprint: Footprint, gpus: Mapping[GpuUuid, int]) -> bool:
-    return footprint.shares.keys() <= gpus.keys() and footprint.whole <= gpus.keys()
+def _placed_on(gpus: Mapping[GpuUuid, int], holder: Holder) -> Holder:
+    """`holder`, without a footprint that names GPUs which the node does not have."""
+    footprint = holder.footprint
+    if footprint is None or (footprint.shares.keys() <= gpus.keys() and footprint.whole <= gpus.keys()):
+        return holder
+    return replace(holder, footprint=None)
 
 
 def _charge(footprint: Footprint, used: dict[GpuUuid, int], capacity: dict[GpuUuid, int], whole: set[GpuUuid]) -> None:
