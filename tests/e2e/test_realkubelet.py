@@ -72,3 +72,9 @@ def test_the_checkpoint_can_be_wiped_only_while_the_kubelet_is_stopped(real_kube
     real_kubelet.wipe_checkpoint()
     assert not real_kubelet.checkpoint.exists()
     real_kubelet.start()
+
+
+def test_device_plugins_find_both_sockets_of_the_kubelet(real_kubelet: RealKubelet) -> None:
+    """One to register at, one to read which devices it gave to whom."""
+    assert (real_kubelet.device_plugins_folder / "kubelet.sock").is_socket()
+    wait_until(real_kubelet.podresources_socket.is_socket, what=f"the socket {real_kubelet.podresources_socket}")
