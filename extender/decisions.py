@@ -27,8 +27,8 @@ class Decision:
         node: node chosen, empty when none.
         gpus: units per container and GPU, as in the allocation annotation.
         cost: the policy's cost of the node chosen; smaller is better.
-        feasible: nodes on which the pod fitted.
-        rejected: nodes on which it did not, counted by reason.
+        feasible: nodes of the cluster on which the pod fitted (kube-scheduler may have asked about fewer).
+        rejected: nodes on which it did not, by reason: of the cluster, or of those asked about when none fitted.
         message: what went wrong with a bind.
     """
 
@@ -61,17 +61,17 @@ class Decisions:
         """The time, as decisions carry it."""
         return timestamp(self._now())
 
-    def chose(self, pod: PodRecord, policy: str, plan: Plan, *, feasible: int, rejected: Mapping[str, Misfit]) -> None:
+    def chose(self, pod: PodRecord, policy: str, plan: Plan, *, feasible: int, refused: Mapping[Misfit, int]) -> None:
         """The pod passed filter and room for `plan` is held."""
         decision = Decision(
-            "held", self.now(), policy, plan.node, plan.allocation.containers, plan.cost, feasible, _count(rejected)
+            "held", self.now(), policy, plan.node, plan.allocation.containers, plan.cost, feasible, _texts(refused)
         )
         self._remember(pod, decision)
         _LOG.debug("filter %s/%s: room held on %s", pod.namespace, pod.name, plan.node)
 
     def rejected(self, pod: PodRecord, rejected: Mapping[str, Misfit]) -> None:
         """The pod fits nowhere."""
-        counts = _count(rejected)
+        counts = _texts(Counter(rejected.values()))
         self._remember(pod, Decision("rejected", self.now(), rejected=counts))
         _LOG.info("filter %s/%s: fits on no node: %s", pod.namespace, pod.name, counts)
 
@@ -115,5 +115,5 @@ class Decisions:
             self._known.popitem(last=False)
 
 
-def _count(rejected: Mapping[str, Misfit]) -> dict[str, int]:
-    return {reason.text: count for reason, count in Counter(rejected.values()).items()}
+def _texts(counts: Mapping[Misfit, int]) -> dict[str, int]:
+    return {reason.text: count for reason, count in counts.items() if count}

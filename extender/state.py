@@ -23,7 +23,7 @@ from extender.outcomes import (
 from extender.scheduling import waking
 from extender.scheduling.binding import Plan, holds_good, plan_binding, plan_on
 from extender.scheduling.events import ClusterEvent, PodChanged, PodDeleted, PodRecord
-from extender.scheduling.filtering import Filtered, filter_nodes
+from extender.scheduling.filtering import Feasible, filter_nodes
 from extender.scheduling.fit_table import FitTable
 from extender.scheduling.ledger import Ledger, Reservation
 from extender.scheduling.node import Holder
@@ -31,6 +31,7 @@ from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import policy_named
 from extender.scheduling.preemption import Preemptor, Victims, preempt
 from extender.scheduling.prioritizing import prioritize
+from extender.scheduling.ranking import Rankings
 from extender.scheduling.reasons import Misfit
 from extender.scheduling.request import PodRequest
 from extender.scheduling.snapshot import Snapshot
@@ -72,6 +73,7 @@ class State:
         self._view_problem = view_problem
         self._lock = threading.Lock()
         self._ledger = Ledger(unit_mib)
+        self._rankings = Rankings()
         self._table = FitTable()
         self._waiting: OrderedDict[str, waking.Refused] = OrderedDict()
         self._freed: dict[str, float] = {}
@@ -95,18 +97,19 @@ class State:
             if reservation is not None and reservation.expires_s is None:
                 return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
             self._note_freed(self._ledger.release(pod.uid))
-            filtered = filter_nodes(self._ledger.snapshot(), names, pod.request, policy, self._table)
-            best = filtered.best(self._answers)
-            if best:
-                plan = self._hold(pod, pod.request, filtered, best[0].node, now_s)
+            ranking = self._rankings.of(pod.request, policy)
+            ranked = ranking.best(self._ledger, names, self._answers)
+            if ranked.best:
+                plan = self._hold(pod, pod.request, ranked.best[0], now_s)
                 self._waiting.pop(pod.uid, None)
             else:
+                refusals = ranking.refusals(self._ledger, names)
                 self._wait(pod, pod.request, policy, now_s)
-        if not best:
-            self.decisions.rejected(pod, filtered.rejected)
-            return Rejected({name: reason.text for name, reason in filtered.rejected.items()})
-        self.decisions.chose(pod, policy.name, plan, feasible=len(filtered.feasible), rejected=filtered.rejected)
-        return Passed([candidate.node for candidate in best], plan)
+        if not ranked.best:
+            self.decisions.rejected(pod, refusals)
+            return Rejected({name: reason.text for name, reason in refusals.items()})
+        self.decisions.chose(pod, policy.name, plan, feasible=ranked.fitting, refused=ranked.refused)
+        return Passed([candidate.node for candidate in ranked.best], plan)
 
     def prioritize(self, pod: PodRecord, names: Sequence[str]) -> list[tuple[str, int]]:
         """Scores of the nodes; the pod's own hold does not count against them."""
@@ -256,10 +259,10 @@ class State:
             if uid in self._ledger.pods or self._ledger.is_gone(uid):
                 del self._waiting[uid]
 
-    def _hold(self, pod: PodRecord, request: PodRequest, filtered: Filtered, node: str, now_s: float) -> Plan:
-        candidate = next(one for one in filtered.feasible if one.node == node)
-        plan = plan_on(self._ledger.snapshot().nodes[node], request, candidate.fit, unit_mib=self.unit_mib)
-        self._ledger.hold(node, _holder(pod, request, plan), pod.resource_version, now_s + self._hold_s, plan=plan)
+    def _hold(self, pod: PodRecord, request: PodRequest, best: Feasible, now_s: float) -> Plan:
+        plan = plan_on(self._ledger.nodes[best.node], request, best.fit, unit_mib=self.unit_mib)
+        expires_s = now_s + self._hold_s
+        self._ledger.hold(best.node, _holder(pod, request, plan), pod.resource_version, expires_s, plan=plan)
         return plan
 
     def _wait(self, pod: PodRecord, request: PodRequest, policy: Policy, now_s: float) -> None:

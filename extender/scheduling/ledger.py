@@ -5,7 +5,7 @@ soon, else where filter holds room for it. A node's usage is recomputed from its
 """
 
 from collections import ChainMap, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from extender.contract.units import UnitMib
@@ -22,6 +22,9 @@ from extender.scheduling.events import (
 )
 from extender.scheduling.node import Hold, Holder, NodeInfo, NodeRecord, node_info
 from extender.scheduling.snapshot import Snapshot
+
+CHANGES = 65_536
+"""Changes of nodes that are remembered for those who follow them; who is further behind looks at all nodes."""
 
 TOMBSTONES = 16_384
 """Deleted UIDs that are remembered, so that a late event cannot bring a pod back."""
@@ -60,12 +63,29 @@ class Ledger:
         self._holders: dict[str, dict[str, Holder]] = {}
         self._charged_on: dict[str, str] = {}
         self._reserved: dict[str, Reservation] = {}
+        self._changes: list[str] = []
+        self._changes_dropped = 0
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._gone_nodes: OrderedDict[str, int] = OrderedDict()
 
     def snapshot(self) -> Snapshot:
         """The cluster now, as a live view; copy it to keep it."""
         return Snapshot(self._infos, self.generation)
+
+    @property
+    def nodes(self) -> Mapping[str, NodeInfo]:
+        """All nodes as they are now."""
+        return self._infos
+
+    def changed_since(self, position: int) -> tuple[Iterable[str] | None, int]:
+        """Names of nodes that changed or went after `position`, and the position now.
+
+        None instead of names: that is too long ago to be remembered (or -1, never); any node may have changed.
+        """
+        now = self._changes_dropped + len(self._changes)
+        if position < self._changes_dropped:
+            return None, now
+        return dict.fromkeys(self._changes[position - self._changes_dropped :]), now
 
     def snapshot_without(self, uid: str) -> Snapshot:
         """The cluster as it would be if this pod held nothing, as a live view of all other nodes."""
@@ -239,10 +259,18 @@ class Ledger:
             del self._holders[node]
         return {node}
 
+    def _remember(self, names: set[str]) -> None:
+        self._changes.extend(names)
+        if len(self._changes) > CHANGES:
+            dropped = len(self._changes) - CHANGES // 2
+            del self._changes[:dropped]
+            self._changes_dropped += dropped
+
     def _rebuild(self, names: set[str]) -> tuple[str, ...]:
         freed: list[str] = []
         if names:
             self.generation += 1
+            self._remember(names)
         for name in sorted(names):
             record = self._records.get(name)
             before = self._infos.get(name)

@@ -1,0 +1,59 @@
+"""From timings to the figures that are reported."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One verb's latency as the caller sees it, and the server's CPU per call; all in milliseconds."""
+
+    calls: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    cpu_ms: float
+    bytes_out: int
+
+    def to_json(self) -> dict[str, float]:
+        """For the report."""
+        return {key: round(value, 3) for key, value in asdict(self).items()}
+
+
+def percentile(sorted_values: Sequence[float], share: float) -> float:
+    """Nearest-rank percentile.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not sorted_values:
+        raise ValueError("percentile of no values, expected at least one")
+    return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
+
+
+def figures(seconds: Sequence[float], cpu_s: float, bytes_out: int) -> Figures:
+    """Figures of `seconds` per call, of which the server spent `cpu_s` on CPU in all and sent `bytes_out`."""
+    ordered = sorted(seconds)
+    return Figures(
+        calls=len(ordered),
+        p50_ms=percentile(ordered, 0.50) * 1000,
+        p90_ms=percentile(ordered, 0.90) * 1000,
+        p99_ms=percentile(ordered, 0.99) * 1000,
+        cpu_ms=cpu_s / len(ordered) * 1000,
+        bytes_out=bytes_out // len(ordered),
+    )
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has used, from /proc (clock ticks of 10 ms)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100.0
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"/proc/{pid}/status has no VmRSS line")
