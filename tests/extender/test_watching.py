@@ -177,6 +177,7 @@ def test_bookmarks_move_the_version(here: World) -> None:
     here.until_watch(2)
     assert here.versions() == ["10", "50"]
     assert here.sink.calls == [("replaced", "10")]
+    assert (here.reflector.counts.events, here.reflector.counts.sink_errors) == (0, 0)
 
 
 def test_watch_timeouts_are_spread_over_their_span(here: World) -> None:
@@ -448,6 +449,7 @@ def test_contact_age_is_the_time_since_the_server_last_fed_the_view(here: World)
     lines = [threading.Event() for _ in range(3)]
 
     def line_by_line(exchange: Exchange) -> None:
+        here.clock.advance(5.0)
         exchange.open_stream()
         lines[0].wait(10.0)
         exchange.send(bookmark(20))
@@ -463,6 +465,7 @@ def test_contact_age_is_the_time_since_the_server_last_fed_the_view(here: World)
     assert here.reflector.contact_age_s(here.clock.now) == inf
     here.start()
     assert wait_until(lambda: here.reflector.counts.watches == 1)
+    assert here.reflector.contact_age_s(here.clock.now) == 0.0
     here.clock.advance(70.0)
     assert here.reflector.contact_age_s(here.clock.now) == 70.0
     lines[0].set()
