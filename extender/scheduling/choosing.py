@@ -37,10 +37,15 @@ class Room:
         return Room(tuple(free), tuple(idle))
 
 
-def choose(node: NodeInfo, demands: Sequence[Demand], policy: Policy, room: Room) -> Chosen | None:
-    """The policy's choice, the largest demand first; where that leads nowhere, any choice; None when there is none."""
+def choose(
+    node: NodeInfo, demands: Sequence[Demand], policy: Policy, room: Room, *, cpu_milli: int = 0
+) -> Chosen | None:
+    """The policy's choice, the largest demand first; where that leads nowhere, any choice; None when there is none.
+
+    `cpu_milli` is what the pod asks of the node's CPU beside its GPUs.
+    """
     if len(demands) == 1:
-        alone = _pick(node, policy, demands[0], room)
+        alone = _pick(node, policy, demands[0], room, cpu_milli)
         return None if alone is None else (alone,)
     # Whole GPUs first: they have the least choice.
     order = sorted(
@@ -49,7 +54,7 @@ def choose(node: NodeInfo, demands: Sequence[Demand], policy: Policy, room: Room
     chosen: list[tuple[int, ...]] = [()] * len(demands)
     left = room
     for at in order:
-        positions = _pick(node, policy, demands[at], left)
+        positions = _pick(node, policy, demands[at], left, cpu_milli)
         if positions is None:
             return _Search(tuple(demands), tuple(order)).run(room)
         chosen[at] = positions
@@ -57,7 +62,7 @@ def choose(node: NodeInfo, demands: Sequence[Demand], policy: Policy, room: Room
     return tuple(chosen)
 
 
-def _pick(node: NodeInfo, policy: Policy, demand: Demand, room: Room) -> tuple[int, ...] | None:
+def _pick(node: NodeInfo, policy: Policy, demand: Demand, room: Room, cpu_milli: int) -> tuple[int, ...] | None:
     free, units = room.free, demand.units
     if units:
         candidates = [at for at, left in enumerate(free) if left >= units]
@@ -67,11 +72,10 @@ def _pick(node: NodeInfo, policy: Policy, demand: Demand, room: Room) -> tuple[i
         return None
     if len(candidates) == 1:
         return (candidates[0],)
-    costs = [(policy.gpu_cost(node, free, at, units or free[at]), at) for at in candidates]
+    ranked = zip(policy.gpu_costs(node, free, candidates, units, cpu_milli), candidates, strict=True)
     if demand.gpus == 1:
-        return (min(costs)[1],)
-    costs.sort()
-    return tuple(sorted(at for _, at in costs[: demand.gpus]))
+        return (min(ranked)[1],)
+    return tuple(sorted(at for _, at in sorted(ranked)[: demand.gpus]))
 
 
 class _Search:

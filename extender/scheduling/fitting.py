@@ -28,7 +28,7 @@ def fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | Misfit:
     blocked = _blocked(node, request)
     if blocked is not None:
         return blocked
-    chosen = choose(node, request.demands, policy, _room(node, request))
+    chosen = choose(node, request.demands, policy, _room(node, request), cpu_milli=request.cpu_milli)
     if chosen is None:
         return misfit(node, request)
     after = _after(node, request, chosen)

@@ -11,6 +11,7 @@ from extender.contract.inventory import Inventory
 from extender.contract.units import GpuUuid, UnitMib, units_in
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.request import PodRequest
+from extender.scheduling.shape import NodeShape, shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class NodeRecord:
     whole_gpus: int | None = None
     cpu_milli: int = 0
     memory_bytes: int = 0
+    shape: NodeShape = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", shape_of(self.inventory, self.cpu_milli, self.memory_bytes))
 
 
 class Hold(Enum):

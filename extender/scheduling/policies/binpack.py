@@ -12,16 +12,23 @@ from extender.scheduling.request import PodRequest
 class Binpack:
     """Fewest newly opened GPUs first, then the smallest hole left, then the fullest node (best fit, with GPUs as bins).
 
-    gpu_cost = (1 if the GPU is idle else 0, units left on it)
-    node_cost = (GPUs opened, units left on the GPUs touched, share of the node's units left free)
+    gpu cost = (1 if the GPU is idle else 0, units left on it)
+    node cost = (GPUs opened, units left on the GPUs touched, share of the node's units left free)
     """
 
     name: str = "binpack"
 
-    def gpu_cost(self, node: NodeInfo, free: Sequence[int], position: int, units: int) -> Cost:
+    def gpu_costs(
+        self,
+        node: NodeInfo,
+        free: Sequence[int],
+        candidates: Sequence[int],
+        units: int,
+        cpu_milli: int,  # noqa: ARG002 (protocol)
+    ) -> Sequence[Cost]:
         """Prefer a GPU in use, then the one where least is left."""
-        opened = free[position] == node.gpus[position].capacity
-        return (float(opened), float(free[position] - units))
+        gpus = node.gpus
+        return [(float(free[at] == gpus[at].capacity), float(free[at] - units) if units else 0.0) for at in candidates]
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer nodes that open no GPU, then tight GPUs, then full nodes."""

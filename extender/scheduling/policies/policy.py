@@ -13,7 +13,8 @@ Cost = tuple[float, ...]
 class Policy(Protocol):
     """Ranks what fits; it is never asked about what does not fit, and never decides that.
 
-    Both methods are pure. Ties are broken by the GPU's position and by the node's name.
+    Both methods are pure. Ties are broken by the GPU's position and by the node's name. A policy is an immutable,
+    hashable value: answers are remembered per policy, and a policy with newly learned weights is another policy.
     """
 
     @property
@@ -21,10 +22,18 @@ class Policy(Protocol):
         """Name in settings, annotations and reports."""
         ...
 
-    def gpu_cost(self, node: NodeInfo, free: Sequence[int], position: int, units: int) -> Cost:
-        """Cost of taking `units` of the GPU at `position` while `free[position] >= units` are free on it."""
+    def gpu_costs(
+        self, node: NodeInfo, free: Sequence[int], candidates: Sequence[int], units: int, cpu_milli: int
+    ) -> Sequence[Cost]:
+        """Cost of each of the GPUs at the positions `candidates` for one demand of a pod that asks for `cpu_milli`.
+
+        The demand takes `units` of a GPU, which has `free[position] >= units` left; 0 means that it holds it whole.
+        """
         ...
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:
-        """Cost of placing `request` on `node` so that `after` units are left free on its GPUs."""
+        """Cost of placing `request` on `node` so that `after` units are left free on its GPUs.
+
+        A request may ask for no GPU at all; then `after` is what is free now.
+        """
         ...

@@ -12,15 +12,22 @@ from extender.scheduling.request import PodRequest
 class Spread:
     """Emptiest GPU first, then the emptiest node (worst fit); shares, not units, so that small GPUs get their part.
 
-    gpu_cost = (share of the GPU in use after)
-    node_cost = (largest share in use on a GPU touched, share of the node in use after)
+    gpu cost = (share of the GPU in use after)
+    node cost = (largest share in use on a GPU touched, share of the node in use after)
     """
 
     name: str = "spread"
 
-    def gpu_cost(self, node: NodeInfo, free: Sequence[int], position: int, units: int) -> Cost:
+    def gpu_costs(
+        self,
+        node: NodeInfo,
+        free: Sequence[int],
+        candidates: Sequence[int],
+        units: int,
+        cpu_milli: int,  # noqa: ARG002 (protocol)
+    ) -> Sequence[Cost]:
         """Prefer the GPU whose share in use stays lowest."""
-        return (_share_used(node.gpus[position].capacity, free[position] - units),)
+        return [(_share_used(node.gpus[at].capacity, free[at] - units if units else 0),) for at in candidates]
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer nodes where the GPUs touched, then all GPUs, stay emptiest."""

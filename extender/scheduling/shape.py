@@ -1,0 +1,61 @@
+"""From a node's inventory and size to its shape: what nodes of one machine type have in common."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from extender.contract.inventory import Inventory
+
+_CORE_MILLI = 1000
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class NodeShape:
+    """GPUs as (model, units) in the node's order, whole cores and GiB of memory, both rounded.
+
+    Nodes of one machine type differ in a few MiB; rounding makes them one shape. Equal shapes made by `shape_of` are
+    one object, and the hash is computed once: policies look shapes up for every node that they rank.
+    """
+
+    gpus: tuple[tuple[str, int], ...] = ()
+    cpu_cores: int = 0
+    memory_gib: int = 0
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.gpus, self.cpu_cores, self.memory_gib)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def units(self) -> int:
+        """Units of all GPUs."""
+        return sum(units for _, units in self.gpus)
+
+    @property
+    def capacities(self) -> tuple[int, ...]:
+        """Units of each GPU."""
+        return tuple(units for _, units in self.gpus)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all its GPUs are of one model and size."""
+        return len(set(self.gpus)) <= 1
+
+
+@lru_cache(maxsize=1024)
+def _shape(gpus: tuple[tuple[str, int], ...], cpu_cores: int, memory_gib: int) -> NodeShape:
+    return NodeShape(gpus, cpu_cores, memory_gib)
+
+
+def shape_of(inventory: Inventory | None, cpu_milli: int, memory_bytes: int) -> NodeShape:
+    """The shape of a node; without an inventory it has no GPUs."""
+    gpus = () if inventory is None else tuple((gpu.model, inventory.units_of(gpu)) for gpu in inventory.gpus)
+    return _shape(gpus, round(cpu_milli / _CORE_MILLI), round(memory_bytes / _GIB))
+
+
+def capacities_of(shapes: Iterable[NodeShape]) -> tuple[int, ...]:
+    """The different sizes of GPU among `shapes`, ascending; a GPU smaller than one unit is none."""
+    return tuple(sorted({units for shape in shapes for _, units in shape.gpus if units}))
