@@ -1,0 +1,46 @@
+# Every target does its own set-up in .venv; only Python 3.11 or newer and make are needed (and Go for `kubernetes`).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help venv demo test e2e kubernetes lint format bench-quick protos clean
+
+help: ## Show this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: $(STAMP) ## The environment with everything, in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP) ## A simulated cluster with the real extender and device plugins, for a minute
+	$(BIN)/python -m bench demo $(ARGS)
+
+test: $(STAMP) ## All tests that need no Kubernetes binaries
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not e2e' $(ARGS)
+
+kubernetes: ## Build the real Kubernetes binaries for the end-to-end tests (needs Go; minutes, once)
+	tests/e2e/kubernetes/build.sh
+
+e2e: $(STAMP) ## The scenarios on the real Kubernetes binaries
+	$(BIN)/python -m pytest -q -m e2e $(ARGS)
+
+lint: $(STAMP) ## Style, types and the contracts between layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Bring the sources into the project's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-quick: $(STAMP) ## The benchmarks that check ratios, small
+	$(BIN)/python -m bench latency --nodes 1000 --cycles 200 --max-ratio 4
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
