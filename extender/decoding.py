@@ -67,10 +67,14 @@ class PodSpec(_Camel):
     resources: Resources | None = None
 
 
+class Terminated(_Camel):
+    """ContainerStateTerminated; that it is there is all that counts."""
+
+
 class ContainerState(_Camel):
     """ContainerState; present fields say which state it is."""
 
-    terminated: msgspec.Raw | None = None
+    terminated: Terminated | None = None
 
 
 class ContainerStatus(_Camel):
@@ -121,6 +125,9 @@ class DecodeError(ValueError):
     """Bytes that are not the Kubernetes object that they should be."""
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for malformed or mistyped JSON, for bytes that are not UTF-8, and for absurd nesting."""
+
 _pod_decoder = msgspec.json.Decoder(Pod)
 _node_decoder = msgspec.json.Decoder(Node)
 
@@ -141,7 +148,7 @@ class Decoder:
         """
         try:
             return self.pod_record(_pod_decoder.decode(raw))
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise DecodeError(f"Pod: {error}") from error
 
     def node(self, raw: bytes | msgspec.Raw) -> NodeRecord:
@@ -152,7 +159,7 @@ class Decoder:
         """
         try:
             return self._node_record(_node_decoder.decode(raw))
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise DecodeError(f"Node: {error}") from error
 
     def pod_record(self, pod: Pod) -> PodRecord:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from extender.decoding import DecodeError, Pod
+from extender.decoding import UNREADABLE, DecodeError, Pod
 from extender.scheduling.preemption import Victims
 
 _Args = TypeVar("_Args")
@@ -56,7 +56,7 @@ class ExtenderArgs(msgspec.Struct, rename=_FILTER_NAMES, gc=False):
         items = self.nodes.items if self.nodes is not None else None
         try:
             return {_node_name.decode(item).metadata.name: item for item in items or ()}
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise DecodeError(f"Nodes: {error}") from error
 
 
@@ -156,7 +156,7 @@ def decode_preemption_args(body: bytes) -> PreemptionArgs:
 def _decode(decoder: msgspec.json.Decoder[_Args], body: bytes, what: str) -> _Args:
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise DecodeError(f"{what}: {error}") from error
 
 
