@@ -87,7 +87,7 @@ def settle(
     shown |= {(entry.resource, entry.ids) for entry in attribution.strangers}
     kept: list[Grant] = []
     for grant in grants:
-        if _is_live_init(grant, pods):
+        if is_live_init(grant, pods):
             if not _others_have(grant, attribution):
                 kept.append(grant)
         elif (grant.resource, grant.ids) not in shown and now_s - grant.at_s < patience_s:
@@ -95,7 +95,8 @@ def settle(
     return kept
 
 
-def _is_live_init(grant: Grant, pods: Mapping[str, BoundPod]) -> bool:
+def is_live_init(grant: Grant, pods: Mapping[str, BoundPod]) -> bool:
+    """Whether a grant is for a plain init container, which podresources never shows, of a pod that is not over."""
     pod = None if grant.key is None else pods.get(grant.key.uid)
     if pod is None or grant.key is None or pod.ended:
         return False

@@ -14,6 +14,8 @@ from .advertising import Resource, by_gpu
 from .gpu import Gpus
 from .pods import BoundPod, ContainerKey, ContainerKind, ContainerNeed
 
+AS_PLANNED = "as planned"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -64,6 +66,11 @@ class Choice:
     key: ContainerKey | None
     gpu_count: int
     why: str
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether these are GPUs that the extender chose for a container of this size."""
+        return self.why == AS_PLANNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,7 @@ def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: O
     free = _Free(request, gpus, occupied)
     for candidate in found:
         if candidate.plan and (ids := free.take(candidate.plan)) is not None:
-            return Choice(ids, candidate.key, len(candidate.plan), "as planned")
+            return Choice(ids, candidate.key, len(candidate.plan), AS_PLANNED)
     for candidate in found:
         ids = free.take_spread(min(candidate.gpu_count, request.size), spoken)
         if ids is not None:

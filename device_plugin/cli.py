@@ -1,0 +1,124 @@
+"""From the command line to a running device plugin and an exit code."""
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
+
+from .allocating import DeviceListStrategy
+from .settings import Settings, SettingsError
+
+_DEFAULTS = Settings(node_name="default")
+
+
+@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120})
+@click.option(
+    "--node-name", envvar=["GPUPACK_NODE_NAME", "NODE_NAME"], required=True, help="This machine's Node object."
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, dir_okay=False),
+    show_default="the pod's service account",
+    help="How to reach the API server.",
+)
+@click.option(
+    "--kubelet-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=_DEFAULTS.kubelet_dir,
+    help="The kubelet's device plugin folder, with kubelet.sock.",
+)
+@click.option(
+    "--podresources-socket",
+    type=click.Path(path_type=Path),
+    default=_DEFAULTS.podresources_socket,
+    help="The kubelet's podresources socket.",
+)
+@click.option(
+    "--gpus", default=_DEFAULTS.gpus, metavar="nvml|FILE.yaml", help="Real GPUs, or a file of simulated ones."
+)
+@click.option(
+    "--listen",
+    default=_DEFAULTS.listen,
+    metavar="HOST:PORT",
+    help="Address of /healthz, /readyz and /metrics; port 0 takes a free one.",
+)
+@click.option(
+    "--memory-unit-mib",
+    type=click.Choice([str(choice) for choice in UNIT_CHOICES_MIB]),
+    default=str(DEFAULT_UNIT_MIB),
+    help="Size of one unit of gpu-mem in MiB.",
+)
+@click.option("--prefix", default=_DEFAULTS.prefix, help="Domain in front of every resource and annotation.")
+@click.option("--gpu-resource", default="", show_default="PREFIX/gpu", help="Name of the whole-GPU resource.")
+@click.option(
+    "--device-list-strategy",
+    type=click.Choice([strategy.value for strategy in DeviceListStrategy]),
+    default=_DEFAULTS.device_list_strategy.value,
+    help="How the container runtime learns which GPUs to give: NVIDIA_VISIBLE_DEVICES, or CDI device names.",
+)
+@click.option(
+    "--sample-interval-s",
+    type=float,
+    default=_DEFAULTS.sample_interval_s,
+    help="Seconds between two looks at the GPUs.",
+)
+@click.option(
+    "--reconcile-interval-s",
+    type=float,
+    default=_DEFAULTS.reconcile_interval_s,
+    help="Seconds between two comparisons of the kubelet's account with the pods' annotations.",
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level logged."
+)
+def main(  # noqa: PLR0917 - click passes options by name
+    node_name: str,
+    kubeconfig: Path | None,
+    kubelet_dir: Path,
+    podresources_socket: Path,
+    gpus: str,
+    listen: str,
+    memory_unit_mib: str,
+    prefix: str,
+    gpu_resource: str,
+    device_list_strategy: str,
+    sample_interval_s: float,
+    reconcile_interval_s: float,
+    log_level: str,
+) -> None:
+    """Advertise this node's GPU memory to the kubelet, give containers what the extender chose, and report back.
+
+    Every option can also come from the environment: --node-name from GPUPACK_NODE_NAME, and so on.
+    SIGTERM or SIGINT ends it with exit code 0; settings that cannot work end it with 2.
+    """
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    from .service import run  # noqa: PLC0415 - gRPC takes a tenth of a second that --help need not pay
+
+    try:
+        settings = Settings(
+            node_name=node_name,
+            kubeconfig=kubeconfig,
+            kubelet_dir=kubelet_dir,
+            podresources_socket=podresources_socket,
+            gpus=gpus,
+            listen=listen,
+            memory_unit_mib=UnitMib(int(memory_unit_mib)),
+            prefix=prefix,
+            gpu_resource=gpu_resource,
+            device_list_strategy=DeviceListStrategy(device_list_strategy),
+            sample_interval_s=sample_interval_s,
+            reconcile_interval_s=reconcile_interval_s,
+        )
+        run(settings, stop, lambda port: logging.getLogger(__name__).info("listening on port %d", port))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error

@@ -1,0 +1,77 @@
+"""From HTTP requests to /healthz, /readyz and /metrics: what probes and Prometheus read."""
+
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from .health import Health
+from .settings import SettingsError
+
+_CLIENT_TIMEOUT_S = 10.0
+
+
+class Endpoints:
+    """A small HTTP server in a thread of its own.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+    """
+
+    def __init__(self, address: tuple[str, int], health: Health, registry: CollectorRegistry) -> None:
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            daemon_threads = True
+
+        try:
+            self._server = Server(address, _handler(health, registry))
+        except OSError as error:
+            raise SettingsError(f"listen {address[0]}:{address[1]}: {error}") from error
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="endpoints", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Answer requests."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join(5.0)
+        self._server.server_close()
+
+
+def _handler(health: Health, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _CLIENT_TIMEOUT_S
+        protocol_version = "HTTP/1.1"
+        server_version = "gpupack-device-plugin"
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(200, encode(registry), content_type)
+                return
+            texts = {"/healthz": health.healthz, "/readyz": health.readyz}
+            status, text = texts[path]() if path in texts else (404, "expected /healthz, /readyz or /metrics")
+            self._answer(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+        def _answer(self, status: int, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            """Say nothing: a probe a second is no news."""
+
+    return Handler

@@ -1,0 +1,65 @@
+"""From functions that run until told to stop to threads that are watched: one that dies takes the plugin with it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from .settings import SettingsError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Loops:
+    """The threads of one plugin.
+
+    Every loop deals with the failures it expects. Any other exception is a bug: it is logged, the stop event is set,
+    and the process ends with an error, so that whoever runs it starts it anew.
+    """
+
+    def __init__(self, stop: threading.Event, owner: str) -> None:
+        self._stop = stop
+        self._owner = owner
+        self._threads: list[threading.Thread] = []
+        self._failure: Exception | None = None
+
+    def start(self, name: str, loop: Callable[[threading.Event], None]) -> None:
+        """Run a loop in a thread of its own."""
+        thread = threading.Thread(target=self._run, args=(name, loop), name=f"{self._owner}-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for all loops to end."""
+        deadline_s = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+            if thread.is_alive():
+                _LOG.warning("%s does not end", thread.name)
+
+    def problem(self) -> str:
+        """What killed a loop; empty when all run."""
+        return "" if self._failure is None else f"{type(self._failure).__name__}: {self._failure}"
+
+    def check(self) -> None:
+        """Raise what killed a loop, if anything did.
+
+        Raises:
+            SettingsError: the settings turned out not to work.
+            RuntimeError: a loop died of something else.
+        """
+        if isinstance(self._failure, SettingsError):
+            raise self._failure
+        if self._failure is not None:
+            raise RuntimeError(self.problem()) from self._failure
+
+    def _run(self, name: str, loop: Callable[[threading.Event], None]) -> None:
+        try:
+            loop(self._stop)
+        except SettingsError as error:
+            self._failure = error
+            self._stop.set()
+        except Exception as error:  # noqa: BLE001 - kept for `check`, which raises it in the thread that waits
+            _LOG.exception("%s: loop %s died", self._owner, name)
+            self._failure = error
+            self._stop.set()

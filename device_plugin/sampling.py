@@ -1,0 +1,107 @@
+"""From a GpuSource, asked again and again, to the node's newest GPUs and word of every change."""
+
+import logging
+import random
+import threading
+from dataclasses import replace
+
+from extender.contract.units import ContractError, UnitMib
+
+from .advertising import check_message
+from .backoff import Backoff
+from .gpu import Gpus, GpuSource, GpuSourceError
+from .settings import SettingsError
+
+_LOG = logging.getLogger(__name__)
+
+
+class GpuFeed:
+    """The newest state of the GPUs; one thread samples, any number wait for news.
+
+    A source that cannot be read at the start leaves the feed empty and says why; one that fails later makes all its
+    GPUs unhealthy until it works again.
+    """
+
+    def __init__(self, source: GpuSource, unit_mib: UnitMib, interval_s: float) -> None:
+        self._source = source
+        self._unit_mib = unit_mib
+        self._interval_s = interval_s
+        self._backoff = Backoff(first_s=min(1.0, interval_s), last_s=30.0)
+        self._news = threading.Condition()
+        self._gpus: Gpus | None = None
+        self._version = 0
+        self._failures = 0
+        self.problem = "GPUs not read yet"
+
+    @property
+    def gpus(self) -> Gpus | None:
+        """The GPUs, None until the source could first be read."""
+        return self._gpus
+
+    def wait_newer(self, version: int, timeout_s: float) -> tuple[int, Gpus | None]:
+        """The newest version and its GPUs, at once when newer than `version`, else after a change or the timeout."""
+        with self._news:
+            self._news.wait_for(lambda: self._version != version, timeout_s)
+            return self._version, self._gpus
+
+    def run(self, stop: threading.Event) -> None:
+        """Sample until told to stop.
+
+        Raises:
+            SettingsError: the first sample shows that the settings cannot work.
+        """
+        try:
+            while not stop.is_set():
+                stop.wait(self.step())
+        finally:
+            self._source.close()
+
+    def step(self) -> float:
+        """Sample once; returns the seconds to wait before the next time.
+
+        Raises:
+            SettingsError: the first sample shows that the settings cannot work.
+        """
+        try:
+            gpus = Gpus(self._unit_mib, self._source.sample())
+            self._check(gpus)
+        except (GpuSourceError, ContractError) as error:
+            self._failures += 1
+            self._fail(str(error))
+            return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries, no secret
+        self._failures = 0
+        self.problem = ""
+        self._publish(gpus)
+        return self._interval_s
+
+    def _check(self, gpus: Gpus) -> None:
+        try:
+            check_message(gpus)
+        except ValueError as error:
+            if self._gpus is None:
+                raise SettingsError(str(error)) from error
+            raise GpuSourceError(str(error)) from error
+
+    def _fail(self, problem: str) -> None:
+        if problem != self.problem:
+            _LOG.error("GPUs cannot be read: %s", problem)
+        self.problem = problem
+        if self._gpus is not None:
+            lost = tuple(replace(sample, healthy=False, reason=problem) for sample in self._gpus)
+            self._publish(Gpus(self._unit_mib, lost))
+
+    def _publish(self, gpus: Gpus) -> None:
+        before = self._gpus
+        if before == gpus:
+            return
+        known = {} if before is None else {sample.uuid: sample.healthy for sample in before}
+        for sample in gpus:
+            if known.get(sample.uuid, not sample.healthy) != sample.healthy:
+                state = "healthy" if sample.healthy else f"unhealthy: {sample.reason}"
+                _LOG.info("GPU %s (%s, %d MiB) is %s", sample.uuid, sample.model, sample.memory_mib, state)
+        for uuid in known.keys() - {sample.uuid for sample in gpus}:
+            _LOG.warning("GPU %s is gone", uuid)
+        with self._news:
+            self._gpus = gpus
+            self._version += 1
+            self._news.notify_all()

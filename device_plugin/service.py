@@ -1,0 +1,167 @@
+"""From Settings to a running device plugin: builds the parts, runs their loops in threads, and ends them together.
+
+Several plugins may run in one process, each with its own node, folders and port: nothing here is global.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from .admissions import Admissions
+from .advertising import Resource
+from .decoding import DecodingError
+from .endpoints import Endpoints
+from .gpu import GpuSource
+from .health import Health
+from .kubeapi import NODES, PODS, ApiError, NodeApi, connect
+from .lifecycle import Lifecycle
+from .loops import Loops
+from .metrics import PluginMetrics
+from .nvml import NvmlSource
+from .podresources import PodResources
+from .podstore import PodStore
+from .reconciling import Reconciler
+from .reporting import InventoryReporter
+from .sampling import GpuFeed
+from .servicer import DevicePluginServicer
+from .settings import Settings
+from .simulated import SimulatedSource
+from .watching import Watcher
+
+_LOG = logging.getLogger(__name__)
+
+
+def run(settings: Settings, stop: threading.Event, on_listening: Callable[[int], None] = lambda _: None) -> None:
+    """Run one plugin until `stop` is set.
+
+    `on_listening` is called with the HTTP port once it answers.
+
+    Raises:
+        SettingsError: the settings cannot work; everything that was started has ended.
+    """
+    _LOG.info("settings: %s", settings.effective())
+    source = open_source(settings)
+    api = connect(settings.kubeconfig)
+    plugin = _Plugin(settings, source, api, stop)
+    try:
+        plugin.start()
+        on_listening(plugin.endpoints.port)
+        stop.wait()
+    finally:
+        stop.set()
+        plugin.stop()
+    plugin.loops.check()
+
+
+def open_source(settings: Settings) -> GpuSource:
+    """The GPUs that the settings name.
+
+    Raises:
+        SettingsError: a file that is missing or wrong.
+    """
+    if settings.gpus == "nvml":
+        return NvmlSource()
+    return SimulatedSource(Path(settings.gpus), settings.node_name)
+
+
+class _Plugin:
+    """The parts of one plugin and how they know each other."""
+
+    def __init__(self, settings: Settings, source: GpuSource, api: NodeApi, stop: threading.Event) -> None:
+        names, unit_mib = settings.names, settings.memory_unit_mib
+        self._settings = settings
+        self._api = api
+        self._stop = stop
+        self.loops = Loops(stop, settings.node_name)
+        self._feed = GpuFeed(source, unit_mib, settings.sample_interval_s)
+        self._pods = PodStore(names, unit_mib)
+        self._selector = f"spec.nodeName={settings.node_name}"
+        self._podresources = PodResources(
+            settings.podresources_socket, {resource.name_in(names): resource for resource in Resource}
+        )
+        due = threading.Event()
+        admissions = Admissions(
+            pods=self._pods,
+            podresources=self._podresources,
+            read_pods=self._read_pods,
+            strategy=settings.device_list_strategy,
+            on_granted=due.set,
+        )
+        self._reconciler = Reconciler(
+            admissions=admissions,
+            pods=self._pods,
+            api=api,
+            gpus=lambda: self._feed.gpus,
+            names=names,
+            unit_mib=unit_mib,
+            interval_s=settings.reconcile_interval_s,
+            due=due,
+        )
+        self._reporter = InventoryReporter(api=api, feed=self._feed, node_name=settings.node_name, names=names)
+        metrics = PluginMetrics(names, lambda: self._feed.gpus, self._reconciler.lag_s)
+        self._lifecycle = Lifecycle(
+            settings,
+            [
+                DevicePluginServicer(
+                    resource=resource,
+                    names=names,
+                    feed=self._feed,
+                    admissions=admissions,
+                    reconciler=self._reconciler,
+                    metrics=metrics,
+                )
+                for resource in Resource
+            ],
+            metrics,
+            self._reporter.soon,
+        )
+        self._pod_watch = Watcher(api, PODS, self._selector, self._pods)
+        self._node_watch = Watcher(api, NODES, f"metadata.name={settings.node_name}", self._reporter)
+        health = Health(
+            {
+                "gpus": lambda: self._feed.problem,
+                "kubelet": lambda: self._lifecycle.problem,
+                "inventory": lambda: self._reporter.problem,
+                "pods": lambda: "" if self._pod_watch.synced.is_set() else self._pod_watch.problem,
+            },
+            self.loops.problem,
+        )
+        self.endpoints = Endpoints(settings.address(), health, metrics.registry)
+
+    def start(self) -> None:
+        """Start answering and looping."""
+        self.endpoints.start()
+        self.loops.start("gpus", self._feed.run)
+        self.loops.start("pods", self._pod_watch.run)
+        self.loops.start("node", self._node_watch.run)
+        self.loops.start("inventory", self._reporter.run)
+        self.loops.start("gpu-news", self._reporter.follow_gpus)
+        self.loops.start("reconcile", self._reconciler.run)
+        self.loops.start("kubelet", self._serve)
+
+    def stop(self) -> None:
+        """End what was started; the stop event is set."""
+        self._pod_watch.abort()
+        self._node_watch.abort()
+        self._reconciler.soon()
+        self._reporter.soon()
+        self.loops.join(timeout_s=10.0)
+        self.endpoints.stop()
+        self._podresources.close()
+        self._api.close()
+
+    def _serve(self, stop: threading.Event) -> None:
+        """Offer the resources as soon as it is known what there is to offer."""
+        while self._feed.gpus is None and not stop.is_set():
+            self._feed.wait_newer(0, 0.5)
+        self._lifecycle.run(stop)
+
+    def _read_pods(self, timeout_s: float) -> bool:
+        try:
+            page = self._api.list(PODS, self._selector, timeout_s)
+        except (ApiError, DecodingError) as error:
+            _LOG.warning("live read of the node's pods: %s", error)
+            return False
+        self._pods.merge(page.items)
+        return True
