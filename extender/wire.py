@@ -5,7 +5,7 @@ null alike; answers here carry only what kube-scheduler reads.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -13,6 +13,9 @@ from extender.decoding import UNREADABLE, DecodeError, Pod
 from extender.scheduling.preemption import Victims
 
 _Args = TypeVar("_Args")
+_ObjectName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*\Z")]
+"""What may stand in the path of an API call; the API server's own rules are stricter."""
+
 _FILTER_NAMES = {"pod": "Pod", "nodes": "Nodes", "node_names": "NodeNames"}
 
 
@@ -67,10 +70,10 @@ class BindingArgs(
 ):
     """What bind gets."""
 
-    pod_name: str
-    pod_namespace: str
-    pod_uid: str
-    node: str
+    pod_name: _ObjectName
+    pod_namespace: _ObjectName
+    pod_uid: _ObjectName
+    node: _ObjectName
 
 
 class _Metadata(msgspec.Struct, gc=False):
