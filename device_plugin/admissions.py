@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from .advertising import Resource, gpu_of
 from .allocating import DeviceListStrategy, Given, Refusal, RefusalKind, allocate
 from .attributing import Attribution, Grant, attribute, is_live_init, occupied_by, settle, taken_by
 from .gpu import Gpus
 from .matching import Choice, Occupied, Request, Spoken, Taken, candidates, prefer, spoken_for
-from .podresources import PodResources, PodResourcesError
+from .podresources import PodResourcesError, Snapshot
 from .pods import BoundPod, ContainerKey
 from .podstore import PodStore
 
@@ -27,6 +28,18 @@ _LIVE_READ_PAUSE_S = 5.0
 
 _GRANT_PATIENCE_S = 5.0
 """podresources shows an Allocate within 10 ms; what it does not show by then was refused, or has ended already."""
+
+
+class PodResourcesReader(Protocol):
+    """Where the kubelet's own account comes from."""
+
+    def read(self, newer_than_s: float, timeout_s: float) -> Snapshot:
+        """What the kubelet says at some moment after `newer_than_s` (monotonic).
+
+        Raises:
+            PodResourcesError: no answer in time, or an error.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,7 @@ class Admissions:
         self,
         *,
         pods: PodStore,
-        podresources: PodResources,
+        podresources: PodResourcesReader,
         read_pods: Callable[[float], bool],
         strategy: DeviceListStrategy,
         on_granted: Callable[[], None],

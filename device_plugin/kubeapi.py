@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -46,6 +46,18 @@ class ApiError(Exception):
     def is_expired(self) -> bool:
         """The resourceVersion is too old: list again."""
         return self.status == 410
+
+
+class Patching(Protocol):
+    """Who can apply a JSON merge patch."""
+
+    def patch(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
+        """Apply it; returns the object as it is afterwards.
+
+        Raises:
+            ApiError: no answer in time, or an error; `is_gone` when metadata.uid in the body does not match.
+        """
+        ...
 
 
 class NodeApi:

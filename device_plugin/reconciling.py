@@ -18,7 +18,7 @@ from .admissions import Account, Admissions
 from .advertising import Resource
 from .attributing import allocated_of
 from .gpu import Gpus
-from .kubeapi import ApiError, NodeApi, pod_path
+from .kubeapi import ApiError, Patching, pod_path
 from .pods import BoundPod
 from .podstore import PodStore
 
@@ -43,7 +43,7 @@ class Reconciler:
         *,
         admissions: Admissions,
         pods: PodStore,
-        api: NodeApi,
+        api: Patching,
         gpus: Callable[[], Gpus | None],
         names: Names,
         unit_mib: UnitMib,

@@ -12,7 +12,7 @@ from extender.contract.units import ContractError
 
 from .backoff import Backoff
 from .decoding import DecodingError, decode_node
-from .kubeapi import ApiError, NodeApi, node_path
+from .kubeapi import ApiError, Patching, node_path
 from .sampling import GpuFeed
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def differs_enough(published: str | None, wanted: Inventory) -> bool:
 class InventoryReporter:
     """Keeps the Node's annotation true; it is also the handler of the watch on the Node."""
 
-    def __init__(self, *, api: NodeApi, feed: GpuFeed, node_name: str, names: Names) -> None:
+    def __init__(self, *, api: Patching, feed: GpuFeed, node_name: str, names: Names) -> None:
         self._api = api
         self._feed = feed
         self._node_name = node_name

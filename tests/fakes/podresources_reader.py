@@ -1,0 +1,21 @@
+"""A kubelet's podresources as a value that tests set, with its failures."""
+
+import time
+
+from device_plugin.attributing import Entry
+from device_plugin.podresources import PodResourcesError, Snapshot
+
+
+class FakePodResources:
+    """Answers with `entries`, or fails while `problem` is set; counts the questions."""
+
+    def __init__(self) -> None:
+        self.entries: tuple[Entry, ...] = ()
+        self.problem = ""
+        self.reads = 0
+
+    def read(self, newer_than_s: float, timeout_s: float) -> Snapshot:  # noqa: ARG002 - the answer is always new
+        self.reads += 1
+        if self.problem:
+            raise PodResourcesError(self.problem)
+        return Snapshot(self.entries, time.monotonic())
