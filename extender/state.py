@@ -124,6 +124,8 @@ class State:
     def preempt(self, pod: PodRecord, candidates: Mapping[str, Victims]) -> dict[str, Victims]:
         """The candidates where the evictions would make room, with the victims that it takes."""
         request = pod.request
+        if pod.request_error or self._view_problem() is not None:
+            return {}  # evicted for nothing, or by an old view: neither can be taken back
         if request is None:
             return dict(candidates)
         preemptor = Preemptor(request, pod.priority, self._policy_of(request))
@@ -132,20 +134,28 @@ class State:
             return preempt(snapshot, candidates, preemptor, self._ledger.pods, unit_mib=self.unit_mib)
 
     def begin_bind(self, uid: str, node: str) -> BindStart:
-        """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones."""
+        """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones.
+
+        What filter held was chosen on a view that was good then; a new choice needs one that is good now.
+        """
         now_s = self._clock()
+        problem = self._view_problem()
         with self._lock:
             if self._ledger.is_gone(uid):
                 return Refused("pod is gone")
             pod = self._ledger.pods.get(uid)
             if pod is not None and pod.node:
-                return AlreadyBound(pod.node, pod.footprint is not None)
+                asks = pod.request is not None or pod.request_error
+                return AlreadyBound(pod.node, has_gpus=not asks or pod.footprint is not None)
             reservation = self._ledger.reservation(uid)
             if reservation is not None and reservation.expires_s is None:
                 return Refused(f"an earlier bind of the pod to {reservation.node} is being settled")
             if pod is None or pod.request is None:
                 return UnknownPod() if pod is None else Refused(pod.request_error or "pod asks for no GPU")
-            plan = self._plan_for(reservation, node, pod.request)
+            held = self._held_plan(reservation, node, pod.request)
+            if held is None and problem is not None:
+                return Refused(problem)
+            plan = held or self._new_plan(uid, node, pod.request)
             if isinstance(plan, Misfit):
                 return Refused(plan.text)
             holder = _holder(pod, pod.request, plan)
@@ -153,14 +163,17 @@ class State:
             self._note_freed(freed)
             return Assumed(plan, pod)
 
-    def _plan_for(self, reservation: Reservation | None, node: str, request: PodRequest) -> Plan | Misfit:
-        info = self._ledger.snapshot().nodes.get(node)
-        if reservation is not None:
-            held = reservation.plan
-            if held is not None and held.node == node and holds_good(info, held):
-                return held
-            self._note_freed(self._ledger.release(reservation.holder.uid))
-            info = self._ledger.snapshot().nodes.get(node)
+    def _held_plan(self, reservation: Reservation | None, node: str, request: PodRequest) -> Plan | None:
+        """What filter held for this very request on this node, if it can still be carried out."""
+        if reservation is None or reservation.plan is None or reservation.holder.request != request:
+            return None
+        held = reservation.plan
+        good = held.node == node and holds_good(self._ledger.nodes.get(node), held)
+        return held if good else None
+
+    def _new_plan(self, uid: str, node: str, request: PodRequest) -> Plan | Misfit:
+        self._note_freed(self._ledger.release(uid))
+        info = self._ledger.nodes.get(node)
         return plan_binding(info, request, self._policy_of(request), unit_mib=self.unit_mib)
 
     def forget(self, uid: str) -> None:

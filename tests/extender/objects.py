@@ -1,7 +1,7 @@
 """Short ways to write down Pods and Nodes as the API server sends them."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from extender.contract.inventory import Inventory, InventoryGpu
@@ -73,11 +73,15 @@ def node(
     *units: int,
     version: int = 1,
     model: str = T4,
+    unhealthy: Container[str] = (),
     annotations: Mapping[str, str] | None = None,
     **allocatable: object,
 ) -> Json:
     """A node with GPUs of so many units of 1 GiB, whose device plugin offers all of them."""
-    gpus = tuple(InventoryGpu(uuid(name, at), at, model, size * UNIT_MIB) for at, size in enumerate(units))
+    gpus = tuple(
+        InventoryGpu(uuid(name, at), at, model, size * UNIT_MIB, healthy=uuid(name, at) not in unhealthy)
+        for at, size in enumerate(units)
+    )
     own = {"inventory": Inventory(UNIT_MIB, gpus).to_json()} if units else {}
     offered = {"gpupack.io/gpu-mem": str(sum(units)), "gpupack.io/gpu": str(len(units))} if units else {}
     return {
