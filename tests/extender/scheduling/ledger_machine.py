@@ -1,0 +1,257 @@
+"""Random histories of a cluster, told to a ledger by watch and by lists, late and twice, between binds and holds."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from extender.scheduling.binding import Plan, plan_binding
+from extender.scheduling.events import PodRecord
+from extender.scheduling.footprint import Footprint
+from extender.scheduling.ledger import Ledger
+from extender.scheduling.node import Holder
+from extender.scheduling.request import PodRequest
+from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpu, on, pod, record, shares, wholes
+from tests.extender.scheduling.naive_cluster import ApiServer, Claim, account, expected
+
+NODES = st.sampled_from(["a", "b", "c"])
+REQUESTS = st.sampled_from([shares(2), shares(5), shares(3, 2), shares(4, count=2), wholes(1), shares(8)])
+FOOTPRINTS = st.one_of(
+    st.none(),
+    st.builds(on, st.dictionaries(st.integers(0, 2), st.integers(1, 9), min_size=1, max_size=2)),
+    st.builds(lambda at: on(whole=[at]), st.integers(0, 2)),
+)
+GPUS = st.lists(st.tuples(st.integers(1, 8), st.booleans(), st.sampled_from([0, 0, 500])), max_size=3)
+PICK = st.integers(0, 1 << 16)
+
+
+class Listening(RuleBasedStateMachine):
+    """A ledger that has seen everything up to version `seen`, and a list of version `listed` before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.api = ApiServer()
+        self.ledger = Ledger(UNIT_MIB)
+        self.seen = 0
+        self.listed = 0
+        self.clock_s = 0.0
+        self.created = 0
+
+    @precondition(lambda self: self.seen < self.api.version)
+    @rule(events=st.integers(1, 6))
+    def watch(self, events: int) -> None:
+        """The next events arrive."""
+        for _ in range(min(events, self.api.version - self.seen)):
+            self.seen += 1
+            self.ledger.apply(self.api.events[self.seen])
+
+    @rule(pick=PICK)
+    def relist(self, pick: int) -> None:
+        """The watch breaks; lists of some version since the last ones arrive, in any order, even older than seen."""
+        version = self.listed + pick % (self.api.version - self.listed + 1)
+        lists = self.api.lists(version)
+        for event in lists if pick % 2 else reversed(lists):
+            self.ledger.apply(event)
+        self.listed = version
+        self.seen = max(self.seen, version)
+
+    @precondition(lambda self: self.seen > self.listed)
+    @rule(pick=PICK)
+    def replay(self, pick: int) -> None:
+        """Events that were seen since the last list arrive again, and change nothing."""
+        generation = self.ledger.generation
+        first = self.listed + 1 + pick % (self.seen - self.listed)
+        for event in self.api.events[first : self.seen + 1]:
+            assert self.ledger.apply(event) == ()
+        for event in self.api.lists(self.seen):
+            assert self.ledger.apply(event) == ()
+        assert self.ledger.generation == generation
+
+    @invariant()
+    def rooms_are_never_negative(self) -> None:
+        """On no GPU, whatever happened."""
+        for node in self.ledger.snapshot().nodes.values():
+            assert min(node.free, default=0) >= 0
+
+
+class AnyCluster(Listening):
+    """Whatever an API server can show, and whatever a scheduler can reserve: the ledger equals the naive account."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reserved: dict[str, tuple[Claim, float | None]] = {}
+
+    @rule(name=NODES, gpus=GPUS)
+    def node_changes(self, name: str, gpus: list[tuple[int, bool, int]]) -> None:
+        """A node comes, or its GPUs change."""
+        inventory = [gpu(at, size, healthy=well, outside_mib=mib) for at, (size, well, mib) in enumerate(gpus)]
+        self.api.put_node(record(name, inventory))
+
+    @precondition(lambda self: self.api.now.nodes)
+    @rule(pick=PICK)
+    def node_beats(self, pick: int) -> None:
+        """A heartbeat."""
+        nodes = self.api.now.nodes
+        self.api.put_node(nodes[sorted(nodes)[pick % len(nodes)]])
+
+    @precondition(lambda self: self.api.now.nodes)
+    @rule(pick=PICK)
+    def node_goes(self, pick: int) -> None:
+        """Its pods stay in the API for a while."""
+        nodes = sorted(self.api.now.nodes)
+        self.api.delete_node(nodes[pick % len(nodes)])
+
+    @rule(request=REQUESTS, node=st.one_of(st.just(""), NODES), footprint=FOOTPRINTS)
+    def pod_comes(self, request: PodRequest, node: str, footprint: Footprint | None) -> None:
+        """Pending, or bound by hand to a node that may not exist, with or without believable annotations."""
+        self.created += 1
+        where = footprint if node else None
+        self.api.put_pod(replace(pod(f"p{self.created}", node=node, request=request), footprint=where))
+
+    @precondition(lambda self: self.api.now.pods)
+    @rule(pick=PICK, node=NODES, footprint=FOOTPRINTS)
+    def pod_moves_on(self, pick: int, node: str, footprint: Footprint | None) -> None:
+        """From pending to bound; from bound to another footprint (the kubelet's word), then to ended."""
+        pods = self.api.now.pods
+        known = pods[sorted(pods)[pick % len(pods)]]
+        if not known.node:
+            self.api.put_pod(replace(known, node=node, footprint=footprint))
+        else:
+            self.api.put_pod(replace(known, footprint=footprint, ended=known.ended or pick % 3 == 0))
+
+    @precondition(lambda self: self.api.now.pods)
+    @rule(pick=PICK)
+    def pod_goes(self, pick: int) -> None:
+        """Deleted for good."""
+        pods = sorted(self.api.now.pods)
+        self.api.delete_pod(pods[pick % len(pods)])
+
+    @precondition(lambda self: self.pending())
+    @rule(pick=PICK, node=NODES, footprint=FOOTPRINTS, lasts_s=st.one_of(st.none(), st.integers(1, 3)))
+    def reserve(self, pick: int, node: str, footprint: Footprint | None, lasts_s: int | None) -> None:
+        """Hold room for a pod, or assume that it is bound; a hold never replaces an assumption."""
+        known = self.pending()[pick % len(self.pending())]
+        holder = Holder(known.uid, known.namespace, known.name, known.request, footprint)
+        expires_s = None if lasts_s is None else self.clock_s + lasts_s
+        assumed = known.uid in self.reserved and self.reserved[known.uid][1] is None
+        if expires_s is None:
+            self.ledger.assume(node, holder, known.resource_version)
+        else:
+            self.ledger.hold(node, holder, known.resource_version, expires_s)
+        if expires_s is None or not assumed:
+            claim = Claim(known.uid, node, known.request, footprint)
+            self.reserved[known.uid] = (claim, expires_s)
+
+    @precondition(lambda self: self.reserved)
+    @rule(pick=PICK)
+    def give_back(self, pick: int) -> None:
+        """Forget drops both kinds, release only holds."""
+        uid = sorted(self.reserved)[pick % len(self.reserved)]
+        if pick % 2:
+            self.ledger.forget(uid)
+            del self.reserved[uid]
+        else:
+            self.ledger.release(uid)
+            if self.reserved[uid][1] is not None:
+                del self.reserved[uid]
+
+    @rule(seconds=st.integers(1, 3))
+    def time_passes(self, seconds: int) -> None:
+        """Holds end, assumptions do not."""
+        self.clock_s += seconds
+        self.ledger.expire(self.clock_s)
+        self.reserved = {
+            uid: (claim, ends) for uid, (claim, ends) in self.reserved.items() if ends is None or ends > self.clock_s
+        }
+
+    def pending(self) -> list[PodRecord]:
+        """Pods that the ledger has seen pending: what a scheduler can ask about."""
+        view = self.api.views[self.seen]
+        return [pod for pod in view.pods.values() if not pod.node and not pod.ended]
+
+    @invariant()
+    def the_ledger_equals_the_naive_account(self) -> None:
+        """Conservation and replay in one: the account depends on what was seen last, not on how."""
+        view = self.api.views[self.seen]
+        self.reserved = {
+            uid: kept for uid, kept in self.reserved.items() if uid in view.pods and not view.pods[uid].node
+        }
+        claims = [claim for claim, _ in self.reserved.values()]
+        assert account(self.ledger.snapshot()) == expected(view, claims)
+        assert {uid for uid, _ in self.ledger.reservations()} == set(self.reserved)
+
+
+class OwnBinds(Listening):
+    """Pods are placed by plan and assume only; nodes stay as they are: no GPU is ever given out twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flying: dict[str, Plan] = {}
+        for name, sizes in (("a", (8, 8)), ("b", (4, 9, 5))):
+            self.api.put_node(record(name, [gpu(at, size) for at, size in enumerate(sizes)]))
+        self.watch(self.api.version)
+
+    @rule(request=REQUESTS)
+    def pod_comes(self, request: PodRequest) -> None:
+        """Pending."""
+        self.created += 1
+        self.api.put_pod(pod(f"p{self.created}", request=request))
+
+    @precondition(lambda self: self.idle())
+    @rule(pick=PICK, name=st.sampled_from(["a", "b"]), held=st.booleans())
+    def place(self, pick: int, name: str, *, held: bool) -> None:
+        """Plan a seen pending pod on a node as the ledger shows it, and hold or assume it there."""
+        known = self.idle()[pick % len(self.idle())]
+        self.ledger.release(known.uid)
+        assert known.request is not None
+        plan = plan_binding(self.ledger.snapshot().nodes.get(name), known.request, BINPACK, unit_mib=UNIT_MIB)
+        if isinstance(plan, Plan):
+            holder = Holder(known.uid, known.namespace, known.name, known.request, plan.footprint)
+            if held:
+                self.ledger.hold(name, holder, known.resource_version, self.clock_s + 2, plan=plan)
+            else:
+                self.ledger.assume(name, holder, known.resource_version, plan=plan)
+                self.flying[known.uid] = plan
+
+    @precondition(lambda self: self.flying)
+    @rule(pick=PICK, refuse=st.booleans())
+    def bind_ends(self, pick: int, *, refuse: bool) -> None:
+        """The API server has executed the Binding, or has refused it: then its room is given back."""
+        uid = sorted(self.flying)[pick % len(self.flying)]
+        plan = self.flying.pop(uid)
+        known = self.api.now.pods.get(uid)
+        if known is None or refuse:
+            self.ledger.forget(uid)
+        else:
+            self.api.put_pod(replace(known, node=plan.node, footprint=plan.footprint))
+
+    @precondition(lambda self: self.api.now.pods)
+    @rule(pick=PICK, ends=st.booleans())
+    def pod_ends(self, pick: int, *, ends: bool) -> None:
+        """Its containers end, or it is deleted for good."""
+        pods = self.api.now.pods
+        known = pods[sorted(pods)[pick % len(pods)]]
+        if ends and known.node:
+            self.api.put_pod(replace(known, ended=True))
+        else:
+            self.api.delete_pod(known.uid)
+
+    @rule(seconds=st.integers(1, 3))
+    def time_passes(self, seconds: int) -> None:
+        """Holds end."""
+        self.clock_s += seconds
+        self.ledger.expire(self.clock_s)
+
+    def idle(self) -> list[PodRecord]:
+        """Seen pending pods that are not assumed to be bound."""
+        assumed = {uid for uid, kept in self.ledger.reservations() if kept.expires_s is None}
+        return [pod for pod in self.api.views[self.seen].pods.values() if not pod.node and pod.uid not in assumed]
+
+    @invariant()
+    def no_gpu_is_over_capacity(self) -> None:
+        """Neither in the ledger's account nor in the API server's own state at any instant."""
+        for node in self.ledger.snapshot().nodes.values():
+            assert all(each.overcommitted == 0 for each in node.gpus)
+        for name, (_, gpus) in expected(self.api.now, []).items():
+            sizes: dict[str, int] = {each.uuid: each.capacity for each in self.ledger.snapshot().nodes[name].gpus}
+            assert all(used <= sizes[uuid] for uuid, (used, _) in gpus.items())

@@ -1,0 +1,394 @@
+"""The ledger: who holds what, whatever order, however often and by which way the news arrive."""
+
+from dataclasses import replace
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
+
+from extender.scheduling.events import (
+    ClusterEvent,
+    NodeChanged,
+    NodeDeleted,
+    NodesListed,
+    PodChanged,
+    PodDeleted,
+    PodRecord,
+    PodsListed,
+)
+from extender.scheduling.ledger import CHANGES, TOMBSTONES, Ledger
+from extender.scheduling.node import Hold, Holder, NodeInfo
+from extender.scheduling.reasons import Misfit
+from tests.extender.scheduling.builders import (
+    UNIT_MIB,
+    fitted,
+    gpu,
+    gpus_of,
+    holder,
+    on,
+    pod,
+    record,
+    refused,
+    shares,
+    used,
+    wholes,
+)
+from tests.extender.scheduling.ledger_machine import AnyCluster, OwnBinds
+
+HISTORIES = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+def test_conservation_and_replay() -> None:
+    """Under random histories the ledger equals the naive account, however the news arrive."""
+    run_state_machine_as_test(AnyCluster, settings=HISTORIES)
+
+
+def test_no_gpu_is_given_out_twice() -> None:
+    """Placing by plan and assume alone never passes a GPU's capacity, at any step."""
+    run_state_machine_as_test(OwnBinds, settings=HISTORIES)
+
+
+def ledger(*events: ClusterEvent) -> Ledger:
+    """A ledger that has seen these events, on a cluster of one node of 16 and 16 units."""
+    known = Ledger(UNIT_MIB)
+    known.apply(NodeChanged(record("node", gpus_of(16, 16), 1)))
+    for event in events:
+        known.apply(event)
+    return known
+
+
+def node_of(known: Ledger, name: str = "node") -> NodeInfo:
+    """The node as it is now."""
+    return known.snapshot().nodes[name]
+
+
+def test_an_empty_ledger() -> None:
+    """No nodes, generation 0."""
+    known = Ledger(UNIT_MIB)
+    assert (dict(known.snapshot().nodes), known.snapshot().generation, list(known.reservations())) == ({}, 0, [])
+
+
+def test_a_bound_pod_is_charged() -> None:
+    """On the GPUs of its footprint."""
+    known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({1: 6}))))
+    assert node_of(known).free == (16, 10)
+    assert [each.hold for each in node_of(known).holders] == [Hold.BOUND]
+
+
+def test_a_pending_pod_is_not_charged_but_known() -> None:
+    """It may be asked about."""
+    known = ledger(PodChanged(pod("a", 2)))
+    assert (node_of(known).free, set(known.pending), set(known.pods)) == ((16, 16), {"a"}, {"a"})
+
+
+def test_pods_that_ask_for_no_gpu_are_charged_once_bound() -> None:
+    """For the node's CPU; pending they are not even remembered."""
+    plain = PodRecord("a", resource_version=2, cpu_milli=500)
+    known = ledger(PodChanged(plain))
+    assert known.pods == {}
+    known.apply(PodChanged(replace(plain, resource_version=3, node="node")))
+    assert (node_of(known).cpu_used_milli, node_of(known).free) == (500, (16, 16))
+
+
+def test_an_event_told_twice_changes_nothing() -> None:
+    """Not even the generation."""
+    events = (
+        PodChanged(pod("a", 2, node="node", footprint=on({0: 4}))),
+        NodeChanged(record("node", gpus_of(16, 16), 1)),
+    )
+    known = ledger(*events)
+    generation, before = known.generation, node_of(known)
+    assert [known.apply(event) for event in events] == [(), ()]
+    assert (known.generation, node_of(known) is before) == (generation, True)
+
+
+def test_a_stale_event_changes_nothing() -> None:
+    """The pod was pending before it was bound, the node was smaller before it grew."""
+    known = ledger(
+        PodChanged(pod("a", 5, node="node", footprint=on({0: 4}))), NodeChanged(record("node", gpus_of(16, 16, 16), 6))
+    )
+    generation = known.generation
+    known.apply(PodChanged(pod("a", 2)))
+    known.apply(NodeChanged(record("node", gpus_of(16), 3)))
+    known.apply(NodeDeleted("node", 4))
+    assert (node_of(known).free, known.generation) == ((12, 16, 16), generation)
+
+
+def test_a_heartbeat_changes_nothing() -> None:
+    """A new resource version of an equal node; it is not news to the tables kept per node."""
+    known = ledger()
+    before = node_of(known)
+    assert known.apply(NodeChanged(record("node", gpus_of(16, 16), 9))) == ()
+    assert (node_of(known) is before, known.generation) == (True, 1)
+    known.apply(NodeChanged(record("node", gpus_of(1), 8)))
+    assert node_of(known) is before
+
+
+def test_deleted_pods_never_come_back() -> None:
+    """Neither by a late event nor by a late list, nor as an assumption."""
+    bound = pod("a", 2, node="node", footprint=on({0: 4}))
+    known = ledger(PodChanged(bound), PodDeleted("a"))
+    generation = known.generation
+    known.apply(PodChanged(bound))
+    known.apply(PodsListed((bound,), 2))
+    known.assume("node", holder("a", on({0: 4})), 2)
+    known.hold("node", holder("a", on({0: 4})), 2, expires_s=9.0)
+    assert (node_of(known).free, known.generation, known.is_gone("a")) == ((16, 16), generation, True)
+
+
+def test_a_deleted_pod_that_was_never_seen_never_comes() -> None:
+    """The deletion overtook the pod."""
+    known = ledger(PodDeleted("a"), PodChanged(pod("a", 2, node="node", footprint=on({0: 4}))))
+    assert node_of(known).free == (16, 16)
+
+
+def test_a_deleted_node_that_was_never_seen_never_comes() -> None:
+    """The deletion overtook the node; a newer node of that name does come."""
+    known = Ledger(UNIT_MIB)
+    known.apply(NodeDeleted("node", 5))
+    known.apply(NodeChanged(record("node", gpus_of(16), 4)))
+    assert dict(known.snapshot().nodes) == {}
+    known.apply(NodeChanged(record("node", gpus_of(16), 6)))
+    assert node_of(known).free == (16,)
+
+
+def test_the_graveyard_is_bounded() -> None:
+    """The oldest UIDs are forgotten first."""
+    known = ledger(*(PodDeleted(str(at)) for at in range(TOMBSTONES + 1)))
+    assert (known.is_gone("0"), known.is_gone("1"), known.is_gone(str(TOMBSTONES))) == (False, True, True)
+
+
+def test_an_assumption_survives_an_older_list() -> None:
+    """The list was taken before the pod was created."""
+    known = ledger()
+    known.assume("node", holder("a", on({0: 4})), 7)
+    known.apply(PodsListed((), 6))
+    assert node_of(known).free == (12, 16)
+
+
+def test_an_assumption_survives_a_list_that_shows_the_pod_pending() -> None:
+    """The Binding is still on its way."""
+    known = ledger()
+    known.assume("node", holder("a", on({0: 4})), 7)
+    known.apply(PodsListed((pod("a", 7),), 9))
+    assert (node_of(known).free, node_of(known).holders[0].hold) == ((12, 16), Hold.ASSUMED)
+
+
+def test_an_assumption_ends_with_a_newer_list_that_lacks_the_pod() -> None:
+    """It was deleted meanwhile."""
+    known = ledger()
+    known.assume("node", holder("a", on({0: 4})), 7)
+    assert known.apply(PodsListed((), 7)) == ("node",)
+    assert (node_of(known).free, known.is_gone("a")) == ((16, 16), True)
+
+
+def test_an_assumption_becomes_a_bound_pod_where_the_event_says() -> None:
+    """Which may be another node and other GPUs than assumed."""
+    known = ledger(NodeChanged(record("other", gpus_of(16), 2)))
+    known.assume("node", holder("a", on({0: 4})), 7)
+    assert known.apply(PodChanged(pod("a", 8, node="other", footprint=on({0: 4})))) == ("node",)
+    assert (node_of(known).free, node_of(known, "other").free) == ((16, 16), (12,))
+    assert known.reservation("a") is None
+
+
+def test_lesson_15_only_forget_ends_an_assumption() -> None:
+    """Neither time nor a release nor a new hold elsewhere, which might double-book its room."""
+    known = ledger(NodeChanged(record("other", gpus_of(16), 2)), PodChanged(pod("a", 3)))
+    known.assume("node", holder("a", on({0: 4})), 3)
+    known.expire(1e9)
+    known.release("a")
+    known.hold("other", holder("a", on({0: 4})), 3, expires_s=9.0)
+    assert (node_of(known).free, node_of(known, "other").free) == ((12, 16), (16,))
+    assert known.forget("a") == ("node",)
+    assert (node_of(known).free, known.forget("a")) == ((16, 16), ())
+
+
+def test_a_hold_moves_with_the_next_filter_call() -> None:
+    """It is the pod's only one."""
+    known = ledger(NodeChanged(record("other", gpus_of(16), 2)))
+    known.hold("node", holder("a", on({0: 4})), 3, expires_s=5.0)
+    assert known.hold("other", holder("a", on({0: 4})), 3, expires_s=6.0) == ("node",)
+    assert (node_of(known).free, node_of(known, "other").free) == ((16, 16), (12,))
+
+
+def test_a_hold_ends_in_time() -> None:
+    """At its end, not before."""
+    known = ledger()
+    known.hold("node", holder("a", on({0: 4})), 3, expires_s=5.0)
+    assert (known.expire(4.9), node_of(known).free) == ((), (12, 16))
+    assert (known.expire(5.0), node_of(known).free) == (("node",), (16, 16))
+    assert known.expire(6.0) == ()
+
+
+def test_a_hold_renewed_lasts_longer() -> None:
+    """The same room, without a change of the node."""
+    known = ledger()
+    known.hold("node", holder("a", on({0: 4})), 3, expires_s=5.0)
+    generation = known.generation
+    known.hold("node", holder("a", on({0: 4})), 3, expires_s=8.0)
+    assert (known.generation, known.expire(7.0), node_of(known).free) == (generation, (), (12, 16))
+
+
+def test_lesson_6_a_bound_pod_is_not_reserved_for_again() -> None:
+    """Where it is bound is known."""
+    known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({0: 4}))))
+    known.assume("node", holder("a", on({1: 4})), 2)
+    known.hold("node", holder("a", on({1: 4})), 2, expires_s=9.0)
+    assert (node_of(known).free, list(known.reservations())) == ((12, 16), [])
+
+
+def test_lesson_5_terminating_pods_hold_until_they_have_ended() -> None:
+    """A deletion timestamp is a new version of the pod, no more."""
+    terminating = pod("a", 3, node="node", footprint=on({0: 16}))
+    known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({0: 16}))))
+    assert known.apply(PodChanged(terminating)) == ()
+    assert refused(node_of(known), shares(16, 16)) is Misfit.FULL
+    assert known.apply(PodChanged(replace(terminating, resource_version=4, ended=True))) == ("node",)
+    assert node_of(known).free == (16, 16)
+    assert known.apply(PodDeleted("a")) == ()
+
+
+def test_lesson_7_force_delete_and_recreate_under_the_same_name_leaks_nothing() -> None:
+    """Pods are known by UID; forty of them, deleted before, after and without the new one's arrival."""
+    known = ledger()
+    for version in range(2, 42):
+        new = pod(f"uid-{version}", version, node="node", footprint=on({0: 4}))
+        known.apply(PodChanged(replace(new, name="same")))
+        assert used(node_of(known))["GPU-0"] == 4 * (1 if version == 2 else 2)
+        if version > 2:
+            known.apply(PodDeleted(f"uid-{version - 1}"))
+        assert used(node_of(known)) == {"GPU-0": 4, "GPU-1": 0}
+    known.apply(PodDeleted("uid-41"))
+    assert node_of(known).holders == ()
+
+
+def test_lesson_8_a_bound_pod_whose_node_is_gone_is_harmless() -> None:
+    """And it is charged when a node of that name appears."""
+    known = Ledger(UNIT_MIB)
+    known.apply(PodChanged(pod("a", 1, node="node", footprint=on({0: 4}))))
+    known.apply(PodsListed((pod("a", 1, node="node", footprint=on({0: 4})), pod("b", 2)), 3))
+    assert dict(known.snapshot().nodes) == {}
+    known.apply(NodeChanged(record("node", gpus_of(16), 4)))
+    assert node_of(known).free == (12,)
+    known.apply(NodeDeleted("node", 5))
+    assert dict(known.snapshot().nodes) == {}
+    known.apply(PodDeleted("a"))
+    known.apply(NodeChanged(record("node", gpus_of(16), 6)))
+    assert node_of(known).free == (16,)
+
+
+def test_lesson_10_capacity_changes_are_followed() -> None:
+    """Up and down, and the plugin that stops serving."""
+    known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({0: 4}))))
+    known.apply(NodeChanged(record("node", gpus_of(80, 16), 3)))
+    assert node_of(known).free == (76, 16)
+    known.apply(NodeChanged(record("node", gpus_of(2), 4)))
+    assert (node_of(known).free, node_of(known).gpus[0].overcommitted) == ((0,), 2)
+    known.apply(NodeChanged(replace(record("node", gpus_of(80), 5), memory_units=0)))
+    assert refused(node_of(known), shares(1)) is Misfit.NO_PLUGIN
+
+
+def test_lesson_10_a_recreated_node_shows_no_ghosts() -> None:
+    """It has its own GPUs, and only the pods that still are."""
+    known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({0: 16}))), NodeDeleted("node", 3), PodDeleted("a"))
+    known.apply(NodeChanged(record("node", [gpu(7, 24)], 4, uid="new")))
+    assert (used(node_of(known)), fitted(node_of(known), shares(24)).chosen) == ({"GPU-7": 0}, ((0,),))
+
+
+def test_lesson_13_a_footprint_elsewhere_hides_nothing() -> None:
+    """The pod says that it sits on a GPU which its node does not have."""
+    known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({9: 6}))))
+    assert sum(used(node_of(known)).values()) == 6
+
+
+def test_lesson_17_a_hold_takes_the_place() -> None:
+    """Two places, three pods, no bind yet: the third is refused."""
+    known = ledger()
+    for uid in ("a", "b"):
+        at = fitted(node_of(known), wholes(1)).chosen[0][0]
+        known.hold("node", holder(uid, on(whole=[at])), 2, expires_s=5.0)
+    assert refused(node_of(known), wholes(1)) is Misfit.NOT_IDLE
+
+
+def test_lesson_18_a_healed_gpu_is_more_room() -> None:
+    """And a sick one is not, though its node did change."""
+    known = ledger()
+    known.apply(NodeChanged(record("node", [gpu(0, healthy=False), gpu(1)], 2)))
+    assert node_of(known).free == (0, 16)
+    assert known.apply(NodeChanged(record("node", gpus_of(16, 16), 3))) == ("node",)
+    assert node_of(known).free == (16, 16)
+
+
+def test_only_nodes_with_more_room_are_told() -> None:
+    """A first pod on an idle GPU is none, nor is a pod after a heartbeat."""
+    known = ledger()
+    assert known.apply(PodChanged(pod("a", 2, node="node", footprint=on({0: 4})))) == ()
+    known.apply(NodeChanged(record("node", gpus_of(16, 16), 3)))
+    assert known.apply(PodChanged(pod("b", 4, node="node", footprint=on({1: 4})))) == ()
+    assert known.hold("node", holder("c", on({1: 4})), 5, expires_s=1.0) == ()
+    assert known.apply(PodDeleted("a")) == ("node",)
+    assert known.expire(1.0) == ("node",)
+
+
+def test_a_pod_that_moves_to_another_gpu_frees_the_first() -> None:
+    """The kubelet gave it another one than planned."""
+    known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({0: 4}))))
+    assert known.apply(PodChanged(pod("a", 3, node="node", footprint=on({1: 4})))) == ("node",)
+    assert node_of(known).free == (16, 12)
+
+
+def test_a_view_without_a_pod() -> None:
+    """Its own hold does not count against it; everything else does, and the ledger stays as it is."""
+    known = ledger(NodeChanged(record("other", gpus_of(16), 2)))
+    known.hold("node", holder("a", on({0: 4})), 3, expires_s=5.0)
+    known.hold("node", holder("b", on({0: 8})), 3, expires_s=5.0)
+    without = known.snapshot_without("a")
+    assert ({name: each.free for name, each in without.nodes.items()}) == {"node": (8, 16), "other": (16,)}
+    assert node_of(known).free == (4, 16)
+    assert known.snapshot_without("x").nodes["node"] is node_of(known)
+
+
+def test_changes_are_told_from_a_position() -> None:
+    """Once each, however often a node changed; everything to who is new or too far behind."""
+    known = ledger()
+    everything, position = known.changed_since(-1)
+    nothing, same = known.changed_since(position)
+    assert (everything, list(nothing or ()), same) == (None, [], position)
+    known.hold("node", holder("a", on({0: 4})), 3, expires_s=5.0)
+    known.expire(5.0)
+    changed, later = known.changed_since(position)
+    assert (list(changed or ()), later) == (["node"], position + 2)
+    for _ in range(CHANGES // 2 + 1):
+        known.hold("node", holder("a", on({0: 4})), 3, expires_s=5.0)
+        known.expire(5.0)
+    assert known.changed_since(position)[0] is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(1, 6)), max_size=8), st.randoms())
+def test_any_order_of_events_about_different_objects(rows: list[tuple[int, int, int]], random: Random) -> None:
+    """Watches of nodes and of pods are not ordered against each other: the account is the same in the end."""
+    events: list[ClusterEvent] = [NodeChanged(record(f"n{at}", gpus_of(9, 9, 9), at + 1)) for at in range(2)]
+    for version, (node, at, units) in enumerate(rows, start=3):
+        events.append(PodChanged(pod(f"p{version}", version, node=f"n{node}", footprint=on({at: units}))))
+    ledgers = [Ledger(UNIT_MIB), Ledger(UNIT_MIB)]
+    for event in events:
+        ledgers[0].apply(event)
+    for event in random.sample(events, len(events)):
+        ledgers[1].apply(event)
+    listed = Ledger(UNIT_MIB)
+    listed.apply(PodsListed(tuple(e.pod for e in events if isinstance(e, PodChanged)), len(events)))
+    listed.apply(NodesListed(tuple(e.node for e in events if isinstance(e, NodeChanged)), len(events)))
+    one, other, relisted = (
+        {name: replace(info, generation=0) for name, info in each.snapshot().nodes.items()}
+        for each in (*ledgers, listed)
+    )
+    assert one == other == relisted
+
+
+def test_a_holder_without_request_is_kept() -> None:
+    """It charges no GPU, but it is there."""
+    known = ledger()
+    known.assume("node", Holder("a", "default", "a", None, None, cpu_milli=7), 2)
+    assert (node_of(known).free, node_of(known).cpu_used_milli) == ((16, 16), 7)
