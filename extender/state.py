@@ -77,6 +77,7 @@ class State:
         self._table = FitTable()
         self._waiting: OrderedDict[str, waking.Refused] = OrderedDict()
         self._freed: dict[str, float] = {}
+        self._named: set[str] = set()
 
     def filter(self, pod: PodRecord, names: Sequence[str]) -> FilterOutcome:
         """Which nodes can take the pod; room for it is held on the best of them."""
@@ -251,7 +252,10 @@ class State:
             self._freed.update(dict.fromkeys(self._ledger.snapshot().nodes, now_s))
 
     def worth_waking(self, settled_s: float, limit: int) -> list[waking.Refused]:
-        """Pods to touch: refused before room appeared, still waiting `settled_s` after it did, and fitting now."""
+        """Pods to touch: refused before room appeared, still waiting `settled_s` after it did, and fitting now.
+
+        At most `limit`; when that many are named, the next call goes on with the others. For one thread only.
+        """
         now_s = self._clock()
         with self._lock:
             self._note_freed(self._ledger.expire(now_s))
@@ -262,10 +266,20 @@ class State:
                 del self._freed[name]
             self._drop_finished()
             newest = max(ripe.values())
-            waiting = [pod for pod in self._waiting.values() if pod.waiting_since_s <= newest]
-            nodes = self._ledger.snapshot().nodes
+            waiting = [
+                pod for uid, pod in self._waiting.items() if pod.waiting_since_s <= newest and uid not in self._named
+            ]
+            nodes = self._ledger.nodes
             freed = [nodes[name] for name in ripe if name in nodes]
-        return waking.worth_waking(waiting, freed, limit=limit, unit_mib=self.unit_mib)
+        named = waking.worth_waking(waiting, freed, limit=limit, unit_mib=self.unit_mib)
+        if len(named) < limit:
+            self._named.clear()
+            return named
+        self._named.update(pod.uid for pod in named)
+        with self._lock:
+            for name in ripe:
+                self._freed.setdefault(name, now_s)
+        return named
 
     def _drop_finished(self) -> None:
         for uid in [uid for uid in self._waiting if uid not in self._ledger.pending]:
