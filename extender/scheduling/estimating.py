@@ -1,0 +1,137 @@
+"""From the pods seen so far and the nodes to Weights; the same history gives the same weights on every replica."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from extender.scheduling.fragmentation import TypicalPod
+from extender.scheduling.pricing import hole_values, size_prices
+from extender.scheduling.request import PodRequest
+from extender.scheduling.scarcity import abundance
+from extender.scheduling.shape import NodeShape, capacities_of
+from extender.scheduling.weights import Weights
+
+HALF_LIFE_PODS = 4000
+REESTIMATE_PODS = 200
+MOST_KINDS = 2048
+"""Kinds of pods that are counted; the rarest are forgotten first."""
+
+TYPICAL_SHARE = 0.95
+"""Share of the pods that the typical kinds make up together."""
+
+
+class DemandCounter:
+    """Counts pods per kind, older ones less; its owner serializes all calls.
+
+    Args:
+        half_life_pods: after so many pods a pod counts half; None keeps all alike.
+    """
+
+    def __init__(self, half_life_pods: int | None = HALF_LIFE_PODS) -> None:
+        self._growth = 1.0 if half_life_pods is None else 2.0 ** (1.0 / half_life_pods)
+        self._counts: dict[PodRequest, float] = {}
+        self._step = 1.0
+        self._seen = 0
+
+    @property
+    def seen(self) -> int:
+        """Pods counted so far."""
+        return self._seen
+
+    def observe(self, request: PodRequest) -> bool:
+        """Count one pod; whether it is time for another estimate."""
+        kind = replace(request, policy="", containers=()) if request.policy or request.containers else request
+        # A younger pod counts more instead of all older ones less.
+        self._step *= self._growth
+        self._counts[kind] = self._counts.get(kind, 0.0) + self._step
+        self._seen += 1
+        if self._seen % REESTIMATE_PODS:
+            return False
+        self._shrink()
+        return True
+
+    def counts(self) -> dict[PodRequest, float]:
+        """Weight of each kind; the newest pod weighs 1."""
+        return {kind: count / self._step for kind, count in self._counts.items()}
+
+    def _shrink(self) -> None:
+        kept = self.counts()
+        if len(kept) > MOST_KINDS:
+            heaviest = sorted(kept.items(), key=lambda item: (-item[1], _order(item[0])))[:MOST_KINDS]
+            chosen = {kind for kind, _ in heaviest}
+            kept = {kind: count for kind, count in kept.items() if kind in chosen}
+        self._counts, self._step = kept, 1.0
+
+
+def estimate(counts: Mapping[PodRequest, float], shapes: Mapping[NodeShape, int]) -> Weights:
+    """Weights for pods that come as often as `counts` says, on `shapes` (number of nodes of each)."""
+    shapes = {shape: count for shape, count in shapes.items() if shape.units and count}
+    gpus = sum(count * sum(units > 0 for units in shape.capacities) for shape, count in shapes.items())
+    units = sum(count * shape.units for shape, count in shapes.items())
+    cores = sum(count * shape.cpu_cores for shape, count in shapes.items())
+    reference = units / gpus if gpus else 1.0
+    asking = {kind: count for kind, count in counts.items() if kind.demands}
+    asked = sum(count * _units(kind, reference) for kind, count in asking.items())
+    if asked:
+        cpu_per_unit = sum(count * kind.cpu_milli for kind, count in asking.items()) / asked
+    else:
+        cpu_per_unit = 1000 * cores / units if units else 0.0
+    return Weights(
+        holes={capacity: _holes(asking, capacity) for capacity in capacities_of(shapes)},
+        cpu_per_unit=cpu_per_unit or None,
+        abundance=abundance(asking, shapes, reference_units=reference),
+        typical=typical_pods(counts),
+        reference_units=reference,
+        largest_cpu_milli=max((1000 * shape.cpu_cores for shape in shapes), default=0) or 1,
+        largest_units=max((shape.units for shape in shapes), default=0) or 1,
+    )
+
+
+def typical_pods(counts: Mapping[PodRequest, float]) -> tuple[TypicalPod, ...]:
+    """The most frequent kinds that make up `TYPICAL_SHARE` of the pods, their shares scaled to 1.
+
+    Memory is ignored. A pod of several demands counts as its largest.
+    """
+    kinds: dict[TypicalPod, float] = {}
+    for request, count in counts.items():
+        kind = _typical(request)
+        kinds[kind] = kinds.get(kind, 0.0) + count
+    total = sum(kinds.values())
+    chosen: list[tuple[TypicalPod, float]] = []
+    reached = 0.0
+    for kind, count in sorted(kinds.items(), key=lambda item: (item[1], *_typical_order(item[0])), reverse=True):
+        if reached >= TYPICAL_SHARE * total:
+            break
+        chosen.append((kind, count))
+        reached += count
+    return tuple(replace(kind, share=count / reached) for kind, count in chosen)
+
+
+def _typical(request: PodRequest) -> TypicalPod:
+    if not request.demands:
+        return TypicalPod(request.cpu_milli, 0, 0, request.models, 0.0)
+    largest = max(request.demands, key=lambda demand: (demand.whole, demand.units, demand.gpus))
+    return TypicalPod(request.cpu_milli, largest.units, largest.gpus, request.models, 0.0)
+
+
+def _typical_order(pod: TypicalPod) -> tuple[int, bool, int, int, tuple[str, ...], tuple[str, ...]]:
+    whole = pod.gpus > 0 and not pod.units
+    return (pod.cpu_milli, whole, pod.units, pod.gpus, pod.models.accepted, pod.models.refused)
+
+
+def _holes(asking: Mapping[PodRequest, float], capacity: int) -> tuple[float, ...]:
+    sizes: dict[int, float] = {}
+    for request, count in asking.items():
+        for demand in request.demands:
+            size = demand.units or capacity
+            sizes[size] = sizes.get(size, 0.0) + count * demand.gpus
+    return hole_values(size_prices(sizes, capacity), capacity)
+
+
+def _units(request: PodRequest, reference_units: float) -> float:
+    return request.memory_units + request.whole_gpus * reference_units
+
+
+def _order(request: PodRequest) -> tuple[object, ...]:
+    demands = tuple((demand.units, demand.gpus) for demand in request.demands)
+    models = request.models
+    return (demands, request.cpu_milli, request.memory_bytes, models.accepted, models.refused, request.gpu_count)

@@ -1,0 +1,38 @@
+"""Best fit: the node that has least left, CPU and GPU counted together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.policies.policy import Cost
+from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.request import PodRequest
+from extender.scheduling.weights import UNLEARNED, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class BestFit:
+    """The smallest weighted remainder, as in the baseline of FGD (Weng et al., USENIX ATC 2023, section 6).
+
+    gpu cost = units left on it
+    node cost = (CPU left / CPU of the largest node + GPU units left / units of the largest node) / 2
+    """
+
+    weights: Weights = field(default=UNLEARNED, repr=False)
+    name: str = "best-fit"
+
+    def gpu_costs(
+        self,
+        node: NodeInfo,  # noqa: ARG002 (protocol)
+        free: Sequence[int],
+        candidates: Sequence[int],
+        units: int,
+        cpu_milli: int,  # noqa: ARG002 (protocol)
+    ) -> Sequence[Cost]:
+        """Prefer the GPU where least is left."""
+        return tightest(free, candidates, units)
+
+    def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:
+        """Prefer the node with least left."""
+        cpu = (node.cpu_free_milli - request.cpu_milli) / self.weights.largest_cpu_milli
+        return (0.5 * cpu + 0.5 * sum(after) / self.weights.largest_units,)

@@ -1,0 +1,40 @@
+"""Dot product: the node whose free resources point least in the direction of the request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.policies.policy import Cost
+from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.request import PodRequest
+from extender.scheduling.weights import UNLEARNED, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class DotProduct:
+    """The smallest dot product of request and free resources (the baseline of FGD, Weng et al., USENIX ATC 2023).
+
+    gpu cost = units left on it
+    node cost = CPU asked x CPU free + GPU units asked x units free, each in parts of the largest node's
+    """
+
+    weights: Weights = field(default=UNLEARNED, repr=False)
+    name: str = "dot-product"
+
+    def gpu_costs(
+        self,
+        node: NodeInfo,  # noqa: ARG002 (protocol)
+        free: Sequence[int],
+        candidates: Sequence[int],
+        units: int,
+        cpu_milli: int,  # noqa: ARG002 (protocol)
+    ) -> Sequence[Cost]:
+        """Prefer the GPU where least is left."""
+        return tightest(free, candidates, units)
+
+    def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:
+        """Prefer the node with the smallest product."""
+        cpu, units = self.weights.largest_cpu_milli, self.weights.largest_units
+        left = sum(node.free)
+        asked = left - sum(after)
+        return ((request.cpu_milli / cpu) * (node.cpu_free_milli / cpu) + (asked / units) * (left / units),)

@@ -1,0 +1,35 @@
+"""Exclusive: the status quo, whole GPUs for everyone, packed nodes first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.policies.policy import Cost
+from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.request import PodRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusive:
+    """Fewest GPUs left idle first; meant for pods that ask for whole GPUs, as the benchmark makes them ask.
+
+    gpu cost = units left on it
+    node cost = (idle GPUs left on the node,)
+    """
+
+    name: str = "exclusive"
+
+    def gpu_costs(
+        self,
+        node: NodeInfo,  # noqa: ARG002 (protocol)
+        free: Sequence[int],
+        candidates: Sequence[int],
+        units: int,
+        cpu_milli: int,  # noqa: ARG002 (protocol)
+    ) -> Sequence[Cost]:
+        """Prefer the GPU where least is left."""
+        return tightest(free, candidates, units)
+
+    def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
+        """Prefer nodes with few GPUs left."""
+        return (float(sum(left == gpu.capacity for gpu, left in zip(node.gpus, after, strict=True))),)
