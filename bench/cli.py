@@ -6,7 +6,10 @@ from typing import Any
 
 import click
 
-COMMANDS: Mapping[str, str] = {}
+COMMANDS: Mapping[str, str] = {
+    "demo": "bench.demo.command:command",
+    "latency": "bench.latency.command:command",
+}
 """Subcommand to `module:attribute` of its click command."""
 
 

@@ -1,0 +1,127 @@
+"""`python -m bench demo`: runs a stream of pods on the simulated cluster, draws it, and adds up what sharing saved."""
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from bench.demo.tally import Tally
+from bench.demo.view import SIMULATED, picture, summary
+from bench.demo.workload import NODES, DemoPod, stream
+from bench.pricing import load_prices
+from bench.simulated.cluster import ClusterSettings, SimulatedCluster
+from bench.simulated.pod_lifecycle import RUN_ANNOTATION
+from bench.simulated.specs import gpu_pod
+
+FRAME_S = 0.5
+PLAIN_FRAME_S = 5.0
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the demo; `frames` drives it and gives a picture's contents for each frame."""
+
+    cluster: SimulatedCluster
+    pods: Sequence[DemoPod]
+    seconds: float
+    tally: Tally
+    created: set[str] = field(default_factory=set)
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def clock_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started_s
+
+    def frames(self) -> Iterator[list[dict[str, Any]]]:
+        """Create pods as they arrive, account what the nodes hold, until the time is over."""
+        while self.clock_s < self.seconds:
+            for pod in self.pods:
+                if pod.arrives_s <= self.clock_s and pod.name not in self.created:
+                    self.cluster.client.create_pod(_manifest(pod))
+                    self.created.add(pod.name)
+            nodes = self.nodes()
+            self.tally.add(self.clock_s, nodes)
+            yield nodes
+            time.sleep(FRAME_S)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """What the extender says of the nodes now."""
+        answer: dict[str, list[dict[str, Any]]] = json.loads(self.cluster.extender.get("/v1/nodes")[1])
+        return answer["nodes"]
+
+    def states(self) -> dict[str, int]:
+        """Pods by phase."""
+        phases = Counter(pod["status"].get("phase", "Unknown") for pod in self.cluster.client.pods("default"))
+        return {phase: phases[phase] for phase in ("Pending", "Running", "Succeeded", "Failed")}
+
+    def waiting(self) -> list[str]:
+        """Pods without a node."""
+        pods = self.cluster.client.pods("default")
+        return [pod["metadata"]["name"] for pod in pods if not pod["spec"].get("nodeName")]
+
+
+def _manifest(pod: DemoPod) -> dict[str, Any]:
+    annotations = {**pod.annotations, RUN_ANNOTATION: f"{pod.runs_s:.1f}"}
+    return gpu_pod(pod.name, pod.limits, annotations=annotations, requests={"cpu": "500m", "memory": "1Gi"})
+
+
+@click.command()
+@click.option("--seconds", default=40.0, show_default=True, help="How long pods arrive.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the stream of pods.")
+@click.option("--policy", default="", help="Packing policy.  [default: the extender's]")
+@click.option("--prices", type=click.Path(path_type=Path, exists=True), help="Price table.  [default: the shipped one]")
+@click.option("--keep", is_flag=True, help="Go on serving afterwards, until interrupted.")
+def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep: bool) -> None:
+    """Show GPU sharing on a simulated cluster of T4, A10, A100 and H100 nodes, and what it saves."""
+    console = Console()
+    console.print(f"{SIMULATED} Starting ...")
+    pods = stream(seed, seconds)
+    arguments = ("--policy", policy) if policy else ()
+    settings = ClusterSettings(nodes=NODES, extender_arguments=arguments)
+    with SimulatedCluster(settings) as cluster:
+        run = Run(cluster, pods, seconds, Tally(load_prices(prices)))
+        _draw(console, run)
+        click.echo(summary(run.tally, len(run.created), run.waiting(), run.clock_s))
+        failed = run.states()["Failed"]
+        if failed:
+            click.echo(f"{failed} pods failed at admission: that must not happen")
+        if keep:
+            _serve(cluster)
+    if failed or not run.tally.pods:
+        sys.exit(1)
+
+
+def _draw(console: Console, run: Run) -> None:
+    if not console.is_terminal:
+        # A log wants a line now and then, not a moving picture.
+        next_s = 0.0
+        for nodes in run.frames():
+            if run.clock_s >= next_s:
+                next_s += PLAIN_FRAME_S
+                used = sum(bool(gpu["holders"]) for node in nodes for gpu in node["gpus"])
+                console.print(
+                    f"{run.clock_s:4.0f} s  {run.states()}  GPUs in use {used}, saved {run.tally.saving:.0%}",
+                    soft_wrap=True,
+                )
+        return
+    with Live(console=console, refresh_per_second=4) as live:
+        for nodes in run.frames():
+            live.update(picture(nodes, run.states(), run.tally, clock_s=run.clock_s))
+
+
+def _serve(cluster: SimulatedCluster) -> None:
+    click.echo(f"extender: {cluster.extender.url}  kubeconfig: {cluster.kubeconfig}  (Ctrl-C ends it)")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        click.echo("ending")
