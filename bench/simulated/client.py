@@ -201,7 +201,7 @@ class ClusterClient:
         created = self.request("POST", "/api/v1/nodes", body)
         wanted = (body.get("spec") or {}).get("taints")
         patched = self.patch_node(created["metadata"]["name"], {"spec": {"taints": wanted}})
-        if "status" in body:
+        if created.get("status", {}).get("capacity") != (body.get("status") or {}).get("capacity"):
             return self.patch_node(created["metadata"]["name"], {"status": body["status"]}, subresource="status")
         return patched
 

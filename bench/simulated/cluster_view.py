@@ -5,12 +5,17 @@ from typing import Any
 
 from .native_fit import NodeState, PodView, node_state
 
+_CHANGES_KEPT = 100_000
+
 
 class ClusterView:
     """What one scheduler believes of the cluster."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeState] = {}
+        self.version = 0
+        self._changes: list[str] = []
+        self._first = 0
         self._placed: dict[str, tuple[str, PodView]] = {}
         self._assumed: set[str] = set()
 
@@ -22,6 +27,7 @@ class ClusterView:
             if node == fresh.name:
                 fresh.add(pod)
         self.nodes[fresh.name] = fresh
+        self._touch(fresh.name)
         return old is None or any(
             getattr(old, name) != getattr(fresh, name) for name in ("labels", "taints", "unschedulable", "allocatable")
         )
@@ -29,6 +35,13 @@ class ClusterView:
     def remove_node(self, name: str) -> None:
         """Forget a node; its pods are remembered for when it comes back."""
         self.nodes.pop(name, None)
+        self._touch(name)
+
+    def changed_since(self, version: int) -> set[str] | None:
+        """Names of nodes that may have changed after a version; None when that is too long ago to know."""
+        if version < self._first:
+            return None
+        return set(self._changes[version - self._first :])
 
     def place(self, pod: PodView, node: str) -> None:
         """A pod is bound to a node."""
@@ -53,6 +66,7 @@ class ClusterView:
         self._assumed.discard(uid)
         if node in self.nodes:
             self.nodes[node].remove(uid)
+            self._touch(node)
 
     def is_assumed(self, uid: str) -> bool:
         """Whether a pod's binding is under way."""
@@ -63,3 +77,12 @@ class ClusterView:
         self._placed[pod.uid] = (node, pod)
         if node in self.nodes:
             self.nodes[node].add(pod)
+            self._touch(node)
+
+    def _touch(self, name: str) -> None:
+        self.version += 1
+        self._changes.append(name)
+        if len(self._changes) > _CHANGES_KEPT:
+            surplus = len(self._changes) // 2
+            self._first += surplus
+            del self._changes[:surplus]

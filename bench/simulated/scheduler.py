@@ -20,6 +20,7 @@ from . import preempting
 from .client import ClusterClient, RequestError, UnreachableError
 from .cluster_view import ClusterView
 from .extender_client import ExtenderClient, ExtenderError
+from .fit_cache import FitCache
 from .informer import Informer
 from .native_fit import Misfit, NodeState, PodView, fit_error, least_allocated, misfit, view_of
 from .scheduler_reports import SchedulerReports
@@ -31,7 +32,7 @@ _BINDERS = 64
 _LONGEST_WAIT_S = 0.5
 # kube-scheduler leaves ended pods out of its view.
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
-_FEWEST_COUNTED = 1000
+_MOST_COUNTED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class SimulatedScheduler:
         self._changed = threading.Condition()
         self._queue = SchedulingQueue(self._settings.queue)
         self._view = ClusterView()
+        self._fits = FitCache(self._view)
         self._pending: dict[str, Body] = {}
         self._reports = SchedulerReports(client, self._settings.name)
         self._binders = ThreadPoolExecutor(_BINDERS, "binder")
@@ -218,37 +220,38 @@ class SimulatedScheduler:
 
     def _feasible(self, pod: PodView) -> list[str]:
         with self._changed:
-            nodes = list(self._view.nodes.values())
             nominated = self._view.nodes.get(pod.body.get("status", {}).get("nominatedNodeName") or "")
-            checked = {node.name: misfit(pod, node) for node in nodes}
-        if nominated is not None and checked[nominated.name] is None:
+            alone = nominated is not None and misfit(pod, nominated) is None
+            table = self._fits.table(pod)
+            fitting, misfits = list(table.fitting), dict(table.misfits)
+        if nominated is not None and alone:
             try:
-                return self._ask_filter(pod, [nominated.name], {}, nodes)
+                return self._ask_filter(pod, [nominated.name], {})
             except _UnschedulableError:
                 _LOG.debug("the nominated node of %s does not fit", pod.name)
-        fitting = [name for name, why in checked.items() if why is None]
-        return self._ask_filter(pod, fitting, checked, nodes)
+        return self._ask_filter(pod, fitting, misfits)
 
-    def _ask_filter(
-        self, pod: PodView, fitting: list[str], checked: dict[str, Misfit | None], nodes: list[NodeState]
-    ) -> list[str]:
-        reasons: Counter[str] = Counter()
-        for why in checked.values():
-            reasons.update(why.reasons if why is not None else ())
-        helped = {name for name, why in checked.items() if why is not None and why.resolvable}
+    def _ask_filter(self, pod: PodView, fitting: list[str], misfits: dict[str, Misfit]) -> list[str]:
+        nodes = len(fitting) + len(misfits)
+        failed: dict[str, str] = {}
+        unresolvable: dict[str, str] = {}
         if fitting and self._extender is not None and self._is_managed(pod):
             self.calls["filter"] += 1
-            if len(self.filter_calls) < _FEWEST_COUNTED or pod.uid in self.filter_calls:
+            if len(self.filter_calls) < _MOST_COUNTED or pod.uid in self.filter_calls:
                 self.filter_calls[pod.uid] += 1
             answer = self._extender.filter(_sent(pod), fitting)
-            reasons.update(answer.failed.values())
-            reasons.update(answer.unresolvable.values())
-            helped |= answer.failed.keys() - answer.unresolvable.keys()
+            failed, unresolvable = dict(answer.failed), dict(answer.unresolvable)
             known = set(fitting)
             fitting = [name for name in answer.nodes if name in known]
-        if not fitting:
-            raise _UnschedulableError(reasons, len(nodes), [node for node in nodes if node.name in helped])
-        return fitting
+        if fitting:
+            return fitting
+        reasons = Counter(reason for why in misfits.values() for reason in why.reasons)
+        reasons.update(failed.values())
+        reasons.update(unresolvable.values())
+        helped = {name for name, why in misfits.items() if why.resolvable} | (failed.keys() - unresolvable.keys())
+        with self._changed:
+            states = [self._view.nodes[name] for name in sorted(helped) if name in self._view.nodes]
+        raise _UnschedulableError(reasons, nodes, states)
 
     def _is_managed(self, pod: PodView) -> bool:
         spec = pod.body["spec"]
