@@ -72,7 +72,7 @@ class Ranking:
             answer = fit(nodes[name], self._request, self._policy)
             if isinstance(answer, Fit):
                 best.append(Feasible(name, answer))
-        return Ranked(tuple(best), self._fitting, self._refused)
+        return Ranked(tuple(best), self._fitting, dict(self._refused))
 
     def refusals(self, cluster: Changing, asked: Iterable[str]) -> dict[str, Misfit]:
         """The reason of each of `asked` on which the request does not fit."""
