@@ -40,7 +40,7 @@ def charged(place: NodeInfo, request: PodRequest, plan: Plan) -> NodeInfo:
     return info(place.record, (*place.holders, Holder("new", "default", "new", request, plan.footprint)))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(clusters(), requests(largest=6), POLICY)
 def test_promise(cluster: tuple[NodeInfo, ...], request: PodRequest, policy: Policy) -> None:
     """What passed filter is planned as filter chose; what was rejected is refused for the same reason."""

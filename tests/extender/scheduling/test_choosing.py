@@ -13,7 +13,7 @@ from tests.extender.scheduling.placements import has_placement, is_placement
 from tests.extender.scheduling.strategies import POLICY, nodes, requests
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(nodes(), requests(largest=6), POLICY)
 def test_completeness(place: NodeInfo, request: PodRequest, policy: Policy) -> None:
     """A pod fits exactly when brute force over all assignments finds a placement; and then the choice is one."""

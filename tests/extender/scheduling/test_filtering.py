@@ -15,7 +15,7 @@ from extender.scheduling.request import PodRequest
 from tests.extender.scheduling.builders import BINPACK, SPREAD, holder, node, on, shares, snapshot
 from tests.extender.scheduling.strategies import POLICY, clusters, requests
 
-SOME = settings(max_examples=150, deadline=None)
+SOME = settings(max_examples=50, deadline=None)
 NAMES = st.lists(st.sampled_from([f"node-{at}" for at in range(6)]), max_size=10)
 
 

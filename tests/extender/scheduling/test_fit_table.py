@@ -28,7 +28,7 @@ from tests.extender.scheduling.strategies import POLICY, requests
 NAMES = ("a", "b", "c")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=3), st.data())
 def test_the_table_equals_fit_under_random_events(asked: list[PodRequest], data: st.DataObject) -> None:
     """Whatever happens to the nodes, and however few kinds of request it remembers."""

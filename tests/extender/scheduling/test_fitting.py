@@ -32,7 +32,7 @@ from tests.extender.scheduling.builders import (
 )
 from tests.extender.scheduling.strategies import POLICY, nodes, requests
 
-SOME = settings(max_examples=200, deadline=None)
+SOME = settings(max_examples=80, deadline=None)
 
 
 @SOME

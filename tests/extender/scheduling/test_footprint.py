@@ -15,7 +15,7 @@ from tests.extender.scheduling.builders import UNIT_MIB, app, init, on, shares, 
 from tests.extender.scheduling.kubelet_devices import Device, EvenOnOwnGpus, admitted, memory, per_gpu, whole
 from tests.extender.scheduling.strategies import containers
 
-FEW = settings(max_examples=150, deadline=None)
+FEW = settings(max_examples=80, deadline=None)
 
 
 def placed(**containers: dict[int, int]) -> Placed:

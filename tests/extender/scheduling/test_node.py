@@ -27,7 +27,7 @@ from tests.extender.scheduling.builders import (
 )
 from tests.extender.scheduling.strategies import nodes, records, requests
 
-MANY = settings(max_examples=200, deadline=None)
+MANY = settings(max_examples=80, deadline=None)
 
 
 @st.composite

@@ -16,7 +16,7 @@ from tests.extender.scheduling.kubelet_devices import Device, admitted, memory, 
 from tests.extender.scheduling.placements import all_placements, carries_out
 from tests.extender.scheduling.strategies import nodes, requests
 
-SOME = settings(max_examples=200, deadline=None)
+SOME = settings(max_examples=80, deadline=None)
 
 
 def test_every_container_gets_its_own_units() -> None:

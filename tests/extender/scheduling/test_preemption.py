@@ -130,7 +130,7 @@ def crowded(draw: st.DrawFn, name: str) -> tuple[NodeInfo, list[PodRecord]]:
     return info(known, [holder(each.uid, each.footprint, each.request) for each in pods]), pods
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(crowded("a"), crowded("b"), requests(most=2), POLICY, st.data())
 def test_answers_make_room_and_no_more(
     one: tuple[NodeInfo, list[PodRecord]],

@@ -136,7 +136,7 @@ def test_reasons_are_told_apart() -> None:
     assert len({reason.text for reason in Misfit}) == len(Misfit)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(nodes(), requests(), POLICY)
 def test_fragmented_only_when_the_sum_would_do(place: NodeInfo, request: PodRequest, policy: Policy) -> None:
     """And only then is it told that memory is free."""
@@ -148,7 +148,7 @@ def test_fragmented_only_when_the_sum_would_do(place: NodeInfo, request: PodRequ
         assert not enough
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(nodes(), requests(), POLICY)
 def test_a_reason_that_no_eviction_cures_holds_on_the_empty_node(
     place: NodeInfo, request: PodRequest, policy: Policy

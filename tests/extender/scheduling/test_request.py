@@ -20,7 +20,7 @@ from tests.extender.scheduling.builders import app, init, sidecar
 from tests.extender.scheduling.kubelet_devices import EvenOnOwnGpus, admitted, memory, per_gpu, whole
 from tests.extender.scheduling.strategies import containers
 
-FEW = settings(max_examples=150, deadline=None)
+FEW = settings(max_examples=80, deadline=None)
 
 
 def test_an_app_container_is_one_demand() -> None:

@@ -69,7 +69,7 @@ def test_a_full_node_wakes_nobody() -> None:
     assert woken([waiting("a", shares(9))], node(16, holders=[holder("b", on({0: 8}))])) == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     clusters(most=3),
     st.lists(st.tuples(requests(most=2, largest=6), POLICY, st.integers(0, 2), st.integers(0, 3)), max_size=8),

@@ -9,7 +9,7 @@ from tests.extender.scheduling.builders import BINPACK, fitted, holder, node, on
 from tests.extender.scheduling.strategies import nodes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(nodes(), st.integers(1, 8))
 def test_never_opens_a_gpu_when_one_in_use_fits(place: NodeInfo, units: int) -> None:
     """And takes the one where least is left."""

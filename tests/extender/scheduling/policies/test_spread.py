@@ -9,7 +9,7 @@ from tests.extender.scheduling.builders import SPREAD, fitted, holder, node, on,
 from tests.extender.scheduling.strategies import nodes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(nodes(), st.integers(1, 8))
 def test_never_picks_a_fuller_share_when_an_emptier_one_fits(place: NodeInfo, units: int) -> None:
     """The share in use once the pod is there, so that GPUs of different sizes compare."""
