@@ -128,14 +128,19 @@ class ExtenderClient:
 
     def _post(self, verb: str, body: bytes) -> bytes:
         with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        if connection is not None:
-            try:
-                return self._exchange(connection, verb, body)
-            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
-                # Go's client too tries once more when an idle connection turns out to have been closed.
-                connection.close()
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+            idle = self._idle.pop() if self._idle else None
+        if idle is not None:
+            data = self._try(idle, verb, body, kept=True)
+            if data is not None:
+                return data
+        fresh = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        data = self._try(fresh, verb, body, kept=False)
+        if data is None:
+            raise AssertionError("a fresh connection gives an answer or an error")
+        return data
+
+    def _try(self, connection: http.client.HTTPConnection, verb: str, body: bytes, *, kept: bool) -> bytes | None:
+        """One exchange; None when a kept connection turned out to have been closed: Go's client too tries once more."""
         try:
             return self._exchange(connection, verb, body)
         except TimeoutError as error:
@@ -144,6 +149,8 @@ class ExtenderClient:
             raise ExtenderError(f'Post "{self._url}/{verb}": {text}') from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
+            if kept and isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):
+                return None
             raise ExtenderError(f'Post "{self._url}/{verb}": {error}') from error
 
     def _exchange(self, connection: http.client.HTTPConnection, verb: str, body: bytes) -> bytes:
