@@ -31,10 +31,13 @@ def _cluster(start: Start) -> Environment:
     return environment
 
 
-def _submit(environment: Environment, sizes: list[int], between: Callable[[int], None] = lambda _number: None) -> None:
-    for number, units in enumerate(sizes):
+def _submit(environment: Environment, sizes: list[int], first: int = 0) -> None:
+    for number, units in enumerate(sizes, start=first):
         environment.client.create_pod(gpu_pod(f"burst-{number}", {MEMORY: units}))
-        between(number)
+
+
+def _more_than(checker: Checker, pods: int) -> Callable[[], bool]:
+    return lambda: checker.bound() > pods
 
 
 def _wait_settled(environment: Environment, sizes: list[int], timeout_s: float) -> None:
@@ -74,13 +77,13 @@ def test_five_kills_in_the_middle_of_a_burst_lose_and_double_nothing(start: Star
     environment = _cluster(start)
     sizes = _units(PODS)
 
-    def kill(number: int) -> None:
-        if number % 50 == 25 and number < 250:
-            environment.extender.kill()
-            environment.extender.start(ready=False)
-
     with Checker(environment.client) as checker:
-        _submit(environment, sizes, kill)
+        _submit(environment, sizes)
+        for kill in range(1, 6):
+            # Each process gets some work done, so that each is killed in the middle of binds.
+            wait_until(_more_than(checker, 35 * kill), "more pods to be bound", timeout_s=90)
+            environment.extender.kill()
+            environment.extender.start()
         _wait_settled(environment, sizes, timeout_s=180)
         assert checker.settle() == ()
         assert len(environment.client.pods("default")) == PODS
@@ -95,7 +98,6 @@ def test_a_frozen_extender_thaws_into_a_true_view(start: Start) -> None:
         environment.extender.freeze()
         time.sleep(30)
         environment.extender.thaw()
-        for number, units in enumerate(sizes[PODS // 2 :], start=PODS // 2):
-            environment.client.create_pod(gpu_pod(f"burst-{number}", {MEMORY: units}))
+        _submit(environment, sizes[PODS // 2 :], first=PODS // 2)
         _wait_settled(environment, sizes, timeout_s=180)
         assert checker.settle() == ()
