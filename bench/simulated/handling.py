@@ -130,7 +130,8 @@ class Handler:
         def change(body: Body) -> Body:
             return patching.apply_patch(kind, body, patch) if request.method == "PATCH" else dict(patch)
 
-        record = self._registry.update(stored, route.key, route.subresource, change)
+        patched = request.method == "PATCH"
+        record = self._registry.update(stored, route.key, route.subresource, change, patched=patched)
         return Answer(200, render_object(resource, record))
 
     def _bind(self, request: Request, route: Route) -> Answer:

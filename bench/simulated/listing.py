@@ -112,7 +112,7 @@ class Lister:
             raise ApiError(400, f"resourceVersion {options.resource_version!r}: expected a number")
         wanted = int(options.resource_version)
         if wanted > self._store.revision:
-            raise ApiError(504, f"Too large resource version: {wanted}, current: {self._store.revision}")
+            raise ApiError(504, f"Timeout: Too large resource version: {wanted}, current: {self._store.revision}")
         if options.match == "Exact" and wanted < self._store.changed_at(resource):
             raise expired(wanted, self._store.changed_at(resource))
 

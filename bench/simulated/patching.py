@@ -94,19 +94,25 @@ def _directive(result: dict[str, Any], key: str, value: Any) -> None:
 def _merge_list(held: list[Any], patch: list[Any], merge_key: str) -> list[Any]:
     if any(isinstance(entry, dict) and entry.get("$patch") == "replace" for entry in patch):
         return [entry for entry in patch if entry.get("$patch") != "replace"]
-    result = list(held)
+    by_key = {old.get(merge_key): old for old in held}
+    touched: list[Any] = []
     for entry in patch:
         if not isinstance(entry, dict) or merge_key not in entry:
             raise ApiError(422, f"strategic merge patch: list entry {entry!r} has no merge key {merge_key!r}")
-        position = next((at for at, old in enumerate(result) if old.get(merge_key) == entry[merge_key]), None)
-        if entry.get("$patch") == "delete":
-            if position is not None:
-                del result[position]
-        elif position is None:
-            result.append(entry)
-        else:
-            result[position] = _strategic(result[position], entry, "")
-    return result
+        old = by_key.pop(entry[merge_key], None)
+        if entry.get("$patch") != "delete":
+            touched.append(entry if old is None else _strategic(old, entry, ""))
+    return _in_order(list(by_key.values()), touched, [old.get(merge_key) for old in held], merge_key)
+
+
+def _in_order(kept: list[Any], touched: list[Any], before: list[Any], merge_key: str) -> list[Any]:
+    """Entries that the patch left alone and those it names, in their order of before; new ones come first."""
+    result = []
+    while kept and touched:
+        name = touched[0][merge_key]
+        place = before.index(name) if name in before else -1
+        result.append(kept.pop(0) if before.index(kept[0].get(merge_key)) < place else touched.pop(0))
+    return [*result, *kept, *touched]
 
 
 def _apply_operation(body: dict[str, Any], operation: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError
 
 from .resources import PODS
-from .statuses import ApiError, conflict, invalid
+from .statuses import ApiError, conflict, forbidden, invalid, other_object
 
 Body = dict[str, Any]
 Causes = list[tuple[str, str]]
@@ -21,6 +21,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _CONTAINER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _EVICTIONS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _DONE = ("Succeeded", "Failed")
+_BUILT_IN_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 
 
 def is_extended(resource: str) -> bool:
@@ -138,9 +139,7 @@ def _check_resources(resources: Mapping[str, Any], where: str) -> Causes:
     for name, amount in requests.items():
         field = f"{where}.requests"
         if is_extended(name) and name not in limits:
-            causes.append(
-                (f"{where}.limits", f"Required value: Limit must be set for non overcommitable resources: {name}")
-            )
+            causes.append((f"{where}.limits", "Required value: Limit must be set for non overcommitable resources"))
         elif is_extended(name) and parse_quantity(amount) != parse_quantity(limits[name]):
             causes.append((field, f'Invalid value: "{amount}": must be equal to {name} limit of {limits[name]}'))
         elif name in limits and parse_milli_quantity(amount) > parse_milli_quantity(limits[name]):
@@ -158,9 +157,9 @@ def check_pod_update(old: Body, new: Body) -> None:
     """
     if _fixed_part(old["spec"]) != _fixed_part(new["spec"]):
         text = (
-            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, "
-            "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to "
-            "existing tolerations), `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously "
+            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
+            "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously "
             "negative)"
         )
         raise invalid("Pod", new["metadata"]["name"], [("spec", text)])
@@ -193,11 +192,13 @@ def bind(pod: Body, binding: Mapping[str, Any], now: str) -> None:
             "Binding", name, [("target.kind", f'Unsupported value: "{target["kind"]}": supported values: "Node"')]
         )
     if not target.get("name"):
-        raise invalid("Binding", name, [("target.name", "Required value")])
-    for field, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
-        if wanted.get(field) and wanted[field] != metadata[field]:
-            pair = f"{label} in precondition: {wanted[field]}, {label} in object meta: {metadata[field]}"
-            raise conflict("pods/binding", name, f"Precondition failed: {pair}")
+        # The real server returns this error unwrapped.
+        raise ApiError(500, "target.name: Required value", reason="")
+    if wanted.get("uid") and wanted["uid"] != metadata["uid"]:
+        raise other_object("pods", f"{metadata['namespace']}/{name}", wanted["uid"], metadata["uid"])
+    if wanted.get("resourceVersion") and wanted["resourceVersion"] != metadata["resourceVersion"]:
+        pair = f"in precondition: {wanted['resourceVersion']}, in object meta: {metadata['resourceVersion']}"
+        raise conflict("pods/binding", name, f"Precondition failed: ResourceVersion {pair}")
     if metadata.get("deletionTimestamp"):
         raise conflict("pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
     if pod["spec"].get("nodeName"):
@@ -222,19 +223,23 @@ def deletion_grace_s(pod: Mapping[str, Any], asked: int | None) -> int:
     return max(0, asked)
 
 
-def priority_of(spec: Mapping[str, Any], classes: Mapping[str, Mapping[str, Any]]) -> int:
-    """The number behind a pod's priorityClassName; the pod's own number, the default class or 0 without one.
+def priority_of(name: str, spec: Mapping[str, Any], classes: Mapping[str, Mapping[str, Any]]) -> int:
+    """The number behind the priorityClassName of a new pod `name`; without one that of the default class, or 0.
 
     Raises:
-        ApiError: 403 for a class that does not exist.
+        ApiError: 403 for a class that does not exist, or a number in the spec that is not the class's.
     """
-    name = spec.get("priorityClassName")
-    if name in ("system-node-critical", "system-cluster-critical"):
-        return 2_000_001_000 if name == "system-node-critical" else 2_000_000_000
-    if name:
-        if name not in classes:
-            raise ApiError(403, f"no PriorityClass with name {name} was found", details={"kind": PODS.plural})
-        return int(classes[name].get("value", 0))
-    if spec.get("priority") is not None:
-        return int(spec["priority"])
-    return next((int(entry["value"]) for entry in classes.values() if entry.get("globalDefault")), 0)
+    wanted = spec.get("priorityClassName")
+    if wanted in _BUILT_IN_CLASSES:
+        priority = _BUILT_IN_CLASSES[wanted]
+    elif wanted:
+        if wanted not in classes:
+            raise forbidden(PODS.plural, name, f"no PriorityClass with name {wanted} was found")
+        priority = int(classes[wanted].get("value", 0))
+    else:
+        priority = next((int(entry["value"]) for entry in classes.values() if entry.get("globalDefault")), 0)
+    if spec.get("priority") not in (None, priority):
+        given = f"the integer value of priority ({spec['priority']}) must not be provided in pod spec"
+        computed = f"priority admission controller computed {priority} from the given PriorityClass name"
+        raise forbidden(PODS.plural, name, f"{given}; {computed}")
+    return priority

@@ -244,8 +244,8 @@ class PodWorkers:
         try:
             self._client.patch_pod(metadata["name"], patch, metadata["namespace"], subresource="status")
         except RequestError as error:
-            # Gone, or another pod of the name: nobody is left to tell.
-            if error.status not in (404, 409):
+            # Gone, or another pod of the name (422: its UID is not the patch's): nobody is left to tell.
+            if error.status not in (404, 409, 422):
                 self._again(attempt, lambda: self._write(worker, status, attempt + 1))
         except UnreachableError:
             self._again(attempt, lambda: self._write(worker, status, attempt + 1))

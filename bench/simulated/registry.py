@@ -10,7 +10,7 @@ from typing import Any
 
 from . import pod_rules
 from .resources import EVENTS, NAMESPACES, NODES, PODS, PRIORITY_CLASSES, Resource
-from .statuses import ApiError, already_exists, conflict, invalid, not_found
+from .statuses import ApiError, already_exists, conflict, invalid, not_found, other_object
 from .store import Event, Record, Store
 
 Body = dict[str, Any]
@@ -77,7 +77,7 @@ class Registry:
         if resource is PODS:
             metadata["generation"] = 1
             classes = {record.fields["metadata.name"]: record.body() for record in self.store.records(PRIORITY_CLASSES)}
-            pod_rules.default_pod(body, pod_rules.priority_of(body.get("spec") or {}, classes))
+            pod_rules.default_pod(body, pod_rules.priority_of(metadata["name"], body.get("spec") or {}, classes))
             pod_rules.check_pod(body)
         elif resource is NODES:
             _default_node(body, moment.now)
@@ -91,8 +91,12 @@ class Registry:
             self._forget_old_events(key)
         return record
 
-    def update(self, resource: Resource, key: str, subresource: str, change: Callable[[Body], Body]) -> Record:
+    def update(
+        self, resource: Resource, key: str, subresource: str, change: Callable[[Body], Body], *, patched: bool
+    ) -> Record:
         """Replace an object by what `change` makes of its current state; a change of nothing writes nothing.
+
+        Another UID in the result is a conflict for a whole object, and an invalid change for a patch.
 
         Raises:
             ApiError: 400, 404, 409 or 422.
@@ -100,7 +104,7 @@ class Registry:
         current = self.get(resource, key)
         old = current.body()
         new = change(current.body())
-        _check_identity(resource, old, new)
+        _check_identity(resource, key, old, new, patched=patched)
         metadata = new["metadata"]
         for field in _SYSTEM:
             metadata.pop(field, None)
@@ -115,6 +119,7 @@ class Registry:
         if resource is PODS and not subresource:
             pod_rules.check_pod_update(old, new)
             pod_rules.check_pod(new)
+        _drop_empty(metadata)
         if new == old:
             return current
         if "generation" in metadata and new.get("spec") != old.get("spec"):
@@ -133,7 +138,6 @@ class Registry:
         key = f"{namespace}/{name}"
         body = self.get(PODS, key).body()
         pod_rules.bind(body, binding, now)
-        body["metadata"]["generation"] = body["metadata"].get("generation", 1) + 1
         return self._put(PODS, key, body)
 
     def delete(self, resource: Resource, key: str, options: DeleteOptions, later: Callable[[int], str]) -> Record:
@@ -151,23 +155,23 @@ class Registry:
         record = self.get(resource, key)
         body = record.body()
         metadata = body["metadata"]
-        for field, wanted in (("uid", options.uid), ("resourceVersion", options.resource_version)):
-            if wanted and wanted != metadata[field]:
-                why = f"Precondition failed: {field} in precondition: {wanted}, in object meta: {metadata[field]}"
-                raise conflict(resource.plural, metadata["name"], why)
+        _check_preconditions(resource, metadata, options)
         grace_s = pod_rules.deletion_grace_s(body, options.grace_s) if resource is PODS else 0
-        if grace_s == 0 and not metadata.get("finalizers"):
+        goes = grace_s == 0 and not metadata.get("finalizers")
+        if goes and resource is not PODS:
             return self._remove(resource, key)
         left = metadata.get("deletionGracePeriodSeconds")
-        if metadata.get("deletionTimestamp") and left is not None and grace_s >= left:
-            return record
-        metadata["deletionTimestamp"] = later(grace_s)
-        metadata["deletionGracePeriodSeconds"] = grace_s
-        if "generation" in metadata:
-            metadata["generation"] += 1
-        return self._put(resource, key, body)
+        if metadata.get("deletionTimestamp") is None or left is None or grace_s < left:
+            if "generation" in metadata and not metadata.get("deletionTimestamp"):
+                metadata["generation"] += 1
+            metadata["deletionTimestamp"] = later(grace_s)
+            metadata["deletionGracePeriodSeconds"] = grace_s
+            record = self._put(resource, key, body)
+        # A pod is marked before it goes, also when it goes at once: watchers see both.
+        return self._remove(resource, key) if goes else record
 
     def _put(self, resource: Resource, key: str, body: Body) -> Record:
+        _drop_empty(body["metadata"])
         event = self.store.put(resource, key, body)
         self._publish(resource, event)
         return event.record
@@ -213,7 +217,7 @@ def _default_node(body: Body, now: str) -> None:
         taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule", "timeAdded": now})
 
 
-def _check_identity(resource: Resource, old: Body, new: Body) -> None:
+def _check_identity(resource: Resource, key: str, old: Body, new: Body, *, patched: bool) -> None:
     new.pop("kind", None)
     new.pop("apiVersion", None)
     metadata, held = new.get("metadata"), old["metadata"]
@@ -226,13 +230,34 @@ def _check_identity(resource: Resource, old: Body, new: Body) -> None:
         raise ApiError(400, f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     uid = metadata.get("uid")
     if uid and uid != held["uid"]:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {held['uid']}"
-        raise conflict(resource.plural, name, why)
+        if patched:
+            raise invalid(resource.kind, name, [("metadata.uid", f'Invalid value: "{uid}": field is immutable')])
+        raise other_object(resource.plural, key, uid, held["uid"])
     version = metadata.get("resourceVersion")
     if version and version != held["resourceVersion"]:
         why = "the object has been modified; please apply your changes to the latest version and try again"
         raise conflict(resource.plural, name, why)
     metadata.pop("managedFields", None)
+
+
+def _check_preconditions(resource: Resource, metadata: Body, options: DeleteOptions) -> None:
+    for label, field, wanted in (
+        ("UID", "uid", options.uid),
+        ("ResourceVersion", "resourceVersion", options.resource_version),
+    ):
+        if wanted and wanted != metadata[field]:
+            pair = (
+                f"the {label} in the precondition ({wanted}) does not match the {label} in record ({metadata[field]})"
+            )
+            why = f"{pair}. The object might have been deleted and then recreated"
+            raise conflict(resource.kind, metadata["name"], why)
+
+
+def _drop_empty(metadata: Body) -> None:
+    """Go leaves empty maps and lists of the metadata out."""
+    for field in ("annotations", "labels", "finalizers", "ownerReferences"):
+        if field in metadata and not metadata[field]:
+            del metadata[field]
 
 
 def _grace_left(metadata: Body) -> bool:

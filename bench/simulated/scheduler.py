@@ -33,6 +33,8 @@ _LONGEST_WAIT_S = 0.5
 # kube-scheduler leaves ended pods out of its view.
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
 _MOST_COUNTED = 1000
+# What the plugin for dynamic resources adds to every message since Kubernetes 1.34.
+_NO_CLAIMS = "no new claims to deallocate, "
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,12 +316,12 @@ class SimulatedScheduler:
 
     def _preempt(self, pod: PodView, error: _UnschedulableError) -> tuple[str, str]:
         """Make others leave where that helps: the nominated node, and what the condition's text says about it."""
-        head = f"preemption: 0/{error.nodes} nodes are available: "
+        head = f"{_NO_CLAIMS}preemption: 0/{error.nodes} nodes are available: "
         if not pod.preempts:
-            return "", "preemption: not eligible due to preemptionPolicy=Never."
+            return "", f"{_NO_CLAIMS}preemption: not eligible due to preemptionPolicy=Never."
         with self._changed:
             if self._waits_for_victims(pod):
-                return "", "preemption: not eligible due to a terminating pod on the nominated node."
+                return "", f"{_NO_CLAIMS}preemption: not eligible due to a terminating pod on the nominated node."
             found = preempting.candidates(pod, error.helped)
         hopeless = error.nodes - len(error.helped)
         texts = [f"{hopeless} Preemption is not helpful for scheduling"] if hopeless else []

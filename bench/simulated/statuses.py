@@ -30,15 +30,17 @@ class ApiError(Exception):
     Args:
         code: HTTP code.
         message: text for people.
-        reason: Kubernetes' machine-readable reason; the usual one of the code when left empty.
+        reason: Kubernetes' machine-readable reason; None is the usual one of the code, empty none at all.
         details: the Status's `details`.
     """
 
-    def __init__(self, code: int, message: str, *, reason: str = "", details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, code: int, message: str, *, reason: str | None = None, details: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.reason = reason or _REASONS.get(code, "Unknown")
+        self.reason = _REASONS.get(code, "Unknown") if reason is None else reason
         self.details = details
 
     def body(self) -> bytes:
@@ -49,8 +51,9 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            status["reason"] = self.reason
         if self.details:
             status["details"] = self.details
         status["code"] = self.code
@@ -82,6 +85,20 @@ def conflict(plural: str, name: str, why: str) -> ApiError:
     """409 for a failed precondition."""
     text = f'Operation cannot be fulfilled on {plural} "{name}": {why}'
     return ApiError(409, text, details={"name": name, "kind": plural})
+
+
+def other_object(plural: str, key: str, wanted: str, held: str) -> ApiError:
+    """409 for a write whose UID is that of another object; the text is that of the real server's storage."""
+    why = (
+        f"StorageError: invalid object, Code: 4, Key: /registry/{plural}/{key}, ResourceVersion: 0, "
+        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {held}"
+    )
+    return conflict(plural, key.rpartition("/")[2], why)
+
+
+def forbidden(plural: str, name: str, why: str) -> ApiError:
+    """403 from an admission plugin."""
+    return ApiError(403, f'{plural} "{name}" is forbidden: {why}', details={"name": name, "kind": plural})
 
 
 def invalid(kind: str, name: str, causes: list[tuple[str, str]]) -> ApiError:

@@ -178,7 +178,7 @@ def test_a_watch_replays_and_follows(server: ApiServer, core: Any) -> None:
         if event["type"] == "ADDED":
             _bind(server, "a", "n1")
             core.delete_namespaced_pod("a", "default", grace_period_seconds=0)
-    assert seen == [("ADDED", "a", None), ("MODIFIED", "a", "n1"), ("DELETED", "a", "n1")]
+    assert seen == [("ADDED", "a", None), ("MODIFIED", "a", "n1"), ("MODIFIED", "a", "n1"), ("DELETED", "a", "n1")]
 
 
 def _lines(server: ApiServer, path: str, count: int) -> list[Any]:
@@ -285,7 +285,7 @@ def test_bindings_that_must_fail_conflict(server: ApiServer, core: Any) -> None:
 
 
 def test_patches_of_metadata_and_status_stay_apart(server: ApiServer, core: Any) -> None:
-    """The main resource ignores status, the status subresource ignores spec, and a wrong UID conflicts."""
+    """The main resource ignores status, the status subresource ignores spec, and a wrong UID is invalid."""
     core.create_namespaced_pod("default", _pod("a"))
     path = "/api/v1/namespaces/default/pods/a"
     merge = "application/merge-patch+json"
@@ -294,7 +294,7 @@ def test_patches_of_metadata_and_status_stay_apart(server: ApiServer, core: Any)
     patched = _call(server, "PATCH", f"{path}/status", {"status": {"phase": "Running"}}, merge)[1]
     assert (patched["status"]["phase"], patched["metadata"]["annotations"]) == ("Running", {"k": "v"})
     code, status = _call(server, "PATCH", path, {"metadata": {"uid": "other"}}, merge)
-    assert (code, status["reason"]) == (409, "Conflict")
+    assert (code, status["reason"]) == (422, "Invalid")
     assert _call(server, "PATCH", path, {"spec": {"nodeName": "n1"}}, merge)[0] == 422
 
 

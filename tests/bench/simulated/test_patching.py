@@ -29,8 +29,8 @@ def test_strategic_patch_merges_conditions_by_type() -> None:
     patch = {"status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "New", "status": "True"}]}}
     assert apply_patch(STRATEGIC, _pod(), patch)["status"]["conditions"] == [
         {"type": "Ready", "status": "True"},
-        {"type": "Other", "status": "True"},
         {"type": "New", "status": "True"},
+        {"type": "Other", "status": "True"},
     ]
 
 

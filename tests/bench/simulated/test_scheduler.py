@@ -120,7 +120,9 @@ def test_refusals_are_told_in_kube_schedulers_words(client: ClusterClient) -> No
             lambda: [event for event in client.events_of("a") if event["count"] >= 2], "both tries to be told"
         )
         assert scheduler.calls["filter"] == 2
-    assert message.startswith(f"0/3 nodes are available: 3 {text}. preemption: 0/3 nodes are available:")
+    assert message.startswith(
+        f"0/3 nodes are available: 3 {text}. no new claims to deallocate, preemption: 0/3 nodes are available:"
+    )
     assert [(event["reason"], event["message"]) for event in events] == [("FailedScheduling", message)]
 
 
