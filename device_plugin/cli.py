@@ -1,7 +1,6 @@
 """From the command line to a running device plugin and an exit code."""
 
 import logging
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +11,7 @@ from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 
 from .allocating import DeviceListStrategy
 from .settings import Settings, SettingsError
+from .signals import stopping_at_signals
 
 _DEFAULTS = Settings(node_name="default")
 
@@ -99,9 +99,6 @@ def main(  # noqa: PLR0917 - click passes options by name
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     from .service import run  # noqa: PLC0415 - gRPC takes a tenth of a second that --help need not pay
 
     try:
@@ -119,6 +116,8 @@ def main(  # noqa: PLR0917 - click passes options by name
             sample_interval_s=sample_interval_s,
             reconcile_interval_s=reconcile_interval_s,
         )
-        run(settings, stop, lambda port: logging.getLogger(__name__).info("listening on port %d", port))
+        stop = threading.Event()
+        with stopping_at_signals(stop):
+            run(settings, stop, lambda port: logging.getLogger(__name__).info("listening on port %d", port))
     except SettingsError as error:
         raise click.UsageError(str(error)) from error

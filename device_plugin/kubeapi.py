@@ -39,8 +39,8 @@ class ApiError(Exception):
 
     @property
     def is_gone(self) -> bool:
-        """The object is not there, or is another one under that name by now."""
-        return self.status in (404, 409)
+        """The object is not there, or is another one under that name by now (422: a patch cannot change the UID)."""
+        return self.status in (404, 409, 422)
 
     @property
     def is_expired(self) -> bool:
@@ -162,9 +162,10 @@ class Watch:
 
     def __init__(self, response: urllib3.response.BaseHTTPResponse) -> None:
         self._response = response
+        self._aborted = False
 
     def __iter__(self) -> Iterator[WatchEvent]:
-        """Events until the server ends the watch.
+        """Events until the server ends the watch or `abort` does.
 
         Raises:
             ApiError: the connection broke, or the server sent an ERROR event.
@@ -181,12 +182,14 @@ class Watch:
                     raise ApiError(0, f"watch: a line of more than {_LONGEST_LINE} bytes")
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
             # urllib3 reports a connection that `abort` cut in the middle of a read as any of these.
-            raise ApiError(0, f"watch: {error}") from error
+            if not self._aborted:
+                raise ApiError(0, f"watch: {error}") from error
         finally:
             self._response.close()
 
     def abort(self) -> None:
-        """Make the iteration end soon."""
+        """Make the iteration end soon, without an error."""
+        self._aborted = True
         with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
             self._response.shutdown()
 

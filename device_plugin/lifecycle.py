@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -58,9 +59,9 @@ def stamp_of(path: Path) -> _Stamp | None:
 class ResourceServer:
     """Serves one resource on a socket."""
 
-    def __init__(self, servicer: DevicePluginServicer, socket: Path) -> None:
+    def __init__(self, servicer: DevicePluginServicer, path: Path) -> None:
         self.servicer = servicer
-        self.socket = socket
+        self.socket = path
         self._server: grpc.Server | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._inode: int | None = None
@@ -70,6 +71,15 @@ class ResourceServer:
         """Whether the socket that we serve is still in its place."""
         stamp = stamp_of(self.socket)
         return self._server is not None and stamp is not None and stamp[1] == self._inode
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another process serves in our place: the newer plugin of an update, to which it belongs."""
+        if self._server is None or self.is_reachable:
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex(str(self.socket)) == 0
 
     def start(self) -> None:
         """Serve on a new socket, in place of whatever is there.
@@ -90,7 +100,7 @@ class ResourceServer:
         except RuntimeError as error:
             server.stop(None)
             threads.shutdown(wait=False)
-            raise OSError(f"{self.socket}: cannot be served: {error}") from error
+            raise OSError(f"{self.socket} cannot be served: is the folder there, and writable?") from error
         server.start()
         self._server, self._threads = server, threads
         bound.rename(self.socket)
@@ -164,6 +174,8 @@ class Lifecycle:
         now_s = time.monotonic()
         try:
             if not state.server.is_reachable:
+                if state.server.is_replaced:
+                    return f"another device plugin serves {state.server.socket}"
                 state.server.start()
                 state.kubelet = None
                 state.retry_at_s = 0.0

@@ -21,6 +21,8 @@ CHANNEL_OPTIONS = (
     ("grpc.default_authority", "localhost"),
     ("grpc.max_receive_message_length", _LONGEST_ANSWER_BYTES),
     ("grpc.enable_http_proxy", 0),
+    # Another kubelet under the same path is another server; connections must not be shared or remembered.
+    ("grpc.use_local_subchannel_pool", 1),
     # The kubelet may come back at any moment; the default is up to two minutes.
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),

@@ -133,7 +133,7 @@ class Reconciler:
             return self._patch(pod, Allocation(self._unit_mib, found, at=now), timeout_s)
 
     def _patch(self, pod: BoundPod, allocation: Allocation, timeout_s: float) -> bool:
-        # The UID in the patch is a precondition: a new pod under the same name answers 409.
+        # The UID in the patch is a precondition: a new pod under the same name answers 422.
         annotations = {self._names.allocated_annotation: allocation.to_json()}
         body = {"metadata": {"uid": pod.uid, "annotations": annotations}}
         try:
@@ -141,6 +141,8 @@ class Reconciler:
         except ApiError as error:
             if not error.is_gone:
                 _LOG.warning("pod %s: %s is not written yet: %s", pod.path, self._names.allocated_annotation, error)
+            else:
+                _LOG.info("pod %s is gone or another one: %s", pod.path, error)
             return error.is_gone
         self._pods.merge([answer])
         moved = {name: dict(gpus) for name, gpus in allocation.containers.items() if gpus != pod.plan.get(name)}

@@ -26,7 +26,7 @@ _WAKE_UP_S = 0.5
 _LEAST_GAP_S = 0.2
 """Between two device lists; changes within it go out together, so that a flapping GPU is not a flood."""
 
-_BEFORE_START_S = 5.0
+_BEFORE_START_S = 3.0
 """For the record on the pod; the kubelet would wait 30 s, but nothing depends on it."""
 
 _STATUS = {

@@ -1,6 +1,8 @@
 """Short ways to write GPUs and pods in the device plugin's tests."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from device_plugin.advertising import Resource, unit_id
 from device_plugin.gpu import Gpus, GpuSample
@@ -71,3 +73,33 @@ def pod(
         order=order,
         admitted=admitted,
     )
+
+
+def pod_body(
+    name: str,
+    plan: Mapping[str, Mapping[str, int]],
+    *,
+    init: Sequence[str] = (),
+    resource: str = "gpupack.io/gpu-mem",
+    amounts: Mapping[str, int] | None = None,
+    version: int = 1,
+) -> bytes:
+    """A bound pod whose containers ask for what their plan has."""
+    wanted = amounts or {container: sum(on.values()) for container, on in plan.items()}
+    containers: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for container, amount in wanted.items():
+        limits = {"limits": {resource: str(amount)}}
+        containers[container in init].append({"name": container, "resources": limits})
+    text = json.dumps({"version": 1, "unitMib": UNIT_MIB, "containers": plan})
+    return json.dumps(
+        {
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "uid": f"uid-{name}",
+                "resourceVersion": str(version),
+                "annotations": {"gpupack.io/allocation": text},
+            },
+            "spec": {"initContainers": containers[True], "containers": containers[False]},
+        }
+    ).encode()

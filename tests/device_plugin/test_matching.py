@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_plugin.advertising import Resource, gpu_of
@@ -183,6 +183,7 @@ PLANS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(
     available=st.sets(st.sampled_from(sorted(all_ids(NODE))), min_size=1),
     must=st.sets(st.sampled_from(sorted(all_ids(NODE))), max_size=6),
@@ -230,6 +231,7 @@ def test_an_answer_conserves_devices(
         assert spread(choice) == dict(first)
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers())
 def test_lesson_01_same_size_containers_admitted_in_any_order_each_get_one_gpu(seed: int) -> None:
     """Eight GPUs filled by 64 equal containers: whoever is admitted when, nobody is split and nobody is refused."""

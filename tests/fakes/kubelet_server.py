@@ -17,7 +17,7 @@ from device_plugin.podresources_v1 import podresources_pb2, podresources_pb2_grp
 from device_plugin.v1beta1 import deviceplugin_pb2 as messages
 from device_plugin.v1beta1 import deviceplugin_pb2_grpc as services
 
-OPTIONS = (("grpc.default_authority", "localhost"),)
+OPTIONS = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
 TIMEOUT_S = 10.0
 
 
@@ -130,6 +130,14 @@ class FakeKubelet:
             for device_id in holding.ids:
                 container.devices.add(resource_name=holding.resource, device_ids=[device_id])
         return answer
+
+    def Get(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC's name
+        """The entry of one pod; the plugin reads lists only."""
+        for found in self.List(podresources_pb2.ListPodResourcesRequest(), context).pod_resources:
+            if (found.namespace, found.name) == (request.pod_namespace, request.pod_name):
+                return podresources_pb2.GetPodResourcesResponse(pod_resources=found)
+        context.abort(grpc.StatusCode.NOT_FOUND, f"pod {request.pod_namespace}/{request.pod_name} not found")
+        return None
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
         """Wait until something that a plugin did makes the condition true."""

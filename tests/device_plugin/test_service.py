@@ -1,0 +1,216 @@
+"""The whole plugin against a simulated API server and a kubelet's sockets."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from bench.simulated.apiserver import ApiServer
+from bench.simulated.client import ClusterClient
+from device_plugin.service import run
+from device_plugin.settings import Settings, SettingsError
+from tests.device_plugin.waiting import until
+from tests.fakes.kubelet_server import FakeKubelet
+
+MEMORY, WHOLE = "gpupack.io/gpu-mem", "gpupack.io/gpu"
+GPUS = "gpus: [{model: Tesla T4, memory_mib: 15360, count: 2}, {model: NVIDIA A10, memory_mib: 23028, uuids: [GPU-x]}]"
+
+
+class Cluster:
+    """One node's surroundings."""
+
+    def __init__(self, folder: Path, server: ApiServer) -> None:
+        self.server = server
+        self.client = ClusterClient.from_kubeconfig(server.write_kubeconfig(folder / "kubeconfig"))
+        self.gpus_file = folder / "gpus.yaml"
+        self.gpus_file.write_text(GPUS)
+        (folder / "kubelet").mkdir()
+        self.kubelet = FakeKubelet(folder / "kubelet")
+        self.settings = Settings(
+            node_name="n1",
+            kubeconfig=folder / "kubeconfig",
+            kubelet_dir=self.kubelet.folder,
+            podresources_socket=self.kubelet.podresources_socket,
+            gpus=str(self.gpus_file),
+            listen="127.0.0.1:0",
+            sample_interval_s=0.1,
+        )
+        self.client.create_node({"metadata": {"name": "n1"}})
+
+    def inventory(self, node: str = "n1") -> list[dict[str, Any]]:
+        """GPUs of the Node's annotation; empty without one."""
+        body = self.client.node(node)
+        text = ((body or {}).get("metadata", {}).get("annotations") or {}).get("gpupack.io/inventory")
+        return list(json.loads(text)["gpus"]) if text else []
+
+    def has_inventory(self, healthy: list[bool]) -> bool:
+        """Whether the annotation shows GPUs with this health."""
+        return [gpu["healthy"] for gpu in self.inventory()] == healthy
+
+    def has_devices(self, count: int) -> bool:
+        """Whether the kubelet was last told of so many units."""
+        return len(self.kubelet.plugins[MEMORY].lists[-1]) == count
+
+    def bind(self, name: str, plan: dict[str, dict[str, int]], node: str = "n1") -> None:
+        """A pod as the extender binds it; each container of the plan asks for what it was planned."""
+        containers = [
+            {"name": each, "image": "x", "resources": {"limits": {MEMORY: str(sum(on.values()))}}}
+            for each, on in plan.items()
+        ]
+        self.client.create_pod({"metadata": {"name": name}, "spec": {"containers": containers}})
+        text = json.dumps({"version": 1, "unitMib": 1024, "containers": plan})
+        self.client.bind_pod(name, node, annotations={"gpupack.io/allocation": text})
+
+    def allocated(self, name: str) -> dict[str, dict[str, int]]:
+        """The record on a pod; empty without one."""
+        body = self.client.pod(name)
+        assert body is not None
+        text = body["metadata"]["annotations"].get("gpupack.io/allocated")
+        return dict(json.loads(text)["containers"]) if text else {}
+
+
+class Running:
+    """A plugin in a thread, as `run` starts it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.stop_event = threading.Event()
+        self.port = 0
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=run, args=(settings, self.stop_event, self._take))
+        self._thread.start()
+        assert self._listening.wait(30.0)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _take(self, port: int) -> None:
+        self.port = port
+        self._listening.set()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of one of its endpoints."""
+        answer = urllib3.request("GET", f"http://127.0.0.1:{self.port}{path}", timeout=10.0, retries=False)
+        return answer.status, answer.data.decode()
+
+    def stop(self) -> None:
+        """End it as SIGTERM does."""
+        self.stop_event.set()
+        self._thread.join(20.0)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """The surroundings, kubelet and API server up."""
+    with ApiServer() as server:
+        found = Cluster(folder, server)
+        with found.kubelet:
+            yield found
+        found.client.close()
+
+
+@pytest.fixture
+def plugin(cluster: Cluster) -> Iterator[Running]:
+    """The plugin, ready."""
+    with Running(cluster.settings) as found:
+        until(lambda: found.get("/readyz")[0] == 200)
+        yield found
+
+
+def test_from_the_file_to_the_container_and_back(cluster: Cluster, plugin: Running) -> None:
+    """Inventory on the node, devices at the kubelet, the planned GPU in the container, the truth on the pod."""
+    gpus = cluster.inventory()
+    assert [(gpu["model"], gpu["memoryMib"]) for gpu in gpus] == [("Tesla T4", 15360)] * 2 + [("NVIDIA A10", 23028)]
+    assert len(cluster.kubelet.wait_listed(MEMORY)[0]) == 15 + 15 + 22
+    cluster.bind("p", {"main": {gpus[1]["uuid"]: 8}})
+    ids, answer = cluster.kubelet.admit("p", MEMORY, 8)
+    cluster.kubelet.pre_start(MEMORY, ids)
+    assert answer.envs["NVIDIA_VISIBLE_DEVICES"] == gpus[1]["uuid"]
+    assert cluster.allocated("p") == {"main": {gpus[1]["uuid"]: 8}}
+    assert "gpupack_plugin_allocations_total" in plugin.get("/metrics")[1]
+
+
+def test_lesson_18_a_gpu_falls_ill_is_removed_and_comes_back(cluster: Cluster, plugin: Running) -> None:
+    """In the annotation and at the kubelet alike."""
+    assert plugin.get("/healthz") == (200, "ok\n")
+    for text, healthy, count in (
+        (GPUS.replace("[GPU-x]", "[GPU-x], unhealthy: [0], reason: XID 79"), [True, True, False], 52),
+        (GPUS.replace("count: 2", "count: 1"), [True, True], 37),
+        (GPUS, [True, True, True], 52),
+    ):
+        new = cluster.gpus_file.with_suffix(".new")
+        new.write_text(text)
+        new.rename(cluster.gpus_file)
+        until(partial(cluster.has_inventory, healthy))
+        assert cluster.kubelet.wait_for(partial(cluster.has_devices, count))
+
+
+def test_lesson_10_a_node_that_is_created_again_gets_its_inventory(cluster: Cluster, plugin: Running) -> None:
+    """Without a restart of the plugin."""
+    assert plugin.port
+    cluster.client.delete_node("n1")
+    cluster.client.create_node({"metadata": {"name": "n1"}})
+    until(lambda: len(cluster.inventory()) == 3)
+
+
+def test_an_api_server_that_is_away_does_not_stop_admissions(cluster: Cluster, plugin: Running) -> None:
+    """The container runs with its GPU; the record is written when the server is back."""
+    assert plugin.port
+    cluster.bind("p", {"main": {"GPU-x": 8}})
+    until(lambda: len(cluster.server.requests()) > 0)
+    ids, answer = cluster.kubelet.admit("p", MEMORY, 8)
+    assert answer.envs["GPUPACK_GPU_UUIDS"] == "GPU-x"
+    cluster.server.pause()
+    cluster.kubelet.pre_start(MEMORY, ids)
+    cluster.server.resume()
+    until(lambda: cluster.allocated("p") == {"main": {"GPU-x": 8}})
+
+
+def test_two_plugins_in_one_process_are_two_nodes(cluster: Cluster, plugin: Running, folder: Path) -> None:
+    """Each with its own UUIDs, sockets and port."""
+    (folder / "k2").mkdir()
+    cluster.client.create_node({"metadata": {"name": "n2"}})
+    with FakeKubelet(folder / "k2") as kubelet:
+        settings = replace(
+            cluster.settings,
+            node_name="n2",
+            kubelet_dir=kubelet.folder,
+            podresources_socket=kubelet.podresources_socket,
+        )
+        with Running(settings) as second:
+            kubelet.wait_listed(WHOLE)
+            until(lambda: cluster.inventory("n2"))
+    uuids = [gpu["uuid"] for node in ("n1", "n2") for gpu in cluster.inventory(node)[:2]]
+    assert (len(set(uuids)), plugin.port == second.port) == (4, False)
+
+
+def test_a_restarted_plugin_knows_what_it_gave_before(cluster: Cluster) -> None:
+    """The kubelet's account is read; a whole GPU is not shared after the restart either."""
+    container = {"name": "main", "image": "x", "resources": {"limits": {WHOLE: "1"}}}
+    cluster.client.create_pod({"metadata": {"name": "w"}, "spec": {"nodeName": "n1", "containers": [container]}})
+    with Running(cluster.settings):
+        cluster.kubelet.wait_listed(WHOLE)
+        ids, _ = cluster.kubelet.admit("w", WHOLE, 1)
+    with Running(cluster.settings):
+        assert cluster.kubelet.wait_for(lambda: cluster.kubelet.registrations.count(MEMORY) == 2)
+        cluster.kubelet.wait_listed(MEMORY)
+        chosen = {name.rpartition("-")[0] for name in cluster.kubelet.preferred(MEMORY, 15)}
+        assert not chosen & ids
+
+
+def test_settings_that_cannot_work_end_the_run(cluster: Cluster) -> None:
+    """With the reason; nothing is left running."""
+    before = threading.active_count()
+    for change in ({"gpus": "/nonexistent.yaml"}, {"kubeconfig": Path("/nonexistent")}):
+        with pytest.raises(SettingsError, match="nonexistent"):
+            run(replace(cluster.settings, **change), threading.Event())
+    assert threading.active_count() <= before

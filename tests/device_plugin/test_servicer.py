@@ -1,0 +1,118 @@
+"""The kubelet's calls over real sockets: devices, choices, answers, refusals, and the record before a start."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.device_plugin.builders import gpus, pod_body
+from tests.device_plugin.serving import MEMORY, Plugin
+from tests.fakes.kubelet_server import FakeKubelet
+
+
+@pytest.fixture
+def plugin(folder: Path) -> Iterator[Plugin]:
+    """A plugin with two GPUs that is not started yet."""
+    found = Plugin(folder, a=16, b=8)
+    yield found
+    found.stop()
+
+
+def test_lesson_18_a_health_flip_is_one_message_and_comes_back(folder: Path, plugin: Plugin) -> None:
+    """Three lists: well, one GPU ill, well again; the other GPU is never touched."""
+    with FakeKubelet(folder) as kubelet:
+        plugin.start()
+        kubelet.wait_listed(MEMORY)
+        well = plugin.source.samples
+        ill = gpus(a=16, b=8).samples[1]
+        object.__setattr__(ill, "healthy", False)
+        for count, samples in enumerate([(well[0], ill), (well[0], ill), well, well], start=2):
+            plugin.source.samples = samples
+            plugin.feed.step()
+            if count in (2, 4):
+                kubelet.wait_listed(MEMORY, 2 if count == 2 else 3)
+        lists = kubelet.plugins[MEMORY].lists
+        sick = [sorted({name[:5] for name, health in each.items() if health == "Unhealthy"}) for each in lists]
+        assert sick == [[], ["GPU-b"], []]
+
+
+def test_lesson_11_a_burst_of_changes_is_not_a_burst_of_lists(folder: Path, plugin: Plugin) -> None:
+    """A hundred samples, each different; the kubelet sees a few lists, and the last state in the end."""
+    with FakeKubelet(folder) as kubelet:
+        plugin.start()
+        kubelet.wait_listed(MEMORY)
+        for number in range(100):
+            plugin.source.samples = gpus(a=16, b=8 + number % 2).samples
+            plugin.feed.step()
+        assert kubelet.wait_for(lambda: len(kubelet.plugins[MEMORY].lists[-1]) == 25)
+        assert len(kubelet.plugins[MEMORY].lists) <= 5
+
+
+def test_numa_nodes_are_told(folder: Path) -> None:
+    """The topology manager aligns by them; an unknown one is left out."""
+    plugin = Plugin(folder, a=1, b=1)
+    first = plugin.source.samples[0]
+    object.__setattr__(first, "numa_node", 1)
+    plugin.feed.step()
+    try:
+        with FakeKubelet(folder) as kubelet:
+            plugin.start()
+            kubelet.wait_listed(MEMORY)
+            assert kubelet.plugins[MEMORY].topologies == {"GPU-a-0": [1], "GPU-b-0": []}
+    finally:
+        plugin.stop()
+
+
+def test_lesson_03_a_refused_allocate_is_an_error_with_its_reason(folder: Path, plugin: Plugin) -> None:
+    """The kubelet shows the text in the pod's event; the code says what kind it is."""
+    with FakeKubelet(folder) as kubelet:
+        plugin.start()
+        kubelet.wait_listed(MEMORY)
+        found = []
+        for asked in (["GPU-z-0"], ["GPU-a-0", "GPU-b-0"]):
+            with pytest.raises(grpc.RpcError) as caught:
+                kubelet.allocate(MEMORY, asked)
+            found.append((caught.value.code(), caught.value.details()))
+        assert [code for code, _ in found] == [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED]
+        assert found[0][1] == "gpupack.io/gpu-mem: device 'GPU-z-0': this node has no GPU GPU-z"
+        assert "free only spread over 2 GPUs" in found[1][1]
+
+
+def test_lesson_01_sixty_four_containers_each_get_one_gpu_and_a_true_record(folder: Path) -> None:
+    """Eight GPUs filled to the last unit, admitted in another order than bound; records equal podresources."""
+    plugin = Plugin(folder, **dict.fromkeys("abcdefgh", 16))
+    planned = {f"p{number}": f"GPU-{'abcdefgh'[number % 8]}" for number in range(64)}
+    bodies = {name: pod_body(name, {"main": {uuid: 2}}) for name, uuid in planned.items()}
+    plugin.pods.replace(bodies.values())
+    plugin.api.take(bodies.values())
+    try:
+        with FakeKubelet(folder) as kubelet:
+            plugin.start()
+            kubelet.wait_listed(MEMORY)
+            for number in range(64):
+                ids, _ = kubelet.admit(f"p{number * 37 % 64}", MEMORY, 2)
+                assert len({name.rpartition("-")[0] for name in ids}) == 1
+                kubelet.pre_start(MEMORY, ids)
+            assert kubelet.free(MEMORY) == set()
+            actual = {held.pod: {name.rpartition("-")[0] for name in held.ids} for held in kubelet.holdings}
+            assert {name: plugin.api.gpus_of(name) for name in bodies} == actual
+    finally:
+        plugin.stop()
+
+
+def test_a_large_node_is_preferred_and_allocated_over_grpc(folder: Path) -> None:
+    """4,512 units (16 GPUs of 282 GiB): more than a request of the smaller gRPC limits would carry."""
+    plugin = Plugin(folder, **{f"{'x' * 36}{number}": 282 for number in range(16)})
+    plugin.pods.replace([pod_body("p", {"main": {f"GPU-{'x' * 36}7": 200}})])
+    try:
+        with FakeKubelet(folder) as kubelet:
+            plugin.start()
+            assert len(kubelet.wait_listed(MEMORY)[0]) == 4512
+            _, answer = kubelet.admit("p", MEMORY, 200)
+            assert (answer.envs["GPUPACK_GPU_UUIDS"], answer.envs["GPUPACK_GPU_MEM_MIB"]) == (
+                f"GPU-{'x' * 36}7",
+                "204800",
+            )
+    finally:
+        plugin.stop()

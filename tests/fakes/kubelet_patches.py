@@ -1,0 +1,44 @@
+"""An API server of which a node agent sees the patches only: objects by path, and its failures."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from device_plugin.kubeapi import ApiError
+
+
+class FakePatching:
+    """Applies merge patches of metadata to `objects`, or fails with `status` while that is set."""
+
+    def __init__(self, **objects: dict[str, Any]) -> None:
+        self.objects: dict[str, dict[str, Any]] = dict(objects)
+        self.patches: list[tuple[str, dict[str, Any]]] = []
+        self.status: int | None = None
+
+    def take(self, bodies: Iterable[bytes]) -> None:
+        """Have these pods."""
+        for body in bodies:
+            pod = json.loads(body)
+            self.objects[f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"] = pod
+
+    def gpus_of(self, name: str) -> set[str]:
+        """GPUs of the first container in the record on a pod."""
+        text = self.objects[f"/api/v1/namespaces/default/pods/{name}"]["metadata"]["annotations"][
+            "gpupack.io/allocated"
+        ]
+        return set(next(iter(json.loads(text)["containers"].values())))
+
+    def patch(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
+        assert timeout_s > 0
+        change = json.loads(json.dumps(body))["metadata"]
+        self.patches.append((path, change))
+        if self.status is not None:
+            raise ApiError(self.status, "ordered by the test")
+        metadata = self.objects[path]["metadata"] if path in self.objects else None
+        if metadata is None:
+            raise ApiError(404, f"{path} not found")
+        if change.get("uid", metadata["uid"]) != metadata["uid"]:
+            raise ApiError(422, "metadata.uid: Invalid value: field is immutable")
+        metadata["annotations"] = {**metadata.get("annotations", {}), **change["annotations"]}
+        metadata["resourceVersion"] = str(int(metadata["resourceVersion"]) + 1)
+        return json.dumps(self.objects[path]).encode()
