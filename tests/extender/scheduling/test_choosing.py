@@ -2,13 +2,14 @@
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from extender.scheduling.choosing import Room, choose
 from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.request import Demand, PodRequest, pod_request
-from tests.extender.scheduling.builders import BINPACK, SPREAD, app, holder, node, on, shares, wholes
+from tests.extender.scheduling.builders import BINPACK, SPREAD, app, fitted, holder, node, on, shares, wholes
 from tests.extender.scheduling.placements import has_placement, is_placement
 from tests.extender.scheduling.strategies import POLICY, nodes, requests
 
@@ -21,6 +22,23 @@ def test_completeness(place: NodeInfo, request: PodRequest, policy: Policy) -> N
     assert isinstance(answer, Fit) == has_placement(place, request)
     if isinstance(answer, Fit):
         assert is_placement(place, request, answer.chosen)
+
+
+@st.composite
+def planted(draw: st.DrawFn) -> tuple[NodeInfo, PodRequest]:
+    """A node whose GPUs are filled to the last unit by a pod of several containers: few placements, often one."""
+    parts = draw(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=3), min_size=2, max_size=4))
+    slack = draw(st.lists(st.integers(0, 1), min_size=len(parts), max_size=len(parts)))
+    amounts = draw(st.permutations([units for part in parts for units in part]))
+    return node(*(sum(part) + more for part, more in zip(parts, slack, strict=True))), shares(*amounts)
+
+
+@settings(max_examples=120, deadline=None)
+@given(planted(), POLICY)
+def test_a_placement_that_exists_is_found(puzzle: tuple[NodeInfo, PodRequest], policy: Policy) -> None:
+    """However unlucky the policy's first choice was."""
+    place, request = puzzle
+    assert is_placement(place, request, fitted(place, request, policy).chosen)
 
 
 def test_the_greedy_choice_is_not_the_last_word() -> None:

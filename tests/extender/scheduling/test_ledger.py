@@ -192,6 +192,14 @@ def test_an_assumption_becomes_a_bound_pod_where_the_event_says() -> None:
     assert known.reservation("a") is None
 
 
+def test_an_assumption_ends_with_a_pod_that_ended() -> None:
+    """It failed while its Binding was on its way."""
+    known = ledger(PodChanged(pod("a", 3)))
+    known.assume("node", holder("a", on({0: 4})), 3)
+    assert known.apply(PodChanged(pod("a", 4, ended=True))) == ("node",)
+    assert (node_of(known).free, known.reservation("a"), list(known.pending)) == ((16, 16), None, [])
+
+
 def test_lesson_15_only_forget_ends_an_assumption() -> None:
     """Neither time nor a release nor a new hold elsewhere, which might double-book its room."""
     known = ledger(NodeChanged(record("other", gpus_of(16), 2)), PodChanged(pod("a", 3)))

@@ -30,9 +30,15 @@ def test_containers_of_one_pod_spread() -> None:
 
 
 def test_small_gpus_get_their_part() -> None:
-    """Four more are half of the large GPU that has 12 of 32, and less than half of the empty small one."""
+    """Four more make 16 of 32 in use on the large GPU, and less than half of the empty small one."""
     place = node(32, 10, holders=[holder("a", on({0: 12}))])
     assert fitted(place, shares(4), SPREAD).chosen == ((1,),)
+
+
+def test_small_gpus_get_no_more_than_their_part() -> None:
+    """Four more make a quarter of the large GPU, though it is in use, and half of the empty small one."""
+    place = node(32, 8, holders=[holder("a", on({0: 4}))])
+    assert fitted(place, shares(4), SPREAD).chosen == ((0,),)
 
 
 def test_node_costs() -> None:
