@@ -50,6 +50,7 @@ class _Settled:
 
     node: str | None
     has_gpus: bool = False
+    asks_nothing: bool = False
 
 
 class Binder:
@@ -75,9 +76,11 @@ class Binder:
         """Bind the pod; an empty text says that it is bound to that node with GPUs, another why it is not."""
         start = self._state.begin_bind(args.pod_uid, args.node)
         if isinstance(start, UnknownPod):
-            problem = self._introduce(args)
-            if problem:
-                return self._failed(args, problem)
+            settled = self._introduce(args)
+            if isinstance(settled, str):
+                return self._failed(args, settled)
+            if settled.asks_nothing and not settled.node:
+                return self._write_plain(args)
             start = self._state.begin_bind(args.pod_uid, args.node)
         if isinstance(start, AlreadyBound):
             if start.node == args.node and start.has_gpus:
@@ -142,12 +145,24 @@ class Binder:
             )
             self._state.forget(holder.uid)
 
-    def _introduce(self, args: BindingArgs) -> str:
+    def _write_plain(self, args: BindingArgs) -> str:
+        """Bind a pod that asks for no GPU: it names our resource, with quantity 0, so nobody else will."""
+        try:
+            self._api.bind_pod(
+                args.pod_namespace, args.pod_name, args.pod_uid, args.node, {}, timeout_s=WRITE_TIMEOUT_S
+            )
+        except (ApiError, ApiUnreachable) as error:
+            settled = self._read_back(args)
+            if settled is None or settled.node != args.node:
+                return self._failed(args, f"API server: {error}")
+        return ""
+
+    def _introduce(self, args: BindingArgs) -> _Settled | str:
         try:
             settled = self._read(args.pod_namespace, args.pod_name, args.pod_uid)
         except (ApiError, ApiUnreachable, DecodeError) as error:
             return f"pod can't be read: {error}"
-        return "pod is gone" if settled.node is None else ""
+        return "pod is gone" if settled.node is None else settled
 
     def _read_back(self, args: BindingArgs) -> _Settled | None:
         for pause_s in _READ_PAUSES_S:
@@ -183,4 +198,5 @@ class Binder:
 
 
 def _settled(record: PodRecord) -> _Settled:
-    return _Settled(record.node, record.footprint is not None)
+    asks_nothing = record.request is None and not record.request_error
+    return _Settled(record.node, record.footprint is not None, asks_nothing)
