@@ -15,6 +15,9 @@ REESTIMATE_PODS = 200
 MOST_KINDS = 2048
 """Kinds of pods that are counted; the rarest are forgotten first."""
 
+TOLERANCE = 0.05
+"""Change of weights from which a new estimate is taken up; it costs all remembered answers."""
+
 TYPICAL_SHARE = 0.95
 """Share of the pods that the typical kinds make up together."""
 
@@ -83,6 +86,37 @@ def estimate(counts: Mapping[PodRequest, float], shapes: Mapping[NodeShape, int]
         reference_units=reference,
         largest_cpu_milli=max((1000 * shape.cpu_cores for shape in shapes), default=0) or 1,
         largest_units=max((shape.units for shape in shapes), default=0) or 1,
+    )
+
+
+def differs(old: Weights, new: Weights, tolerance: float = TOLERANCE) -> bool:
+    """Whether a policy with `new` would be worth more than the answers remembered for `old`.
+
+    It is not while the value of every hole, the CPU per unit, the abundance of every shape and the shares of the
+    typical pods stay within `tolerance`: of the GPU, of itself, of the mean and of all pods.
+    """
+    if old.holes.keys() != new.holes.keys() or old.abundance.keys() != new.abundance.keys():
+        return True
+    if (old.reference_units, old.largest_cpu_milli, old.largest_units) != (
+        new.reference_units,
+        new.largest_cpu_milli,
+        new.largest_units,
+    ):
+        return True
+    before, after = old.cpu_per_unit or 0.0, new.cpu_per_unit or 0.0
+    shares = {replace(pod, share=0.0): pod.share for pod in old.typical}
+    for pod in new.typical:
+        kind = replace(pod, share=0.0)
+        shares[kind] = shares.get(kind, 0.0) - pod.share
+    return (
+        abs(before - after) > tolerance * before
+        or sum(map(abs, shares.values())) > 2 * tolerance
+        or any(
+            abs(was - now) > tolerance * capacity
+            for capacity, values in old.holes.items()
+            for was, now in zip(values, new.holes[capacity], strict=True)
+        )
+        or any(abs(min(1.0, was) - min(1.0, new.abundance[shape])) > tolerance for shape, was in old.abundance.items())
     )
 
 

@@ -28,9 +28,19 @@ def fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | Misfit:
     blocked = _blocked(node, request)
     if blocked is not None:
         return blocked
+    answer = _fit(node, request, policy)
+    return misfit(node, request) if answer is None else answer
+
+
+def try_fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | None:
+    """As `fit`, for callers who need no reason: None when the pod does not fit."""
+    return None if _blocked(node, request) is not None else _fit(node, request, policy)
+
+
+def _fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | None:
     chosen = choose(node, request.demands, policy, _room(node, request), cpu_milli=request.cpu_milli)
     if chosen is None:
-        return misfit(node, request)
+        return None
     after = _after(node, request, chosen)
     return Fit(chosen, after, policy.node_cost(node, request, after))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import floor
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
@@ -9,13 +10,16 @@ from extender.scheduling.policies.tightest import tightest
 from extender.scheduling.request import PodRequest
 from extender.scheduling.weights import UNLEARNED, Weights
 
+_RESOLUTION = 100
+
 
 @dataclass(frozen=True, slots=True)
 class DotProduct:
     """The smallest dot product of request and free resources (the baseline of FGD, Weng et al., USENIX ATC 2023).
 
     gpu cost = units left on it
-    node cost = CPU asked x CPU free + GPU units asked x units free, each in parts of the largest node's
+    node cost = -floor(100 x (1 - (CPU asked x CPU free + GPU units asked x units free) / 2)),
+    each in parts of the largest node's
     """
 
     weights: Weights = field(default=UNLEARNED, repr=False)
@@ -37,4 +41,5 @@ class DotProduct:
         cpu, units = self.weights.largest_cpu_milli, self.weights.largest_units
         left = sum(node.free)
         asked = left - sum(after)
-        return ((request.cpu_milli / cpu) * (node.cpu_free_milli / cpu) + (asked / units) * (left / units),)
+        product = (request.cpu_milli / cpu) * (node.cpu_free_milli / cpu) + (asked / units) * (left / units)
+        return (-float(floor(_RESOLUTION * (1.0 - product / 2))),)

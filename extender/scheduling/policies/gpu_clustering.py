@@ -11,10 +11,11 @@ from extender.scheduling.request import PodRequest
 
 @dataclass(frozen=True, slots=True)
 class GpuClustering:
-    """Nodes with pods of the same kind first: shares together, whole GPUs by their number (Gandiva; baseline of FGD).
+    """Nodes with pods of the same kind first: shares together, whole GPUs by their number (FGD, section 6).
 
     gpu cost = units left on it
-    node cost = (pods of another kind - pods of this kind on the node, units left free)
+    node cost = (0 if its GPU pods are all of this kind, 1 if some are, 2 if it has none, 3 else; units left free)
+    Pods that ask for no GPU find all nodes alike.
     """
 
     name: str = "gpu-clustering"
@@ -32,12 +33,15 @@ class GpuClustering:
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:
         """Prefer nodes of the pod's own kind, then nodes without GPU pods, then those of other kinds."""
+        if not request.demands:
+            return (0.0, 0.0)
         kind = request.whole_gpus
-        same = others = 0
+        same = others = False
         for holder in node.holders:
             if holder.request is not None and holder.request.demands:
                 if holder.request.whole_gpus == kind:
-                    same += 1
+                    same = True
                 else:
-                    others += 1
-        return (float(0 if same and not others else 1 if same else 2 if not others else 3), float(sum(after)))
+                    others = True
+        order = float(others) if same else 2.0 + others
+        return (order, float(sum(after)))

@@ -11,10 +11,11 @@ from extender.scheduling.request import PodRequest
 
 @dataclass(frozen=True, slots=True)
 class GpuPacking:
-    """Tightest GPU in use, then an idle GPU of a node in use, then an idle node (Antman; baseline of FGD).
+    """Tightest GPU in use, then an idle GPU of a node in use, then an idle node (a baseline of FGD, section 6).
 
     gpu cost = units left on it
-    node cost = (GPUs opened, 1 if one is opened on an idle node, units left on the GPUs touched, idle GPUs left)
+    node cost = (0, units left on the GPUs touched) where only GPUs in use are touched,
+                (1, idle GPUs before) where an idle GPU of a node in use is, (2, GPUs of the node) for an idle node
     """
 
     name: str = "gpu-packing"
@@ -32,12 +33,13 @@ class GpuPacking:
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer GPUs in use, then nodes in use."""
-        opened = left = idle_left = idle_before = 0
+        opened = left = idle = 0
         for gpu, before, remaining in zip(node.gpus, node.free, after, strict=True):
-            idle_before += before == gpu.capacity
-            idle_left += remaining == gpu.capacity
+            was_idle = before == gpu.capacity
+            idle += was_idle
             if remaining != before:
-                opened += before == gpu.capacity
+                opened += was_idle
                 left += remaining
-        on_idle_node = opened > 0 and idle_before == len(node.gpus)
-        return (float(opened), float(on_idle_node), float(left), float(idle_left))
+        if not opened:
+            return (0.0, float(left))
+        return (1.0, float(idle)) if idle < len(node.gpus) else (2.0, float(idle))

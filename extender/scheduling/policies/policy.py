@@ -13,8 +13,9 @@ Cost = tuple[float, ...]
 class Policy(Protocol):
     """Ranks what fits; it is never asked about what does not fit, and never decides that.
 
-    Both methods are pure. Ties are broken by the GPU's position and by the node's name. A policy is an immutable,
-    hashable value: answers are remembered per policy, and a policy with newly learned weights is another policy.
+    Both methods are pure and blind to names: nodes that differ in their name only cost the same. Ties are broken by the
+    GPU's position and by the node's name. A policy is an immutable, hashable value: answers are remembered per policy,
+    and a policy with newly learned weights is another policy.
     """
 
     @property

@@ -1,8 +1,7 @@
-"""Random: any node that can take the pod, as a baseline; repeatable without a source of randomness."""
+"""Random: any node that can take the pod, as a baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from zlib import crc32
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
@@ -12,10 +11,12 @@ from extender.scheduling.request import PodRequest
 
 @dataclass(frozen=True, slots=True)
 class Random:
-    """The order of nodes is a hash of the node's name and of its state, so it looks random and repeats itself.
+    """All nodes cost the same, and whoever asks breaks the ties at random, as the benchmark does.
+
+    A policy has no randomness of its own; where ties are broken by name, this is first fit.
 
     gpu cost = units left on it
-    node cost = hash of the node's name, its free units and CPU, and the request's size
+    node cost = 0
     """
 
     name: str = "random"
@@ -31,7 +32,6 @@ class Random:
         """Prefer the GPU where least is left."""
         return tightest(free, candidates, units)
 
-    def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:
+    def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer no node."""
-        text = f"{node.name}/{node.free}/{node.cpu_free_milli}/{after}/{request.cpu_milli}"
-        return (float(crc32(text.encode())),)
+        return (0.0,)

@@ -1,0 +1,117 @@
+"""One policy on one sequence of arrivals and departures: accounts, and checks that nothing is ever given out twice."""
+
+from collections.abc import Sequence
+
+from bench.replay.cluster import Cluster
+from bench.replay.learning import Contender, Learner
+from bench.replay.mapping import UnitMapping, node_record, request_of
+from bench.trace.reading import WHOLE_MILLI, TraceNode, TracePod
+from extender.scheduling.binding import Plan
+from extender.scheduling.fragmentation import Fragmentation
+from extender.scheduling.node import NodeInfo
+
+_FULL_CHECK_PODS = 1000
+
+
+class InvariantError(AssertionError):
+    """The replay contradicts itself; its figures mean nothing."""
+
+
+class Run:
+    """Places pods one at a time; each is tried once.
+
+    Args:
+        who: the policy and how it learns.
+        nodes: in the order that breaks ties.
+        whole_list: the pods of the list, for policies that know it from the start.
+        mapping: from the trace's thousandths to units.
+        seed: of the ties that a random policy breaks.
+    """
+
+    def __init__(
+        self,
+        who: Contender,
+        nodes: Sequence[TraceNode],
+        whole_list: Sequence[TracePod],
+        mapping: UnitMapping,
+        seed: int,
+    ) -> None:
+        self.who = who
+        self._mapping = mapping
+        width = len(str(len(nodes)))
+        records = [node_record(node, f"node-{at:0{width}d}", mapping) for at, node in enumerate(nodes)]
+        self._learner = Learner(who, records, (request_of(pod, mapping) for pod in whole_list))
+        self.cluster = Cluster(records, self._learner.policy, random_seed=seed if who.policy == "random" else None)
+        self.capacity_milli = sum(node.gpus for node in nodes) * WHOLE_MILLI
+        self.arrived_milli = self.placed_milli = self.rejected_milli = 0
+        self.arrived_pods = self.rejected_pods = 0
+        self._placed: dict[str, TracePod] = {}
+
+    @property
+    def adopted(self) -> int:
+        """Policy values used so far."""
+        return self._learner.adopted
+
+    def arrive(self, uid: str, pod: TracePod) -> Plan | None:
+        """Try to place the pod; None when it is rejected."""
+        learned = self._learner.observe(request_of(pod, self._mapping))
+        if learned is not None:
+            self.cluster.adopt(learned)
+        plan = self.cluster.place(uid, request_of(pod, self._mapping, exclusive=self.who.exclusive))
+        self.arrived_pods += 1
+        self.arrived_milli += pod.demand_milli
+        if plan is None:
+            self.rejected_pods += 1
+            self.rejected_milli += pod.demand_milli
+        else:
+            self.placed_milli += pod.demand_milli
+            self._placed[uid] = pod
+            self._check_node(plan.node)
+        if self.arrived_pods % _FULL_CHECK_PODS == 0:
+            self.check()
+        return plan
+
+    def leave(self, uid: str) -> None:
+        """A pod that was placed ends."""
+        pod = self._placed.pop(uid)
+        self.placed_milli -= pod.demand_milli
+        node = self.cluster.ledger.pods[uid].node
+        self.cluster.remove(uid)
+        self._check_node(node)
+
+    def fragmentation(self, fragmentation: Fragmentation) -> float:
+        """Units that the typical pods cannot use, in parts of all units."""
+        nodes = self.cluster.nodes
+        fragment = sum(fragmentation.of(node.record.shape, node.free, node.cpu_free_milli) for node in nodes)
+        return fragment / sum(node.capacity for node in nodes)
+
+    def check(self) -> None:
+        """Everything: each placed pod is charged once, on GPUs that hold it, and the sums agree.
+
+        Raises:
+            InvariantError: anything does not hold.
+        """
+        charged: dict[str, str] = {}
+        for node in self.cluster.nodes:
+            self._check_info(node)
+            for holder in node.holders:
+                if holder.uid in charged:
+                    raise InvariantError(f"pod {holder.uid} is on {charged[holder.uid]} and on {node.name}")
+                charged[holder.uid] = node.name
+        if charged.keys() != self._placed.keys():
+            raise InvariantError(f"{len(charged)} pods are charged, {len(self._placed)} are placed")
+        placed = sum(pod.demand_milli for pod in self._placed.values())
+        if placed != self.placed_milli:
+            raise InvariantError(f"{placed} thousandths are placed, {self.placed_milli} are counted")
+
+    def _check_node(self, name: str) -> None:
+        self._check_info(self.cluster.node(name))
+
+    @staticmethod
+    def _check_info(node: NodeInfo) -> None:
+        record = node.record
+        if node.cpu_used_milli > record.cpu_milli or node.memory_used_bytes > record.memory_bytes:
+            raise InvariantError(f"{node.name}: more CPU or memory is asked for than it has")
+        for gpu in node.gpus:
+            if gpu.used > gpu.capacity:
+                raise InvariantError(f"{node.name}: {gpu.used} units of {gpu.uuid} are given out of {gpu.capacity}")
