@@ -105,6 +105,7 @@ class Admissions:
         self._grants: list[Grant] = []
         self._offers: dict[Resource, _Offer] = {}
         self._has_read = False
+        self._problem = ""
         self._no_live_read_before_s = 0.0
 
     def prefer(self, request: Request, gpus: Gpus) -> Choice:
@@ -150,11 +151,15 @@ class Admissions:
         try:
             snapshot = self._podresources.read(wanted_s, timeout_s)
         except PodResourcesError as error:
-            _LOG.warning("%s", error)
+            # Said once: callers ask again within milliseconds.
+            if str(error) != self._problem:
+                _LOG.warning("%s", error)
+            self._problem = str(error)
             return False
         pods = self._pods.pods()
         with self._lock:
             self._has_read = True
+            self._problem = ""
             self._attribution = attribute(snapshot.entries, pods.values(), self._attribution.held)
             # Grants that are younger than the question cannot be judged by its answer.
             old = [grant for grant in self._grants if grant.at_s < snapshot.asked_s]

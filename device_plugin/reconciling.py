@@ -145,7 +145,11 @@ class Reconciler:
                 _LOG.info("pod %s is gone or another one: %s", pod.path, error)
             return error.is_gone
         self._pods.merge([answer])
-        moved = {name: dict(gpus) for name, gpus in allocation.containers.items() if gpus != pod.plan.get(name)}
-        if moved and pod.plan:
-            _LOG.info("pod %s: the kubelet gave %s instead of what was planned", pod.path, moved)
+        for name, found in allocation.containers.items():
+            planned = pod.plan.get(name, found)
+            if found != planned:
+                # Another GPU of the same kind of share is harmless; another number of GPUs may not be.
+                level = logging.INFO if len(found) == len(planned) else logging.WARNING
+                text = "pod %s, container %s: the kubelet gave %s instead of the planned %s"
+                _LOG.log(level, text, pod.path, name, dict(found), dict(planned))
         return True
