@@ -6,7 +6,7 @@ Works in slices far below a millisecond of the state's lock; every round has a b
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +67,7 @@ class Upkeep:
         self._annotation = retry_annotation
         self._clock = clock
         self._touched: OrderedDict[str, _Touched] = OrderedDict()
+        self._postponed: dict[str, tuple[Refused, float]] = {}
         self._settle_after_s: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -93,11 +94,31 @@ class Upkeep:
     def round(self) -> None:
         """Settle what is unsettled, then wake who can be helped."""
         self._settle()
-        for pod in self._state.worth_waking(SETTLED_S, WAKES_A_ROUND):
+        pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND)]
+        for at, pod in enumerate(pods):
             if self._stop.is_set():
                 return
-            if self._may_touch(pod):
+            if not self._may_touch(pod):
+                continue
+            try:
                 self._touch(pod)
+            except ApiUnreachable as error:
+                _LOG.warning("pod %s/%s can't be woken: %s", pod.namespace, pod.name, error)
+                self._postpone(pods[at:], self._touched[pod.uid].next_s)
+                return
+
+    def _due_again(self) -> list[Refused]:
+        """Pods whose touch failed and whose pause is over, if they still wait for a node."""
+        now_s = self._clock()
+        due = [uid for uid, (_, at_s) in self._postponed.items() if at_s <= now_s][:WAKES_A_ROUND]
+        pods = [self._postponed.pop(uid)[0] for uid in due]
+        known = [(pod, self._state.pod(pod.uid)) for pod in pods]
+        return [pod for pod, record in known if record is not None and not record.node]
+
+    def _postpone(self, pods: Sequence[Refused], until_s: float) -> None:
+        for pod in pods:
+            if len(self._postponed) < MAX_REMEMBERED:
+                self._postponed[pod.uid] = (pod, until_s)
 
     def _settle(self) -> None:
         now_s = self._clock()
@@ -115,6 +136,7 @@ class Upkeep:
         return touched is None or self._clock() >= touched.next_s or pod.waiting_since_s != touched.refused_at_s
 
     def _touch(self, pod: Refused) -> None:
+        """Touch the pod; raises ApiUnreachable."""
         before = self._touched.get(pod.uid)
         now_s = self._clock()
         fresh = before is None or before.refused_at_s != pod.waiting_since_s
@@ -129,8 +151,7 @@ class Upkeep:
         except ApiError as error:
             if error.status not in {404, 409, 422}:
                 _LOG.warning("pod %s/%s can't be woken: %s", pod.namespace, pod.name, error)
-        except ApiUnreachable as error:
-            _LOG.warning("pod %s/%s can't be woken: %s", pod.namespace, pod.name, error)
+                self._postpone([pod], self._touched[pod.uid].next_s)
         else:
             self.woken += 1
             _LOG.info("woke pod %s/%s: there is room for it now", pod.namespace, pod.name)
