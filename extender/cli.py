@@ -3,7 +3,6 @@
 import logging
 import signal
 import sys
-import threading
 from typing import Any
 
 import click
@@ -20,6 +19,7 @@ from extender.settings import DEFAULT_LISTEN, PLACEMENTS, Settings, SettingsErro
 
 _LOG = logging.getLogger(__name__)
 CHECK_TIMEOUT_S = 10.0
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 @click.command(context_settings={"auto_envvar_prefix": "GPUPACK", "show_default": True})
@@ -68,16 +68,14 @@ def main(log_level: str, check: bool, **options: Any) -> None:  # noqa: FBT001 (
     if check:
         _check(api)
         return
+    # Blocked before the first thread begins, and waited for: a Python handler could deadlock with what it interrupts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         service = Service(settings, api)
         service.start()
     except OSError as error:
         raise click.ClickException(f"can't listen on {settings.listen.host}:{settings.listen.port}: {error}") from error
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(3600.0):
-        pass
+    signal.sigwait(STOP_SIGNALS)
     service.stop()
     sys.exit(0)
 

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import threading
 
 from flask import Flask, Response, request
 
@@ -30,11 +29,9 @@ def create_floor(keep: int) -> Flask:
 def main(port: int, keep: int) -> None:
     """Serve until SIGTERM."""
     server = Server(Address("127.0.0.1", port), create_floor(keep), threads=64, max_body_bytes=64 * 1024 * 1024)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     server.start()
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    while not stop.wait(60.0):
-        pass
+    signal.sigwait({signal.SIGTERM})
     server.stop()
 
 

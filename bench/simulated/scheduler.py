@@ -92,6 +92,8 @@ class SimulatedScheduler:
         self._view = ClusterView()
         self._fits = FitCache(self._view)
         self._pending: dict[str, Body] = {}
+        # Known here before the API server's watch shows it: victims may end sooner than that.
+        self._nominations: dict[str, str] = {}
         self._reports = SchedulerReports(client, self._settings.name)
         self._binders = ThreadPoolExecutor(_BINDERS, "binder")
         self._nodes = Informer(client, "/api/v1/nodes", self._node_changed)
@@ -155,6 +157,7 @@ class SimulatedScheduler:
             if body["spec"].get("nodeName"):
                 self._queue.remove(uid)
                 self._pending.pop(uid, None)
+                self._nominations.pop(uid, None)
                 if kind == "DELETED":
                     self._view.remove(uid)
                 else:
@@ -163,6 +166,7 @@ class SimulatedScheduler:
             elif kind == "DELETED" or body["metadata"].get("deletionTimestamp"):
                 self._queue.remove(uid)
                 self._pending.pop(uid, None)
+                self._nominations.pop(uid, None)
                 self._view.forget(uid)
             elif body["spec"].get("schedulerName") == self._settings.name and not body["spec"].get("schedulingGates"):
                 self._wants_node(uid, body)
@@ -222,7 +226,7 @@ class SimulatedScheduler:
 
     def _feasible(self, pod: PodView) -> list[str]:
         with self._changed:
-            nominated = self._view.nodes.get(pod.body.get("status", {}).get("nominatedNodeName") or "")
+            nominated = self._nominated_node(pod)
             alone = nominated is not None and misfit(pod, nominated) is None
             table = self._fits.table(pod)
             fitting, misfits = list(table.fitting), dict(table.misfits)
@@ -341,12 +345,18 @@ class SimulatedScheduler:
         if not found:
             return "", ""
         node = preempting.choose(found)
+        with self._changed:
+            self._nominations[pod.uid] = node
         for victim in found[node]:
             self._evict(victim, pod)
         return node, ""
 
+    def _nominated_node(self, pod: PodView) -> NodeState | None:
+        name = self._nominations.get(pod.uid) or pod.body.get("status", {}).get("nominatedNodeName") or ""
+        return self._view.nodes.get(name)
+
     def _waits_for_victims(self, pod: PodView) -> bool:
-        node = self._view.nodes.get(pod.body.get("status", {}).get("nominatedNodeName") or "")
+        node = self._nominated_node(pod)
         return node is not None and any(
             other.priority < pod.priority and other.body["metadata"].get("deletionTimestamp")
             for other in node.pods.values()
