@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
+from math import isfinite
 
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
@@ -98,7 +99,7 @@ class Settings:
             ("threads", self.threads, 4),
             ("max_body_bytes", self.max_body_bytes, 1024),
         ):
-            if value < least:
+            if not (isfinite(value) and value >= least):
                 raise SettingsError(f"{name} is {value}, expected at least {least}")
         if not self.listen.loopback and self.tls is None:
             raise SettingsError(
