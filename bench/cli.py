@@ -9,6 +9,7 @@ import click
 COMMANDS: Mapping[str, str] = {
     "demo": "bench.demo.command:command",
     "latency": "bench.latency.command:command",
+    "replay": "bench.replay.command:command",
 }
 """Subcommand to `module:attribute` of its click command."""
 

@@ -7,7 +7,6 @@ from bench.replay.learning import Contender, Learner
 from bench.replay.mapping import UnitMapping, node_record, request_of
 from bench.trace.reading import WHOLE_MILLI, TraceNode, TracePod
 from extender.scheduling.binding import Plan
-from extender.scheduling.fragmentation import Fragmentation
 from extender.scheduling.node import NodeInfo
 
 _FULL_CHECK_PODS = 1000
@@ -78,12 +77,6 @@ class Run:
         node = self.cluster.ledger.pods[uid].node
         self.cluster.remove(uid)
         self._check_node(node)
-
-    def fragmentation(self, fragmentation: Fragmentation) -> float:
-        """Units that the typical pods cannot use, in parts of all units."""
-        nodes = self.cluster.nodes
-        fragment = sum(fragmentation.of(node.record.shape, node.free, node.cpu_free_milli) for node in nodes)
-        return fragment / sum(node.capacity for node in nodes)
 
     def check(self) -> None:
         """Everything: each placed pod is charged once, on GPUs that hold it, and the sums agree.

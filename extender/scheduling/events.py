@@ -28,6 +28,7 @@ class PodRecord:
         placed_at: when, RFC 3339, by its annotation.
         scheduler: name of the scheduler that it asks for.
         unschedulable: whether kube-scheduler has said that it fits nowhere.
+        nominated_node: node where kube-scheduler evicted others for it.
     """
 
     uid: str
@@ -46,6 +47,7 @@ class PodRecord:
     placed_at: str = ""
     scheduler: str = ""
     unschedulable: bool = False
+    nominated_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

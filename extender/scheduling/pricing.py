@@ -73,8 +73,8 @@ def _best_values(sizes: Sequence[int], prices: Sequence[float], capacity: int) -
     return values
 
 
-def _best_pattern(sizes: Sequence[int], prices: Sequence[float], capacity: int) -> list[int]:
-    """How often each size is in the pattern of most value."""
+def best_pattern(sizes: Sequence[int], prices: Sequence[float], capacity: int) -> list[int]:
+    """How often each size is in the pattern of most value that fits on a GPU of `capacity`."""
     values = _best_values(sizes, prices, capacity)
     pattern = [0] * len(sizes)
     room = capacity
@@ -101,7 +101,7 @@ def _duals(sizes: Sequence[int], demand: Sequence[float], capacity: int) -> list
     amounts = [inverse[row][row] * demand[row] for row in range(count)]
     prices = [sum(row[column] for row in inverse) for column in range(count)]
     for _ in range(_PIVOTS):
-        pattern = _best_pattern(sizes, prices, capacity)
+        pattern = best_pattern(sizes, prices, capacity)
         value = sum(price * copies for price, copies in zip(prices, pattern, strict=True))
         if value <= 1 + _EPSILON:
             break
