@@ -17,7 +17,7 @@ from extender.binder import Binder
 from extender.decoding import DecodeError, Decoder
 from extender.explaining import explain
 from extender.metrics import Metrics
-from extender.outcomes import Passed, Rejected
+from extender.outcomes import Leaving, Passed, Rejected
 from extender.scheduling.describing import describe_nodes
 from extender.state import State
 from extender.wire import (
@@ -35,6 +35,10 @@ from extender.wire import (
 _LOG = logging.getLogger(__name__)
 _JSON = "application/json"
 EXPLAINED_NODES = 50
+LEAVING_S = 0.3
+"""How long filter waits for evicted pods to be seen gone; all scheduling waits with it."""
+
+LEAVING_PAUSE_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,13 @@ class _Verbs:
 
     def filter(self, body: bytes) -> tuple[bytes, str]:
         args = decode_extender_args(body)
-        outcome = self._state.filter(self._decoder.pod_record(args.pod), args.names())
+        pod, names = self._decoder.pod_record(args.pod), args.names()
+        outcome = self._state.filter(pod, names)
+        until_s = time.monotonic() + LEAVING_S
+        while isinstance(outcome, Leaving) and time.monotonic() < until_s:
+            # Some milliseconds of watch delay, spared kube-scheduler another round of evictions.
+            time.sleep(LEAVING_PAUSE_S)
+            outcome = self._state.filter(pod, names)
         if isinstance(outcome, Passed):
             return encode_feasible(args, outcome.names), "ok"
         if isinstance(outcome, Rejected):

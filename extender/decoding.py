@@ -98,6 +98,7 @@ class PodStatus(_Camel):
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
     conditions: list[Condition] | None = None
+    nominated_node_name: str = ""
 
 
 class Pod(_Camel):
@@ -196,6 +197,7 @@ class Decoder:
             placed_at=planned.at if planned else "",
             scheduler=pod.spec.scheduler_name,
             unschedulable=not bound and _unschedulable(pod.status),
+            nominated_node=pod.status.nominated_node_name if pod.status is not None else "",
         )
 
     def _containers(self, pod: Pod) -> tuple[ContainerRequest, ...]:

@@ -29,7 +29,17 @@ class Unavailable:
     message: str
 
 
-FilterOutcome = Passed | Rejected | Unavailable
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The pod will fit on its nominated node once pods that were evicted for it are seen gone: ask again at once.
+
+    kube-scheduler's watch may be ahead of the extender's by some milliseconds. A refusal would make it evict more.
+    """
+
+    message: str
+
+
+FilterOutcome = Passed | Rejected | Unavailable | Leaving
 
 
 @dataclass(frozen=True, slots=True)

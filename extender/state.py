@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from extender.contract.units import UnitMib
 from extender.decisions import Decisions
+from extender.evictions import Evictions
 from extender.outcomes import (
     AlreadyBound,
     Assumed,
     BindStart,
     FilterOutcome,
+    Leaving,
     Passed,
     Refused,
     Rejected,
@@ -74,6 +76,7 @@ class State:
         self._lock = threading.Lock()
         self._ledger = Ledger(unit_mib)
         self._rankings = Rankings()
+        self._evictions = Evictions(unit_mib)
         self._table = FitTable()
         self._waiting: OrderedDict[str, waking.Refused] = OrderedDict()
         self._freed: dict[str, float] = {}
@@ -103,7 +106,10 @@ class State:
             if ranked.best:
                 plan = self._hold(pod, pod.request, ranked.best[0], now_s)
                 self._waiting.pop(pod.uid, None)
+                self._evictions.forget(pod.uid)
             else:
+                if self._evictions.awaited(pod, pod.request, policy, self._ledger.nodes.get(pod.nominated_node)):
+                    return Leaving("pods that were evicted for this one still hold their memory")
                 refusals = ranking.refusals(self._ledger, names)
                 self._wait(pod, pod.request, policy, now_s)
         if not ranked.best:
@@ -132,7 +138,9 @@ class State:
         preemptor = Preemptor(request, pod.priority, self._policy_of(request))
         with self._lock:
             snapshot = self._without_own(pod.uid)
-            return preempt(snapshot, candidates, preemptor, self._ledger.pods, unit_mib=self.unit_mib)
+            answers = preempt(snapshot, candidates, preemptor, self._ledger.pods, unit_mib=self.unit_mib)
+            self._evictions.remember(pod.uid, answers)
+            return answers
 
     def begin_bind(self, uid: str, node: str) -> BindStart:
         """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones.
