@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from extender.contract.units import Units
 from extender.decisions import Decision, Decisions, timestamp
 from extender.outcomes import Rejected
 from extender.scheduling.events import PodRecord
@@ -35,7 +36,7 @@ def test_a_held_pod_is_remembered_with_its_plan_and_the_other_nodes() -> None:
         at="2026-01-31T12:00:00.000Z",
         policy="binpack",
         node="a",
-        gpus={"main": {uuid("a", 0): 8}},
+        gpus={"main": {uuid("a", 0): Units(8)}},
         cost=plan.cost,
         feasible=1,
         rejected={"request is larger than the GPUs of the node": 1},
