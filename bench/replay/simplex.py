@@ -27,7 +27,7 @@ class LinearProgramme:
         self._columns = np.eye(rows)
         self._gains = np.zeros(rows)
         self._basis = np.arange(rows)
-        self._inverse = np.eye(rows)
+        self._inverse: Vector = np.eye(rows)
         self._amounts = self._limits.copy()
 
     def add(self, columns: Vector, gains: Vector) -> None:
@@ -71,5 +71,5 @@ class LinearProgramme:
 
     def _refresh(self) -> None:
         """Rounding errors add up: compute the inverse afresh."""
-        self._inverse = np.linalg.inv(self._columns[:, self._basis])
+        self._inverse = np.asarray(np.linalg.inv(self._columns[:, self._basis]), dtype=np.float64)
         self._amounts = np.maximum(0.0, self._inverse @ self._limits)

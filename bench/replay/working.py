@@ -4,7 +4,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.replay.arriving import Arriving
 from bench.replay.bound import BOUND, replay_bound
@@ -50,10 +50,7 @@ def run_all(
 ) -> list[Result]:
     """The results in the order of `tasks`; `progress` is called with the part of all of them that is done."""
     if processes == 1 or len(tasks) == 1:
-        return [
-            task.run(setting, lambda part, done=done: progress((done + part) / len(tasks)))
-            for done, task in enumerate(tasks)
-        ]
+        return [task.run(setting, _Part(progress, at, len(tasks))) for at, task in enumerate(tasks)]
     context = multiprocessing.get_context("spawn")
     parts = context.Array("d", len(tasks))
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(setting, parts)) as pool:
@@ -64,29 +61,41 @@ def run_all(
                 done, pending = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
-                progress(sum(parts) / len(tasks))
+                progress(sum(parts[:]) / len(tasks))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         return [future.result() for future in futures]
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The progress of one task as progress of all."""
+
+    progress: Callable[[float], None]
+    done: int
+    tasks: int
+
+    def __call__(self, part: float) -> None:
+        self.progress((self.done + part) / self.tasks)
+
+
 class _Worker:
-    """What a worker process was given when it began."""
+    """What a worker process was given when it began: the setting, and an array of each task's progress."""
 
     setting: Setting
-    parts: Sequence[float]
+    parts: Any
 
 
-def _begin(setting: Setting, parts: "Sequence[float]") -> None:
-    _Worker.setting, _Worker.parts = setting, parts
+def _begin(*given: Any) -> None:
+    _Worker.setting, _Worker.parts = given
 
 
 def _work(task: Task, at: int) -> Result:
     parts = _Worker.parts
 
     def progress(part: float) -> None:
-        parts[at] = part  # type: ignore[index]  # a shared array, which has no common type with lists
+        parts[at] = part
 
     result = task.run(_Worker.setting, progress)
     progress(1.0)
