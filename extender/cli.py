@@ -73,6 +73,8 @@ def main(log_level: str, check: bool, **options: Any) -> None:  # noqa: FBT001 (
     try:
         service = Service(settings, api)
         service.start()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"can't listen on {settings.listen.host}:{settings.listen.port}: {error}") from error
     signal.sigwait(STOP_SIGNALS)

@@ -5,25 +5,35 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from cheroot import wsgi
+from cheroot.errors import FatalSSLAlert
 from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.ssl import Adapter
 
-from extender.settings import Address, Tls
+from extender.settings import Address, SettingsError, Tls
 
 _LOG = logging.getLogger(__name__)
 
 IDLE_TIMEOUT_S = 120
 """kube-scheduler closes its idle connections after 90 s; a server that closes first loses calls."""
 
+HANDSHAKE_TIMEOUT_S = 10.0
+"""A client that is silent for so long gives its thread back; only one that is let in may idle longer."""
+
 SHUTDOWN_TIMEOUT_S = 6
 """Longer than a bind may take."""
 
 
 class Server:
-    """One address; `start` returns when it listens, `stop` when what ran has been answered or the time is over."""
+    """One address; `start` returns when it listens, `stop` when what ran has been answered or the time is over.
+
+    Raises:
+        SettingsError: a TLS file cannot be used.
+    """
 
     def __init__(
         self, address: Address, app: Callable[..., Any], *, threads: int, max_body_bytes: int, tls: Tls | None = None
@@ -84,18 +94,11 @@ class _Wsgi(wsgi.Server):
 
 
 class _ClientCertificates(Adapter):
-    """TLS that lets in only clients with a certificate of one authority.
-
-    The handshake happens at the first read, in a worker thread: in the accepting thread one silent client would stop
-    everybody else.
-    """
+    """TLS that lets in only clients with a certificate of one authority."""
 
     def __init__(self, tls: Tls) -> None:
         super().__init__(tls.certificate, tls.key)
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.client_authority)
-        self._context.verify_mode = ssl.CERT_REQUIRED
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._context.load_cert_chain(tls.certificate, tls.key)
+        self._context = _context(tls)
 
     def bind(self, sock: Any) -> Any:
         return sock
@@ -109,3 +112,54 @@ class _ClientCertificates(Adapter):
 
     def makefile(self, sock: Any, mode: str = "r", bufsize: int = io.DEFAULT_BUFFER_SIZE) -> Any:
         return StreamReader(sock, mode, bufsize) if "r" in mode else StreamWriter(sock, mode, bufsize)
+
+
+class _LateHandshake(ssl.SSLSocket):
+    """Shakes hands at the first read, in a worker thread: in the accepting thread one silent client would stop all."""
+
+    _done = False
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        if not self._done:
+            self._shake_hands()
+            self._done = True
+        return super().recv_into(buffer, nbytes, flags)
+
+    def _shake_hands(self) -> None:
+        timeout_s = self.gettimeout()
+        self.settimeout(HANDSHAKE_TIMEOUT_S)
+        try:
+            self.do_handshake()
+        except OSError as error:
+            # Anybody who reaches the port can bring this about: one line, and no traceback.
+            _LOG.info("TLS client was not let in: %s", error)
+            raise FatalSSLAlert(str(error)) from error
+        self.settimeout(timeout_s)
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    """TLS 1.2 or newer, client certificates required.
+
+    Raises:
+        SettingsError: a file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.sslsocket_class = _LateHandshake
+    for name, path in asdict(tls).items():
+        if not Path(path).is_file():
+            raise SettingsError(f"tls: {name} is {path!r}, expected an existing file")
+    try:
+        context.load_verify_locations(tls.client_authority)
+    except OSError as error:
+        raise SettingsError(
+            f"tls: client_authority is {tls.client_authority!r}, expected a PEM certificate: {error}"
+        ) from error
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:
+        raise SettingsError(
+            f"tls: certificate is {tls.certificate!r} and key {tls.key!r}, expected a PEM pair: {error}"
+        ) from error
+    return context
