@@ -10,6 +10,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "bench.demo.command:command",
     "latency": "bench.latency.command:command",
     "replay": "bench.replay.command:command",
+    "trace": "bench.trace.command:command",
 }
 """Subcommand to `module:attribute` of its click command."""
 

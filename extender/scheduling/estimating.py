@@ -12,6 +12,9 @@ from extender.scheduling.weights import Weights
 
 HALF_LIFE_PODS = 4000
 REESTIMATE_PODS = 200
+FIRST_ESTIMATES_PODS = (25, 50, 100)
+"""A small cluster may never see 200 pods; early estimates are rough and soon replaced."""
+
 MOST_KINDS = 2048
 """Kinds of pods that are counted; the rarest are forgotten first."""
 
@@ -47,7 +50,7 @@ class DemandCounter:
         self._step *= self._growth
         self._counts[kind] = self._counts.get(kind, 0.0) + self._step
         self._seen += 1
-        if self._seen % REESTIMATE_PODS:
+        if self._seen % REESTIMATE_PODS and self._seen not in FIRST_ESTIMATES_PODS:
             return False
         self._shrink()
         return True
