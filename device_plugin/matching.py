@@ -75,7 +75,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """What pending containers are planned to get: units on each GPU, and GPUs as a whole."""
+    """What containers have a right to that the kubelet offers as free: units on each GPU, and GPUs as a whole."""
 
     units: Mapping[GpuUuid, int]
     whole: frozenset[GpuUuid]
@@ -158,19 +158,25 @@ def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: O
 
 
 def spoken_for(pods: Iterable[BoundPod], taken: Taken) -> Spoken:
-    """The plans of all containers that have nothing yet; a request without a plan keeps out of their way."""
+    """What is spoken for by containers without devices; a request without a plan keeps out of its way.
+
+    These are the plans of pods that are still to be admitted, and what admitted ones were given by a kubelet that has
+    lost its checkpoint since: it offers their devices again while their containers run on.
+    """
     units: dict[GpuUuid, int] = {}
     whole: set[GpuUuid] = set()
     for pod in pods:
-        if pod.ended or pod.terminating or pod.admitted:
+        if pod.ended or (pod.terminating and not pod.admitted):
             continue
         for need in pod.needs:
+            if pod.admitted and need.kind is ContainerKind.INIT:
+                continue  # podresources never shows it, and it has ended
             key = ContainerKey(pod.uid, need.name)
-            plan = pod.plan.get(need.name, {})
+            gpus = (pod.allocated if pod.admitted else pod.plan).get(need.name, {})
             if need.whole_gpus and (key, Resource.WHOLE) not in taken:
-                whole.update(plan)
+                whole.update(gpus)
             elif need.memory_units and (key, Resource.MEMORY) not in taken:
-                for uuid, amount in plan.items():
+                for uuid, amount in gpus.items():
                     units[uuid] = units.get(uuid, 0) + amount
     return Spoken(units, frozenset(whole))
 

@@ -253,3 +253,33 @@ def test_lesson_01_same_size_containers_admitted_in_any_order_each_get_one_gpu(s
         assert choice.key is not None
         taken.add((choice.key, Resource.MEMORY))
     assert (answers, free) == ([(1, "as planned")] * 64, set())
+
+
+def test_a_pod_without_a_plan_keeps_away_from_what_a_kubelet_without_its_checkpoint_has_forgotten() -> None:
+    """All devices are offered, but the plugin's own records say which GPUs are in use."""
+    running = [
+        pod("whole", whole(), allocated={"main": placed(a=80)}, admitted=True),
+        pod("share", memory(units=50), allocated={"main": placed(b=50)}, admitted=True),
+    ]
+    node = gpus(a=80, b=80, c=80)
+    by_hand = pod("by-hand", memory(units=40))
+    assert spread(ask(node, 40, *running, by_hand)) == {"GPU-c": 40}
+    fits_beside = pod("fits-beside", memory(units=30))
+    assert spread(ask(node, 30, *running, fits_beside)) == {"GPU-b": 30}
+    one = pod("one", whole())
+    assert spread(ask(node, 1, *running, one, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-c": 1}
+
+
+def test_what_podresources_shows_is_not_counted_a_second_time() -> None:
+    """The kubelet has taken those devices out of its offer already; nor do ended init containers count."""
+    shown = pod("shown", memory(units=8), allocated={"main": placed(a=8)}, admitted=True)
+    held = frozenset({(ContainerKey("uid-shown", "main"), Resource.MEMORY)})
+    assert spoken_for([shown], held) == SILENCE
+    prepared = pod(
+        "prepared",
+        memory("prepare", 12, ContainerKind.INIT),
+        memory("main", 8),
+        allocated={"prepare": placed(a=12), "main": placed(a=8)},
+        admitted=True,
+    )
+    assert spoken_for([prepared], frozenset()) == Spoken(placed(a=8), frozenset())
