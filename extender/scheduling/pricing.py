@@ -46,7 +46,8 @@ def hole_values(prices: Mapping[int, float], capacity: int) -> tuple[float, ...]
     divisor = gcd(*prices)
     sizes = [size // divisor for size in prices]
     values = _best_values(sizes, list(prices.values()), capacity // divisor)
-    return (*(values[units // divisor] for units in range(capacity)), float(capacity))
+    # Rounding must not make a part of a GPU worth more than all of it.
+    return (*(min(values[units // divisor], float(capacity)) for units in range(capacity)), float(capacity))
 
 
 def _merged(demand: Mapping[int, float]) -> dict[int, float]:

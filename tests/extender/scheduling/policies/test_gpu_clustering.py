@@ -1,0 +1,35 @@
+"""GPU clustering keeps pods of one kind together."""
+
+from hypothesis import given
+
+from extender.scheduling.node import NodeInfo
+from extender.scheduling.policies.gpu_clustering import GpuClustering
+from extender.scheduling.request import PodRequest
+from tests.extender.scheduling.builders import holder, on
+from tests.extender.scheduling.policies.properties import check_policy, node_of, pod, prefers
+from tests.extender.scheduling.strategies import nodes, requests
+
+POLICY = GpuClustering()
+
+
+@given(node=nodes(), request=requests(most=2))
+def test_it_ranks_whatever_fits(node: NodeInfo, request: PodRequest) -> None:
+    """On any node, for any pod."""
+    check_policy(POLICY, node, request, length=2)
+
+
+def test_own_kind_then_mixed_then_empty_then_others() -> None:
+    """Shares are one kind, whole GPUs another."""
+    shared = holder("a", on({0: 2}), pod(2))
+    whole = holder("b", on(whole=[1]), pod(gpus=1))
+    own, mixed = node_of(16, 16, 16, holders=[shared]), node_of(16, 16, 16, holders=[shared, whole])
+    empty, others = node_of(16, 16, 16), node_of(16, 16, 16, holders=[whole])
+    ranked = [own, mixed, empty, others]
+    assert all(prefers(ranked[at], ranked[at + 1], pod(8), POLICY) for at in range(3))
+
+
+def test_a_pod_without_gpus_goes_anywhere() -> None:
+    """It clusters with nobody."""
+    one, other = node_of(16), node_of(16, holders=[holder("a", on({0: 2}), pod(2))])
+    assert not prefers(one, other, pod(), POLICY)
+    assert not prefers(other, one, pod(), POLICY)
