@@ -78,12 +78,14 @@ class FakeKubelet:
 
     def stop(self) -> None:
         """Go away; the sockets of the plugins stay."""
-        for plugin in self.plugins.values():
-            plugin.channel.close()
-        self.plugins.clear()
         if self._server is not None:
             self._server.stop(0).wait(TIMEOUT_S)
             self._server = None
+        # A registration that is still being answered may come late: take them as they are now.
+        with self._news:
+            plugins, self.plugins = list(self.plugins.values()), {}
+        for plugin in plugins:
+            plugin.channel.close()
 
     def restart(self) -> None:
         """What `systemctl restart kubelet` does to plugins."""
