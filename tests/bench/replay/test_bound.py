@@ -1,0 +1,63 @@
+"""The bound is above what any policy reaches, and it is reached where packing is easy."""
+
+import numpy as np
+import pytest
+
+from bench.replay.arriving import Arriving
+from bench.replay.bound import Bound, replay_bound
+from bench.replay.learning import contender
+from bench.replay.mapping import mapping_named, node_record, request_of
+from bench.replay.simplex import LinearProgramme
+from bench.trace.reading import TraceNode, TracePod
+from extender.scheduling.request import PodRequest
+from tests.bench.replay.traces import ignore, setting
+
+RELATIVE = mapping_named("relative")
+
+
+def _milli(node: TraceNode, pods: list[tuple[TracePod, int]]) -> float:
+    kinds: dict[PodRequest, tuple[int, int]] = {
+        request_of(pod, RELATIVE): (count, pod.demand_milli) for pod, count in pods
+    }
+    return Bound([node_record(node, "node", RELATIVE)], kinds).milli()
+
+
+def test_no_policy_is_above_the_bound() -> None:
+    """At no mark."""
+    trace = setting(nodes=8, pods=80)
+    bound = replay_bound(trace, Arriving(), 1, ignore).allocation_percent
+    reached = Arriving().replay(trace, contender("price-fit@list"), 1, ignore).allocation_percent
+    assert all(reached[mark] <= bound[mark] + 0.01 for mark in bound)
+
+
+def test_sizes_that_do_not_fill_a_gpu_bound_it() -> None:
+    """Of 600 only one fits on each of two GPUs, beside 300."""
+    node = TraceNode("n", 64_000, 65_536, 2, "T4")
+    pods = [(TracePod("a", 1000, 1024, 1, 600), 10)]
+    assert _milli(node, pods) == pytest.approx(1200, abs=0.1)
+    assert _milli(node, [*pods, (TracePod("b", 1000, 1024, 1, 300), 10)]) == pytest.approx(1800, abs=0.1)
+
+
+def test_cpu_bounds_what_gpus_would_hold() -> None:
+    """4 cores for pods of 2 cores each."""
+    node = TraceNode("n", 4000, 65_536, 4, "T4")
+    assert _milli(node, [(TracePod("a", 2000, 1024, 1, 1000), 4)]) == pytest.approx(2000, abs=0.1)
+
+
+def test_a_programme_with_a_known_optimum() -> None:
+    """3 x + 2 y with x + y <= 4, x + 3 y <= 6, x <= 3: 11 at (3, 1)."""
+    programme = LinearProgramme(np.array([4.0, 6.0, 3.0]), slack=0.0)
+    programme.add(np.array([[1.0, 1.0], [1.0, 3.0], [1.0, 0.0]]), np.array([3.0, 2.0]))
+    value, prices = programme.solve()
+    assert value == pytest.approx(11.0)
+    assert prices == pytest.approx([2.0, 0.0, 1.0])
+
+
+def test_what_the_programme_cannot_do_it_says() -> None:
+    """Unbounded, or not feasible at the start."""
+    programme = LinearProgramme(np.array([1.0]))
+    programme.add(np.array([[-1.0]]), np.array([1.0]))
+    with pytest.raises(ArithmeticError, match="unbounded"):
+        programme.solve()
+    with pytest.raises(ValueError, match="below 0"):
+        LinearProgramme(np.array([-1.0]))
