@@ -96,6 +96,9 @@ class Binder:
         policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name
         allocation = replace(start.plan.allocation, policy=policy, at=self._state.decisions.now())
         annotations = {self._names.allocation_annotation: allocation.to_json()}
+        if start.pod.claims_allocated:
+            # What a tenant wrote there would be believed once the pod is bound; a Binding can empty it, not remove it.
+            annotations[self._names.allocated_annotation] = ""
         try:
             self._api.bind_pod(
                 args.pod_namespace, args.pod_name, args.pod_uid, args.node, annotations, timeout_s=WRITE_TIMEOUT_S

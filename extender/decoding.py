@@ -197,6 +197,7 @@ class Decoder:
             placed_at=planned.at if planned else "",
             scheduler=pod.spec.scheduler_name,
             unschedulable=not bound and _unschedulable(pod.status),
+            claims_allocated=not bound and self.names.allocated_annotation in (metadata.annotations or {}),
             nominated_node=pod.status.nominated_node_name if pod.status is not None else "",
         )
 
@@ -254,7 +255,7 @@ class Decoder:
 
     def _allocation(self, metadata: Metadata, annotation: str) -> Allocation | None:
         text = (metadata.annotations or {}).get(annotation)
-        if text is None:
+        if not text:
             return None
         try:
             return parse_allocation(text)

@@ -29,6 +29,7 @@ class PodRecord:
         scheduler: name of the scheduler that it asks for.
         unschedulable: whether kube-scheduler has said that it fits nowhere.
         nominated_node: node where kube-scheduler evicted others for it.
+        claims_allocated: whether it pretends, while pending, that a kubelet gave it GPUs.
     """
 
     uid: str
@@ -48,6 +49,7 @@ class PodRecord:
     scheduler: str = ""
     unschedulable: bool = False
     nominated_node: str = ""
+    claims_allocated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

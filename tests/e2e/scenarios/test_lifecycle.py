@@ -119,3 +119,20 @@ def test_lesson_13_what_a_tenant_writes_hides_nothing(start: Start) -> None:
     wait_until(lambda: _used(environment) == 15, "15 units to be charged")
     environment.client.create_pod(gpu_pod("second", {MEMORY: 1}))
     environment.wait_refused("second")
+
+
+def test_lesson_13_a_forged_report_of_the_kubelet_does_not_survive_the_bind(start: Start) -> None:
+    """The right amount on another real GPU: charged where the extender put it, all the same."""
+    environment = start()
+    spec = NodeSpec("n0", gpus(t4=2))
+    environment.add_hollow_node(spec)
+    wait_until(lambda: len(environment.extender_nodes()) == 1, "the extender to know the node")
+    first, second = (gpu.uuid for gpu in spec.inventory().gpus)
+    environment.client.create_pod(gpu_pod("there", {MEMORY: 5}))
+    environment.wait_bound("there")
+    forged = f'{{"version":1,"unitMib":1024,"containers":{{"main":{{"{second}":10}}}}}}'
+    environment.client.create_pod(gpu_pod("liar", {MEMORY: 10}, annotations={NAMES.allocated_annotation: forged}))
+    environment.wait_bound("liar")
+    environment.wait_ledger(2)
+    found = {gpu["uuid"]: gpu["allocated"] for gpu in environment.extender_nodes()[0]["gpus"]}
+    assert found == {first: 15, second: 0}
