@@ -1,4 +1,4 @@
-"""From the device IDs of one Allocate call to what the container gets: environment and CDI devices, or a refusal.
+"""From the device IDs of one Allocate call to what its container gets: env, mounts and CDI devices, or a refusal.
 
 The IDs name the GPUs and the units on each, so nothing else is needed: no pod, no API server, no clock.
 """
@@ -10,6 +10,7 @@ from enum import Enum
 from extender.contract.units import GpuUuid, Units, mib_of
 
 from .advertising import DeviceIdError, Resource, describe, parse_unit_id
+from .enforcement import Enforced, Mount, MpsAccess, Rung, Share, enforce
 from .gpu import Gpus, GpuSample
 from .matching import Occupied
 
@@ -45,6 +46,7 @@ class Given:
     gpus: Mapping[GpuUuid, Units]
     envs: Mapping[str, str]
     cdi_devices: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
 
 
 def units_by_gpu(resource: Resource, ids: Collection[str], gpus: Gpus) -> dict[GpuUuid, Units]:
@@ -70,11 +72,13 @@ def allocate(
     occupied: Occupied,
     spreads: Collection[int],
     strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR,
+    mps: MpsAccess | None = None,
 ) -> Given | Refusal:
     """Decide one container's Allocate.
 
     `ids` are the devices that the kubelet picked, in any order; `occupied` are the GPUs that other containers hold;
-    `spreads` are the numbers of GPUs over which a container of this size may be spread (one GPU is always fine).
+    `spreads` are the numbers of GPUs over which a container of this size may be spread (one GPU is always fine); `mps`
+    is how a container reaches the MPS daemon, where the node has one.
     """
     refusal = _unknown(resource, ids, gpus)
     if refusal is not None:
@@ -89,7 +93,7 @@ def allocate(
             return Refusal(RefusalKind.OCCUPIED, _mixed(resource, sample))
     if resource is Resource.MEMORY and len(samples) > 1 and len(samples) not in spreads:
         return Refusal(RefusalKind.SPREAD, _split(amounts, spreads, gpus))
-    return _given(resource, amounts, samples, gpus, strategy)
+    return _given(resource, amounts, samples, gpus, strategy=strategy, mps=mps)
 
 
 def _unknown(resource: Resource, ids: Collection[str], gpus: Gpus) -> Refusal | None:
@@ -126,7 +130,9 @@ def _given(
     amounts: Mapping[GpuUuid, Units],
     samples: Collection[GpuSample],
     gpus: Gpus,
+    *,
     strategy: DeviceListStrategy,
+    mps: MpsAccess | None,
 ) -> Given:
     uuids = ",".join(amounts)
     sizes_mib = [
@@ -141,20 +147,9 @@ def _given(
         "GPUPACK_GPU_MEM_MIB": str(sum(sizes_mib)),
         "GPUPACK_GPU_MEM_MIB_PER_GPU": ",".join(map(str, sizes_mib)),
     }
+    enforced = Enforced(Rung.ADVISORY)
     if resource is Resource.MEMORY:
-        envs |= _advice(sizes_mib, samples)
-    return Given(amounts, envs, tuple(f"nvidia.com/gpu={uuid}" for uuid in amounts) if cdi else ())
-
-
-def _advice(sizes_mib: Collection[int], samples: Collection[GpuSample]) -> dict[str, str]:
-    """Hints that frameworks follow by themselves; nothing makes a container keep to them.
-
-    The fraction is that of the GPU where the share is smallest, rounded down to thousandths: the frameworks apply one
-    number to every GPU that they see.
-    """
-    thousandths = min(1000 * size // sample.memory_mib for size, sample in zip(sizes_mib, samples, strict=True))
-    return {
-        "GPUPACK_ENFORCEMENT": "advisory",
-        "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{max(1, thousandths) / 1000:.3f}",
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-    }
+        shares = [Share(sample.uuid, size, sample.memory_mib) for sample, size in zip(samples, sizes_mib, strict=True)]
+        enforced = enforce(shares, {sample.uuid: sample.standing for sample in samples}, mps)
+        envs |= enforced.envs
+    return Given(amounts, envs, tuple(f"nvidia.com/gpu={uuid}" for uuid in amounts) if cdi else (), enforced.mounts)

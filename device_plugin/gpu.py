@@ -7,6 +7,8 @@ from typing import Protocol
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.units import GpuUuid, UnitMib, Units, units_in
 
+from .enforcement import ADVISORY_ONLY, Standing
+
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
@@ -21,6 +23,7 @@ class GpuSample:
         reason: why it is unhealthy, for people; empty when healthy.
         numa_node: NUMA node of its PCIe slot, None when unknown.
         outside_mib: memory in use by what is not a pod's container.
+        standing: how containers can be held to their share on it.
 
     Raises:
         ContractError: a value that the inventory annotation cannot carry.
@@ -34,6 +37,7 @@ class GpuSample:
     reason: str = ""
     numa_node: int | None = None
     outside_mib: int = 0
+    standing: Standing = ADVISORY_ONLY
 
     def __post_init__(self) -> None:
         self.published()
@@ -49,6 +53,7 @@ class GpuSample:
             reason=self.reason,
             numa_node=self.numa_node,
             outside_mib=self.outside_mib,
+            enforcement=self.standing.rung.value,
         )
 
 

@@ -139,7 +139,14 @@ class DevicePluginServicer:
             _LOG.info("%s: given %s", self._name, dict(answer.gpus))
             responses.append(
                 messages.ContainerAllocateResponse(
-                    envs=answer.envs, cdi_devices=[messages.CDIDevice(name=name) for name in answer.cdi_devices]
+                    envs=answer.envs,
+                    mounts=[
+                        messages.Mount(
+                            container_path=mount.container_path, host_path=mount.host_path, read_only=mount.read_only
+                        )
+                        for mount in answer.mounts
+                    ],
+                    cdi_devices=[messages.CDIDevice(name=name) for name in answer.cdi_devices],
                 )
             )
         self._metrics.answered(self.resource, "Allocate", time.perf_counter() - started_s)

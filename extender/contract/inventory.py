@@ -2,6 +2,7 @@
 
 Form: `{"version":1,"unitMib":1024,"gpus":[{"uuid":"GPU-...","index":0,"model":"NVIDIA T4","memoryMib":15360,
 "healthy":true,"numaNode":0,"outsideMib":0}]}`; an unhealthy GPU adds `"reason"`, an unknown NUMA node is left out.
+`"enforcement":"driver"` says how containers are held to their share there; without it nobody knows.
 """
 
 import json
@@ -28,6 +29,8 @@ class InventoryGpu:
         reason: why it is unhealthy, for people.
         numa_node: NUMA node of its PCIe slot, None when unknown.
         outside_mib: memory in use by what the ledger does not know.
+        enforcement: how containers are held to their share, `driver`, `mps`, `watched` or `advisory`; other words are
+            a newer device plugin's, and empty means that none said.
     """
 
     uuid: GpuUuid
@@ -38,6 +41,7 @@ class InventoryGpu:
     reason: str = ""
     numa_node: int | None = None
     outside_mib: int = 0
+    enforcement: str = ""
 
     def __post_init__(self) -> None:
         if not self.uuid or len(self.uuid) > 58:
@@ -87,6 +91,8 @@ def _to_object(gpu: InventoryGpu) -> dict[str, Any]:
         body["reason"] = gpu.reason
     if gpu.numa_node is not None:
         body["numaNode"] = gpu.numa_node
+    if gpu.enforcement:
+        body["enforcement"] = gpu.enforcement
     return body
 
 
@@ -121,4 +127,5 @@ def _parse_gpu(body: object, where: str) -> InventoryGpu:
         reason=string_of(body, "reason", where),
         numa_node=None if body.get("numaNode") is None else integer_of(body, "numaNode", where),
         outside_mib=integer_of(body, "outsideMib", where) if "outsideMib" in body else 0,
+        enforcement=string_of(body, "enforcement", where),
     )

@@ -62,6 +62,11 @@ class Names:
         return f"{self.prefix}/inventory"
 
     @property
+    def cordon_annotation(self) -> str:
+        """On a node: UUIDs of GPUs that an admin takes out by hand."""
+        return f"{self.prefix}/cordon"
+
+    @property
     def allocation_annotation(self) -> str:
         """On a pod: the GPUs that the extender chose, written in the Binding."""
         return f"{self.prefix}/allocation"

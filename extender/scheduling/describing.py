@@ -55,6 +55,7 @@ def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
         "model": gpu.model,
         "healthy": gpu.healthy,
         "reason": gpu.reason,
+        "enforcement": gpu.enforcement,
         "capacity": gpu.capacity,
         # Pods of unknown place are charged, too, but to nobody's name here.
         "allocated": gpu.used - by_state[Hold.ASSUMED] - by_state[Hold.HELD],

@@ -72,6 +72,7 @@ class GpuInfo:
     whole: bool = False
     healthy: bool = True
     reason: str = ""
+    enforcement: str = ""
 
     @property
     def free(self) -> int:
@@ -167,6 +168,7 @@ def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMi
             whole=gpu.uuid in whole,
             healthy=gpu.healthy,
             reason=gpu.reason,
+            enforcement=gpu.enforcement,
         )
         for gpu in inventory.gpus
     )

@@ -17,6 +17,7 @@ GPU = st.builds(
     reason=st.text(max_size=20),
     numa_node=st.none() | st.integers(0, 7),
     outside_mib=st.integers(0, 1000),
+    enforcement=st.sampled_from(["", "driver", "mps", "watched", "advisory"]),
 )
 HEAD = '{"version":1,"unitMib":1024,"gpus":['
 INVENTORIES = st.builds(
@@ -61,3 +62,11 @@ def test_bad_annotations_name_the_field(text: str, message: str) -> None:
     with pytest.raises(ContractError) as caught:
         parse_inventory(text)
     assert message in str(caught.value)
+
+
+def test_an_inventory_without_enforcement_is_read_and_says_nothing_of_it() -> None:
+    """Device plugins from before the field are understood; the version stays, so older extenders read newer ones."""
+    gpu = '{"uuid":"GPU-a","index":0,"model":"Tesla T4","memoryMib":15360,"healthy":true,"outsideMib":0}'
+    inventory = parse_inventory(HEAD + gpu + "]}")
+    assert [found.enforcement for found in inventory.gpus] == [""]
+    assert inventory.to_json() == HEAD + gpu + "]}"
