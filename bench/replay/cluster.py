@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from random import Random
 
 from bench.replay.mapping import UNIT_MIB
+from extender.contract.units import UnitMib
 from extender.scheduling.binding import Plan, plan_on
 from extender.scheduling.events import NodesListed, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.fitting import Fit, try_fit
@@ -31,13 +32,21 @@ class Cluster:
     """Nodes in one fixed order, which breaks ties; pods are placed and removed one at a time.
 
     Args:
-        records: the nodes; their names must ascend, as ties are broken by name.
+        records: the nodes in the order that breaks ties; a live extender breaks them by name.
         policy: chooses among the nodes where a pod fits.
         random_seed: break ties at random with this seed, instead of by the order of nodes.
+        unit_mib: memory unit of the nodes.
     """
 
-    def __init__(self, records: Sequence[NodeRecord], policy: Policy, *, random_seed: int | None = None) -> None:
-        self.ledger = Ledger(UNIT_MIB)
+    def __init__(
+        self,
+        records: Sequence[NodeRecord],
+        policy: Policy,
+        *,
+        random_seed: int | None = None,
+        unit_mib: UnitMib = UNIT_MIB,
+    ) -> None:
+        self.ledger = Ledger(unit_mib)
         self.ledger.apply(NodesListed(tuple(records), 1))
         self._policy = policy
         self._names = [record.name for record in records]
@@ -72,7 +81,7 @@ class Cluster:
         if best is None:
             return None
         node, answer = best
-        plan = plan_on(node, request, answer, unit_mib=UNIT_MIB)
+        plan = plan_on(node, request, answer, unit_mib=self.ledger.unit_mib)
         self._clock += 1
         pod = PodRecord(
             uid=uid,

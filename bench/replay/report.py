@@ -7,6 +7,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
+TEXT_COLUMNS = ("policy", "at demand", "scenario", "namespace", "workload")
+"""Columns that are aligned to the left."""
+
 
 def table(summary: Json) -> str:
     """The means over seeds: one line per policy."""
@@ -20,9 +23,9 @@ def table(summary: Json) -> str:
         allocation = [_number(mean["allocation_percent"].get(mark)) for mark in marks]
         failure = _number(mean["first_failure_percent"])
         lines.append([name, *allocation, failure, _number(mean["rejected_percent"], 3)])
-    text = _aligned(lines)
+    text = aligned(lines)
     if usage:
-        text += "\n\n" + _aligned(_usage_lines(rows, usage))
+        text += "\n\n" + aligned(_usage_lines(rows, usage))
     return text
 
 
@@ -77,9 +80,10 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """A table as text; the first line has the titles."""
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    text_columns = {at for at, title in enumerate(lines[0]) if title in ("policy", "at demand")}
+    text_columns = {at for at, title in enumerate(lines[0]) if title in TEXT_COLUMNS}
     return "\n".join(
         "  ".join(
             cell.ljust(width) if at in text_columns else cell.rjust(width)

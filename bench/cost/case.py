@@ -1,0 +1,59 @@
+"""The cluster and the pods of one cost report, wherever they come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from extender.contract.units import UnitMib
+from extender.scheduling.footprint import Footprint
+from extender.scheduling.node import NodeRecord
+from extender.scheduling.request import PodRequest
+
+
+class CaseError(ValueError):
+    """A dump, cluster or file cannot be reported on; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPod:
+    """A pod that asks for GPUs.
+
+    Args:
+        name: for people.
+        namespace: whose it is.
+        workload: what kind of work it is.
+        asked: what it asks for.
+        request: what it needs, where it is packed anew; a share where that is known.
+        node: where it runs now; empty when it waits.
+        footprint: the GPUs that it holds there, where that is known.
+    """
+
+    name: str
+    namespace: str
+    workload: str
+    asked: PodRequest
+    request: PodRequest
+    node: str = ""
+    footprint: Footprint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the report is about.
+
+    Args:
+        source: where it comes from, for people.
+        unit_mib: memory unit of requests and nodes.
+        nodes: the nodes, by name in ascending order.
+        pods: the pods that ask for GPUs, in the order in which they are packed.
+        taken: CPU and memory per node that other pods have: (cpu_milli, memory_bytes).
+        notes: what was left out or assumed.
+        placed: whether the pods run somewhere now.
+    """
+
+    source: str
+    unit_mib: UnitMib
+    nodes: tuple[NodeRecord, ...]
+    pods: tuple[GpuPod, ...]
+    taken: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    placed: bool = False

@@ -1,0 +1,188 @@
+"""From a case to where its pods go under a policy, and what that costs."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from bench.cost.case import Case, GpuPod
+from bench.pricing import PriceTable
+from bench.replay.cluster import Cluster
+from extender.scheduling.estimating import estimate
+from extender.scheduling.events import PodChanged, PodRecord
+from extender.scheduling.node import Holder, NodeInfo, NodeRecord
+from extender.scheduling.policies.table import policies_with
+from extender.scheduling.request import ContainerRequest, PodRequest, pod_request
+
+
+@dataclass(slots=True)
+class Bill:
+    """What one group of pods asks for and pays."""
+
+    pods: int = 0
+    gpus: float = 0.0
+    usd_per_hour: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The cluster under one way of placing its pods.
+
+    Args:
+        label: which way.
+        nodes_in_use: nodes that host a GPU pod.
+        gpus_in_use: their GPUs.
+        usd_per_hour: the price of these.
+        pods: GPU pods placed.
+        unplaced: GPU pods that fit nowhere.
+        held_gpus: what placed pods hold, in GPUs.
+        idle_gpus: GPUs of nodes in use that nobody holds any of.
+        fragmented_gpus: what is free on GPUs that somebody holds a part of, in GPUs.
+        stranded_gpus: what is free on nodes in use beyond what their free CPU could feed, in GPUs.
+        namespaces: bill of each namespace: what its pods hold, at the price of the GPU.
+        workloads: bill of each workload class.
+        nodes: names of the nodes in use.
+    """
+
+    label: str
+    nodes_in_use: int
+    gpus_in_use: int
+    usd_per_hour: float
+    pods: int
+    unplaced: int
+    held_gpus: float
+    idle_gpus: int
+    fragmented_gpus: float
+    stranded_gpus: float
+    namespaces: Mapping[str, Bill] = field(default_factory=dict)
+    workloads: Mapping[str, Bill] = field(default_factory=dict)
+    nodes: frozenset[str] = frozenset()
+
+
+def as_it_is(case: Case, prices: PriceTable) -> Scenario:
+    """The pods where they run now."""
+    cluster = _cluster(case, "binpack")
+    for at, pod in enumerate(case.pods):
+        if pod.node:
+            _bind(cluster, str(at), pod)
+    return _scenario("as it is", case, cluster, prices)
+
+
+def packed(case: Case, label: str, policy: str, prices: PriceTable, *, whole: bool = False) -> Scenario:
+    """All pods placed anew by a policy, with `whole` each on whole GPUs; of nodes alike the cheapest comes first."""
+    cheapest = sorted(case.nodes, key=lambda record: (_usd_per_gpu(record, prices), record.name))
+    cluster = _cluster(replace(case, nodes=tuple(cheapest)), policy)
+    for at, pod in enumerate(case.pods):
+        cluster.place(str(at), whole_of(pod.request) if whole else pod.request)
+    return _scenario(label, case, cluster, prices)
+
+
+def whole_of(request: PodRequest) -> PodRequest:
+    """The same pod with whole GPUs in place of shares."""
+    gpus = max((demand.gpus for demand in request.demands if not demand.whole), default=0) + request.whole_gpus
+    return pod_request(
+        (ContainerRequest("main", gpus=gpus),),
+        models=request.models,
+        cpu_milli=request.cpu_milli,
+        memory_bytes=request.memory_bytes,
+    )
+
+
+def _usd_per_gpu(record: NodeRecord, prices: PriceTable) -> float:
+    models = [model for model, _ in record.shape.gpus]
+    return sum(map(prices.usd_per_hour, models)) / max(1, len(models))
+
+
+def _cluster(case: Case, policy: str) -> Cluster:
+    shapes = Counter(record.shape for record in case.nodes)
+    weights = estimate(Counter(pod.request for pod in case.pods), shapes)
+    cluster = Cluster(case.nodes, policies_with(weights)[policy], unit_mib=case.unit_mib)
+    for node, (cpu_milli, memory_bytes) in case.taken.items():
+        others = PodRecord(
+            uid=f"others-{node}", resource_version=1, node=node, cpu_milli=cpu_milli, memory_bytes=memory_bytes
+        )
+        cluster.ledger.apply(PodChanged(others))
+    return cluster
+
+
+def _bind(cluster: Cluster, uid: str, pod: GpuPod) -> None:
+    cluster.ledger.apply(
+        PodChanged(
+            PodRecord(
+                uid=uid,
+                resource_version=1,
+                node=pod.node,
+                request=pod.asked,
+                footprint=pod.footprint,
+                cpu_milli=pod.asked.cpu_milli,
+                memory_bytes=pod.asked.memory_bytes,
+            )
+        )
+    )
+
+
+def _scenario(label: str, case: Case, cluster: Cluster, prices: PriceTable) -> Scenario:
+    used = [node for node in cluster.nodes if any(holder.request is not None for holder in node.holders)]
+    cpu_per_gpu = _cpu_per_gpu(case)
+    namespaces: dict[str, Bill] = {}
+    workloads: dict[str, Bill] = {}
+    for node in used:
+        for holder in node.holders:
+            if holder.request is None:
+                continue
+            pod = case.pods[int(holder.uid)]
+            gpus, usd = _held(node, holder, prices)
+            for bills, key in ((namespaces, pod.namespace), (workloads, pod.workload)):
+                bill = bills.setdefault(key, Bill())
+                bill.pods, bill.gpus, bill.usd_per_hour = bill.pods + 1, bill.gpus + gpus, bill.usd_per_hour + usd
+    placed = sum(bill.pods for bill in namespaces.values())
+    return Scenario(
+        label=label,
+        nodes_in_use=len(used),
+        gpus_in_use=sum(len(node.gpus) for node in used),
+        usd_per_hour=sum(prices.usd_per_hour(gpu.model) for node in used for gpu in node.gpus),
+        pods=placed,
+        unplaced=len(case.pods) - placed,
+        held_gpus=sum(bill.gpus for bill in namespaces.values()),
+        idle_gpus=sum(gpu.idle for node in used for gpu in node.gpus),
+        fragmented_gpus=sum(gpu.free / gpu.capacity for node in used for gpu in node.gpus if gpu.used and gpu.capacity),
+        stranded_gpus=sum(_stranded(node, cpu_per_gpu) for node in used),
+        namespaces=namespaces,
+        workloads=workloads,
+        nodes=frozenset(node.name for node in used),
+    )
+
+
+def _held(node: NodeInfo, holder: Holder, prices: PriceTable) -> tuple[float, float]:
+    """What a holder has of this node's GPUs, in GPUs and in dollars an hour.
+
+    Where nobody knows which GPUs they are, they count as the node's average ones.
+    """
+    footprint, request = holder.footprint, holder.request
+    gpus = usd = 0.0
+    for gpu in node.gpus:
+        price = prices.usd_per_hour(gpu.model)
+        if footprint is not None:
+            part = 1.0 if gpu.uuid in footprint.whole else footprint.shares.get(gpu.uuid, 0) / max(1, gpu.capacity)
+        else:
+            units = request.memory_units / max(1, node.capacity) if request else 0.0
+            part = units + (request.whole_gpus / len(node.gpus) if request else 0.0)
+        gpus, usd = gpus + part, usd + part * price
+    return (gpus, usd)
+
+
+def _cpu_per_gpu(case: Case) -> float:
+    """Thousandths of a core that go with a GPU, by what the pods ask for."""
+    reference = [units for record in case.nodes for units in record.shape.capacities if units]
+    mean = sum(reference) / len(reference)
+    gpus = sum(pod.request.whole_gpus + pod.request.memory_units / mean for pod in case.pods)
+    return sum(pod.request.cpu_milli for pod in case.pods) / gpus if gpus else 0.0
+
+
+def _stranded(node: NodeInfo, cpu_per_gpu: float) -> float:
+    free = sum(gpu.free / gpu.capacity for gpu in node.gpus if gpu.capacity)
+    return max(0.0, free - node.cpu_free_milli / cpu_per_gpu) if cpu_per_gpu else 0.0
+
+
+def drainable(before: Scenario, after: Scenario) -> int:
+    """Nodes that would no longer host a GPU pod; 0 where the second leaves more pods out."""
+    return max(0, before.nodes_in_use - after.nodes_in_use) if after.unplaced <= before.unplaced else 0
