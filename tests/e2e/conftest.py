@@ -7,6 +7,7 @@ import pytest
 from tests.e2e.binaries import Binaries, find_binaries
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.realkubelet import RealKubelet, why_not
+from tests.e2e.realnode import GPUS, UNITS, RealNode
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,20 @@ def real_kubelet(control_plane: ControlPlane) -> Iterator[RealKubelet]:
         pytest.skip(reason)
     with RealKubelet(control_plane) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def started_node(
+    control_plane: ControlPlane, real_kubelet: RealKubelet, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealNode]:
+    """The module's real node with extender, kube-scheduler and device plugin."""
+    with RealNode(control_plane, real_kubelet, tmp_path_factory.mktemp("node")) as started:
+        yield started
+
+
+@pytest.fixture
+def real_node(started_node: RealNode) -> Iterator[RealNode]:
+    """That node, offering all of its GPUs, and without pods afterwards."""
+    started_node.wait_allocatable(UNITS, GPUS)
+    yield started_node
+    started_node.clear()

@@ -4,6 +4,7 @@ import datetime
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -93,6 +94,14 @@ class RealKubelet:
         self.stop()
         self.start()
 
+    def freeze(self) -> None:
+        """Let the kubelet answer nobody and see nothing until `thaw`: pods that are bound meanwhile pile up."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen kubelet go on."""
+        self._signal(signal.SIGCONT)
+
     def wipe_checkpoint(self) -> None:
         """Remove the kubelet's memory of which devices it gave to which container; only while it is stopped."""
         if self._kubelet is not None:
@@ -131,6 +140,11 @@ class RealKubelet:
         """The environment that a container of the idle image has seen."""
         lines = self.log_of(namespace, pod_name, container).splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._kubelet is None:
+            raise RuntimeError("the kubelet does not run: start() it first")
+        os.kill(self._kubelet.pid, number)
 
     def _not_ready_because(self, pool: urllib3.PoolManager, url: str, since: datetime.datetime) -> str | None:
         try:

@@ -1,0 +1,103 @@
+"""The shipped device plugin as a process of its own beside the real kubelet, with GPUs that a file describes."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+import urllib3
+import yaml
+
+from tests.e2e.processes import ServerProcess, free_port
+from tests.e2e.realkubelet import RealKubelet
+from tests.e2e.waiting import wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+READY_TIMEOUT_S = 60
+MODELS = (("NVIDIA A100-SXM4-80GB", 81920, 8), ("Tesla T4", 15360, 2))
+"""Model, MiB and count of the node's GPUs: 8 of 80 units, then 2 of 15."""
+
+
+class PluginProcess:
+    """`python -m device_plugin` for one kubelet; `stop` it before the kubelet's fixture is left."""
+
+    def __init__(self, kubelet: RealKubelet, kubeconfig: Path) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="gpupack-plugin-")
+        folder = Path(self._temporary.name)
+        self._gpus = folder / "gpus.yaml"
+        self._log = folder / "plugin.log"
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._command = [
+            *(sys.executable, "-m", "device_plugin"),
+            f"--node-name={kubelet.node_name}",
+            f"--kubeconfig={kubeconfig}",
+            f"--kubelet-dir={kubelet.device_plugins_folder}",
+            f"--podresources-socket={kubelet.podresources_socket}",
+            f"--gpus={self._gpus}",
+            f"--listen={self.url.removeprefix('http://')}",
+        ]
+        self._process: ServerProcess | None = None
+        self._http = urllib3.PoolManager(retries=False, timeout=5)
+        self.set_unhealthy(())
+
+    def start(self, *, ready: bool = True) -> None:
+        """Start it, and wait until it is registered and ready unless told not to."""
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        self._process = ServerProcess("device-plugin", self._command, log=self._log, env=environment)
+        if ready:
+            self._process.wait_ready(self.not_ready_because, timeout_s=READY_TIMEOUT_S)
+
+    def wait_ready(self) -> None:
+        """Wait until it is registered with the kubelet and has published the node's GPUs."""
+        wait_until(lambda: self.not_ready_because() is None, what="the plugin to be ready", timeout_s=READY_TIMEOUT_S)
+
+    def not_ready_because(self) -> str | None:
+        """What /readyz complains of; None when it is ready."""
+        try:
+            answer = self._http.request("GET", f"{self.url}/readyz")
+        except urllib3.exceptions.HTTPError as error:
+            return str(error)
+        return None if answer.status == 200 else answer.data.decode()
+
+    def set_unhealthy(self, indices: Collection[int]) -> None:
+        """Make exactly these GPUs unhealthy, by their index on the node."""
+        entries, first = [], 0
+        for model, memory_mib, count in MODELS:
+            positions = [index - first for index in sorted(indices) if first <= index < first + count]
+            entries.append({"model": model, "memory_mib": memory_mib, "count": count, "unhealthy": positions})
+            first += count
+        fresh = self._gpus.with_suffix(".new")
+        fresh.write_text(yaml.safe_dump({"gpus": entries}), encoding="utf-8")
+        fresh.replace(self._gpus)
+
+    def count(self, metric: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        total = 0.0
+        for line in self._http.request("GET", f"{self.url}/metrics").data.decode().splitlines():
+            name, _, rest = line.partition("{")
+            if name == metric and all(f'{label}="{value}"' in rest for label, value in labels.items()):
+                total += float(line.rpartition(" ")[2])
+        return total
+
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def terminate(self) -> None:
+        """SIGTERM, and wait for its end; harmless when it does not run."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def stop(self) -> None:
+        """End it for good and remove its files."""
+        self.terminate()
+        self._http.clear()
+        self._temporary.cleanup()
