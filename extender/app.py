@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from werkzeug.exceptions import HTTPException
 
 from extender.binder import Binder
 from extender.decoding import DecodeError, Decoder
@@ -168,6 +169,11 @@ def _measured(name: str, verb: Verb, metrics: Metrics) -> Callable[[], Response]
         except DecodeError as error:
             _LOG.warning("%s: call can't be read: %s", name, error)
             body, outcome, status = msgspec.json.encode({"Error": f"gpupack: {error}"}), "malformed", 400
+        except HTTPException:
+            raise
+        except Exception:  # noqa: BLE001 (kube-scheduler is to hear of it in the form that it reads)
+            _LOG.exception("%s: call failed", name)
+            body, outcome, status = msgspec.json.encode({"Error": "gpupack: internal error, see its log"}), "error", 200
         seconds.observe(time.perf_counter() - started_s)
         outcomes[outcome].inc()
         return Response(body, status=status, content_type=_JSON)

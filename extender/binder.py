@@ -21,8 +21,10 @@ from extender.wire import BindingArgs
 
 _LOG = logging.getLogger(__name__)
 
-WRITE_TIMEOUT_S = 3.0
-"""Below kube-scheduler's default of 5 s for an extender's answer, so that it hears what became of the bind."""
+WRITE_TIMEOUT_S = 2.0
+"""With the reads after a lost answer below kube-scheduler's default of 5 s, so that it hears of the outcome."""
+
+READ_TIMEOUT_S = 0.7
 
 LATE_WRITE_S = 2.0
 """After a lost answer the API server may still carry the write out; until then an unbound pod proves nothing."""
@@ -184,7 +186,7 @@ class Binder:
             DecodeError: not a Pod.
         """
         try:
-            record = self._decoder.pod(self._api.get_pod(namespace, name, timeout_s=1.0))
+            record = self._decoder.pod(self._api.get_pod(namespace, name, timeout_s=READ_TIMEOUT_S))
         except ApiError as error:
             if error.status != 404:
                 raise

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from extender.scheduling.describing import describe_gpu
@@ -40,11 +41,11 @@ class StateCollector(Collector):
         self._view_age_s = view_age_s
         self._woken = woken
 
-    def describe(self) -> Iterable[GaugeMetricFamily]:
+    def describe(self) -> Iterable[Metric]:
         """Nothing: the registry must not collect before the first lists are in."""
         return []
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         """The series of this moment."""
         counts = self._state.counts()
         yield _gauge("gpupack_extender_nodes", "Nodes in the ledger.", counts["nodes"])
@@ -55,10 +56,12 @@ class StateCollector(Collector):
         yield pods
         age_s = self._view_age_s()
         yield _gauge("gpupack_extender_view_age_seconds", "Time since the API server last proved to be there.", age_s)
-        yield _gauge("gpupack_extender_pods_woken", "Refused pods that were put back into the queue.", self._woken())
+        woken = CounterMetricFamily("gpupack_extender_pods_woken", "Refused pods that were put back into the queue.")
+        woken.add_metric([], self._woken())
+        yield woken
         yield from self._gpus()
 
-    def _gpus(self) -> Iterable[GaugeMetricFamily]:
+    def _gpus(self) -> Iterable[Metric]:
         units = dict.fromkeys(("capacity", "allocated", "held", "outside", "free", "overcommitted"), 0)
         gpus = dict.fromkeys(("healthy", "unhealthy", "idle", "whole"), 0)
         for node in self._state.snapshot().nodes.values():

@@ -38,6 +38,9 @@ from extender.scheduling.reasons import Misfit
 from extender.scheduling.request import PodRequest
 from extender.scheduling.snapshot import Snapshot
 
+MAX_ASKED = 64
+"""Nodes that are remembered of a refused pod; one that was offered more is assumed to accept any."""
+
 MAX_WAITING = 20_000
 """Refused pods that are remembered; beyond it the oldest is left to kube-scheduler's own retries."""
 
@@ -111,7 +114,8 @@ class State:
                 if self._evictions.awaited(pod, pod.request, policy, self._ledger.nodes.get(pod.nominated_node)):
                     return Leaving("pods that were evicted for this one still hold their memory")
                 refusals = ranking.refusals(self._ledger, names)
-                self._wait(pod, pod.request, policy, now_s)
+                asked = frozenset(names) if len(names) <= MAX_ASKED else None
+                self._wait(pod, pod.request, policy, now_s, asked)
         if not ranked.best:
             self.decisions.rejected(pod, refusals)
             return Rejected({name: reason.text for name, reason in refusals.items()})
@@ -279,7 +283,8 @@ class State:
             ]
             nodes = self._ledger.nodes
             freed = [nodes[name] for name in ripe if name in nodes]
-        named = waking.worth_waking(waiting, freed, limit=limit, unit_mib=self.unit_mib)
+            first_seen = {name: self._ledger.first_seen[name] for name in ripe if name in nodes}
+        named = waking.worth_waking(waiting, freed, limit=limit, unit_mib=self.unit_mib, first_seen=first_seen)
         if len(named) < limit:
             self._named.clear()
             return named
@@ -300,8 +305,12 @@ class State:
         self._ledger.hold(best.node, _holder(pod, request, plan), pod.resource_version, expires_s, plan=plan)
         return plan
 
-    def _wait(self, pod: PodRecord, request: PodRequest, policy: Policy, now_s: float) -> None:
-        self._waiting[pod.uid] = waking.Refused(pod.uid, pod.namespace, pod.name, request, policy, pod.priority, now_s)
+    def _wait(
+        self, pod: PodRecord, request: PodRequest, policy: Policy, now_s: float, asked: frozenset[str] | None = None
+    ) -> None:
+        self._waiting[pod.uid] = waking.Refused(
+            pod.uid, pod.namespace, pod.name, request, policy, pod.priority, now_s, asked, self._ledger.generation
+        )
         self._waiting.move_to_end(pod.uid)
         if len(self._waiting) > MAX_WAITING:
             self._waiting.popitem(last=False)

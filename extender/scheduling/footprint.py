@@ -30,7 +30,7 @@ def footprint(request: PodRequest, placed: Placed) -> Footprint | None:
     whole: set[GpuUuid] = set()
     for container in request.containers:
         gpus = placed.get(container.name)
-        if not gpus or not _agrees(container, gpus, request.gpu_count):
+        if not gpus or not _agrees(container, gpus):
             return None
         if container.gpus:
             whole.update(gpus)
@@ -42,10 +42,11 @@ def footprint(request: PodRequest, placed: Placed) -> Footprint | None:
     return None if whole.intersection(shares) else Footprint(shares, frozenset(whole))
 
 
-def _agrees(container: ContainerRequest, gpus: Mapping[GpuUuid, Units], gpu_count: int) -> bool:
+def _agrees(container: ContainerRequest, gpus: Mapping[GpuUuid, Units]) -> bool:
+    # Not over how many GPUs the memory is spread: that is an annotation, which a tenant can change on a running pod.
     if container.gpus:
         return len(gpus) == container.gpus
-    return len(gpus) <= gpu_count and sum(gpus.values()) == container.memory_units
+    return sum(gpus.values()) == container.memory_units
 
 
 def footprint_of(

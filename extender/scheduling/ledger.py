@@ -49,7 +49,8 @@ class Reservation:
 class Ledger:
     """The one mutable value of the scheduling core; its owner serializes all calls.
 
-    `pods` are all pods that are bound or ask for GPUs, `pending` those of them without a node.
+    `pods` are all pods that are bound or ask for GPUs, `pending` those of them without a node. `first_seen` is the
+    generation in which each node came.
     `apply`, `assume`, `forget`, `hold`, `release` and `expire` return the names of the nodes that have more room now.
     """
 
@@ -63,6 +64,7 @@ class Ledger:
         self._holders: dict[str, dict[str, Holder]] = {}
         self._charged_on: dict[str, str] = {}
         self._reserved: dict[str, Reservation] = {}
+        self.first_seen: dict[str, int] = {}
         self._changes: list[str] = []
         self._changes_dropped = 0
         self._gone: OrderedDict[str, None] = OrderedDict()
@@ -276,7 +278,9 @@ class Ledger:
             before = self._infos.get(name)
             if record is None:
                 self._infos.pop(name, None)
+                self.first_seen.pop(name, None)
                 continue
+            self.first_seen.setdefault(name, self.generation)
             holders = self._holders.get(name, {}).values()
             after = node_info(record, holders, unit_mib=self.unit_mib, generation=self.generation)
             self._infos[name] = after

@@ -6,6 +6,7 @@ refusal that follows would stand for minutes. Pods are chosen so that together t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from extender.contract.units import UnitMib
 from extender.scheduling.fitting import Fit, fit
@@ -14,10 +15,16 @@ from extender.scheduling.placing import footprint_of_choice
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.request import PodRequest
 
+_Kind = tuple[PodRequest, str, frozenset[str] | None, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A pod that was refused, `waiting_since_s` on the caller's clock."""
+    """A pod that was refused, `waiting_since_s` on the caller's clock.
+
+    `asked` are the nodes that kube-scheduler offered then, None for too many to remember: where a pod's own
+    constraints leave few nodes, room on any other is of no use to it, unless that came after `generation`.
+    """
 
     uid: str
     namespace: str
@@ -26,20 +33,39 @@ class Refused:
     policy: Policy
     priority: int
     waiting_since_s: float
+    asked: frozenset[str] | None = None
+    generation: int = 0
+
+    def may_use(self, node: str, first_seen: int) -> bool:
+        """Whether nothing speaks against a node that came in the generation `first_seen`."""
+        return self.asked is None or node in self.asked or first_seen > self.generation
 
 
 def worth_waking(
-    refused: Iterable[Refused], freed: Sequence[NodeInfo], *, limit: int, unit_mib: UnitMib
+    refused: Iterable[Refused],
+    freed: Sequence[NodeInfo],
+    *,
+    limit: int,
+    unit_mib: UnitMib,
+    first_seen: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Refused]:
-    """At most `limit` pods that fit on the `freed` nodes together, by priority, then by how long they wait."""
+    """At most `limit` pods that fit on the `freed` nodes together, by priority, then by how long they wait.
+
+    `first_seen` tells the generation in which a node came; 0 where it does not.
+    """
     nodes = {node.name: node for node in freed}
     chosen: list[Refused] = []
-    hopeless: set[tuple[PodRequest, str]] = set()  # room only shrinks here: what did not fit will not fit
+    hopeless: set[tuple[PodRequest, str, frozenset[str] | None]] = (
+        set()
+    )  # room only shrinks here: what did not fit will not fit
     for pod in sorted(refused, key=lambda pod: (-pod.priority, pod.waiting_since_s, pod.uid)):
         if len(chosen) == limit or not nodes:
             break
-        kind = (pod.request, pod.policy.name)
-        taken = None if kind in hopeless else _place(pod, nodes, unit_mib)
+        kind = (pod.request, pod.policy.name, pod.asked, pod.generation if pod.asked else 0)
+        taken = None
+        if kind not in hopeless:
+            usable = [node for node in nodes.values() if pod.may_use(node.name, first_seen.get(node.name, 0))]
+            taken = _place(pod, usable, unit_mib)
         if taken is None:
             hopeless.add(kind)
         else:
@@ -48,8 +74,8 @@ def worth_waking(
     return chosen
 
 
-def _place(pod: Refused, nodes: Mapping[str, NodeInfo], unit_mib: UnitMib) -> NodeInfo | None:
-    for node in nodes.values():
+def _place(pod: Refused, nodes: Iterable[NodeInfo], unit_mib: UnitMib) -> NodeInfo | None:
+    for node in nodes:
         answer = fit(node, pod.request, pod.policy)
         if isinstance(answer, Fit):
             footprint = footprint_of_choice(node, pod.request, answer.chosen)

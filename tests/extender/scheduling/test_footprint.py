@@ -65,12 +65,17 @@ def test_a_gpu_cannot_be_shared_and_whole() -> None:
         {"app-0": {0: 7}},
         {"app-0": {0: 1}},
         {"app-0": {0: 9}},
-        {"app-0": {0: 4, 1: 4}},
+        {"app-0": {0: 4, 1: 5}},
     ],
 )
 def test_lesson_13_annotations_that_contradict_the_spec_are_not_believed(where: dict[str, dict[int, int]]) -> None:
     """A pod that asks for 8 and writes that it has fewer, or that it has them elsewhere, hides nothing."""
     assert footprint(shares(8), placed(**where)) is None
+
+
+def test_lesson_13_a_changed_gpu_count_on_a_running_pod_moves_no_charge() -> None:
+    """Over how many GPUs the memory is spread is the kubelet's account to tell, not the annotation's of today."""
+    assert footprint(shares(8), placed(**{"app-0": {0: 4, 1: 4}})) == on({0: 4, 1: 4})
 
 
 @pytest.mark.parametrize("where", [{0: 16}, {0: 16, 1: 16, 2: 16}])

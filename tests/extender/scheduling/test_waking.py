@@ -100,3 +100,13 @@ def test_chosen_pods_fit_together(
     if len(chosen) < limit:
         for each in refused:
             assert each in chosen or not any(isinstance(fit(p, each.request, each.policy), Fit) for p in nodes)
+
+
+def test_room_where_a_pods_own_constraints_do_not_let_it_is_no_room() -> None:
+    """Its node selector left one node; others are of no use to it, unless they are new."""
+    wants = Refused("a", "default", "a", shares(8), BINPACK, 0, 0.0, frozenset({"mine"}), 5)
+    mine, other = node(16, name="mine"), node(16, name="other")
+    old, new = {"mine": 1, "other": 1}, {"mine": 1, "other": 6}
+    assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=old) == []
+    assert worth_waking([wants], [other, mine], limit=9, unit_mib=UNIT_MIB, first_seen=old) == [wants]
+    assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=new) == [wants]
