@@ -55,9 +55,8 @@ def worth_waking(
     """
     nodes = {node.name: node for node in freed}
     chosen: list[Refused] = []
-    hopeless: set[tuple[PodRequest, str, frozenset[str] | None]] = (
-        set()
-    )  # room only shrinks here: what did not fit will not fit
+    # Room only shrinks here: what did not fit will not fit.
+    hopeless: set[_Kind] = set()
     for pod in sorted(refused, key=lambda pod: (-pod.priority, pod.waiting_since_s, pod.uid)):
         if len(chosen) == limit or not nodes:
             break
