@@ -18,6 +18,9 @@ FIRST_ESTIMATES_PODS = (25, 50, 100)
 MOST_KINDS = 2048
 """Kinds of pods that are counted; the rarest are forgotten first."""
 
+SCARCITY_PODS = 3000
+"""Pods after which half of the scarcity found is believed: it hangs on the few pods that need large nodes."""
+
 TOLERANCE = 0.05
 """Change of weights from which a new estimate is taken up; it costs all remembered answers."""
 
@@ -84,7 +87,7 @@ def estimate(counts: Mapping[PodRequest, float], shapes: Mapping[NodeShape, int]
     return Weights(
         holes={capacity: _holes(asking, capacity) for capacity in capacities_of(shapes)},
         cpu_per_unit=cpu_per_unit or None,
-        abundance=abundance(asking, shapes, reference_units=reference),
+        abundance=_believed(abundance(asking, shapes, reference_units=reference), sum(counts.values())),
         typical=typical_pods(counts),
         reference_units=reference,
         largest_cpu_milli=max((1000 * shape.cpu_cores for shape in shapes), default=0) or 1,
@@ -153,6 +156,12 @@ def _typical(request: PodRequest) -> TypicalPod:
 def _typical_order(pod: TypicalPod) -> tuple[int, bool, int, int, tuple[str, ...], tuple[str, ...]]:
     whole = pod.gpus > 0 and not pod.units
     return (pod.cpu_milli, whole, pod.units, pod.gpus, pod.models.accepted, pod.models.refused)
+
+
+def _believed(theta: Mapping[NodeShape, float], pods: float) -> dict[NodeShape, float]:
+    """Abundances drawn towards 1 while few pods speak for them; more than 1 is as good as 1."""
+    belief = pods / (pods + SCARCITY_PODS)
+    return {shape: 1.0 - belief * (1.0 - min(1.0, value)) for shape, value in theta.items()}
 
 
 def _holes(asking: Mapping[PodRequest, float], capacity: int) -> tuple[float, ...]:
