@@ -5,7 +5,6 @@ from typing import Any
 
 from extender.scheduling.describing import explain_pending, gpus_of
 from extender.scheduling.events import PodRecord
-from extender.scheduling.policies.table import policy_named
 from extender.state import State
 
 
@@ -52,7 +51,7 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
     request = pod.request
     if request is None:  # the caller has answered that case
         return {}
-    policy = policy_named(request.policy) if request.policy else state.policy
+    policy = state.policy_of(request)
     explained = explain_pending(state.snapshot_for(pod.uid), request, policy, unit_mib=state.unit_mib, limit=limit)
     held = state.reserved_on(pod.uid)
     if held:

@@ -13,6 +13,7 @@ from extender.binder import Binder
 from extender.decisions import Decisions
 from extender.decoding import Decoder
 from extender.kubeapi import KubeApi
+from extender.learning import Learning
 from extender.metrics import Metrics, StateCollector
 from extender.serving import Server
 from extender.settings import Settings
@@ -45,9 +46,10 @@ class Service:
             view_problem=self._view_problem,
             decisions=decisions,
         )
+        self._learning = Learning(self.state)
         self._reflectors = (
             Reflector(api, NODES_PATH, NodeSink(self.state, decoder)),
-            Reflector(api, PODS_PATH, PodSink(self.state, decoder)),
+            Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._learning.observe)),
         )
         binder = Binder(self.state, api, settings.names, decoder)
         self._upkeep = Upkeep(self.state, binder, api, settings.names.retry_annotation, time.monotonic)
@@ -95,6 +97,8 @@ class Service:
                 break
         if self._stopped.is_set():
             return
+        self._learning.round(force=True)
+        self._learning.start()
         self.state.adopt_waiting()
         self._upkeep.start()
         # What the first lists made lives as long as the process: the collector need not walk it again and again.
@@ -109,6 +113,7 @@ class Service:
             server.stop()
         self._stopped.set()
         self._upkeep.stop(STOP_TIMEOUT_S)
+        self._learning.stop(STOP_TIMEOUT_S)
         for reflector in self._reflectors:
             reflector.stop(STOP_TIMEOUT_S)
         _LOG.info("stopped")

@@ -1,7 +1,7 @@
 """From the reflectors' raw lists and changes to ledger events: decodes, and hands on to the state."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from extender.decoding import DecodeError, Decoder
@@ -11,6 +11,7 @@ from extender.scheduling.events import (
     NodesListed,
     PodChanged,
     PodDeleted,
+    PodRecord,
     PodsListed,
 )
 from extender.state import State
@@ -40,21 +41,29 @@ class NodeSink:
 
 
 class PodSink:
-    """Takes the pod reflector's news."""
+    """Takes the pod reflector's news; `observe` is shown every pod that is not deleted, after the state is."""
 
-    def __init__(self, state: State, decoder: Decoder) -> None:
+    def __init__(
+        self, state: State, decoder: Decoder, observe: Callable[[Iterable[PodRecord]], None] = lambda _pods: None
+    ) -> None:
         self._state = state
         self._decoder = decoder
+        self._observe = observe
 
     def replaced(self, items: Sequence[bytes], resource_version: str) -> None:
         """All pods."""
         pods = _decoded(items, self._decoder.pod)
         self._state.apply(PodsListed(pods, int(resource_version)))
+        self._observe(pods)
 
     def changed(self, kind: str, raw: bytes) -> None:
         """One pod."""
         pod = self._decoder.pod(raw)
-        self._state.apply(PodDeleted(pod.uid) if kind == "DELETED" else PodChanged(pod))
+        if kind == "DELETED":
+            self._state.apply(PodDeleted(pod.uid))
+        else:
+            self._state.apply(PodChanged(pod))
+            self._observe((pod,))
 
 
 def _decoded(items: Sequence[bytes], decode: Callable[[bytes], _Record]) -> tuple[_Record, ...]:

@@ -4,7 +4,7 @@ Every method takes the lock for microseconds; the clock is injected and monotoni
 """
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from extender.contract.units import UnitMib
@@ -30,13 +30,15 @@ from extender.scheduling.fit_table import FitTable
 from extender.scheduling.ledger import Ledger, Reservation
 from extender.scheduling.node import Holder
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.policies.table import policy_named
+from extender.scheduling.policies.table import POLICIES, policies_with, policy_named
 from extender.scheduling.preemption import Preemptor, Victims, preempt
 from extender.scheduling.prioritizing import prioritize
 from extender.scheduling.ranking import Rankings
 from extender.scheduling.reasons import Misfit
 from extender.scheduling.request import PodRequest
+from extender.scheduling.shape import NodeShape
 from extender.scheduling.snapshot import Snapshot
+from extender.scheduling.weights import Weights
 
 MAX_ASKED = 64
 """Nodes that are remembered of a refused pod; one that was offered more is assumed to accept any."""
@@ -70,7 +72,8 @@ class State:
         decisions: Decisions,
     ) -> None:
         self.unit_mib = unit_mib
-        self.policy = policy_named(policy)
+        self._policy = policy_named(policy).name
+        self._policies = POLICIES
         self.decisions = decisions
         self._answers = answers
         self._hold_s = hold_s
@@ -85,6 +88,29 @@ class State:
         self._freed: dict[str, float] = {}
         self._named: set[str] = set()
 
+    @property
+    def policy(self) -> Policy:
+        """The cluster's policy, with what is learned so far."""
+        return self._policies[self._policy]
+
+    def policy_of(self, request: PodRequest) -> Policy:
+        """The policy that places this request: its own or the cluster's."""
+        return policy_named(request.policy, self._policies) if request.policy else self.policy
+
+    def learn(self, weights: Weights) -> None:
+        """Put policies with these weights in force, in place of those that calls now running may still use."""
+        policies = policies_with(weights)
+        with self._lock:
+            self._policies = policies
+            self._rankings = Rankings()
+            self._table = FitTable()
+
+    def shapes(self) -> Counter[NodeShape]:
+        """How many nodes there are of each shape."""
+        with self._lock:
+            nodes = list(self._ledger.nodes.values())
+        return Counter(node.record.shape for node in nodes)
+
     def filter(self, pod: PodRecord, names: Sequence[str]) -> FilterOutcome:
         """Which nodes can take the pod; room for it is held on the best of them."""
         problem = self._view_problem()
@@ -92,7 +118,7 @@ class State:
             return Unavailable(problem)
         if pod.request is None:
             return Rejected(dict.fromkeys(names, pod.request_error)) if pod.request_error else Passed(names)
-        policy = self._policy_of(pod.request)
+        policy = self.policy_of(pod.request)
         now_s = self._clock()
         with self._lock:
             # What kube-scheduler shows of the pod is news as good as the watch's, and often earlier.
@@ -129,7 +155,7 @@ class State:
             return [(name, 0) for name in names]
         with self._lock:
             snapshot = self._without_own(pod.uid)
-            filtered = filter_nodes(snapshot, names, request, self._policy_of(request), self._table)
+            filtered = filter_nodes(snapshot, names, request, self.policy_of(request), self._table)
         return prioritize(filtered, names)
 
     def preempt(self, pod: PodRecord, candidates: Mapping[str, Victims]) -> dict[str, Victims]:
@@ -139,7 +165,7 @@ class State:
             return {}  # evicted for nothing, or by an old view: neither can be taken back
         if request is None:
             return dict(candidates)
-        preemptor = Preemptor(request, pod.priority, self._policy_of(request))
+        preemptor = Preemptor(request, pod.priority, self.policy_of(request))
         with self._lock:
             snapshot = self._without_own(pod.uid)
             answers = preempt(snapshot, candidates, preemptor, self._ledger.pods, unit_mib=self.unit_mib)
@@ -187,7 +213,7 @@ class State:
     def _new_plan(self, uid: str, node: str, request: PodRequest) -> Plan | Misfit:
         self._note_freed(self._ledger.release(uid))
         info = self._ledger.nodes.get(node)
-        return plan_binding(info, request, self._policy_of(request), unit_mib=self.unit_mib)
+        return plan_binding(info, request, self.policy_of(request), unit_mib=self.unit_mib)
 
     def forget(self, uid: str) -> None:
         """The Binding was not written: give the room back."""
@@ -260,7 +286,7 @@ class State:
         with self._lock:
             for pod in self._ledger.pending.values():
                 if pod.unschedulable and pod.request is not None:
-                    self._wait(pod, pod.request, self._policy_of(pod.request), now_s)
+                    self._wait(pod, pod.request, self.policy_of(pod.request), now_s)
             self._freed.update(dict.fromkeys(self._ledger.snapshot().nodes, now_s))
 
     def worth_waking(self, settled_s: float, limit: int) -> list[waking.Refused]:
@@ -326,9 +352,6 @@ class State:
         if reservation is None or reservation.expires_s is None:
             return self._ledger.snapshot()
         return self._ledger.snapshot_without(uid)
-
-    def _policy_of(self, request: PodRequest) -> Policy:
-        return policy_named(request.policy) if request.policy else self.policy
 
 
 def _holder(pod: PodRecord, request: PodRequest, plan: Plan) -> Holder:

@@ -12,7 +12,7 @@ from extender.scheduling.policies.policy import Policy
 from extender.scheduling.reasons import Misfit
 from extender.scheduling.request import PodRequest
 
-_Key = tuple[PodRequest, str]
+_Key = tuple[PodRequest, Policy]
 
 
 class Answers:
@@ -40,7 +40,10 @@ class Answers:
 
 
 class FitTable:
-    """Answers of the `kinds` most recently asked kinds of request."""
+    """Answers of the `kinds` most recently asked kinds of request.
+
+    A policy must be hashable, and equal only to its like: one with other weights is another policy.
+    """
 
     def __init__(self, kinds: int = 32) -> None:
         if kinds < 1:
@@ -50,7 +53,7 @@ class FitTable:
 
     def answers(self, request: PodRequest, policy: Policy) -> Answers:
         """The answers for this kind of request, empty at first."""
-        key = (request, policy.name)
+        key = (request, policy)
         answers = self._answers.get(key)
         if answers is None:
             answers = self._answers[key] = Answers(request, policy)

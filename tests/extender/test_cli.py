@@ -133,7 +133,7 @@ def test_help_says_units_and_defaults() -> None:
         "[default: 30.0]",
         "Seconds without the API server",
         "[default: 120.0]",
-        "[default: binpack]",
+        "[default: price-fit-robust]",
         "[default: gpupack.io]",
         "[default: PREFIX/gpu]",
         "GPUPACK_<OPTION>",

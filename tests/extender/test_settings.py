@@ -50,9 +50,13 @@ def test_loopback_is_what_no_other_machine_can_reach(host: str, *, expected: boo
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
-    """Loopback, binpack, 1 GiB, one node in an answer."""
+    """Loopback, the robust price-fit, 1 GiB, one node in an answer."""
     settings = Settings()
-    assert (settings.listen, settings.policy, settings.unit_mib) == (Address("127.0.0.1", 39999), "binpack", 1024)
+    assert (settings.listen, settings.policy, settings.unit_mib) == (
+        Address("127.0.0.1", 39999),
+        "price-fit-robust",
+        1024,
+    )
     assert (settings.answers, settings.observe, settings.tls) == (1, None, None)
 
 

@@ -39,7 +39,7 @@ def policies_with(weights: Weights) -> Mapping[str, Policy]:
 
 
 POLICIES: Mapping[str, Policy] = policies_with(UNLEARNED)
-DEFAULT_POLICY = "binpack"
+DEFAULT_POLICY = "price-fit-robust"
 
 
 def policy_named(name: str, policies: Mapping[str, Policy] = POLICIES) -> Policy:

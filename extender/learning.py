@@ -1,0 +1,100 @@
+"""From the pods that the watch shows to the policies in force: counts each pod once, estimates beside the calls, swaps.
+
+Only the watch feeds the counts, not kube-scheduler's calls, so a standby that sees the same pods knows the same. A call
+never waits for an estimate: it uses the policies that were in force when it began.
+"""
+
+import logging
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+
+from extender.scheduling.estimating import DemandCounter, differs, estimate
+from extender.scheduling.events import PodRecord
+from extender.scheduling.shape import NodeShape
+from extender.scheduling.weights import UNLEARNED, Weights
+from extender.state import State
+
+_LOG = logging.getLogger(__name__)
+
+CHECK_S = 5.0
+"""How often the nodes are looked at for another mix of shapes."""
+
+MAX_SEEN = 100_000
+"""UIDs of counted pods that are remembered, the latest seen; a relist must not count its pods again."""
+
+
+class Learning:
+    """Runs until stopped, in one thread; `round` does one round and may be called by tests instead."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._counter = DemandCounter()
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._due = threading.Event()
+        self._stop = threading.Event()
+        self._weights = UNLEARNED
+        self._shapes: Counter[NodeShape] = Counter()
+        self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
+
+    @property
+    def weights(self) -> Weights:
+        """What is in force."""
+        return self._weights
+
+    def observe(self, pods: Iterable[PodRecord]) -> None:
+        """Take in pods that the watch has shown; each counts once, in the order in which they were last changed."""
+        news = [pod for pod in pods if pod.request is not None and pod.request.demands]
+        with self._lock:
+            for pod in sorted(news, key=lambda pod: (pod.resource_version, pod.uid)):
+                if pod.uid in self._seen:
+                    self._seen.move_to_end(pod.uid)
+                elif pod.request is not None:
+                    self._seen[pod.uid] = None
+                    if len(self._seen) > MAX_SEEN:
+                        self._seen.popitem(last=False)
+                    if self._counter.observe(pod.request):
+                        self._due.set()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End, waiting for an estimate that runs at most `timeout_s`."""
+        self._stop.set()
+        self._due.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._due.wait(CHECK_S)
+            if self._stop.is_set():
+                return
+            try:
+                self.round(force=False)
+            except Exception:  # noqa: BLE001 (packing goes on with the weights in force)
+                _LOG.exception("new weights could not be estimated; the old ones stay in force")
+
+    def round(self, *, force: bool) -> bool:
+        """Estimate if enough pods have come, the mix of nodes is another, or by `force`.
+
+        True when new weights are in force.
+        """
+        shapes = self._state.shapes()
+        due = self._due.is_set()
+        self._due.clear()
+        if not (due or force or shapes != self._shapes):
+            return False
+        with self._lock:
+            counts, seen = self._counter.counts(), self._counter.seen
+        weights = estimate(counts, shapes)
+        self._shapes = shapes
+        if not differs(self._weights, weights):
+            return False
+        self._weights = weights
+        self._state.learn(weights)
+        _LOG.info("weights of %d pods and %d nodes are in force", seen, shapes.total())
+        return True
