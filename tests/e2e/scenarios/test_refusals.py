@@ -67,7 +67,7 @@ def test_explain_has_the_numbers_that_the_reason_leaves_out(start: Start) -> Non
     whys = {gpu["why"] for node in explained["nodes"] for gpu in node["gpus"]}
     assert whys == {"a whole GPU wanted, 10 of 80 free (70 charged to pods)"}
     bound = environment.explain("there-0")
-    assert (bound["state"], bound["policy"], bound["gpus"][0]["units"]) == ("bound", "binpack", 70)
+    assert (bound["state"], bound["policy"], bound["gpus"][0]["units"]) == ("bound", "price-fit-robust", 70)
 
 
 def test_trap_a_a_high_priority_pod_that_fits_nowhere_makes_no_hot_loop(start: Start) -> None:
