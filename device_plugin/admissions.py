@@ -14,6 +14,7 @@ from typing import Protocol
 from .advertising import Resource, gpu_of
 from .allocating import DeviceListStrategy, Given, Refusal, RefusalKind, allocate
 from .attributing import Attribution, Grant, attribute, is_live_init, occupied_by, settle, taken_by
+from .enforcement import MpsAccess
 from .gpu import Gpus
 from .matching import Choice, Occupied, Request, Spoken, Taken, candidates, prefer, spoken_for
 from .podresources import PodResourcesError, Snapshot
@@ -84,6 +85,7 @@ class Admissions:
         read_pods: reads the node's pods from the API server by quorum into the store, within the seconds given; False
             when that failed.
         on_granted: called after every successful Allocate.
+        mps: how containers reach the MPS daemon, where the node has one.
     """
 
     def __init__(
@@ -94,12 +96,14 @@ class Admissions:
         read_pods: Callable[[float], bool],
         strategy: DeviceListStrategy,
         on_granted: Callable[[], None],
+        mps: MpsAccess | None = None,
     ) -> None:
         self._pods = pods
         self._podresources = podresources
         self._read_pods = read_pods
         self._strategy = strategy
         self._on_granted = on_granted
+        self._mps = mps
         self._lock = threading.Lock()
         self._attribution = Attribution()
         self._grants: list[Grant] = []
@@ -206,7 +210,9 @@ class Admissions:
         if reused:
             # The kubelet picks the reused devices itself, unevenly; they stay on GPUs that the pod has already.
             spreads |= set(range(1, self._reused_gpus(resource, asked) + 1))
-        answer = allocate(resource, ids, gpus, occupied=occupied, spreads=spreads, strategy=self._strategy)
+        answer = allocate(
+            resource, ids, gpus, occupied=occupied, spreads=spreads, strategy=self._strategy, mps=self._mps
+        )
         return answer, key
 
     def _pods_with(self, resource: Resource, ids: frozenset[str]) -> set[str]:

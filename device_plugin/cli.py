@@ -4,12 +4,14 @@ import logging
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import click
 
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 
 from .allocating import DeviceListStrategy
+from .options import safeguards_from, with_safeguards
 from .settings import Settings, SettingsError
 from .signals import stopping_at_signals
 
@@ -73,6 +75,7 @@ _DEFAULTS = Settings(node_name="default")
     default=_DEFAULTS.reconcile_interval_s,
     help="Seconds between two comparisons of the kubelet's account with the pods' annotations.",
 )
+@with_safeguards
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level logged."
 )
@@ -90,6 +93,7 @@ def main(  # noqa: PLR0917 - click passes options by name
     sample_interval_s: float,
     reconcile_interval_s: float,
     log_level: str,
+    **guards: Any,
 ) -> None:
     """Advertise this node's GPU memory to the kubelet, give containers what the extender chose, and report back.
 
@@ -115,6 +119,7 @@ def main(  # noqa: PLR0917 - click passes options by name
             device_list_strategy=DeviceListStrategy(device_list_strategy),
             sample_interval_s=sample_interval_s,
             reconcile_interval_s=reconcile_interval_s,
+            safeguards=safeguards_from(guards),
         )
         stop = threading.Event()
         with stopping_at_signals(stop):

@@ -108,11 +108,12 @@ class WatchEvent:
 
 @dataclass(frozen=True, slots=True)
 class NodeNotes:
-    """What the plugin reads of its Node: who it is, and the inventory annotation's text or None."""
+    """What the plugin reads of its Node: who it is, and the texts of the inventory and cordon annotations or None."""
 
     name: str
     uid: str
     inventory: str | None
+    cordon: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,13 @@ def decode_node(body: bytes, names: Names) -> NodeNotes:
         DecodingError: not a Node.
     """
     metadata = _decode(_NODE, body).metadata
-    return NodeNotes(metadata.name, metadata.uid, (metadata.annotations or {}).get(names.inventory_annotation))
+    annotations = metadata.annotations or {}
+    return NodeNotes(
+        metadata.name,
+        metadata.uid,
+        annotations.get(names.inventory_annotation),
+        annotations.get(names.cordon_annotation),
+    )
 
 
 def decode_pod(body: bytes, names: Names, unit_mib: UnitMib) -> DecodedPod:

@@ -24,6 +24,7 @@ NODES = "/api/v1/nodes"
 _CONNECT_TIMEOUT_S = 5.0
 _LONGEST_LINE = 16 * 1024 * 1024
 _PAGE = 500
+_PATCH = "application/merge-patch+json"
 
 
 class ApiError(Exception):
@@ -60,6 +61,22 @@ class Patching(Protocol):
         ...
 
 
+class Creating(Protocol):
+    """Who can create objects."""
+
+    def create(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
+        """POST an object; returns the answer.
+
+        Raises:
+            ApiError: no answer in time, or an error.
+        """
+        ...
+
+
+class Writing(Patching, Creating, Protocol):
+    """Who can create objects and patch them."""
+
+
 class NodeApi:
     """The few requests that a node agent makes; every one has a timeout. Safe to use from several threads."""
 
@@ -92,6 +109,14 @@ class NodeApi:
             ApiError: no answer in time, or an error; `is_gone` when metadata.uid in the body does not match.
         """
         return self._call("PATCH", path, timeout_s, msgspec.json.encode(body))
+
+    def create(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
+        """POST an object; returns the answer.
+
+        Raises:
+            ApiError: no answer in time, or an error.
+        """
+        return self._call("POST", path, timeout_s, msgspec.json.encode(body))
 
     def watch(self, path: str, field_selector: str, version: str, timeout_s: float) -> "Watch":
         """Open a watch behind a list; the server ends it after `timeout_s`.
@@ -127,7 +152,7 @@ class NodeApi:
     ) -> urllib3.response.BaseHTTPResponse:
         headers = {"Accept": "application/json", "User-Agent": "gpupack-device-plugin"}
         if body is not None:
-            headers["Content-Type"] = "application/merge-patch+json"
+            headers["Content-Type"] = _PATCH if method == "PATCH" else "application/json"
         read_s = max(0.001, timeout_s)
         timeout = urllib3.Timeout(connect=min(_CONNECT_TIMEOUT_S, read_s), read=read_s)
         try:

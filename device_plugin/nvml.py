@@ -25,8 +25,9 @@ _EVENT_WAIT_MS = 1000
 _EVENT_PAUSE_S = 5.0
 
 
-def _pynvml() -> Any:
-    import pynvml  # noqa: PLC0415 - needed only where GPUs are real
+def load_pynvml() -> Any:
+    """The binding, imported only where GPUs are real."""
+    import pynvml  # noqa: PLC0415 - see above
 
     return pynvml
 
@@ -38,13 +39,17 @@ class NvmlSource:
         load: gives the pynvml module.
         clock_s: monotonic seconds.
         sysfs_pci: where the kernel shows PCI devices and their NUMA nodes.
+        ignored_xids: XIDs that do not make a GPU unhealthy, beside those of applications.
+        on_xid: called after an XID that does.
     """
 
     def __init__(
         self,
-        load: Callable[[], Any] = _pynvml,
+        load: Callable[[], Any] = load_pynvml,
         clock_s: Callable[[], float] = time.monotonic,
         sysfs_pci: Path = _SYSFS_PCI,
+        ignored_xids: frozenset[int] = frozenset(),
+        on_xid: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
         self._clock_s = clock_s
@@ -52,7 +57,8 @@ class NvmlSource:
         self._nvml: Any = None
         self._known: dict[int, GpuSample] = {}
         self._left_out: dict[int, str] = {}
-        self._xids = XidRecord()
+        self._xids = XidRecord(ignored_xids)
+        self._on_xid = on_xid
         self._stop = threading.Event()
         self._listener: threading.Thread | None = None
 
@@ -199,8 +205,9 @@ class NvmlSource:
         xid = int(event.eventData)
         if self._xids.note(uuid, xid, self._clock_s()):
             _LOG.error("GPU %s: XID %d", uuid or "(not known which)", xid)
+            self._on_xid()
         else:
-            _LOG.info("GPU %s: XID %d, an application's error", uuid or "(not known which)", xid)
+            _LOG.info("GPU %s: XID %d, which is ignored", uuid or "(not known which)", xid)
 
 
 def _memory_mib(nvml: Any, handle: Any) -> int:

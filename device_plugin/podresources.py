@@ -1,4 +1,4 @@
-"""From the kubelet's podresources socket to Entry values: which container holds which of our devices."""
+"""From the kubelet's podresources socket to Entry values: which container holds which devices, ours and others'."""
 
 import threading
 import time
@@ -11,6 +11,7 @@ import grpc
 
 from .advertising import Resource
 from .attributing import Entry
+from .coexistence import ForeignEntry
 from .podresources_v1 import podresources_pb2, podresources_pb2_grpc
 
 _LONGEST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -35,10 +36,11 @@ class PodResourcesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One answer; `asked_s` is the monotonic time at which the question was sent."""
+    """One answer: our devices and those of others; `asked_s` is the monotonic time at which the question was sent."""
 
     entries: tuple[Entry, ...]
     asked_s: float
+    foreign: tuple[ForeignEntry, ...] = ()
 
 
 class PodResources:
@@ -76,7 +78,7 @@ class PodResources:
             answer = self._stub.List(podresources_pb2.ListPodResourcesRequest(), timeout=timeout_s)
         except grpc.RpcError as error:
             raise PodResourcesError(f"podresources: {error.details()}") from error
-        return Snapshot(entries_of(answer, self._resources), asked_s)
+        return Snapshot(entries_of(answer, self._resources), asked_s, foreign_of(answer, self._resources))
 
 
 def entries_of(answer: Any, resources: Mapping[str, Resource]) -> tuple[Entry, ...]:
@@ -92,5 +94,25 @@ def entries_of(answer: Any, resources: Mapping[str, Resource]) -> tuple[Entry, .
             found += [
                 Entry(pod.namespace, pod.name, container.name, resource, frozenset(held))
                 for resource, held in ids.items()
+            ]
+    return tuple(found)
+
+
+def foreign_of(answer: Any, resources: Mapping[str, Resource]) -> tuple[ForeignEntry, ...]:
+    """The containers of a ListPodResourcesResponse that hold devices of other plugins, or claims."""
+    found: list[ForeignEntry] = []
+    for pod in answer.pod_resources:
+        for container in pod.containers:
+            devices: dict[str, set[str]] = {}
+            for each in container.devices:
+                if each.resource_name not in resources:
+                    devices.setdefault(each.resource_name, set()).update(each.device_ids)
+            for claim in container.dynamic_resources:
+                for part in claim.claim_resources:
+                    names = {part.device_name, *(device.name for device in part.cdi_devices)} - {""}
+                    devices.setdefault(part.driver_name, set()).update(names)
+            found += [
+                ForeignEntry(pod.namespace, pod.name, container.name, giver, frozenset(ids))
+                for giver, ids in devices.items()
             ]
     return tuple(found)

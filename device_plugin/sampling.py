@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import time
 from dataclasses import replace
 
 from extender.contract.units import ContractError, UnitMib
@@ -14,15 +15,19 @@ from .settings import SettingsError
 
 _LOG = logging.getLogger(__name__)
 
+_LOOK_S = 0.5
+
 
 class GpuFeed:
     """The newest state of the GPUs; one thread samples, any number wait for news.
 
     A source that cannot be read at the start leaves the feed empty and says why; one that fails later makes all its
-    GPUs unhealthy until it works again.
+    GPUs unhealthy until it works again. Setting `due` asks for a sample at once.
     """
 
-    def __init__(self, source: GpuSource, unit_mib: UnitMib, interval_s: float) -> None:
+    def __init__(
+        self, source: GpuSource, unit_mib: UnitMib, interval_s: float, due: threading.Event | None = None
+    ) -> None:
         self._source = source
         self._unit_mib = unit_mib
         self._interval_s = interval_s
@@ -31,6 +36,7 @@ class GpuFeed:
         self._gpus: Gpus | None = None
         self._version = 0
         self._failures = 0
+        self._due = due or threading.Event()
         self.problem = "GPUs not read yet"
 
     @property
@@ -44,6 +50,10 @@ class GpuFeed:
             self._news.wait_for(lambda: self._version != version, timeout_s)
             return self._version, self._gpus
 
+    def soon(self) -> None:
+        """Ask for a sample now, since something is known to have changed; returns at once."""
+        self._due.set()
+
     def run(self, stop: threading.Event) -> None:
         """Sample until told to stop.
 
@@ -52,9 +62,17 @@ class GpuFeed:
         """
         try:
             while not stop.is_set():
-                stop.wait(self.step())
+                self._pause(self.step(), stop)
         finally:
             self._source.close()
+
+    def _pause(self, length_s: float, stop: threading.Event) -> None:
+        """Wait so long, or until a sample is asked for or the end is near."""
+        deadline_s = time.monotonic() + length_s
+        while not stop.is_set() and (left_s := deadline_s - time.monotonic()) > 0:
+            if self._due.wait(min(left_s, _LOOK_S)):
+                break
+        self._due.clear()
 
     def step(self) -> float:
         """Sample once; returns the seconds to wait before the next time.

@@ -18,18 +18,21 @@ from .kubeapi import NODES, PODS, ApiError, NodeApi, connect
 from .lifecycle import Lifecycle
 from .loops import Loops
 from .metrics import PluginMetrics
+from .nodewatch import Fanout
 from .nvml import NvmlSource
 from .podresources import PodResources
 from .podstore import PodStore
 from .reconciling import Reconciler
 from .reporting import InventoryReporter
-from .sampling import GpuFeed
+from .safety import build_safety
 from .servicer import DevicePluginServicer
 from .settings import Settings
 from .simulated import SimulatedSource
 from .watching import Watcher
 
 _LOG = logging.getLogger(__name__)
+
+_FIRST_LOOK_S = 2.0
 
 
 def run(settings: Settings, stop: threading.Event, on_listening: Callable[[int], None] = lambda _: None) -> None:
@@ -41,9 +44,10 @@ def run(settings: Settings, stop: threading.Event, on_listening: Callable[[int],
         SettingsError: the settings cannot work; everything that was started has ended.
     """
     _LOG.info("settings: %s", settings.effective())
-    source = open_source(settings)
+    due = threading.Event()
+    source = open_source(settings, due.set)
     api = connect(settings.kubeconfig)
-    plugin = _Plugin(settings, source, api, stop)
+    plugin = _Plugin(settings, source, api, stop=stop, due=due)
     try:
         plugin.start()
         on_listening(plugin.endpoints.port)
@@ -54,39 +58,45 @@ def run(settings: Settings, stop: threading.Event, on_listening: Callable[[int],
     plugin.loops.check()
 
 
-def open_source(settings: Settings) -> GpuSource:
-    """The GPUs that the settings name.
+def open_source(settings: Settings, on_news: Callable[[], None]) -> GpuSource:
+    """The GPUs that the settings name; `on_news` is called when a look at them is worth while at once.
 
     Raises:
         SettingsError: a file that is missing or wrong.
     """
     if settings.gpus == "nvml":
-        return NvmlSource()
+        return NvmlSource(ignored_xids=settings.safeguards.ignored_xids, on_xid=on_news)
     return SimulatedSource(Path(settings.gpus), settings.node_name)
 
 
 class _Plugin:
     """The parts of one plugin and how they know each other."""
 
-    def __init__(self, settings: Settings, source: GpuSource, api: NodeApi, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: Settings, source: GpuSource, api: NodeApi, *, stop: threading.Event, due: threading.Event
+    ) -> None:
         names, unit_mib = settings.names, settings.memory_unit_mib
         self._settings = settings
         self._api = api
         self._stop = stop
         self.loops = Loops(stop, settings.node_name)
-        self._feed = GpuFeed(source, unit_mib, settings.sample_interval_s)
         self._pods = PodStore(names, unit_mib)
         self._selector = f"spec.nodeName={settings.node_name}"
         self._podresources = PodResources(
             settings.podresources_socket, {resource.name_in(names): resource for resource in Resource}
         )
-        due = threading.Event()
+        self._safety = build_safety(
+            settings, source, api=api, pods=self._pods, podresources=self._podresources, due=due
+        )
+        self._feed = self._safety.feed
+        granted = threading.Event()
         admissions = Admissions(
             pods=self._pods,
             podresources=self._podresources,
             read_pods=self._read_pods,
             strategy=settings.device_list_strategy,
-            on_granted=due.set,
+            on_granted=granted.set,
+            mps=settings.safeguards.mps,
         )
         self._reconciler = Reconciler(
             admissions=admissions,
@@ -96,7 +106,7 @@ class _Plugin:
             names=names,
             unit_mib=unit_mib,
             interval_s=settings.reconcile_interval_s,
-            due=due,
+            due=granted,
         )
         self._reporter = InventoryReporter(api=api, feed=self._feed, node_name=settings.node_name, names=names)
         metrics = PluginMetrics(names, lambda: self._feed.gpus, self._reconciler.lag_s)
@@ -117,7 +127,8 @@ class _Plugin:
             self._reporter.soon,
         )
         self._pod_watch = Watcher(api, PODS, self._selector, self._pods)
-        self._node_watch = Watcher(api, NODES, f"metadata.name={settings.node_name}", self._reporter)
+        watched_node = Fanout([self._safety.cordons, self._reporter])
+        self._node_watch = Watcher(api, NODES, f"metadata.name={settings.node_name}", watched_node)
         health = Health(
             {
                 "gpus": lambda: self._feed.problem,
@@ -139,6 +150,7 @@ class _Plugin:
         self.loops.start("gpu-news", self._reporter.follow_gpus)
         self.loops.start("reconcile", self._reconciler.run)
         self.loops.start("kubelet", self._serve)
+        self._safety.start(self.loops)
 
     def stop(self) -> None:
         """End what was started; the stop event is set."""
@@ -146,6 +158,8 @@ class _Plugin:
         self._node_watch.abort()
         self._reconciler.soon()
         self._reporter.soon()
+        self._feed.soon()
+        self._safety.events.wake()
         self.loops.join(timeout_s=10.0)
         self.endpoints.stop()
         self._podresources.close()
@@ -155,6 +169,10 @@ class _Plugin:
         """Offer the resources as soon as it is known what there is to offer."""
         while self._feed.gpus is None and not stop.is_set():
             self._feed.wait_newer(0, 0.5)
+        version, _ = self._feed.wait_newer(-1, 0.0)
+        if self._safety.neighbours.step():
+            # What somebody else gives out must not be offered even for a moment.
+            self._feed.wait_newer(version, _FIRST_LOOK_S)
         self._lifecycle.run(stop)
 
     def _read_pods(self, timeout_s: float) -> bool:

@@ -9,6 +9,7 @@ from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
 
 from .advertising import Resource
 from .allocating import DeviceListStrategy
+from .safeguards import Safeguards
 
 LONGEST_SOCKET_PATH = 107
 """Bytes that a UNIX socket's path may have on Linux (sun_path holds 108 with the closing zero)."""
@@ -38,6 +39,7 @@ class Settings:
         device_list_strategy: how the container runtime learns the GPUs.
         sample_interval_s: time between two looks at the GPUs.
         reconcile_interval_s: time between two comparisons of podresources with the pods' annotations.
+        safeguards: how shares are enforced, and which GPUs are kept out of service.
 
     Raises:
         SettingsError: a value that cannot work.
@@ -55,6 +57,7 @@ class Settings:
     device_list_strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR
     sample_interval_s: float = 1.0
     reconcile_interval_s: float = 10.0
+    safeguards: Safeguards = field(default_factory=Safeguards)
     names: Names = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,8 +102,14 @@ class Settings:
 
     def effective(self) -> dict[str, object]:
         """Every setting by name as plain values, for the log."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "names"}
-        return {
-            name: value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
-            for name, value in values.items()
-        }
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("names", "safeguards")}
+        more = {each.name: getattr(self.safeguards, each.name) for each in fields(self.safeguards)}
+        return {name: _plain(value) for name, value in {**own, **more}.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, frozenset):
+        return ",".join(map(str, sorted(value)))
+    return str(value) if isinstance(value, Path) else value

@@ -21,14 +21,18 @@ class _Seen:
 
 
 class XidRecord:
-    """The last critical XID of every GPU; times are monotonic and come from the caller."""
+    """The last critical XID of every GPU; times are monotonic and come from the caller.
 
-    def __init__(self) -> None:
+    `ignored` are XIDs that say nothing of a GPU's health, beside those of applications.
+    """
+
+    def __init__(self, ignored: frozenset[int] = frozenset()) -> None:
+        self._ignored = APPLICATION_XIDS | ignored
         self._seen: dict[GpuUuid | None, _Seen] = {}
 
     def note(self, uuid: GpuUuid | None, xid: int, at_s: float) -> bool:
-        """Take an XID, of all GPUs where the driver does not say which; False when it is an application's error."""
-        if xid in APPLICATION_XIDS:
+        """Take an XID, of all GPUs where the driver does not say which; False when it is ignored."""
+        if xid in self._ignored:
             return False
         self._seen[uuid] = _Seen(xid, at_s)
         return True

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from device_plugin.safeguards import Safeguards
 from device_plugin.service import run
 from device_plugin.settings import Settings
 from extender.contract.names import Names
@@ -25,13 +26,14 @@ _STOP_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class PluginOptions:
-    """How plugins run: names and unit of the installation, whether each is a process of its own."""
+    """How plugins run: names and unit of the installation, a process of its own or not, and when GPUs come back."""
 
     names: Names = field(default_factory=Names)
     unit_mib: UnitMib = DEFAULT_UNIT_MIB
     subprocess: bool = False
     sample_interval_s: float = 0.5
     reconcile_interval_s: float = 2.0
+    probation_s: float = 0.0
 
 
 def write_gpu_file(path: Path, spec: NodeSpec, *, generation: int = 0, unhealthy: Sequence[int] = ()) -> None:
@@ -78,6 +80,7 @@ class PluginRunner:
             gpu_resource=options.names.gpu_resource,
             sample_interval_s=options.sample_interval_s,
             reconcile_interval_s=options.reconcile_interval_s,
+            safeguards=Safeguards(probation_s=options.probation_s),
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -145,6 +148,7 @@ class PluginRunner:
             "memory-unit-mib": settings.memory_unit_mib,
             "prefix": settings.prefix,
             "gpu-resource": settings.gpu_resource,
+            "probation-s": str(settings.safeguards.probation_s),
         }
         given = [f"--{name}={value}" for name, value in options.items() if value]
         return [sys.executable, "-m", "device_plugin", *given]

@@ -13,10 +13,11 @@ import urllib3
 
 from bench.simulated.apiserver import ApiServer
 from bench.simulated.client import ClusterClient
+from device_plugin.safeguards import Safeguards
 from device_plugin.service import run
 from device_plugin.settings import Settings, SettingsError
 from tests.device_plugin.waiting import until
-from tests.fakes.kubelet_server import FakeKubelet
+from tests.fakes.kubelet_server import FakeKubelet, Holding
 
 MEMORY, WHOLE = "gpupack.io/gpu-mem", "gpupack.io/gpu"
 GPUS = "gpus: [{model: Tesla T4, memory_mib: 15360, count: 2}, {model: NVIDIA A10, memory_mib: 23028, uuids: [GPU-x]}]"
@@ -40,6 +41,8 @@ class Cluster:
             gpus=str(self.gpus_file),
             listen="127.0.0.1:0",
             sample_interval_s=0.1,
+            reconcile_interval_s=0.2,
+            safeguards=Safeguards(probation_s=0.2, probe_interval_s=0.2),
         )
         self.client.create_node({"metadata": {"name": "n1"}})
 
@@ -71,7 +74,7 @@ class Cluster:
         """The record on a pod; empty without one."""
         body = self.client.pod(name)
         assert body is not None
-        text = body["metadata"]["annotations"].get("gpupack.io/allocated")
+        text = body["metadata"].get("annotations", {}).get("gpupack.io/allocated")
         return dict(json.loads(text)["containers"]) if text else {}
 
 
@@ -214,3 +217,85 @@ def test_settings_that_cannot_work_end_the_run(cluster: Cluster) -> None:
         with pytest.raises(SettingsError, match="nonexistent"):
             run(replace(cluster.settings, **change), threading.Event())
     assert threading.active_count() <= before
+
+
+def said(cluster: Cluster, name: str) -> list[tuple[str, str]]:
+    """Reason and message of the Events about an object."""
+    path = "/api/v1/namespaces/default/events"
+    found = cluster.client.list_all(path, fieldSelector=f"involvedObject.name={name}")[0]
+    return sorted((each["reason"], each["message"]) for each in found)
+
+
+def test_a_gpu_that_an_admin_cordons_is_out_until_the_cordon_is_lifted(cluster: Cluster, plugin: Running) -> None:
+    """In the annotation, at the kubelet and in Events on the node and on the pod that sits there."""
+    assert plugin.port
+    cluster.bind("p", {"main": {"GPU-x": 8}})
+    cluster.kubelet.wait_listed(MEMORY)
+    before = len(cluster.kubelet.plugins[MEMORY].lists)
+    for count, (cordon, healthy) in enumerate([("GPU-x", [True, True, False]), (None, [True, True, True])], start=1):
+        patch = {"metadata": {"annotations": {"gpupack.io/cordon": cordon}}}
+        cluster.client.request("PATCH", "/api/v1/nodes/n1", patch, content_type="application/merge-patch+json")
+        until(partial(cluster.has_inventory, healthy))
+        cluster.kubelet.wait_listed(MEMORY, before + count)
+    until(lambda: len(said(cluster, "n1")) == len(said(cluster, "p")) == 2)
+    assert said(cluster, "p") == [
+        ("GPUHealthy", "GPU GPU-x (NVIDIA A10) is used again"),
+        ("GPUUnhealthy", "GPU GPU-x (NVIDIA A10) is not used: cordoned by hand"),
+    ]
+    assert len(cluster.kubelet.plugins[MEMORY].lists) == before + 2
+
+
+def ill(cluster: Cluster) -> dict[str, str]:
+    """Why GPUs are not offered, by UUID."""
+    return {gpu["uuid"]: gpu["reason"] for gpu in cluster.inventory() if not gpu["healthy"]}
+
+
+def test_a_gpu_that_another_plugin_gives_out_is_not_offered_until_it_is_free(cluster: Cluster) -> None:
+    """Not even at the start, nor to whom asks for a whole one; and it is said who has it."""
+    theirs = Holding("default", "q", "main", "nvidia.com/gpu", frozenset({"GPU-x::1"}))
+    cluster.kubelet.holdings.append(theirs)
+    with Running(cluster.settings):
+        first = cluster.kubelet.wait_listed(WHOLE)[0]
+        assert first["GPU-x"] == "Unhealthy"
+        who = "given out by somebody else: nvidia.com/gpu gave it to pod default/q, container main"
+        until(lambda: ill(cluster) == {"GPU-x": who})
+        until(lambda: ("GPUUnhealthy", f"GPU GPU-x (NVIDIA A10) is not used: {who}") in said(cluster, "n1"))
+        cluster.kubelet.holdings.remove(theirs)
+        until(lambda: ill(cluster) == {})
+
+
+def test_claims_of_gpus_are_conflicts_too(cluster: Cluster, plugin: Running) -> None:
+    """By the CDI name; a claim that names no UUID is reported only."""
+    assert plugin.port
+    cluster.kubelet.claims += [
+        ("r", "gpu.nvidia.com", "gpu-2", "k8s.gpu.nvidia.com/device=GPU-x"),
+        ("s", "gpu.nvidia.com", "gpu-0", "k8s.gpu.nvidia.com/device=claim-gpu-0"),
+    ]
+    until(lambda: set(ill(cluster)) == {"GPU-x"})
+    until(lambda: any(reason == "GPUConflict" and "pod default/s" in text for reason, text in said(cluster, "n1")))
+
+
+def test_whole_gpus_under_nvidias_name_are_ours(cluster: Cluster) -> None:
+    """A node keeps serving `nvidia.com/gpu` to unchanged pods; our own devices are no conflict."""
+    with Running(replace(cluster.settings, gpu_resource="nvidia.com/gpu")):
+        assert set(cluster.kubelet.wait_listed("nvidia.com/gpu")[0]) == {gpu["uuid"] for gpu in cluster.inventory()}
+        container = {"name": "main", "image": "x", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+        cluster.client.create_pod({"metadata": {"name": "w"}, "spec": {"nodeName": "n1", "containers": [container]}})
+        ids, answer = cluster.kubelet.admit("w", "nvidia.com/gpu", 1)
+        assert answer.envs["NVIDIA_VISIBLE_DEVICES"] == next(iter(ids))
+        (uuid,) = ids
+        until(lambda: set(cluster.allocated("w").get("main", {})) == {uuid})
+        shared = {name.rpartition("-")[0] for name in cluster.kubelet.preferred(MEMORY, 15)}
+        assert not shared & ids
+        assert ill(cluster) == {}
+
+
+def test_simulated_gpus_are_advisory_and_say_so(cluster: Cluster, plugin: Running) -> None:
+    """In the inventory and in the container."""
+    assert plugin.port
+    cluster.bind("p", {"main": {"GPU-x": 8}})
+    _, answer = cluster.kubelet.admit("p", MEMORY, 8)
+    assert ({gpu["enforcement"] for gpu in cluster.inventory()}, answer.envs["GPUPACK_ENFORCEMENT"]) == (
+        {"advisory"},
+        "advisory",
+    )

@@ -52,5 +52,5 @@ def test_installations_with_other_prefixes_have_other_sockets() -> None:
 def test_effective_settings_are_plain_values() -> None:
     """They go to the log once."""
     effective = Settings(node_name="n1").effective()
-    assert {type(value) for value in effective.values()} <= {str, int, float, type(None)}
-    assert effective["device_list_strategy"] == "envvar"
+    assert {type(value) for value in effective.values()} <= {str, int, float, bool, type(None)}
+    assert (effective["device_list_strategy"], effective["enforcement"]) == ("envvar", "driver")

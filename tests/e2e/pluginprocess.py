@@ -36,6 +36,7 @@ class PluginProcess:
             f"--podresources-socket={kubelet.podresources_socket}",
             f"--gpus={self._gpus}",
             f"--listen={self.url.removeprefix('http://')}",
+            "--probation-s=0",
         ]
         self._process: ServerProcess | None = None
         self._http = urllib3.PoolManager(retries=False, timeout=5)

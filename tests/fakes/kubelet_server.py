@@ -53,6 +53,8 @@ class FakeKubelet:
         self.plugins: dict[str, Plugin] = {}
         self.registrations: list[str] = []
         self.holdings: list[Holding] = []
+        self.claims: list[tuple[str, str, str, str]] = []
+        """Pod, driver, device and CDI name of what dynamic resource allocation gave."""
         self.refuses: str = ""
         self._news = threading.Condition()
         self._server: grpc.Server | None = None
@@ -131,6 +133,11 @@ class FakeKubelet:
             container = pods[key].containers.add(name=holding.container)
             for device_id in holding.ids:
                 container.devices.add(resource_name=holding.resource, device_ids=[device_id])
+        for pod, driver, device, cdi_name in self.claims:
+            container = answer.pod_resources.add(name=pod, namespace="default").containers.add(name="main")
+            part = container.dynamic_resources.add(claim_name="claim").claim_resources.add()
+            part.driver_name, part.device_name = driver, device
+            part.cdi_devices.add(name=cdi_name)
         return answer
 
     def Get(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC's name

@@ -1,0 +1,73 @@
+"""From what podresources shows of other plugins and of claims to the GPUs of ours that somebody else hands out too."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from extender.contract.units import GpuUuid
+
+_NVIDIA_DRA_DRIVER = "gpu.nvidia.com"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignEntry:
+    """Devices that a container has from somebody else.
+
+    Args:
+        namespace: of the pod.
+        pod: its name.
+        container: its name.
+        giver: the resource's name, or the driver of the claim.
+        devices: device IDs, device names and CDI names.
+    """
+
+    namespace: str
+    pod: str
+    container: str
+    giver: str
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicts:
+    """Who else gives our GPUs out: per GPU a text for people, and claims of GPUs that name no UUID."""
+
+    gpus: Mapping[GpuUuid, str]
+    unclear: tuple[str, ...] = ()
+
+
+def conflicts(entries: Iterable[ForeignEntry], uuids: Iterable[GpuUuid]) -> Conflicts:
+    """Find our GPUs among the devices of others, by their UUIDs, which every giver's IDs contain as a whole word.
+
+    NVIDIA's device plugin names its devices `<uuid>`, or `<uuid>::<n>` when it shares them; CDI names end in
+    `=<uuid>`. NVIDIA's DRA driver may name a GPU by a number that is not NVML's; which GPU that is remains unclear.
+    """
+    ours = list(uuids)
+    found: dict[GpuUuid, str] = {}
+    unclear: list[str] = []
+    for entry in sorted(entries, key=lambda each: (each.namespace, each.pod, each.container, each.giver)):
+        named = [uuid for uuid in ours if any(_names(device, uuid) for device in entry.devices)]
+        who = f"{entry.giver} gave it to pod {entry.namespace}/{entry.pod}, container {entry.container}"
+        for uuid in named:
+            found.setdefault(uuid, who)
+        if not named and entry.giver == _NVIDIA_DRA_DRIVER and not any(map(_has_uuid, entry.devices)):
+            unclear.append(
+                f"{entry.giver} gave {', '.join(sorted(entry.devices)) or 'a device'} to pod "
+                f"{entry.namespace}/{entry.pod}; which GPU that is cannot be told"
+            )
+    return Conflicts(found, tuple(unclear))
+
+
+def _names(device: str, uuid: GpuUuid) -> bool:
+    """Whether an ID contains the UUID, not as the beginning of a longer one."""
+    before, match, after = device.partition(uuid)
+    edges = (before[-1:], after[:1])
+    return bool(match) and not any(edge.isalnum() for edge in edges) and not _goes_on(after)
+
+
+def _goes_on(after: str) -> bool:
+    """Whether a UUID continues behind what was found: `-` and a letter or digit, unlike `::0` or the end."""
+    return len(after) > 1 and after[0] == "-" and after[1].isalnum()
+
+
+def _has_uuid(device: str) -> bool:
+    return "GPU-" in device or "MIG-" in device

@@ -1,0 +1,184 @@
+"""From probes of the driver, of MPS and of measuring to the standing of every GPU, and proof that limits are active.
+
+A rung is claimed for a GPU only after its probe passed there, and given up as soon as a container shows that it does
+not hold: limits are read back from the driver for every container that should have one, and set where the container
+toolkit did not.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from extender.contract.units import GpuUuid, UnitMib
+
+from .abilities import Abilities, LimitError
+from .enforcement import ADVISORY_ONLY, Obstacles, Rung, Standing, standing
+from .mps import MpsControl, MpsError, MpsState, mps_obstacle
+from .overuse import ShareKey, limited, shares_of
+from .podstore import PodStore
+from .usage import ContainerUse, Usage, UsageReader
+
+_LOG = logging.getLogger(__name__)
+
+NO_NVML = "the GPUs are not read through NVML"
+NO_MPS = "no MPS pipe directory is set"
+NOT_MEASURED = "memory is not measured per container"
+
+
+@dataclass(frozen=True, slots=True)
+class Unenforced:
+    """A container that is not held to its share by the rung that its GPU stands on."""
+
+    key: ShareKey
+    rung: Rung
+    why: str
+
+
+class Enforcer:
+    """Keeps the standing of every GPU; `run` it in a thread of its own.
+
+    Args:
+        best: the best rung that may be used.
+        abilities: what NVML offers; None where the GPUs are not read through it.
+        mps: the control daemon; None where there is none.
+        usage: who measures; None where nobody does.
+        pods: the node's pods, for their shares.
+        unit_mib: size of a memory unit.
+        interval_s: time between two probes.
+        on_change: called when the standing of a GPU changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        best: Rung,
+        abilities: Abilities | None,
+        mps: MpsControl | None,
+        usage: UsageReader | None,
+        pods: PodStore,
+        unit_mib: UnitMib,
+        interval_s: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._best = best
+        self._abilities = abilities
+        self._mps = mps
+        self._usage = usage
+        self._pods = pods
+        self._unit_mib = unit_mib
+        self._interval_s = interval_s
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._standings: Mapping[GpuUuid, Standing] = {}
+        self.unenforced: tuple[Unenforced, ...] = ()
+
+    def standings(self, uuids: Iterable[GpuUuid]) -> Mapping[GpuUuid, Standing]:
+        """The standing of these GPUs; those that are new are probed at once."""
+        wanted = list(uuids)
+        if any(uuid not in self._standings for uuid in wanted):
+            self.step(wanted)
+        return {uuid: self._standings.get(uuid, ADVISORY_ONLY) for uuid in wanted}
+
+    def run(self, stop: threading.Event) -> None:
+        """Probe again and again until told to stop."""
+        while not stop.wait(self._interval_s):
+            before = self._standings
+            self.step(list(before))
+            if self._standings != before:
+                self._on_change()
+
+    def step(self, uuids: Iterable[GpuUuid]) -> None:
+        """Probe these GPUs once, and forget all others."""
+        with self._lock:
+            usage = Usage() if self._usage is None else self._usage.usage()
+            shares = limited(shares_of(self._pods.pods().values(), self._unit_mib))
+            state = self._mps_state()
+            found: dict[GpuUuid, Standing] = {}
+            unenforced: list[Unenforced] = []
+            for uuid in uuids:
+                users = [use for use in usage.uses if use.gpu == uuid and (use.key, uuid) in shares]
+                limits, lacking = self._limits(uuid, users, shares)
+                clients, strangers = _mps_users(state, usage.uses, users, uuid)
+                obstacles = Obstacles(
+                    driver=limits,
+                    mps=mps_obstacle(state, None if self._mps is None else self._capability(uuid), clients),
+                    watched=NOT_MEASURED if self._usage is None else usage.unknown.get(uuid, ""),
+                )
+                found[uuid] = standing(obstacles, self._best)
+                unenforced += lacking if self._best is Rung.DRIVER else []
+                unenforced += strangers if found[uuid].rung is Rung.MPS else []
+            self._tell(found, tuple(unenforced))
+
+    def _tell(self, found: Mapping[GpuUuid, Standing], unenforced: tuple[Unenforced, ...]) -> None:
+        for uuid, now in found.items():
+            if self._standings.get(uuid) != now:
+                _LOG.info("GPU %s: enforcement %s (%s)", uuid, now.rung.value, now.why_not_better or "the best")
+        known = {(item.key, item.rung) for item in self.unenforced}
+        for item in unenforced:
+            if (item.key, item.rung) not in known:
+                (key, uuid) = item.key
+                pod = self._pods.get(key.uid)
+                who = f"pod {pod.path if pod else key.uid}, container {key.container}"
+                _LOG.warning("%s, GPU %s: %s does not hold: %s", who, uuid, item.rung.value, item.why)
+        self._standings, self.unenforced = dict(found), unenforced
+
+    def _limits(
+        self, uuid: GpuUuid, users: Iterable[ContainerUse], shares: Mapping[ShareKey, int]
+    ) -> tuple[str, list[Unenforced]]:
+        """Why the driver's limits cannot be claimed on a GPU, and which containers showed that."""
+        if self._abilities is None:
+            return NO_NVML, []
+        if self._best is not Rung.DRIVER:
+            return "turned off", []
+        obstacle = self._abilities.limit_obstacle(uuid)
+        if obstacle:
+            return obstacle, []
+        lacking = []
+        for use in users:
+            why = self._limit_lacks(self._abilities, use, shares[use.key, uuid])
+            if why:
+                lacking.append(Unenforced((use.key, uuid), Rung.DRIVER, why))
+        if lacking:
+            return f"container {lacking[0].key[0].container}: {lacking[0].why}", lacking
+        return "", []
+
+    @staticmethod
+    def _limit_lacks(abilities: Abilities, use: ContainerUse, share_mib: int) -> str:
+        """Why a running container has not the limit that it should have, after trying to set it; empty when it has."""
+        if not use.cgroup:
+            return "its cgroup is not known"
+        try:
+            if abilities.limit_mib(use.gpu, use.cgroup) == share_mib:
+                return ""
+            abilities.set_limit_mib(use.gpu, use.cgroup, share_mib)
+            found = abilities.limit_mib(use.gpu, use.cgroup)
+        except LimitError as error:
+            return f"its limit cannot be read back: {error}"
+        return "" if found == share_mib else f"its limit is {found} MiB, expected {share_mib}"
+
+    def _mps_state(self) -> MpsState | str:
+        if self._mps is None:
+            return NO_MPS
+        try:
+            return self._mps.state()
+        except MpsError as error:
+            return str(error)
+
+    def _capability(self, uuid: GpuUuid) -> tuple[int, int] | None:
+        return None if self._abilities is None else self._abilities.compute_capability(uuid)
+
+
+def _mps_users(
+    state: MpsState | str, uses: Iterable[ContainerUse], users: Iterable[ContainerUse], uuid: GpuUuid
+) -> tuple[int, list[Unenforced]]:
+    """How many clients of MPS use a GPU, and which containers with a share of it have processes that are none."""
+    if isinstance(state, str):
+        return 0, []
+    on_gpu = {pid for use in uses if use.gpu == uuid for pid in use.pids}
+    strangers = [
+        Unenforced((use.key, uuid), Rung.MPS, f"processes {sorted(use.pids - state.clients)} are no clients of MPS")
+        for use in users
+        if use.pids - state.clients
+    ]
+    return len(on_gpu & state.clients), strangers

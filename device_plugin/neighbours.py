@@ -1,0 +1,70 @@
+"""From podresources at regular times to GPUs that are kept out because other plugins or claims give them out too."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from .admissions import PodResourcesReader
+from .coexistence import conflicts
+from .eventing import Events
+from .podresources import PodResourcesError
+from .sampling import GpuFeed
+from .supervising import SupervisedSource
+
+_LOG = logging.getLogger(__name__)
+
+CONFLICT = "GPUConflict"
+_TIMEOUT_S = 2.0
+
+
+class Neighbours:
+    """Looks who else gives GPUs out; `run` it in a thread of its own.
+
+    While podresources cannot be read, what was last seen stays.
+    """
+
+    def __init__(
+        self,
+        *,
+        podresources: PodResourcesReader,
+        source: SupervisedSource,
+        feed: GpuFeed,
+        events: Events,
+        interval_s: float,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._podresources = podresources
+        self._source = source
+        self._feed = feed
+        self._events = events
+        self._interval_s = interval_s
+        self._clock_s = clock_s
+        self._unclear: frozenset[str] = frozenset()
+
+    def run(self, stop: threading.Event) -> None:
+        """Look again and again until told to stop."""
+        while not stop.wait(self._interval_s):
+            self.step()
+
+    def step(self) -> bool:
+        """Look once; whether the GPUs that are kept out are others than before."""
+        gpus = self._feed.gpus
+        if gpus is None:
+            return False
+        try:
+            snapshot = self._podresources.read(self._clock_s() - self._interval_s / 2, _TIMEOUT_S)
+        except PodResourcesError as error:
+            _LOG.debug("who else gives GPUs out cannot be told: %s", error)
+            return False
+        found = conflicts(snapshot.foreign, [gpu.uuid for gpu in gpus])
+        for text in sorted(set(found.unclear) - self._unclear):
+            _LOG.error("%s: give each GPU to one of the two only", text)
+            self._events.about_node("Warning", CONFLICT, text)
+        self._unclear = frozenset(found.unclear)
+        if not self._source.conflict(found.gpus):
+            return False
+        for uuid, who in found.gpus.items():
+            _LOG.error("GPU %s is not offered: %s; give each GPU to one device plugin only", uuid, who)
+        self._feed.soon()
+        return True

@@ -1,0 +1,44 @@
+"""What containers use of GPUs, as values, and who tells: the seam between measuring and holding to shares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from extender.contract.units import GpuUuid
+
+from .pods import ContainerKey
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUse:
+    """What one container uses of one GPU.
+
+    Args:
+        key: which container.
+        gpu: which GPU.
+        used_mib: memory of all its processes there.
+        pids: its processes there, in the node's numbering.
+        cgroup: the container's cgroup as /proc/PID/cgroup names it, from the root; empty when unknown.
+    """
+
+    key: ContainerKey
+    gpu: GpuUuid
+    used_mib: int
+    pids: frozenset[int] = frozenset()
+    cgroup: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is used at one moment; `unknown` says for each GPU that cannot be measured why not."""
+
+    uses: tuple[ContainerUse, ...] = ()
+    unknown: Mapping[GpuUuid, str] = field(default_factory=dict)
+
+
+class UsageReader(Protocol):
+    """Measures."""
+
+    def usage(self) -> Usage:
+        """What every container uses now; a GPU that cannot be measured is `unknown`, never 0."""
+        ...
