@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from bench.demo.exclusive import on_whole_gpus
 from bench.demo.tally import Tally
 from bench.demo.view import SIMULATED, picture, summary
 from bench.demo.workload import NODES, DemoPod, stream
@@ -23,6 +24,7 @@ from bench.simulated.specs import gpu_pod
 
 FRAME_S = 0.5
 PLAIN_FRAME_S = 5.0
+GPUS = sum(gpu.count for node in NODES for gpu in node.gpus)
 
 
 @dataclass(slots=True)
@@ -63,11 +65,6 @@ class Run:
         phases = Counter(pod["status"].get("phase", "Unknown") for pod in self.cluster.client.pods("default"))
         return {phase: phases[phase] for phase in ("Pending", "Running", "Succeeded", "Failed")}
 
-    def waiting(self) -> list[str]:
-        """Pods without a node."""
-        pods = self.cluster.client.pods("default")
-        return [pod["metadata"]["name"] for pod in pods if not pod["spec"].get("nodeName")]
-
 
 def _manifest(pod: DemoPod) -> dict[str, Any]:
     annotations = {**pod.annotations, RUN_ANNOTATION: f"{pod.runs_s:.1f}"}
@@ -88,15 +85,17 @@ def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep
     arguments = ("--policy", policy) if policy else ()
     settings = ClusterSettings(nodes=NODES, extender_arguments=arguments)
     with SimulatedCluster(settings) as cluster:
-        run = Run(cluster, pods, seconds, Tally(load_prices(prices)))
+        table = load_prices(prices)
+        run = Run(cluster, pods, seconds, Tally(table))
         _draw(console, run)
-        click.echo(summary(run.tally, len(run.created), run.waiting(), run.clock_s))
+        whole = on_whole_gpus(pods, NODES, table, seconds)
+        click.echo(summary(run.tally.outcome, whole, len(pods), GPUS, seconds))
         failed = run.states()["Failed"]
         if failed:
             click.echo(f"{failed} pods failed at admission: that must not happen")
         if keep:
             _serve(cluster)
-    if failed or not run.tally.pods:
+    if failed or not run.tally.outcome.ran:
         sys.exit(1)
 
 
@@ -104,14 +103,10 @@ def _draw(console: Console, run: Run) -> None:
     if not console.is_terminal:
         # A log wants a line now and then, not a moving picture.
         next_s = 0.0
-        for nodes in run.frames():
+        for _ in run.frames():
             if run.clock_s >= next_s:
                 next_s += PLAIN_FRAME_S
-                used = sum(bool(gpu["holders"]) for node in nodes for gpu in node["gpus"])
-                console.print(
-                    f"{run.clock_s:4.0f} s  {run.states()}  GPUs in use {used}, saved {run.tally.saving:.0%}",
-                    soft_wrap=True,
-                )
+                console.print(f"{run.clock_s:4.0f} s  {run.states()}  GPUs in use {run.tally.in_use}", soft_wrap=True)
         return
     with Live(console=console, refresh_per_second=4) as live:
         for nodes in run.frames():

@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from bench.demo.exclusive import Outcome
 from bench.demo.tally import Tally
 
 COLOURS = {"inference": "green", "notebook": "cyan", "trial": "yellow", "training": "magenta"}
@@ -35,30 +36,31 @@ def picture(
     legend = Text("  ").join(Text(f"█ {name}", style=colour) for name, colour in COLOURS.items())
     counts = "  ".join(f"{state} {count}" for state, count in pods.items())
     money = (
-        f"GPUs in use now: {_in_use(nodes)} (peak {tally.peak_shared}); "
-        f"the same pods on whole GPUs: peak {tally.peak_whole}; saved so far {tally.saving:.0%}"
+        f"GPUs in use {tally.in_use}, shared by {tally.parts} parts of pods; "
+        f"{tally.outcome.usd_per_pod_hour:.2f} $ per pod and hour so far"
     )
     body = Group(table, Text(""), legend, Text(f"{clock_s:4.0f} s  {counts}"), Text(money, style="bold"))
     return Panel(body, title="gpupack on a simulated cluster", subtitle=SIMULATED)
 
 
-def summary(tally: Tally, pods: int, refused: Sequence[str], seconds: float) -> str:
-    """The closing lines; GPU time is that of the run, money is per hour of such a load."""
+def summary(shared: Outcome, whole: Outcome, pods: int, gpus: int, seconds: float) -> str:
+    """The closing lines: the same pods on the same cluster, once shared as they ran, once on whole GPUs."""
 
-    def row(name: str, gpu_s: float, peak: int, usd_s: float) -> str:
-        # Dollars per hour of such a load: dollar-seconds per hour and second of the run.
-        rate = usd_s / seconds if seconds else 0.0
-        return f"{name:11} {gpu_s:8.0f} GPU-seconds, at most {peak:3} GPUs, {rate:8.2f} $ per hour of such a load"
+    def row(name: str, outcome: Outcome) -> str:
+        return (
+            f"{name:11} {outcome.ran:4} of {pods} pods ran, at most {outcome.peak_gpus:2} of {gpus} GPUs in use, "
+            f"{outcome.usd_s / seconds:6.2f} $ an hour, {outcome.usd_per_pod_hour:5.2f} $ per pod and hour"
+        )
 
-    lines = [
-        f"{len(tally.pods)} of {pods} pods ran in {seconds:.0f} s on a simulated cluster (gpupack itself is real).",
-        row("whole GPUs:", tally.whole_gpu_s, tally.peak_whole, tally.whole_usd_s),
-        row("shared:", tally.shared_gpu_s, tally.peak_shared, tally.shared_usd_s),
-        f"saved: {tally.saving:.0%}",
-    ]
-    if refused:
-        lines.append(f"still waiting at the end: {', '.join(sorted(refused)[:8])}{' ...' if len(refused) > 8 else ''}")
-    return "\n".join(lines)
+    saved = 1 - shared.usd_per_pod_hour / whole.usd_per_pod_hour if whole.usd_per_pod_hour else 0.0
+    return "\n".join(
+        [
+            f"{seconds:.0f} s of pods on a simulated cluster (gpupack itself is real):",
+            row("whole GPUs:", whole),
+            row("shared:", shared),
+            f"saved per pod and hour: {saved:.0%}",
+        ]
+    )
 
 
 def _bar(gpu: Mapping[str, Any]) -> Text:
@@ -79,7 +81,3 @@ def _bar(gpu: Mapping[str, Any]) -> Text:
 
 def _short(model: str) -> str:
     return model.removeprefix("NVIDIA ").removeprefix("Tesla ").split("-")[0].split()[0]
-
-
-def _in_use(nodes: Sequence[Mapping[str, Any]]) -> int:
-    return sum(1 for node in nodes for gpu in node["gpus"] if gpu["holders"])
