@@ -12,7 +12,7 @@ T4, A100 = GpuSpec("Tesla T4", 15360), GpuSpec("NVIDIA A100-SXM4-40GB", 40960, 2
 NODES = (NodeSpec("t4", (T4,)), NodeSpec("a100", (A100,)))
 
 
-def _pod(name: str, at_s: float, runs_s: float, units: int = 4, gpus: int = 1, model: str = "*") -> DemoPod:
+def _pod(name: str, at_s: float, runs_s: float, units: int = 4, *, gpus: int = 1, model: str = "*") -> DemoPod:
     return DemoPod(name, "trial", at_s, runs_s, units, gpus, {"gpupack.io/gpu-model": model})
 
 
@@ -31,6 +31,6 @@ def test_a_pod_waits_for_a_gpu_and_runs_when_one_ends() -> None:
 
 def test_size_model_and_count_decide_which_gpus_will_do() -> None:
     """20 units and a pattern need an A100; two GPUs must be of one node; a third pod finds none."""
-    pods = [_pod("large", 0, 50, 20), _pod("pair", 1, 50, 8, 2), _pod("picked", 2, 50, model="A100*")]
+    pods = [_pod("large", 0, 50, 20), _pod("pair", 1, 50, 8, gpus=2), _pod("picked", 2, 50, model="A100*")]
     outcome = on_whole_gpus(pods, NODES, PRICES, 40)
     assert (outcome.ran, outcome.gpu_s) == (2, 40 + 38)
