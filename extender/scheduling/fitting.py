@@ -51,10 +51,9 @@ def _blocked(node: NodeInfo, request: PodRequest) -> Misfit | None:
         return Misfit.NO_INVENTORY
     if not node.unit_matches:
         return Misfit.UNIT_MISMATCH
-    asks_units = any(not demand.whole for demand in request.demands)
-    asks_whole = any(demand.whole for demand in request.demands)
-    if (asks_units and not record.memory_units) or (asks_whole and not record.whole_gpus):
-        return Misfit.NO_PLUGIN
+    for demand in request.demands:
+        if not (record.whole_gpus if demand.whole else record.memory_units):
+            return Misfit.NO_PLUGIN
     return None
 
 

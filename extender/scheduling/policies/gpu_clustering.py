@@ -14,7 +14,7 @@ class GpuClustering:
     """Nodes with pods of the same kind first: shares together, whole GPUs by their number (FGD, section 6).
 
     gpu cost = units left on it
-    node cost = (0 if its GPU pods are all of this kind, 1 if some are, 2 if it has none, 3 else; units left free)
+    node cost = (0 if the node has a pod of this kind, else 1; units left free on it)
     Pods that ask for no GPU find all nodes alike.
     """
 
@@ -32,16 +32,11 @@ class GpuClustering:
         return tightest(free, candidates, units)
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:
-        """Prefer nodes of the pod's own kind, then nodes without GPU pods, then those of other kinds."""
+        """Prefer nodes that have a pod of this kind, then full ones."""
         if not request.demands:
             return (0.0, 0.0)
         kind = request.whole_gpus
-        same = others = False
         for holder in node.holders:
-            if holder.request is not None and holder.request.demands:
-                if holder.request.whole_gpus == kind:
-                    same = True
-                else:
-                    others = True
-        order = float(others) if same else 2.0 + others
-        return (order, float(sum(after)))
+            if holder.request is not None and holder.request.demands and holder.request.whole_gpus == kind:
+                return (0.0, float(sum(after)))
+        return (1.0, float(sum(after)))

@@ -1,11 +1,11 @@
-"""Random: any node that can take the pod, as a baseline."""
+"""Random: any GPU of any node that can take the pod, as a baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.policies.tightest import tightest
 from extender.scheduling.request import PodRequest
 
 
@@ -13,9 +13,10 @@ from extender.scheduling.request import PodRequest
 class Random:
     """All nodes cost the same, and whoever asks breaks the ties at random, as the benchmark does.
 
-    A policy has no randomness of its own; where ties are broken by name, this is first fit.
+    A policy has no randomness of its own: the GPU is drawn by a hash, and where ties of nodes are broken by name, this
+    is first fit.
 
-    gpu cost = units left on it
+    gpu cost = hash of what is free on the node's GPUs, its position and the units asked for
     node cost = 0
     """
 
@@ -23,14 +24,15 @@ class Random:
 
     def gpu_costs(
         self,
-        node: NodeInfo,  # noqa: ARG002 (protocol)
+        node: NodeInfo,
         free: Sequence[int],
         candidates: Sequence[int],
         units: int,
         cpu_milli: int,  # noqa: ARG002 (protocol)
     ) -> Sequence[Cost]:
-        """Prefer the GPU where least is left."""
-        return tightest(free, candidates, units)
+        """Prefer no GPU."""
+        seed = repr((free, units, node.cpu_used_milli))
+        return [(float(crc32(f"{seed}{at}".encode())),) for at in candidates]
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer no node."""

@@ -18,14 +18,18 @@ def test_it_ranks_whatever_fits(node: NodeInfo, request: PodRequest) -> None:
     check_policy(POLICY, node, request, length=2)
 
 
-def test_own_kind_then_mixed_then_empty_then_others() -> None:
-    """Shares are one kind, whole GPUs another."""
+def test_nodes_with_its_own_kind_come_first() -> None:
+    """Shares are one kind, whole GPUs another, by their number."""
     shared = holder("a", on({0: 2}), pod(2))
     whole = holder("b", on(whole=[1]), pod(gpus=1))
-    own, mixed = node_of(16, 16, 16, holders=[shared]), node_of(16, 16, 16, holders=[shared, whole])
-    empty, others = node_of(16, 16, 16), node_of(16, 16, 16, holders=[whole])
-    ranked = [own, mixed, empty, others]
-    assert all(prefers(ranked[at], ranked[at + 1], pod(8), POLICY) for at in range(3))
+    own, others = node_of(16, 16, 16, holders=[shared]), node_of(16, 16, 16, holders=[whole])
+    assert prefers(own, others, pod(8), POLICY)
+    assert prefers(others, own, pod(gpus=1), POLICY)
+
+
+def test_then_the_node_with_least_left_comes_first() -> None:
+    """Among nodes with, and among nodes without its kind."""
+    assert prefers(node_of(16), node_of(16, 16), pod(8), POLICY)
 
 
 def test_a_pod_without_gpus_goes_anywhere() -> None:
