@@ -5,9 +5,9 @@ its reason, and an NVML that cannot start is a `GpuSourceError`, tried again by 
 """
 
 import logging
-import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from typing import Any
 from extender.contract.units import GpuUuid
 
 from .gpu import GpuSample, GpuSourceError
+from .nvml_reading import is_mig, memory_of
+from .nvml_session import NvmlSession
+from .nvml_values import GpuLostError, kernel_bus_id, mib, remaps, text, told, usable_bytes
+from .nvml_xids import XidListener
 from .xids import XidRecord
 
 _LOG = logging.getLogger(__name__)
 
 _SYSFS_PCI = Path("/sys/bus/pci/devices")
-_MIB = 1024 * 1024
-_EVENT_WAIT_MS = 1000
-_EVENT_PAUSE_S = 5.0
+_MIG = "MIG is enabled on it, and MIG devices are not shared further"
 
 
 def load_pynvml() -> Any:
@@ -51,158 +53,140 @@ class NvmlSource:
         ignored_xids: frozenset[int] = frozenset(),
         on_xid: Callable[[], None] = lambda: None,
     ) -> None:
-        self._load = load
+        self._session = NvmlSession(load)
         self._clock_s = clock_s
         self._sysfs_pci = sysfs_pci
-        self._nvml: Any = None
-        self._known: dict[int, GpuSample] = {}
+        self._by_index: dict[int, GpuSample] = {}
+        self._ever: dict[GpuUuid, GpuSample] = {}
+        self._lost: set[int] = set()
         self._left_out: dict[int, str] = {}
         self._xids = XidRecord(ignored_xids)
+        self._xid_counts: Counter[tuple[GpuUuid | None, int]] = Counter()
         self._on_xid = on_xid
-        self._stop = threading.Event()
-        self._listener: threading.Thread | None = None
+        self._listener = XidListener(load, self._take)
+
+    @property
+    def left_out(self) -> Mapping[int, str]:
+        """Why GPUs are not offered at all, by NVML index."""
+        return dict(self._left_out)
+
+    @property
+    def xid_counts(self) -> Mapping[tuple[GpuUuid | None, int], int]:
+        """How often each XID was seen on each GPU; None for the GPU where the driver did not say which."""
+        return dict(self._xid_counts)
 
     def sample(self) -> tuple[GpuSample, ...]:
         """Every GPU that can be shared, in NVML's order; MIG-enabled ones are left out.
 
+        A GPU that was there once and is not any more stays, unhealthy.
+
         Raises:
             GpuSourceError: NVML cannot start, or cannot count its GPUs.
         """
-        nvml = self._start()
+        is_new = not self._session.is_started
+        nvml = self._session.start()
         try:
             count = nvml.nvmlDeviceGetCount()
         except nvml.NVMLError as error:
-            self._end()
+            self._session.end()
             raise GpuSourceError(f"NVML cannot count the GPUs: {error}") from error
-        found = [self._sample_one(nvml, index) for index in range(count)]
-        return tuple(sample for sample in found if sample is not None)
+        if is_new:
+            # What an index means may be another GPU now.
+            self._by_index.clear()
+            self._listener.renew()
+            self._listener.start()
+        before, self._left_out = self._left_out, {}
+        found = {sample.uuid: sample for index in range(count) if (sample := self._sample_one(nvml, index))}
+        self._tell_left_out(before)
+        missing = [
+            replace(known, healthy=False, reason=f"NVML does not show it any more{self._silent()}")
+            for uuid, known in self._ever.items()
+            if uuid not in found
+        ]
+        return tuple(sorted([*found.values(), *missing], key=lambda sample: sample.index))
 
     def close(self) -> None:
-        """Stop listening for XIDs and shut NVML down."""
-        self._stop.set()
-        if self._listener is not None:
-            self._listener.join(2 * _EVENT_WAIT_MS / 1000)
-        self._end()
-
-    def _start(self) -> Any:
-        if self._nvml is not None:
-            return self._nvml
-        nvml = self._load()
-        try:
-            nvml.nvmlInit()
-        except nvml.NVMLError as error:
-            hint = "is the NVIDIA driver installed, and is its libnvidia-ml.so.1 visible here?"
-            raise GpuSourceError(f"NVML cannot start: {error}; {hint}") from error
-        self._nvml = nvml
-        if self._listener is None:
-            self._listener = threading.Thread(target=self._listen, name="nvml-xids", daemon=True)
-            self._listener.start()
-        return nvml
-
-    def _end(self) -> None:
-        nvml, self._nvml = self._nvml, None
-        if nvml is not None:
-            try:
-                nvml.nvmlShutdown()
-            except nvml.NVMLError as error:
-                _LOG.debug("NVML shutdown: %s", error)
+        """Stop listening for XIDs and let NVML go."""
+        self._listener.stop()
+        self._session.end()
 
     def _sample_one(self, nvml: Any, index: int) -> GpuSample | None:
+        known = self._by_index.get(index)
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            if self._is_mig(nvml, handle):
-                self._leave_out(index, "MIG is enabled on it, and MIG devices are not shared further")
+            if is_mig(nvml, handle):
+                self._left_out[index] = _MIG
+                if known is not None:
+                    del self._by_index[index]
+                    self._ever.pop(known.uuid, None)
                 return None
-            uuid = GpuUuid(_text(nvml.nvmlDeviceGetUUID(handle)))
-            sample = GpuSample(
-                uuid=uuid,
-                index=index,
-                model=_text(nvml.nvmlDeviceGetName(handle)),
-                memory_mib=_memory_mib(nvml, handle),
-                numa_node=self._numa_node(nvml, handle),
-            )
-        except nvml.NVMLError as error:
-            known = self._known.get(index)
+            sample = known or self._first_look(nvml, handle, index)
+            problem = self._problem(nvml, handle, sample.uuid)
+        except (nvml.NVMLError, GpuLostError) as error:
             if known is None:
-                self._leave_out(index, f"it never could be queried: {error}")
+                self._left_out[index] = f"it never could be queried: {error}"
                 return None
+            self._lost.add(index)
             return replace(known, healthy=False, reason=f"NVML: {error}")
-        self._left_out.pop(index, None)
-        self._known[index] = sample
-        needs_recovery = _needs_recovery(nvml, handle)
-        problem = self._xids.problem(uuid, self._clock_s(), needs_recovery=needs_recovery)
+        if index in self._lost:
+            self._lost.discard(index)
+            self._listener.renew()
         return replace(sample, healthy=False, reason=problem) if problem else sample
 
-    def _leave_out(self, index: int, reason: str) -> None:
-        if self._left_out.get(index) != reason:
-            _LOG.warning("GPU with index %d is left out: %s", index, reason)
-        self._left_out[index] = reason
+    def _first_look(self, nvml: Any, handle: Any, index: int) -> GpuSample:
+        """What does not change while NVML runs, the part of its memory that the driver reserves included."""
+        memory = memory_of(nvml, handle)
+        if memory is None:
+            raise GpuLostError("its memory is not known")
+        sample = GpuSample(
+            uuid=GpuUuid(text(nvml.nvmlDeviceGetUUID(handle))),
+            index=index,
+            model=text(nvml.nvmlDeviceGetName(handle)),
+            memory_mib=mib(usable_bytes(memory)),
+            numa_node=self._numa_node(nvml, handle),
+        )
+        self._by_index[index] = self._ever[sample.uuid] = sample
+        return sample
 
-    @staticmethod
-    def _is_mig(nvml: Any, handle: Any) -> bool:
-        try:
-            current, _ = nvml.nvmlDeviceGetMigMode(handle)
-        except nvml.NVMLError:
-            return False  # GPUs without MIG answer "not supported"
-        return bool(current == nvml.NVML_DEVICE_MIG_ENABLE)
+    def _problem(self, nvml: Any, handle: Any, uuid: GpuUuid) -> str:
+        """Why a GPU is not to be used; empty when it may be.
+
+        Raises:
+            GpuLostError: it does not answer any more.
+        """
+        memory_of(nvml, handle)
+        rows = remaps(told(nvml, nvml.nvmlDeviceGetRemappedRows, handle))
+        if rows is not None and rows.has_failed:
+            return "row remapping failed: no spare memory is left, the GPU must be replaced"
+        needs_recovery = _needs_recovery(nvml, handle)
+        return self._xids.problem(uuid, self._clock_s(), needs_recovery=needs_recovery)
+
+    def _silent(self) -> str:
+        """What the GPUs say that cannot even be told apart; one of them may be the one that is missed."""
+        said = [f"index {index}: {why}" for index, why in self._left_out.items() if why != _MIG]
+        return f" ({'; '.join(said)})" if said else ""
+
+    def _tell_left_out(self, before: Mapping[int, str]) -> None:
+        for index, reason in self._left_out.items():
+            if before.get(index) != reason:
+                _LOG.warning("GPU with index %d is left out: %s", index, reason)
 
     def _numa_node(self, nvml: Any, handle: Any) -> int | None:
+        node = told(nvml, nvml.nvmlDeviceGetNumaNodeId, handle)
+        if node is None:
+            node = self._numa_node_of_slot(told(nvml, nvml.nvmlDeviceGetPciInfo, handle))
+        return node if node is not None and node >= 0 else None
+
+    def _numa_node_of_slot(self, pci: Any | None) -> int | None:
+        if pci is None:
+            return None
         try:
-            node = int(nvml.nvmlDeviceGetNumaNodeId(handle))
-        except nvml.NVMLError:
-            node = self._numa_node_of_slot(nvml, handle)
-        return node if node >= 0 else None
+            return int((self._sysfs_pci / kernel_bus_id(pci.busId) / "numa_node").read_text())
+        except (OSError, ValueError):
+            return None
 
-    def _numa_node_of_slot(self, nvml: Any, handle: Any) -> int:
-        try:
-            bus_id = _text(nvml.nvmlDeviceGetPciInfo(handle).busId).lower()
-            # NVML writes the PCI domain with eight digits, the kernel with four.
-            domain, _, rest = bus_id.partition(":")
-            return int((self._sysfs_pci / f"{domain[-4:]}:{rest}" / "numa_node").read_text())
-        except (nvml.NVMLError, OSError, ValueError):
-            return -1
-
-    def _listen(self) -> None:
-        """Take note of XIDs until closed; NVML may come and go meanwhile."""
-        while not self._stop.is_set():
-            nvml = self._nvml
-            if nvml is None:
-                self._stop.wait(_EVENT_PAUSE_S)
-                continue
-            try:
-                events = nvml.nvmlEventSetCreate()
-                try:
-                    self._follow(nvml, events)
-                finally:
-                    nvml.nvmlEventSetFree(events)
-            except nvml.NVMLError as error:
-                _LOG.warning("XIDs cannot be read: %s", error)
-                self._stop.wait(_EVENT_PAUSE_S)
-
-    def _follow(self, nvml: Any, events: Any) -> None:
-        for index in range(nvml.nvmlDeviceGetCount()):
-            try:
-                handle = nvml.nvmlDeviceGetHandleByIndex(index)
-                nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, events)
-            except nvml.NVMLError as error:
-                _LOG.warning("GPU with index %d reports no XIDs: %s", index, error)
-        while not self._stop.is_set() and self._nvml is nvml:
-            try:
-                event = nvml.nvmlEventSetWait(events, _EVENT_WAIT_MS)
-            except nvml.NVMLError as error:
-                if error.value == nvml.NVML_ERROR_TIMEOUT:
-                    continue
-                raise
-            self._take(nvml, event)
-
-    def _take(self, nvml: Any, event: Any) -> None:
-        if event.eventType != nvml.nvmlEventTypeXidCriticalError:
-            return
-        try:
-            uuid = GpuUuid(_text(nvml.nvmlDeviceGetUUID(event.device)))
-        except nvml.NVMLError:
-            uuid = None
-        xid = int(event.eventData)
+    def _take(self, uuid: GpuUuid | None, xid: int) -> None:
+        self._xid_counts[uuid, xid] += 1
         if self._xids.note(uuid, xid, self._clock_s()):
             _LOG.error("GPU %s: XID %d", uuid or "(not known which)", xid)
             self._on_xid()
@@ -210,23 +194,10 @@ class NvmlSource:
             _LOG.info("GPU %s: XID %d, which is ignored", uuid or "(not known which)", xid)
 
 
-def _memory_mib(nvml: Any, handle: Any) -> int:
-    try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
-    except nvml.NVMLError:
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    return int(memory.total) // _MIB
-
-
 def _needs_recovery(nvml: Any, handle: Any) -> bool:
     """Whether the driver says that the GPU must be reset or the node rebooted; False where it does not say."""
-    try:
-        (field,) = nvml.nvmlDeviceGetFieldValues(handle, [nvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
-    except nvml.NVMLError:
+    fields = told(nvml, nvml.nvmlDeviceGetFieldValues, handle, [nvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+    if fields is None:
         return False
+    (field,) = fields
     return bool(field.nvmlReturn == 0 and field.value.uiVal != nvml.NVML_GPU_RECOVERY_ACTION_NONE)
-
-
-def _text(value: str | bytes) -> str:
-    """NVML's texts come as bytes from some versions of the binding."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value

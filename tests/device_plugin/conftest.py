@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.simulated.nvml_driver import SimulatedDriver
+from tests.device_plugin.drivers import simulated
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -14,3 +17,10 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="gp"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedDriver]:
+    """A simulated NVIDIA driver without GPUs, under the real binding."""
+    with simulated(tmp_path / "nvml", monkeypatch) as found:
+        yield found
