@@ -243,6 +243,21 @@ def test_lesson_16_the_extender_wakes_a_refused_pod_that_nobody_retries(real_nod
     real_node.kubelet.wait_running(NAMESPACE, waits)
 
 
+def told_twice(real_node: RealNode) -> None:
+    """Let a GPU fall ill and recover twice, so that an Event is written, and then counted."""
+    for _ in range(2):
+        real_node.plugin.set_unhealthy([GPUS - 1])
+        real_node.wait_allocatable(UNITS - 15, GPUS - 1)
+        real_node.plugin.set_unhealthy([])
+        real_node.wait_allocatable(UNITS, GPUS)
+
+    def verbs() -> set[str]:
+        requests = real_node.control_plane.audited(SYSTEM, PLUGIN_ACCOUNT)
+        return {request.right.verb for request in requests if request.right.resource == "events"}
+
+    wait_until(lambda: verbs() >= {"create", "patch"}, what="the plugin to write Events", timeout_s=60)
+
+
 def granted(manifest: Path) -> set[Right]:
     """Every right of the ClusterRoles in a manifest."""
     documents = yaml.safe_load_all(manifest.read_text(encoding="utf-8"))
@@ -253,6 +268,7 @@ def test_each_right_of_the_manifests_is_used_and_none_is_lacking(real_node: Real
     """Whatever a ClusterRole grants was used by now, and no request of extender or plugin was denied."""
     refused_binding(real_node)
     woken_pod(real_node)
+    told_twice(real_node)
     for account, manifest in ((EXTENDER_ACCOUNT, "extender-rbac.yaml"), (PLUGIN_ACCOUNT, "device-plugin-rbac.yaml")):
         requests = real_node.control_plane.audited(SYSTEM, account)
         assert [request for request in requests if not request.allowed] == []
