@@ -8,6 +8,7 @@ import click
 
 COMMANDS: Mapping[str, str] = {
     "demo": "bench.demo.command:command",
+    "advice": "bench.advice.command:command",
     "cost": "bench.cost.command:command",
     "latency": "bench.latency.command:command",
     "replay": "bench.replay.command:command",

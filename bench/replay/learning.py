@@ -65,8 +65,11 @@ class Learner:
         return _policy(self._who.policy, self._weights)
 
     def observe(self, request: PodRequest) -> Policy | None:
-        """Take in an arrival; another policy value when what is known has changed enough."""
-        if self._who.estimate != ONLINE or not self._counter.observe(request):
+        """Take in an arrival; another policy value when what is known has changed enough.
+
+        Pods that ask for no GPU do not count, as the extender does not count them.
+        """
+        if self._who.estimate != ONLINE or not request.demands or not self._counter.observe(request):
             return None
         learned = estimate(self._counter.counts(), self._shapes)
         if not differs(self._weights, learned):

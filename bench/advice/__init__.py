@@ -1,0 +1,1 @@
+"""Which sizes of shares waste GPUs, and which slightly smaller ones would not."""
