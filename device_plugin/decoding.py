@@ -46,9 +46,17 @@ class _PodSpec(_Struct):
     init_containers: list[_Container] | None = None
 
 
+class _ContainerStatus(_Struct):
+    name: str = ""
+    container_id: str | None = msgspec.field(default=None, name="containerID")
+
+
 class _PodStatus(_Struct):
     phase: str | None = None
     start_time: str | None = None
+    container_statuses: list[_ContainerStatus] | None = None
+    init_container_statuses: list[_ContainerStatus] | None = None
+    ephemeral_container_statuses: list[_ContainerStatus] | None = None
 
 
 class _Pod(_Struct):
@@ -208,8 +216,16 @@ def decode_pod(body: bytes, names: Names, unit_mib: UnitMib) -> DecodedPod:
         admitted=bool(status.start_time) or status.phase == "Running",
         ended=status.phase in ("Succeeded", "Failed"),
         terminating=metadata.deletion_timestamp is not None,
+        container_ids=_container_ids(status),
     )
     return DecodedPod(bound, tuple(problems))
+
+
+def _container_ids(status: _PodStatus) -> dict[str, str]:
+    """Names of containers by the runtime's ID, `containerd://<id>` without its scheme."""
+    lists = (status.init_container_statuses, status.container_statuses, status.ephemeral_container_statuses)
+    found = [each for statuses in lists for each in statuses or ()]
+    return {each.container_id.rpartition("/")[2]: each.name for each in found if each.container_id}
 
 
 def _gpu_count(text: str) -> int:

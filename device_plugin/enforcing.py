@@ -103,7 +103,7 @@ class Enforcer:
                 obstacles = Obstacles(
                     driver=limits,
                     mps=mps_obstacle(state, None if self._mps is None else self._capability(uuid), clients),
-                    watched=NOT_MEASURED if self._usage is None else usage.unknown.get(uuid, ""),
+                    watched=NOT_MEASURED if self._usage is None else usage.problem or usage.unknown.get(uuid, ""),
                 )
                 found[uuid] = standing(obstacles, self._best)
                 unenforced += lacking if self._best is Rung.DRIVER else []

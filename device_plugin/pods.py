@@ -61,6 +61,7 @@ class BoundPod:
         admitted: the kubelet has reported a status, so every Allocate of the pod is over.
         ended: Succeeded or Failed.
         terminating: to be deleted; the kubelet admits it no more.
+        container_ids: the runtime's ID of every container that runs or ran, without its scheme, to the name.
     """
 
     uid: str
@@ -77,6 +78,7 @@ class BoundPod:
     admitted: bool = False
     ended: bool = False
     terminating: bool = False
+    container_ids: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:

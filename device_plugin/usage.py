@@ -19,6 +19,7 @@ class ContainerUse:
         used_mib: memory of all its processes there.
         pids: its processes there, in the node's numbering.
         cgroup: the container's cgroup as /proc/PID/cgroup names it, from the root; empty when unknown.
+        sm_ratio: share of the GPU's multiprocessor time that it took lately, 0 to 1; None when not measured.
     """
 
     key: ContainerKey
@@ -26,14 +27,22 @@ class ContainerUse:
     used_mib: int
     pids: frozenset[int] = frozenset()
     cgroup: str = ""
+    sm_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is used at one moment; `unknown` says for each GPU that cannot be measured why not."""
+    """What is used at one moment.
+
+    Args:
+        uses: what every container uses of each GPU that it is on.
+        unknown: why a GPU cannot be measured.
+        problem: why nothing was measured yet, on no GPU; empty when something was.
+    """
 
     uses: tuple[ContainerUse, ...] = ()
     unknown: Mapping[GpuUuid, str] = field(default_factory=dict)
+    problem: str = ""
 
 
 class UsageReader(Protocol):

@@ -103,6 +103,16 @@ def test_states_of_a_pod(changes: dict[str, Any], field: str, value: object) -> 
     assert getattr(decoded(pod_json(**changes)), field) == value
 
 
+def test_containers_are_known_by_the_runtimes_id() -> None:
+    """Of every kind; one that waits has none yet."""
+    status = {
+        "initContainerStatuses": [{"name": "init", "containerID": "containerd://aa"}],
+        "containerStatuses": [{"name": "main", "containerID": "cri-o://bb"}, {"name": "late", "containerID": None}],
+        "ephemeralContainerStatuses": [{"name": "debug", "containerID": "docker://cc"}, {"name": "waiting"}],
+    }
+    assert decoded(pod_json(status=status)).container_ids == {"aa": "init", "bb": "main", "cc": "debug"}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
