@@ -1,6 +1,8 @@
 """Runs the replays of one command, policy by seed, on one or more processes, and shows how far they are."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -89,6 +91,15 @@ class _Worker:
 
 def _begin(*given: Any) -> None:
     _Worker.setting, _Worker.parts = given
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(task: Task, at: int) -> Result:
