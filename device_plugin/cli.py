@@ -11,6 +11,7 @@ import click
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 
 from .allocating import DeviceListStrategy
+from .doctor import doctor
 from .options import safeguards_from, with_safeguards
 from .settings import Settings, SettingsError
 from .signals import stopping_at_signals
@@ -18,10 +19,11 @@ from .signals import stopping_at_signals
 _DEFAULTS = Settings(node_name="default")
 
 
-@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120})
-@click.option(
-    "--node-name", envvar=["GPUPACK_NODE_NAME", "NODE_NAME"], required=True, help="This machine's Node object."
+@click.group(
+    invoke_without_command=True,
+    context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120},
 )
+@click.option("--node-name", envvar=["GPUPACK_NODE_NAME", "NODE_NAME"], help="This machine's Node object; required.")
 @click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -80,7 +82,7 @@ _DEFAULTS = Settings(node_name="default")
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level logged."
 )
 def main(  # noqa: PLR0917 - click passes options by name
-    node_name: str,
+    node_name: str | None,
     kubeconfig: Path | None,
     kubelet_dir: Path,
     podresources_socket: Path,
@@ -100,6 +102,10 @@ def main(  # noqa: PLR0917 - click passes options by name
     Every option can also come from the environment: --node-name from GPUPACK_NODE_NAME, and so on.
     SIGTERM or SIGINT ends it with exit code 0; settings that cannot work end it with 2.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    if not node_name:
+        raise click.UsageError("Missing option '--node-name'.")
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
@@ -126,3 +132,6 @@ def main(  # noqa: PLR0917 - click passes options by name
             run(settings, stop, lambda port: logging.getLogger(__name__).info("listening on port %d", port))
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+
+
+main.add_command(doctor)

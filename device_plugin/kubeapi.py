@@ -102,6 +102,14 @@ class NodeApi:
                 return Page(tuple(items), page.version, "")
             query["continue"] = page.more
 
+    def get(self, path: str, timeout_s: float) -> bytes:
+        """One object.
+
+        Raises:
+            ApiError: no answer in time, or an error.
+        """
+        return self._call("GET", path, timeout_s)
+
     def patch(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
         """Apply a JSON merge patch; returns the object as it is afterwards.
 
