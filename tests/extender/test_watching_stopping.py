@@ -1,0 +1,80 @@
+"""A list and watch loop ends when it is told to, whatever it waits for."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from extender.kubeapi import connect
+from extender.watching import Reflector
+from tests.extender.api_calls import PODS
+from tests.extender.worlds import World
+from tests.fakes.api_server import (
+    ApiServer,
+    Exchange,
+    event,
+    kubeconfig_for,
+    listing,
+    pod,
+    refusing,
+    wait_until,
+    watching,
+)
+from tests.fakes.reflecting import RecordingSink
+
+
+@pytest.fixture(autouse=True)
+def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reach the fake server directly, whatever proxy this machine uses."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def test_stop_ends_a_blocked_watch_at_once(here: World) -> None:
+    """Although the server says nothing."""
+    here.server.on_list(listing(10, []))
+    here.server.on_watch(watching(event("ADDED", pod("a", 11))))
+    here.start()
+    assert wait_until(lambda: "a" in here.sink.objects)
+    assert stop_time_s(here.reflector) < 2.0
+
+
+def test_stop_ends_a_pause_at_once(tmp_path: Path) -> None:
+    """Although the server asked for two minutes."""
+    with ApiServer() as server:
+        server.on_list(refusing(429, "TooManyRequests", {"Retry-After": "120"}))
+        reflector = Reflector(connect(kubeconfig_for(server, tmp_path)), PODS, RecordingSink())
+        reflector.start()
+        assert wait_until(lambda: reflector.counts.failures == 1)
+        assert stop_time_s(reflector) < 2.0
+        assert len(server.requests) == 1
+
+
+def test_stop_does_not_wait_for_a_list_and_its_answer_is_dropped(here: World) -> None:
+    """A stopped reflector no longer touches its sink."""
+    answer = threading.Event()
+
+    def late(exchange: Exchange) -> None:
+        answer.wait(10.0)
+        listing(10, [pod("a", 1)])(exchange)
+
+    here.server.on_list(late)
+    here.reflector.start()
+    here.server.wait_for("list", 1)
+    assert here.reflector.stop(0.05) is False
+    answer.set()
+    assert here.reflector.stop(10.0) is True
+    assert here.sink.calls == []
+
+
+def test_stop_before_start_is_harmless(here: World) -> None:
+    """A program that fails while starting stops what it has."""
+    assert here.reflector.stop(1.0) is True
+
+
+def stop_time_s(reflector: Reflector) -> float:
+    """How long a stop takes that ends the thread."""
+    before = time.monotonic()
+    assert reflector.stop(10.0)
+    return time.monotonic() - before
