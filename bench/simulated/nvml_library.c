@@ -25,7 +25,8 @@ enum { COMPUTE = 1, GRAPHICS = 2, MPS = 4 };
 /* The calls on a GPU that can be made to fail one by one. */
 #define CALLS(X) X(HANDLE) X(UUID) X(NAME) X(MINOR) X(PCI) X(NUMA) X(MIG) X(MEMORY) X(MEMORY_V2) X(RATES) X(POWER) \
     X(TEMPERATURE) X(TEMPERATURE_V) X(ECC) X(ROWS) X(RETIRED) X(RETIRED_PENDING) X(FIELDS) X(COMPUTE_PROCESSES) \
-    X(GRAPHICS_PROCESSES) X(MPS_PROCESSES) X(PROCESS_UTILIZATION) X(CAPABILITY) X(PCIE) X(NVLINK) X(EVENTS)
+    X(GRAPHICS_PROCESSES) X(MPS_PROCESSES) X(PROCESS_UTILIZATION) X(CAPABILITY) X(PCIE) X(NVLINK) X(EVENTS) \
+    X(LIMITS)
 #define AS_ENUM(name) CALL_##name,
 #define AS_TEXT(name) #name " "
 enum { CALLS(AS_ENUM) };
@@ -396,6 +397,45 @@ struct temperature { uint32_t version, sensor; int32_t celsius; };
 int nvmlDeviceGetTemperatureV(struct gpu *gpu, struct temperature *temperature) {
     ON(gpu, TEMPERATURE_V);
     temperature->celsius = gpu->temperature;
+    return SUCCESS;
+}
+
+/* Memory limits of cgroups, which drivers have from r615 on; each process that loads this library has its own. */
+enum { FUNCTION_NOT_FOUND = 13, MAX_LIMITS = 64, LIMITS_DRIVER = 615 };
+struct set_limits { const char *name_space; unsigned long long soft, hard; };
+struct get_limits { const char *name_space; unsigned long long soft, hard, used; };
+static struct limit { char uuid[96], name_space[512]; unsigned long long soft, hard; } limits[MAX_LIMITS];
+
+static struct limit *limit_of(struct gpu *gpu, const char *name_space) {
+    for (int at = 0; at < MAX_LIMITS; at++) {
+        if (limits[at].uuid[0] == 0) {
+            memcpy(limits[at].uuid, gpu->uuid, sizeof limits[at].uuid);
+            snprintf(limits[at].name_space, sizeof limits[at].name_space, "%s", name_space);
+            limits[at].hard = ~0ULL;
+        }
+        if (strcmp(limits[at].uuid, gpu->uuid) == 0 && strcmp(limits[at].name_space, name_space) == 0) return &limits[at];
+    }
+    return NULL;
+}
+
+int nvmlDeviceSetMemoryLimits_v1(struct gpu *gpu, struct set_limits *wanted) {
+    ON(gpu, LIMITS);
+    if (atoi(state->driver_version) < LIMITS_DRIVER) return FUNCTION_NOT_FOUND;
+    struct limit *limit = limit_of(gpu, wanted->name_space);
+    if (limit == NULL) return INSUFFICIENT_SIZE;
+    limit->soft = wanted->soft;
+    limit->hard = wanted->hard;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetMemoryLimits_v1(struct gpu *gpu, struct get_limits *answer) {
+    ON(gpu, LIMITS);
+    if (atoi(state->driver_version) < LIMITS_DRIVER) return FUNCTION_NOT_FOUND;
+    struct limit *limit = limit_of(gpu, answer->name_space);
+    if (limit == NULL) return INSUFFICIENT_SIZE;
+    answer->soft = limit->soft;
+    answer->hard = limit->hard;
+    answer->used = 0;
     return SUCCESS;
 }
 

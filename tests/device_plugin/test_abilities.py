@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.simulated.nvml_driver import NO_PERMISSION, Model, SimulatedDriver
 from device_plugin.abilities import LimitError, NvmlAbilities
+from device_plugin.nvml import load_pynvml
 from extender.contract.units import GpuUuid
+from tests.device_plugin.drivers import simulated
 from tests.fakes.limits import MIB, FakeLimitNvml
 
 A = GpuUuid("GPU-a")
@@ -87,3 +90,29 @@ def test_compute_capability_is_none_when_unknown(root: Path) -> None:
     assert abilities.compute_capability(A) == (8, 0)
     nvml.fails = {"capability": 3}
     assert abilities.compute_capability(A) is None
+
+
+def test_the_real_binding_sets_and_reads_limits(root: Path, driver: SimulatedDriver) -> None:
+    """With a driver that has them, and says that it has not when it is older."""
+    uuid = GpuUuid(driver.add(Model()).uuid.decode())
+    abilities = NvmlAbilities(load_pynvml, root)
+    assert abilities.limit_obstacle(uuid) == "the driver has no memory limits (r615 and newer have)"
+    driver.state.driver_version = b"615.12.03"
+    assert abilities.limit_obstacle(uuid) == ""
+    assert abilities.limit_mib(uuid, "/kubepods/x") is None
+    abilities.set_limit_mib(uuid, "/kubepods/x", 6144)
+    assert abilities.limit_mib(uuid, "/kubepods/x") == 6144
+    assert abilities.compute_capability(uuid) == (8, 6)
+    driver.fail(0, "LIMITS", NO_PERMISSION)
+    assert abilities.limit_obstacle(uuid).startswith("NVML: ")
+    assert "NVML: " in abilities.limit_obstacle(GpuUuid("GPU-other"))
+
+
+def test_a_driver_library_without_the_functions_has_no_limits(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The binding finds no such symbol."""
+    with simulated(tmp_path / "old", monkeypatch, old_driver=True) as old:
+        uuid = GpuUuid(old.add(Model()).uuid.decode())
+        found = NvmlAbilities(load_pynvml, root).limit_obstacle(uuid)
+    assert found == "the driver has no memory limits (r615 and newer have)"
