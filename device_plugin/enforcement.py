@@ -98,12 +98,11 @@ class Enforced:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one container may use of one GPU; `core_percent` 0 when it did not ask for compute."""
+    """What one container may use of one GPU."""
 
     uuid: GpuUuid
     memory_mib: int
     gpu_memory_mib: int
-    core_percent: int = 0
 
 
 def enforce(shares: Sequence[Share], standings: Mapping[GpuUuid, Standing], mps: MpsAccess | None = None) -> Enforced:
@@ -139,9 +138,6 @@ def _under_mps(shares: Sequence[Share], envs: Mapping[str, str], mps: MpsAccess)
     limits = ",".join(f"{share.uuid}={share.memory_mib}M" for share in shares)
     pipe, shm = str(mps.pipe_directory), str(mps.shm_directory)
     found = {**envs, **_growing(), "CUDA_MPS_PIPE_DIRECTORY": pipe, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": limits}
-    percents = [share.core_percent for share in shares if share.core_percent]
-    if percents:
-        found["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = str(min(percents))
     return Enforced(Rung.MPS, found, (Mount(pipe, pipe), Mount("/dev/shm", shm)))  # noqa: S108 - MPS's own place
 
 

@@ -22,9 +22,9 @@ MPS = MpsAccess(PurePath("/run/mps"), PurePath("/dev/shm"))
 ALL = Standing(tuple(Rung))
 
 
-def share(uuid: GpuUuid = A, memory_mib: int = 6144, core_percent: int = 0) -> Share:
+def share(uuid: GpuUuid = A, memory_mib: int = 6144) -> Share:
     """A part of a GPU of 24 GiB."""
-    return Share(uuid, memory_mib, 24576, core_percent)
+    return Share(uuid, memory_mib, 24576)
 
 
 @pytest.mark.parametrize(
@@ -81,21 +81,19 @@ def test_uneven_shares_cannot_be_told_to_the_driver() -> None:
 
 
 def test_mps_rung_names_exactly_the_containers_gpus_and_mounts_its_folders() -> None:
-    """An entry for another GPU would drop all limits; the smallest percentage holds for the client."""
+    """An entry for another GPU would drop all limits."""
     under_mps = Standing((Rung.MPS, Rung.ADVISORY))
-    answer = enforce([share(core_percent=50), share(B, core_percent=30)], {A: under_mps, B: under_mps}, MPS)
+    answer = enforce([share(), share(B)], {A: under_mps, B: under_mps}, MPS)
     assert answer.envs["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "GPU-a=6144M,GPU-b=6144M"
-    assert answer.envs["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "30"
     assert answer.envs["CUDA_MPS_PIPE_DIRECTORY"] == "/run/mps"
     assert answer.mounts == (Mount("/run/mps", "/run/mps"), Mount("/dev/shm", "/dev/shm"))
     assert answer.rung is Rung.MPS
 
 
 def test_mps_without_a_way_to_the_daemon_is_not_claimed() -> None:
-    """And no percentage of compute is set where none was asked for."""
+    """Its variables would lead nowhere."""
     under_mps = Standing((Rung.MPS, Rung.ADVISORY))
     assert enforce([share()], {A: under_mps}, None).rung is Rung.ADVISORY
-    assert "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE" not in enforce([share()], {A: under_mps}, MPS).envs
 
 
 def test_a_container_stands_on_the_best_rung_that_all_its_gpus_have() -> None:
