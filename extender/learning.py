@@ -36,12 +36,18 @@ class Learning:
         self._stop = threading.Event()
         self._weights = UNLEARNED
         self._shapes: Counter[NodeShape] = Counter()
+        self._considered = 0
         self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
 
     @property
     def weights(self) -> Weights:
         """What is in force."""
         return self._weights
+
+    @property
+    def considered(self) -> int:
+        """Pods that the latest estimate rests on, whether or not it was worth taking up."""
+        return self._considered
 
     def observe(self, pods: Iterable[PodRecord]) -> None:
         """Take in pods that the watch has shown; each counts once, in the order in which they were last changed."""
@@ -92,9 +98,12 @@ class Learning:
             counts, seen = self._counter.counts(), self._counter.seen
         weights = estimate(counts, shapes)
         self._shapes = shapes
-        if not differs(self._weights, weights):
+        worth_it = differs(self._weights, weights)
+        if worth_it:
+            self._weights = weights
+            self._state.learn(weights)
+        self._considered = seen
+        if not worth_it:
             return False
-        self._weights = weights
-        self._state.learn(weights)
         _LOG.info("weights of %d pods and %d nodes are in force", seen, shapes.total())
         return True

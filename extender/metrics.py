@@ -83,5 +83,21 @@ class StateCollector(Collector):
         yield count
 
 
+class LearningCollector(Collector):
+    """How many pods the estimate of the demand rests on, at scrape time."""
+
+    def __init__(self, considered: Callable[[], int]) -> None:
+        self._considered = considered
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing, as for the state."""
+        return []
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The series of this moment."""
+        text = "Pods that the latest estimate of what pods ask for rests on."
+        yield _gauge("gpupack_extender_learned_pods", text, self._considered())
+
+
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, value=value)

@@ -14,7 +14,7 @@ from extender.decisions import Decisions
 from extender.decoding import Decoder
 from extender.kubeapi import KubeApi
 from extender.learning import Learning
-from extender.metrics import Metrics, StateCollector
+from extender.metrics import LearningCollector, Metrics, StateCollector
 from extender.serving import Server
 from extender.settings import Settings
 from extender.sinks import NodeSink, PodSink
@@ -57,6 +57,7 @@ class Service:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         registry.register(StateCollector(self.state, self._view_age_s, lambda: self._upkeep.woken))
+        registry.register(LearningCollector(lambda: self._learning.considered))
         health = Health(dead=self._dead, not_ready=self._not_ready)
         parts = Parts(self.state, binder, decoder, Metrics(registry), health, settings.max_body_bytes)
         self._servers = [
