@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from extender.contract.units import GpuUuid, UnitMib
 
 from .abilities import Abilities, LimitError
-from .enforcement import ADVISORY_ONLY, Obstacles, Rung, Standing, standing
+from .enforcement import ADVISORY_ONLY, LADDER, Obstacles, Rung, Standing, standing
+from .eventing import Events
 from .mps import MpsControl, MpsError, MpsState, mps_obstacle
 from .overuse import ShareKey, limited, shares_of
 from .podstore import PodStore
 from .usage import ContainerUse, Usage, UsageReader
 
 _LOG = logging.getLogger(__name__)
+
+RUNG_CHANGED = "GPUEnforcement"
+NOT_LIMITED = "GPUMemoryNotLimited"
 
 NO_NVML = "the GPUs are not read through NVML"
 NO_MPS = "no MPS pipe directory is set"
@@ -47,6 +51,7 @@ class Enforcer:
         unit_mib: size of a memory unit.
         interval_s: time between two probes.
         on_change: called when the standing of a GPU changed.
+        events: where it is said what changed; None says it in the log only.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Enforcer:
         unit_mib: UnitMib,
         interval_s: float,
         on_change: Callable[[], None],
+        events: Events | None = None,
     ) -> None:
         self._best = best
         self._abilities = abilities
@@ -69,6 +75,7 @@ class Enforcer:
         self._unit_mib = unit_mib
         self._interval_s = interval_s
         self._on_change = on_change
+        self._events = events
         self._lock = threading.Lock()
         self._standings: Mapping[GpuUuid, Standing] = {}
         self.unenforced: tuple[Unenforced, ...] = ()
@@ -112,16 +119,27 @@ class Enforcer:
 
     def _tell(self, found: Mapping[GpuUuid, Standing], unenforced: tuple[Unenforced, ...]) -> None:
         for uuid, now in found.items():
-            if self._standings.get(uuid) != now:
-                _LOG.info("GPU %s: enforcement %s (%s)", uuid, now.rung.value, now.why_not_better or "the best")
+            before = self._standings.get(uuid)
+            if before == now:
+                continue
+            text = f"GPU {uuid}: enforcement is {now.rung.value} ({now.why_not_better or 'the best'})"
+            _LOG.info("%s", text)
+            if self._events is not None and before is not None and before.rung is not now.rung:
+                worse = LADDER.index(now.rung) > LADDER.index(before.rung)
+                self._events.about_node("Warning" if worse else "Normal", RUNG_CHANGED, text)
         known = {(item.key, item.rung) for item in self.unenforced}
         for item in unenforced:
             if (item.key, item.rung) not in known:
-                (key, uuid) = item.key
-                pod = self._pods.get(key.uid)
-                who = f"pod {pod.path if pod else key.uid}, container {key.container}"
-                _LOG.warning("%s, GPU %s: %s does not hold: %s", who, uuid, item.rung.value, item.why)
+                self._name(item)
         self._standings, self.unenforced = dict(found), unenforced
+
+    def _name(self, item: Unenforced) -> None:
+        (key, uuid) = item.key
+        text = f"container {key.container}, GPU {uuid}: {item.rung.value} does not hold: {item.why}"
+        pod = self._pods.get(key.uid)
+        _LOG.warning("pod %s, %s", pod.path if pod else key.uid, text)
+        if self._events is not None and pod is not None:
+            self._events.about_pod(pod, "Warning", NOT_LIMITED, text)
 
     def _limits(
         self, uuid: GpuUuid, users: Iterable[ContainerUse], shares: Mapping[ShareKey, int]

@@ -70,6 +70,7 @@ def build_safety(
     """
     guards, unit_mib = settings.safeguards, settings.memory_unit_mib
     pipe = guards.mps_pipe_directory
+    events = Events(api, settings.node_name)
     enforcer = Enforcer(
         best=guards.enforcement,
         abilities=NvmlAbilities(load_pynvml, guards.cgroup_root) if settings.gpus == "nvml" else None,
@@ -79,10 +80,10 @@ def build_safety(
         unit_mib=unit_mib,
         interval_s=guards.probe_interval_s,
         on_change=due.set,
+        events=events,
     )
     supervised = SupervisedSource(source, enforcer, Probation(guards.probation_s))
     feed = GpuFeed(supervised, unit_mib, settings.sample_interval_s, due)
-    events = Events(api, settings.node_name)
     police = None
     if usage is not None:
         police = Police(

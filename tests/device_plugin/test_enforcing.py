@@ -1,13 +1,15 @@
 """Each GPU stands where its probes and its running containers prove it stands."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from device_plugin.enforcement import Rung
 from device_plugin.enforcing import NO_MPS, NO_NVML, Enforcer
+from device_plugin.eventing import Events
 from device_plugin.mps import MpsControl
-from device_plugin.pods import ContainerKey
+from device_plugin.pods import BoundPod, ContainerKey
 from device_plugin.podstore import PodStore
 from device_plugin.usage import ContainerUse, Usage
 from extender.contract.names import Names
@@ -20,6 +22,32 @@ A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
 MAIN = ContainerKey("uid-p", "main")
 
 
+class SaidEvents(Events):
+    """Events that are kept here: level and reason."""
+
+    def __init__(self) -> None:
+        super().__init__(RefusingApi(), "n1")
+        self.said: list[tuple[str, str]] = []
+
+    def about_node(self, level: str, reason: str, message: str) -> None:
+        assert message
+        self.said.append((level, reason))
+
+    def about_pod(self, pod: BoundPod, level: str, reason: str, message: str) -> None:
+        assert (pod.name, "main" in message) == ("p", True)
+        self.said.append((level, reason))
+
+
+class RefusingApi:
+    """An API server that is never asked."""
+
+    def create(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
+        raise AssertionError((path, body, timeout_s))
+
+    def patch(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
+        raise AssertionError((path, body, timeout_s))
+
+
 class Node:
     """An enforcer with everything around it made by hand; pod p has 8 units of GPU-a."""
 
@@ -30,6 +58,7 @@ class Node:
         body = pod_body("p", {"main": {A: 8}}).replace(b"gpupack.io/allocation", b"gpupack.io/allocated")
         pods.merge([body])
         self.changes = 0
+        self.events = SaidEvents()
         self.enforcer = Enforcer(
             best=best,
             abilities=self.abilities,
@@ -39,6 +68,7 @@ class Node:
             unit_mib=UNIT_MIB,
             interval_s=60.0,
             on_change=self._changed,
+            events=self.events,
         )
 
     def _changed(self) -> None:
@@ -162,3 +192,17 @@ def test_simulated_gpus_are_advisory() -> None:
     )
     found = enforcer.standings([A])[A]
     assert (found.rung, found.why_not_better.split("; ")[0]) == (Rung.ADVISORY, f"driver: {NO_NVML}")
+
+
+def test_what_changes_is_said_once() -> None:
+    """A rung that is lost or won on the node, a container that is not limited on its pod; the start is no news."""
+    node = Node()
+    node.rungs()
+    assert node.events.said == []
+    node.uses(7, cgroup="")
+    for _ in range(2):
+        node.rungs()
+    assert node.events.said == [("Warning", "GPUEnforcement"), ("Warning", "GPUMemoryNotLimited")]
+    node.usage.now = Usage()
+    node.rungs()
+    assert node.events.said[2:] == [("Normal", "GPUEnforcement")]
