@@ -46,11 +46,13 @@ def command(nodes: Path, pods: Path, policy: str, seed: int, count: int) -> None
         api = ClusterClient.from_kubeconfig(kubeconfig)
         create_nodes(api, machines)
         extender.start()
+        driver = Driver(run, api, extender)
         try:
-            driver = Driver(run, api, extender)
             with click.progressbar(length=len(order), label="live", file=sys.stderr) as bar:
                 compared = driver.drive(order, bar.update)
         finally:
+            driver.close()
+            api.close()
             extender.stop()
     same = compared.asked - len(compared.differing)
     click.echo(

@@ -59,6 +59,10 @@ class Driver:
         self._known = self._asked = self._placed = 0
         self._differing: list[str] = []
 
+    def close(self) -> None:
+        """Close the kept connections to the extender."""
+        self._client.close()
+
     def drive(self, pods: Sequence[TracePod], progress: Callable[[int], None]) -> Compared:
         """All pods, one at a time."""
         for number, pod in enumerate(pods):
