@@ -1,0 +1,67 @@
+"""The whole plugin over the real NVML binding: XIDs reach the kubelet at once, limits are claimed where proven."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.simulated.apiserver import ApiServer
+from bench.simulated.nvml_driver import Model, SimulatedDriver
+from device_plugin.safeguards import Safeguards
+from tests.device_plugin.test_service import MEMORY, WHOLE, Cluster, Running, said
+from tests.device_plugin.waiting import until
+
+
+@pytest.fixture
+def cluster(folder: Path, driver: SimulatedDriver) -> Iterator[Cluster]:
+    """A node whose two GPUs are the driver's, with a cgroup v2 mount."""
+    driver.state.driver_version = b"615.12.03"
+    for _ in range(2):
+        driver.add(Model())
+    (folder / "cgroup").mkdir()
+    (folder / "cgroup" / "cgroup.controllers").write_text("memory dmem")
+    guards = Safeguards(cgroup_root=folder / "cgroup", probation_s=0.2, ignored_xids=frozenset({119}))
+    with ApiServer() as server:
+        found = Cluster(folder, server)
+        found.settings = replace(found.settings, gpus="nvml", sample_interval_s=5.0, safeguards=guards)
+        with found.kubelet:
+            yield found
+        found.client.close()
+
+
+def test_an_xid_reaches_the_kubelet_in_less_than_a_second(cluster: Cluster, driver: SimulatedDriver) -> None:
+    """Without waiting for the next look; as one list per resource, and as an Event on the node."""
+    uuid = driver.gpus[0].uuid.decode()
+    with Running(cluster.settings) as plugin:
+        until(lambda: plugin.get("/readyz")[0] == 200)
+        cluster.kubelet.wait_listed(WHOLE)
+        until(lambda: driver.state.registrations >= 2)
+        # An application's error, and one that the admin ignores, are no news.
+        for xid in (13, 119):
+            driver.raise_xid(xid, 0)
+        started_s = time.monotonic()
+        driver.raise_xid(79, 0)
+        lists = cluster.kubelet.wait_listed(WHOLE, 2)
+        took_s = time.monotonic() - started_s
+        assert (lists[0][uuid], lists[1][uuid]) == ("Healthy", "Unhealthy")
+        assert took_s < 1.0
+        until(lambda: any(reason == "GPUUnhealthy" and "XID 79" in text for reason, text in said(cluster, "n1")))
+        assert len(lists) == 2
+        assert [len(plugin.lists) for name, plugin in cluster.kubelet.plugins.items() if name == MEMORY] == [2]
+
+
+def test_a_driver_with_limits_is_used_and_said_to_be(cluster: Cluster, driver: SimulatedDriver) -> None:
+    """In the inventory and in the container; an older driver is not."""
+    uuid = driver.gpus[1].uuid.decode()
+    with Running(cluster.settings):
+        until(lambda: [gpu.get("enforcement") for gpu in cluster.inventory()] == ["driver"] * 2)
+        cluster.kubelet.wait_listed(MEMORY)
+        cluster.bind("p", {"main": {uuid: 8}})
+        _, answer = cluster.kubelet.admit("p", MEMORY, 8)
+        assert (answer.envs["GPUPACK_ENFORCEMENT"], answer.envs["NVIDIA_GPU_MEMORY_LIMIT"]) == ("driver", "8192")
+        assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in answer.envs
+    driver.state.driver_version = b"580.95.05"
+    with Running(cluster.settings):
+        until(lambda: "driver" not in [gpu.get("enforcement") for gpu in cluster.inventory()])
