@@ -38,8 +38,9 @@ class Conflicts:
 def conflicts(entries: Iterable[ForeignEntry], uuids: Iterable[GpuUuid]) -> Conflicts:
     """Find our GPUs among the devices of others, by their UUIDs, which every giver's IDs contain as a whole word.
 
-    NVIDIA's device plugin names its devices `<uuid>`, or `<uuid>::<n>` when it shares them; CDI names end in
-    `=<uuid>`. NVIDIA's DRA driver may name a GPU by a number that is not NVML's; which GPU that is remains unclear.
+    NVIDIA's device plugin names its devices `<uuid>`, or `<uuid>::<n>` when it shares them; another installation of
+    this plugin `<uuid>-<n>`; CDI names end in `=<uuid>`. NVIDIA's DRA driver may name a GPU by a number that is not
+    NVML's; which GPU that is remains unclear.
     """
     ours = list(uuids)
     found: dict[GpuUuid, str] = {}
@@ -58,15 +59,9 @@ def conflicts(entries: Iterable[ForeignEntry], uuids: Iterable[GpuUuid]) -> Conf
 
 
 def _names(device: str, uuid: GpuUuid) -> bool:
-    """Whether an ID contains the UUID, not as the beginning of a longer one."""
+    """Whether an ID contains the UUID, not as a part of a longer word."""
     before, match, after = device.partition(uuid)
-    edges = (before[-1:], after[:1])
-    return bool(match) and not any(edge.isalnum() for edge in edges) and not _goes_on(after)
-
-
-def _goes_on(after: str) -> bool:
-    """Whether a UUID continues behind what was found: `-` and a letter or digit, unlike `::0` or the end."""
-    return len(after) > 1 and after[0] == "-" and after[1].isalnum()
+    return bool(match) and not before[-1:].isalnum() and not after[:1].isalnum()
 
 
 def _has_uuid(device: str) -> bool:

@@ -14,15 +14,17 @@ def entry(*devices: str, giver: str = "nvidia.com/gpu", pod: str = "p") -> Forei
     return ForeignEntry("team", pod, "main", giver, frozenset(devices))
 
 
-@pytest.mark.parametrize("device", [A, f"{A}::3", f"nvidia.com/gpu={A}", f"k8s.gpu.nvidia.com/device=claim-{A}"])
+@pytest.mark.parametrize(
+    "device", [A, f"{A}::3", f"{A}-12", f"nvidia.com/gpu={A}", f"k8s.gpu.nvidia.com/device=claim-{A}"]
+)
 def test_every_form_in_which_an_id_names_a_gpu(device: str) -> None:
-    """NVIDIA's plugin with and without sharing, CDI, and claims."""
+    """NVIDIA's plugin with and without sharing, a second installation of ours, CDI, and claims."""
     found = conflicts([entry(device)], [A, B])
     assert found.gpus == {A: "nvidia.com/gpu gave it to pod team/p, container main"}
     assert found.unclear == ()
 
 
-@pytest.mark.parametrize("device", [f"{A}0", f"{A}-1", "MIG-1234", "0", ""])
+@pytest.mark.parametrize("device", [f"{A}0", f"x{A}", "MIG-1234", "0", ""])
 def test_ids_of_something_else_name_no_gpu(device: str) -> None:
     """A longer UUID is another one."""
     assert conflicts([entry(device)], [A, B]) == conflicts([], [A, B])
