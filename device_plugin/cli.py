@@ -77,6 +77,18 @@ _DEFAULTS = Settings(node_name="default")
     default=_DEFAULTS.reconcile_interval_s,
     help="Seconds between two comparisons of the kubelet's account with the pods' annotations.",
 )
+@click.option(
+    "--measure-interval-s",
+    type=float,
+    default=_DEFAULTS.measure_interval_s,
+    help="Seconds between two measurements of what containers and others use of the GPUs.",
+)
+@click.option(
+    "--report-interval-s",
+    type=float,
+    default=_DEFAULTS.report_interval_s,
+    help="Least seconds between two reports of memory in use outside of the ledger; health is reported at once.",
+)
 @with_safeguards
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level logged."
@@ -94,6 +106,8 @@ def main(  # noqa: PLR0917 - click passes options by name
     device_list_strategy: str,
     sample_interval_s: float,
     reconcile_interval_s: float,
+    measure_interval_s: float,
+    report_interval_s: float,
     log_level: str,
     **guards: Any,
 ) -> None:
@@ -125,6 +139,8 @@ def main(  # noqa: PLR0917 - click passes options by name
             device_list_strategy=DeviceListStrategy(device_list_strategy),
             sample_interval_s=sample_interval_s,
             reconcile_interval_s=reconcile_interval_s,
+            measure_interval_s=measure_interval_s,
+            report_interval_s=report_interval_s,
             safeguards=safeguards_from(guards),
         )
         stop = threading.Event()

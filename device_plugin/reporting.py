@@ -1,57 +1,74 @@
-"""From the GPUs to the `inventory` annotation of this Node: written when it changed enough or when it is not there."""
+"""From the GPUs to the `inventory` annotation of this Node: written when it changed enough, or is not there."""
 
 import logging
 import random
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from extender.contract.inventory import Inventory, parse_inventory
 from extender.contract.names import Names
-from extender.contract.units import ContractError
+from extender.contract.units import ContractError, GpuUuid
 
 from .backoff import Backoff
 from .decoding import DecodingError, decode_node
+from .gpu import Gpus
 from .kubeapi import ApiError, Patching, node_path
+from .publishing import OutsideUse
 from .sampling import GpuFeed
 
 _LOG = logging.getLogger(__name__)
 
 _PATCH_TIMEOUT_S = 10.0
 _LOOK_AGAIN_S = 60.0
-SMALL_CHANGE_MIB = 64
-"""Memory in use outside of pods wobbles; less than this is not written at once, but at the next regular look."""
 
 
-def differs_enough(published: str | None, wanted: Inventory) -> bool:
-    """Whether the annotation must be written now; memory in use outside of pods may lag behind a little."""
-    if published is None:
-        return True
-    try:
-        old = parse_inventory(published)
-    except ContractError:
-        return True
-    if old.unit_mib != wanted.unit_mib or len(old.gpus) != len(wanted.gpus):
-        return True
-    for before, now in zip(old.gpus, wanted.gpus, strict=True):
-        if abs(before.outside_mib - now.outside_mib) >= SMALL_CHANGE_MIB:
-            return True
-        if replace(before, outside_mib=0) != replace(now, outside_mib=0):
-            return True
-    return False
+def differs_beyond_use(published: Inventory, wanted: Inventory) -> bool:
+    """Whether more than the memory in use outside differs: health, the GPUs themselves, enforcement, the unit."""
+    return _without_use(published) != _without_use(wanted)
+
+
+def _without_use(inventory: Inventory) -> Inventory:
+    return replace(inventory, gpus=tuple(replace(gpu, outside_mib=0) for gpu in inventory.gpus))
 
 
 class InventoryReporter:
-    """Keeps the Node's annotation true; it is also the handler of the watch on the Node."""
+    """Keeps the Node's annotation true; it is also the handler of the watch on the Node.
 
-    def __init__(self, *, api: Patching, feed: GpuFeed, node_name: str, names: Names) -> None:
+    Args:
+        api: where the Node is patched.
+        feed: the GPUs.
+        node_name: the Node.
+        names: of the installation.
+        use: decides when memory in use outside of the ledger is news.
+        outside_mib: the newest measurement of it, without the GPUs that could not be measured; None takes what the
+            samples say.
+        clock_s: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: Patching,
+        feed: GpuFeed,
+        node_name: str,
+        names: Names,
+        use: OutsideUse,
+        outside_mib: Callable[[], Mapping[GpuUuid, int]] | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api = api
         self._feed = feed
         self._node_name = node_name
         self._names = names
+        self._use = use
+        self._outside_mib = outside_mib
+        self._clock_s = clock_s
         self._backoff = Backoff(first_s=0.5, last_s=30.0)
         self._due = threading.Event()
         self._published: str | None = None
+        self._parsed: tuple[str | None, Inventory | None] = (None, None)
         self.problem = "inventory not written yet"
 
     def replace(self, items: Iterable[bytes]) -> None:
@@ -93,28 +110,64 @@ class InventoryReporter:
 
     def run(self, stop: threading.Event) -> None:
         """Write when needed, until told to stop (and then asked once more to wake up)."""
-        failures, exact = 0, False
+        failures = 0
         while not stop.is_set():
             self._due.clear()
-            if self._step(exact=exact):
-                failures = 0
-                exact = not self._due.wait(_LOOK_AGAIN_S)
-            else:
+            wait_s = self.step()
+            if wait_s is None:
                 failures += 1
-                # Not blind: a Node that appears ends the wait.
-                self._due.wait(self._backoff.delay_s(failures, random.random()))  # noqa: S311 - spreads retries
+                wait_s = self._backoff.delay_s(failures, random.random())  # noqa: S311 - spreads retries, no secret
+            else:
+                failures = 0
+            # Not blind: a Node that appears, or a GPU that falls ill, ends the wait.
+            self._due.wait(wait_s)
 
-    def _step(self, *, exact: bool) -> bool:
-        """Write if needed; False when that failed."""
+    def step(self) -> float | None:
+        """Write if needed; the seconds until it should be looked again, None when it could not be written."""
         gpus = self._feed.gpus
         if gpus is None:
-            return True
-        wanted = gpus.inventory()
-        text = wanted.to_json()
-        if text == self._published or not (exact or differs_enough(self._published, wanted)):
+            return _LOOK_AGAIN_S
+        now_s, published = self._clock_s(), self._known()
+        wanted = self._wanted(gpus, published, now_s)
+        if published == wanted:
             self.problem = ""
-            return True
-        body = {"metadata": {"annotations": {self._names.inventory_annotation: text}}}
+            return min(_LOOK_AGAIN_S, self._use.next_change_s(now_s) or _LOOK_AGAIN_S)
+        is_about_use = published is not None and not differs_beyond_use(published, wanted)
+        wait_s = self._use.wait_s(now_s) if is_about_use else 0.0
+        if wait_s > 0:
+            return wait_s
+        if not self._write(wanted):
+            return None
+        if is_about_use:
+            self._use.written(now_s)
+        return _LOOK_AGAIN_S
+
+    def _known(self) -> Inventory | None:
+        """What the annotation says; None without one, or one that cannot be read."""
+        text = self._published
+        if text is None:
+            return None
+        if self._parsed[0] != text:
+            try:
+                self._parsed = (text, parse_inventory(text))
+            except ContractError:
+                self._parsed = (text, None)
+        return self._parsed[1]
+
+    def _wanted(self, gpus: Gpus, published: Inventory | None, now_s: float) -> Inventory:
+        """The GPUs as they are, with the memory in use outside as it is to be told."""
+        same_unit = published is not None and published.unit_mib == gpus.unit_mib
+        old = {gpu.uuid: gpu.outside_mib for gpu in published.gpus} if published is not None and same_unit else {}
+        measured = {} if self._outside_mib is None else dict(self._outside_mib())
+        for sample in gpus:
+            if self._outside_mib is None or sample.uuid not in old:
+                measured.setdefault(sample.uuid, sample.outside_mib)
+        told = self._use.wanted(old, measured, now_s)
+        inventory = gpus.inventory()
+        return replace(inventory, gpus=tuple(replace(gpu, outside_mib=told[gpu.uuid]) for gpu in inventory.gpus))
+
+    def _write(self, wanted: Inventory) -> bool:
+        body = {"metadata": {"annotations": {self._names.inventory_annotation: wanted.to_json()}}}
         try:
             answer = self._api.patch(node_path(self._node_name), body, _PATCH_TIMEOUT_S)
             self._published = decode_node(answer, self._names).inventory

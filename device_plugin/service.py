@@ -5,7 +5,7 @@ Several plugins may run in one process, each with its own node, folders and port
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .admissions import Admissions
@@ -17,17 +17,23 @@ from .health import Health
 from .kubeapi import NODES, PODS, ApiError, NodeApi, connect
 from .lifecycle import Lifecycle
 from .loops import Loops
+from .measuring import Meter
 from .metrics import PluginMetrics
 from .nodewatch import Fanout
-from .nvml import NvmlSource
+from .nvml import NvmlSource, load_pynvml
+from .nvml_reading import NvmlReader
 from .podresources import PodResources
+from .pods import BoundPod
 from .podstore import PodStore
+from .procfs import ProcFolder
+from .publishing import OutsideUse
 from .reconciling import Reconciler
 from .reporting import InventoryReporter
 from .safety import build_safety
 from .servicer import DevicePluginServicer
 from .settings import Settings
 from .simulated import SimulatedSource
+from .simulated_use import SimulatedUse
 from .watching import Watcher
 
 _LOG = logging.getLogger(__name__)
@@ -69,6 +75,16 @@ def open_source(settings: Settings, on_news: Callable[[], None]) -> GpuSource:
     return SimulatedSource(Path(settings.gpus), settings.node_name)
 
 
+def open_meter(settings: Settings, source: GpuSource, pods: Callable[[], Mapping[str, BoundPod] | None]) -> Meter:
+    """Who measures the GPUs of that source; `pods` are the node's by UID, None while they are not known."""
+    if isinstance(source, SimulatedSource):
+        use = SimulatedUse(source.use, pods)
+        return Meter(source=use, locator=use, pods=pods, interval_s=settings.measure_interval_s)
+    return Meter(
+        source=NvmlReader(load_pynvml), locator=ProcFolder(), pods=pods, interval_s=settings.measure_interval_s
+    )
+
+
 class _Plugin:
     """The parts of one plugin and how they know each other."""
 
@@ -85,8 +101,15 @@ class _Plugin:
         self._podresources = PodResources(
             settings.podresources_socket, {resource.name_in(names): resource for resource in Resource}
         )
+        self._meter = open_meter(settings, source, self._known_pods)
         self._safety = build_safety(
-            settings, source, api=api, pods=self._pods, podresources=self._podresources, due=due
+            settings,
+            source,
+            api=api,
+            pods=self._pods,
+            podresources=self._podresources,
+            due=due,
+            usage=self._meter,
         )
         self._feed = self._safety.feed
         granted = threading.Event()
@@ -108,7 +131,15 @@ class _Plugin:
             interval_s=settings.reconcile_interval_s,
             due=granted,
         )
-        self._reporter = InventoryReporter(api=api, feed=self._feed, node_name=settings.node_name, names=names)
+        self._reporter = InventoryReporter(
+            api=api,
+            feed=self._feed,
+            node_name=settings.node_name,
+            names=names,
+            use=OutsideUse(unit_mib, settings.report_interval_s),
+            outside_mib=lambda: self._meter.newest.outside_mib,
+        )
+        self._meter.on_measured = self._reporter.soon
         metrics = PluginMetrics(names, lambda: self._feed.gpus, self._reconciler.lag_s)
         self._lifecycle = Lifecycle(
             settings,
@@ -144,6 +175,7 @@ class _Plugin:
         """Start answering and looping."""
         self.endpoints.start()
         self.loops.start("gpus", self._feed.run)
+        self.loops.start("meter", self._meter.run)
         self.loops.start("pods", self._pod_watch.run)
         self.loops.start("node", self._node_watch.run)
         self.loops.start("inventory", self._reporter.run)
@@ -174,6 +206,9 @@ class _Plugin:
             # What somebody else gives out must not be offered even for a moment.
             self._feed.wait_newer(version, _FIRST_LOOK_S)
         self._lifecycle.run(stop)
+
+    def _known_pods(self) -> Mapping[str, BoundPod] | None:
+        return self._pods.pods() if self._pod_watch.synced.is_set() else None
 
     def _read_pods(self, timeout_s: float) -> bool:
         try:

@@ -9,6 +9,7 @@ from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
 
 from .advertising import Resource
 from .allocating import DeviceListStrategy
+from .publishing import DEFAULT_FLOOR_S
 from .safeguards import Safeguards
 
 LONGEST_SOCKET_PATH = 107
@@ -39,6 +40,8 @@ class Settings:
         device_list_strategy: how the container runtime learns the GPUs.
         sample_interval_s: time between two looks at the GPUs.
         reconcile_interval_s: time between two comparisons of podresources with the pods' annotations.
+        measure_interval_s: time between two measurements of who uses what.
+        report_interval_s: least time between two reports of memory in use outside of the ledger; health does not wait.
         safeguards: how shares are enforced, and which GPUs are kept out of service.
 
     Raises:
@@ -57,6 +60,8 @@ class Settings:
     device_list_strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR
     sample_interval_s: float = 1.0
     reconcile_interval_s: float = 10.0
+    measure_interval_s: float = 5.0
+    report_interval_s: float = DEFAULT_FLOOR_S
     safeguards: Safeguards = field(default_factory=Safeguards)
     names: Names = field(init=False)
 
@@ -71,7 +76,7 @@ class Settings:
         if not self.gpus:
             raise SettingsError("gpus '': expected nvml or a YAML file")
         self.address()
-        for what in ("sample_interval_s", "reconcile_interval_s"):
+        for what in ("sample_interval_s", "reconcile_interval_s", "measure_interval_s", "report_interval_s"):
             if not 0.05 <= getattr(self, what) <= 3600:
                 raise SettingsError(f"{what} {getattr(self, what)}: expected 0.05 to 3600 seconds")
         longest = max(len(self.socket_name(resource)) for resource in Resource) + _ROOM_FOR_TEMPORARY_NAME

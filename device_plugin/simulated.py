@@ -12,6 +12,7 @@
         reason: XID 79                 # why, for people
         outside_mib: 512               # memory in use by what is not a pod, on each GPU of the entry
 
+An entry may also have `processes` that use its GPUs: see `device_plugin.simulated_use`.
 GPUs without `uuids` get one made from the node's name, the entry and the position within it, so it stays the same when
 the file changes. The file is read again whenever it changes: health, memory in use and the list itself follow.
 A file that is wrong at the start is an error; one that becomes wrong later is logged and what was last good stays.
@@ -21,6 +22,7 @@ Write a changed file beside the old one and rename it, so that no half of it is 
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,10 @@ from extender.contract.units import ContractError, GpuUuid
 
 from .gpu import GpuSample
 from .settings import SettingsError
+from .simulated_use import SimulatedProcess, UseError, parse_processes
 
 _LOG = logging.getLogger(__name__)
-_KNOWN = {"model", "memory_mib", "count", "numa_node", "uuids", "unhealthy", "reason", "outside_mib"}
+_KNOWN = {"model", "memory_mib", "count", "numa_node", "uuids", "unhealthy", "reason", "outside_mib", "processes"}
 _MOST_GPUS = 1024
 
 
@@ -40,8 +43,16 @@ class GpuFileError(ValueError):
     """A file of simulated GPUs is not of the form above; the message names the entry and the field."""
 
 
-def parse_gpus(text: str, node_name: str) -> tuple[GpuSample, ...]:
-    """The GPUs that a file describes.
+@dataclass(frozen=True, slots=True)
+class SimulatedNode:
+    """What a file describes: GPUs, and processes with their `gpu` as a position among all of them."""
+
+    samples: tuple[GpuSample, ...] = ()
+    processes: tuple[SimulatedProcess, ...] = ()
+
+
+def parse_gpus(text: str, node_name: str) -> SimulatedNode:
+    """The GPUs that a file describes, and who uses them.
 
     Raises:
         GpuFileError: not of the form above; the message names the entry and the field.
@@ -54,11 +65,23 @@ def parse_gpus(text: str, node_name: str) -> tuple[GpuSample, ...]:
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise GpuFileError(f"gpus is {entries!r}, expected a list of entries with model and memory_mib")
     samples: list[GpuSample] = []
+    processes: list[SimulatedProcess] = []
     for number, entry in enumerate(entries):
-        samples += _parse_entry(entry, number, len(samples), node_name)
+        found = _parse_entry(entry, number, len(samples), node_name)
+        processes += _parse_use(entry, number, len(samples), len(found))
+        samples += found
     if len({sample.uuid for sample in samples}) != len(samples):
         raise GpuFileError("gpus names one uuid twice, expected each once")
-    return tuple(samples)
+    return SimulatedNode(tuple(samples), tuple(processes))
+
+
+def _parse_use(entry: Mapping[str, Any], number: int, first: int, count: int) -> list[SimulatedProcess]:
+    where = f"gpus[{number}]"
+    try:
+        found = parse_processes(_list(entry, "processes", where), count, where)
+    except UseError as error:
+        raise GpuFileError(str(error)) from error
+    return [replace(process, gpu=first + process.gpu) for process in found]
 
 
 def _parse_entry(entry: Any, number: int, first: int, node_name: str) -> list[GpuSample]:
@@ -136,7 +159,7 @@ class SimulatedSource:
         self._node_name = node_name
         self._stamp = _stamp(path)
         try:
-            self._samples = self._read()
+            self._node = self._read()
         except (OSError, UnicodeDecodeError, GpuFileError) as error:
             raise SettingsError(f"gpus {str(path)!r}: {error}") from error
 
@@ -146,15 +169,20 @@ class SimulatedSource:
         if stamp != self._stamp:
             self._stamp = stamp
             try:
-                self._samples = self._read()
+                self._node = self._read()
             except (OSError, UnicodeDecodeError, GpuFileError) as error:
-                _LOG.error("%s: keeping the %d GPUs of before: %s", self._path, len(self._samples), error)
-        return self._samples
+                _LOG.error("%s: keeping the %d GPUs of before: %s", self._path, len(self._node.samples), error)
+        return self._node.samples
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _read(self) -> tuple[GpuSample, ...]:
+    def use(self) -> tuple[tuple[GpuSample, ...], tuple[SimulatedProcess, ...]]:
+        """The GPUs as last read, and who uses them."""
+        node = self._node
+        return node.samples, node.processes
+
+    def _read(self) -> SimulatedNode:
         return parse_gpus(self._path.read_text(encoding="utf-8"), self._node_name)
 
 

@@ -19,7 +19,7 @@ gpus:
 
 def test_entries_become_gpus() -> None:
     """Named UUIDs are kept, the others are made; the index runs through."""
-    first, second, x, y = parse_gpus(MIXED, "n1")
+    first, second, x, y = parse_gpus(MIXED, "n1").samples
     assert (first.index, first.model, first.memory_mib, first.numa_node) == (0, "NVIDIA A100-SXM4-80GB", 81920, 0)
     assert len({first.uuid, second.uuid}) == 2
     assert x == GpuSample(GpuUuid("GPU-x"), 2, "Tesla T4", 15360, outside_mib=512)
@@ -29,7 +29,7 @@ def test_entries_become_gpus() -> None:
 def test_made_uuids_depend_on_node_and_place_only() -> None:
     """The same after a restart and after another GPU went away, different on another node."""
     shorter = MIXED.replace("count: 2", "count: 1")
-    uuids = [parse_gpus(text, node)[0].uuid for text, node in ((MIXED, "n1"), (shorter, "n1"), (MIXED, "n2"))]
+    uuids = [parse_gpus(text, node).samples[0].uuid for text, node in ((MIXED, "n1"), (shorter, "n1"), (MIXED, "n2"))]
     assert (uuids[0] == uuids[1], uuids[0] == uuids[2], len(uuids[0])) == (True, False, 40)
 
 
