@@ -10,6 +10,7 @@ from extender.contract.names import Names
 
 from .advertising import Resource
 from .gpu import Gpus
+from .metrics_gpus import GpuCollector, NodeView
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -20,9 +21,16 @@ class PluginMetrics:
     Args:
         gpus: the newest GPUs, None before the first sample.
         reconcile_lag_s: seconds since podresources and all annotations last agreed.
+        view: what there is to see of GPUs and containers; None shows the GPUs alone.
     """
 
-    def __init__(self, names: Names, gpus: Callable[[], Gpus | None], reconcile_lag_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        gpus: Callable[[], Gpus | None],
+        reconcile_lag_s: Callable[[], float],
+        view: NodeView | None = None,
+    ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._allocations = Counter(
             "gpupack_plugin_allocations",
@@ -51,6 +59,7 @@ class PluginMetrics:
         )
         self._names = names
         self.registry.register(_State(names, gpus, reconcile_lag_s))
+        self.registry.register(GpuCollector(view or NodeView(gpus=gpus)))
 
     def allocated(self, resource: Resource, outcome: str) -> None:
         """Count an Allocate."""

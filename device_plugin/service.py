@@ -6,6 +6,7 @@ Several plugins may run in one process, each with its own node, folders and port
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from .admissions import Admissions
@@ -19,6 +20,7 @@ from .lifecycle import Lifecycle
 from .loops import Loops
 from .measuring import Meter
 from .metrics import PluginMetrics
+from .metrics_gpus import NodeView
 from .nodewatch import Fanout
 from .nvml import NvmlSource, load_pynvml
 from .nvml_reading import NvmlReader
@@ -140,7 +142,7 @@ class _Plugin:
             outside_mib=lambda: self._meter.newest.outside_mib,
         )
         self._meter.on_measured = self._reporter.soon
-        metrics = PluginMetrics(names, lambda: self._feed.gpus, self._reconciler.lag_s)
+        metrics = PluginMetrics(names, lambda: self._feed.gpus, self._reconciler.lag_s, self._view(source))
         self._lifecycle = Lifecycle(
             settings,
             [
@@ -206,6 +208,20 @@ class _Plugin:
             # What somebody else gives out must not be offered even for a moment.
             self._feed.wait_newer(version, _FIRST_LOOK_S)
         self._lifecycle.run(stop)
+
+    def _view(self, source: GpuSource) -> NodeView:
+        """What the metrics show of GPUs and containers."""
+        police = self._safety.police
+        view = NodeView(
+            gpus=lambda: self._feed.gpus,
+            measurement=lambda: self._meter.newest,
+            pods=self._pods.pods,
+            unenforced=lambda: self._safety.enforcer.unenforced,
+            evictions=lambda: 0 if police is None else police.evictions,
+        )
+        if not isinstance(source, NvmlSource):
+            return view
+        return replace(view, left_out=lambda: source.left_out, xid_counts=lambda: source.xid_counts)
 
     def _known_pods(self) -> Mapping[str, BoundPod] | None:
         return self._pods.pods() if self._pod_watch.synced.is_set() else None

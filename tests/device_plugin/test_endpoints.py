@@ -47,7 +47,7 @@ def test_every_path_is_answered() -> None:
         (each.name, *sorted(each.labels.values())): each.value
         for family in text_string_to_metric_families(exposition)
         for each in family.samples
-        if not each.name.endswith(("_created", "_bucket", "_sum"))
+        if each.name.startswith("gpupack_plugin_") and not each.name.endswith(("_created", "_bucket", "_sum"))
     }
     assert values == {
         ("gpupack_plugin_allocations_total", "given", "gpupack.io/gpu-mem"): 1.0,
@@ -59,6 +59,7 @@ def test_every_path_is_answered() -> None:
         ("gpupack_plugin_advertised_devices", "gpupack.io/gpu-mem"): 24.0,
         ("gpupack_plugin_advertised_devices", "gpupack.io/gpu"): 2.0,
         ("gpupack_plugin_reconcile_lag_seconds",): 1.5,
+        ("gpupack_plugin_overuse_evictions_total",): 0.0,
     }
 
 

@@ -1,0 +1,57 @@
+"""From the records on the pods to MiB that are given out: by container and GPU, and by GPU.
+
+The sum over a pod's containers is not what it holds: plain init containers run before the others and lend them their
+devices, as in https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
+"""
+
+from collections.abc import Iterable, Mapping
+
+from extender.contract.units import GpuUuid
+
+from .gpu import GpuSample
+from .pods import BoundPod, ContainerKey, ContainerKind, ContainerNeed
+
+
+def held_by_container(
+    pods: Iterable[BoundPod], gpus: Mapping[GpuUuid, GpuSample], unit_mib: int
+) -> dict[tuple[ContainerKey, GpuUuid], int]:
+    """MiB of each GPU that each container was given; a whole GPU is all of it."""
+    return {
+        (ContainerKey(pod.uid, need.name), uuid): size_mib
+        for pod in pods
+        if not pod.ended
+        for need in pod.needs
+        for uuid, size_mib in _sizes_mib(pod, need, gpus, unit_mib).items()
+    }
+
+
+def held_by_gpu(pods: Iterable[BoundPod], gpus: Mapping[GpuUuid, GpuSample], unit_mib: int) -> dict[GpuUuid, int]:
+    """MiB of each GPU that pods hold."""
+    total: dict[GpuUuid, int] = {}
+    for pod in pods:
+        if not pod.ended:
+            for uuid, size_mib in _held(pod, gpus, unit_mib).items():
+                total[uuid] = total.get(uuid, 0) + size_mib
+    return total
+
+
+def _held(pod: BoundPod, gpus: Mapping[GpuUuid, GpuSample], unit_mib: int) -> dict[GpuUuid, int]:
+    """What one pod holds at its peak: an init container and the sidecars before it, or everything that runs."""
+    running: dict[GpuUuid, int] = {}
+    peak: dict[GpuUuid, int] = {}
+    for need in pod.needs:
+        for uuid, size_mib in _sizes_mib(pod, need, gpus, unit_mib).items():
+            now_mib = running.get(uuid, 0) + size_mib
+            if need.kind is not ContainerKind.INIT:
+                running[uuid] = now_mib
+            peak[uuid] = max(peak.get(uuid, 0), now_mib)
+    return peak
+
+
+def _sizes_mib(
+    pod: BoundPod, need: ContainerNeed, gpus: Mapping[GpuUuid, GpuSample], unit_mib: int
+) -> dict[GpuUuid, int]:
+    placed = pod.allocated.get(need.name, {})
+    if need.whole_gpus:
+        return {uuid: gpus[uuid].memory_mib for uuid in placed if uuid in gpus}
+    return {uuid: units * unit_mib for uuid, units in placed.items()}
