@@ -22,6 +22,8 @@ from .usage import ContainerUse, Usage, UsageReader
 
 _LOG = logging.getLogger(__name__)
 
+_BLIND_INTERVAL_S = 5.0
+
 RUNG_CHANGED = "GPUEnforcement"
 NOT_LIMITED = "GPUMemoryNotLimited"
 
@@ -78,6 +80,7 @@ class Enforcer:
         self._events = events
         self._lock = threading.Lock()
         self._standings: Mapping[GpuUuid, Standing] = {}
+        self._lost: set[GpuUuid] = set()
         self.unenforced: tuple[Unenforced, ...] = ()
 
     def standings(self, uuids: Iterable[GpuUuid]) -> Mapping[GpuUuid, Standing]:
@@ -89,11 +92,16 @@ class Enforcer:
 
     def run(self, stop: threading.Event) -> None:
         """Probe again and again until told to stop."""
-        while not stop.wait(self._interval_s):
+        while not stop.wait(self._pause_s()):
             before = self._standings
             self.step(list(before))
             if self._standings != before:
                 self._on_change()
+
+    def _pause_s(self) -> float:
+        """Shorter while measuring may just not have begun: at the start nothing is known of the node's pods."""
+        blind = any(Rung.WATCHED not in found.rungs for found in self._standings.values())
+        return min(_BLIND_INTERVAL_S, self._interval_s) if blind and self._usage is not None else self._interval_s
 
     def step(self, uuids: Iterable[GpuUuid]) -> None:
         """Probe these GPUs once, and forget all others."""
@@ -124,14 +132,24 @@ class Enforcer:
                 continue
             text = f"GPU {uuid}: enforcement is {now.rung.value} ({now.why_not_better or 'the best'})"
             _LOG.info("%s", text)
-            if self._events is not None and before is not None and before.rung is not now.rung:
-                worse = LADDER.index(now.rung) > LADDER.index(before.rung)
-                self._events.about_node("Warning" if worse else "Normal", RUNG_CHANGED, text)
+            if before is not None:
+                self._tell_turn(uuid, before.rung, now.rung, text)
         known = {(item.key, item.rung) for item in self.unenforced}
         for item in unenforced:
             if (item.key, item.rung) not in known:
                 self._name(item)
         self._standings, self.unenforced = dict(found), unenforced
+
+    def _tell_turn(self, uuid: GpuUuid, before: Rung, now: Rung, text: str) -> None:
+        """Say what was lost, and what was lost and is there again; a better rung soon after the start is no news."""
+        if self._events is None or before is now:
+            return
+        if LADDER.index(now) > LADDER.index(before):
+            self._lost.add(uuid)
+            self._events.about_node("Warning", RUNG_CHANGED, text)
+        elif uuid in self._lost:
+            self._lost.discard(uuid)
+            self._events.about_node("Normal", RUNG_CHANGED, text)
 
     def _name(self, item: Unenforced) -> None:
         (key, uuid) = item.key

@@ -197,6 +197,9 @@ def test_simulated_gpus_are_advisory() -> None:
 def test_what_changes_is_said_once() -> None:
     """A rung that is lost or won on the node, a container that is not limited on its pod; the start is no news."""
     node = Node()
+    node.abilities.obstacles = {A: "the driver is not there yet"}
+    node.rungs()
+    node.abilities.obstacles = {}
     node.rungs()
     assert node.events.said == []
     node.uses(7, cgroup="")
