@@ -50,7 +50,9 @@ class RealNode:
         self.kubelet = kubelet
         self.api = control_plane.api
         control_plane.apply(OVERLAY)
-        self.extender = ExtenderProcess(control_plane.kubeconfig_for(SYSTEM, EXTENDER_ACCOUNT), folder / "extender.log")
+        access = control_plane.kubeconfig_for(SYSTEM, EXTENDER_ACCOUNT)
+        # The tests say on which GPU a pod must end: that takes a policy that does not learn from the pods before.
+        self.extender = ExtenderProcess(access, folder / "extender.log", ("--policy", "binpack"))
         self.plugin = PluginProcess(kubelet, control_plane.kubeconfig_for(SYSTEM, PLUGIN_ACCOUNT))
         self._stack = ExitStack()
 
