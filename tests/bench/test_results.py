@@ -68,6 +68,15 @@ def test_the_default_policy_needs_fewer_gpus_than_fgd() -> None:
     assert all(ours[mark]["served_percent"] == 100.0 for mark in ("30", "60", "85"))
 
 
+@pytest.mark.parametrize("load", ["0.85", "0.95", "1.05"])
+def test_the_default_policy_rejects_no_more_than_others_when_pods_leave(load: str) -> None:
+    """Than FGD and best fit, in the steady state, but for a tenth of a point, which a few pods of eight GPUs make."""
+    ours, fgd, best_fit = (
+        _mean(f"departures-{load}.json", name)["rejected_percent"] for name in ("price-fit-robust", "fgd", "best-fit")
+    )
+    assert ours <= min(fgd, best_fit) + 0.1
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("policy", ["price-fit-robust", "fgd"])
 def test_the_shipped_policies_give_the_committed_figures(policy: str) -> None:
