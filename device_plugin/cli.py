@@ -89,6 +89,12 @@ _DEFAULTS = Settings(node_name="default")
     default=_DEFAULTS.report_interval_s,
     help="Least seconds between two reports of memory in use outside of the ledger; health is reported at once.",
 )
+@click.option(
+    "--proc-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=_DEFAULTS.proc_root,
+    help="Where the node's /proc is, in the node's PID namespace.",
+)
 @with_safeguards
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level logged."
@@ -108,6 +114,7 @@ def main(  # noqa: PLR0917 - click passes options by name
     reconcile_interval_s: float,
     measure_interval_s: float,
     report_interval_s: float,
+    proc_root: Path,
     log_level: str,
     **guards: Any,
 ) -> None:
@@ -141,6 +148,7 @@ def main(  # noqa: PLR0917 - click passes options by name
             reconcile_interval_s=reconcile_interval_s,
             measure_interval_s=measure_interval_s,
             report_interval_s=report_interval_s,
+            proc_root=proc_root,
             safeguards=safeguards_from(guards),
         )
         stop = threading.Event()

@@ -82,7 +82,8 @@ class GpuFeed:
         """
         try:
             gpus = Gpus(self._unit_mib, self._source.sample())
-            self._check(gpus)
+            if gpus != self._gpus:
+                self._check(gpus)
         except (GpuSourceError, ContractError) as error:
             self._failures += 1
             self._fail(str(error))

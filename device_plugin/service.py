@@ -83,7 +83,10 @@ def open_meter(settings: Settings, source: GpuSource, pods: Callable[[], Mapping
         use = SimulatedUse(source.use, pods)
         return Meter(source=use, locator=use, pods=pods, interval_s=settings.measure_interval_s)
     return Meter(
-        source=NvmlReader(load_pynvml), locator=ProcFolder(), pods=pods, interval_s=settings.measure_interval_s
+        source=NvmlReader(load_pynvml),
+        locator=ProcFolder(settings.proc_root),
+        pods=pods,
+        interval_s=settings.measure_interval_s,
     )
 
 

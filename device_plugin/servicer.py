@@ -80,9 +80,12 @@ class DevicePluginServicer:
         try:
             version, sent = -1, None
             while context.is_active():
+                before = version
                 version, gpus = self._feed.wait_newer(version, _WAKE_UP_S)
-                devices = None if gpus is None else devices_of(self.resource, gpus)
-                if devices is None or devices == sent:
+                if version == before or gpus is None:
+                    continue
+                devices = devices_of(self.resource, gpus)
+                if devices == sent:
                     continue
                 sent = devices
                 yield messages.ListAndWatchResponse(

@@ -42,6 +42,7 @@ class Settings:
         reconcile_interval_s: time between two comparisons of podresources with the pods' annotations.
         measure_interval_s: time between two measurements of who uses what.
         report_interval_s: least time between two reports of memory in use outside of the ledger; health does not wait.
+        proc_root: where the node's /proc is.
         safeguards: how shares are enforced, and which GPUs are kept out of service.
 
     Raises:
@@ -62,6 +63,7 @@ class Settings:
     reconcile_interval_s: float = 10.0
     measure_interval_s: float = 5.0
     report_interval_s: float = DEFAULT_FLOOR_S
+    proc_root: Path = Path("/proc")
     safeguards: Safeguards = field(default_factory=Safeguards)
     names: Names = field(init=False)
 
