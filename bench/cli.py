@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = {
     "advice": "bench.advice.command:command",
     "cost": "bench.cost.command:command",
     "latency": "bench.latency.command:command",
+    "node": "bench.node.command:command",
     "live": "bench.live.command:command",
     "replay": "bench.replay.command:command",
     "trace": "bench.trace.command:command",

@@ -1,0 +1,160 @@
+"""From a node under load to figures: what the plugin costs at rest, how fast it answers, how soon an XID is told."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import urllib3
+
+from bench.latency.percentiles import cpu_seconds, percentile, rss_mib
+from device_plugin.v1beta1 import deviceplugin_pb2 as messages
+from device_plugin.v1beta1 import deviceplugin_pb2_grpc as stubs
+
+from .stage import Stage
+
+SCRAPE_INTERVAL_S = 15.0
+_TURN_S = 1.0
+_CALL_TIMEOUT_S = 30.0
+_XID_TIMEOUT_S = 30.0
+_CRITICAL_XID = 79
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the plugin took over `seconds`: share of one core, memory, NVML calls, writes on the Node, scrapes."""
+
+    seconds: float
+    cpu_ratio: float
+    rss_mib: float
+    nvml_calls_per_second: float
+    node_writes: int
+    scrapes: int
+    scrape_seconds: float
+    scrape_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Delays of so many events, in seconds."""
+
+    count: int
+    p50_s: float
+    p99_s: float
+    max_s: float
+
+
+def delays(seconds: list[float]) -> Delays:
+    """Their figures."""
+    ordered = sorted(seconds)
+    return Delays(len(ordered), percentile(ordered, 0.5), percentile(ordered, 0.99), ordered[-1])
+
+
+def measure_cost(stage: Stage, seconds: float) -> Cost:
+    """Let the pods work for so long, scrape as Prometheus does, and see what the plugin took."""
+    pool = urllib3.PoolManager()
+    started_s, cpu_s = time.monotonic(), cpu_seconds(stage.pid)
+    calls, writes = stage.driver.state.calls, stage.node_writes()
+    scrapes: list[float] = []
+    size, turn = 0, 0
+    while (passed_s := time.monotonic() - started_s) < seconds:
+        if passed_s >= SCRAPE_INTERVAL_S * len(scrapes):
+            asked_s = time.monotonic()
+            size = len(pool.request("GET", f"http://127.0.0.1:{stage.port}/metrics", timeout=_CALL_TIMEOUT_S).data)
+            scrapes.append(time.monotonic() - asked_s)
+        turn += 1
+        stage.work(turn)
+        time.sleep(_TURN_S)
+    pool.clear()
+    return Cost(
+        seconds=passed_s,
+        cpu_ratio=(cpu_seconds(stage.pid) - cpu_s) / passed_s,
+        rss_mib=rss_mib(stage.pid),
+        nvml_calls_per_second=(stage.driver.state.calls - calls) / passed_s,
+        node_writes=stage.node_writes() - writes,
+        scrapes=len(scrapes),
+        scrape_seconds=max(scrapes),
+        scrape_bytes=size,
+    )
+
+
+class Listening:
+    """One more listener to the plugin's list of devices, beside the kubelet."""
+
+    def __init__(self, stage: Stage) -> None:
+        options = [("grpc.max_receive_message_length", 16 * 1024 * 1024), ("grpc.default_authority", "localhost")]
+        self._channel = grpc.insecure_channel(f"unix:{stage.socket}", options=options)
+        self.stub = stubs.DevicePluginStub(self._channel)
+        self._news = threading.Condition()
+        self.health: dict[str, str] = {}
+        self._stream: Any = self.stub.ListAndWatch(messages.Empty())
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def wait(self, condition: Callable[[dict[str, str]], bool], timeout_s: float) -> float:
+        """The time at which the devices were as wanted.
+
+        Raises:
+            TimeoutError: they were not in time.
+        """
+        with self._news:
+            if not self._news.wait_for(lambda: condition(self.health), timeout_s):
+                raise TimeoutError(f"the plugin did not tell the kubelet within {timeout_s} s")
+            return time.monotonic()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stream.cancel()
+        self._thread.join(_CALL_TIMEOUT_S)
+        self._channel.close()
+
+    def _follow(self) -> None:
+        try:
+            for answer in self._stream:
+                health = {device.ID: device.health for device in answer.devices}
+                with self._news:
+                    self.health = health
+                    self._news.notify_all()
+        except grpc.RpcError:
+            return
+
+
+def measure_calls(stage: Stage, listening: Listening, count: int, pause_s: float) -> tuple[Delays, Delays]:
+    """Time GetPreferredAllocation, with all devices as available, and Allocate of what it chose; one after the other.
+
+    The pause keeps the account of fresh Allocates as short as a kubelet keeps it.
+    """
+    listening.wait(lambda health: len(health) == stage.load.gpus * stage.load.units, _CALL_TIMEOUT_S)
+    ids = sorted(listening.health)
+    preferred_s, allocated_s = [], []
+    for _ in range(count):
+        request = messages.PreferredAllocationRequest()
+        wanted = request.container_requests.add()
+        wanted.available_deviceIDs.extend(ids)
+        wanted.allocation_size = stage.load.share
+        started_s = time.monotonic()
+        answer = listening.stub.GetPreferredAllocation(request, timeout=_CALL_TIMEOUT_S)
+        preferred_s.append(time.monotonic() - started_s)
+        allocate = messages.AllocateRequest()
+        allocate.container_requests.add().devices_ids.extend(answer.container_responses[0].deviceIDs)
+        started_s = time.monotonic()
+        listening.stub.Allocate(allocate, timeout=_CALL_TIMEOUT_S)
+        allocated_s.append(time.monotonic() - started_s)
+        time.sleep(pause_s)
+    return delays(preferred_s), delays(allocated_s)
+
+
+def measure_xids(stage: Stage, listening: Listening, pause_s: float) -> Delays:
+    """Let each GPU in turn report a critical XID, and time until the kubelet knows that its devices are unhealthy."""
+    listening.wait(bool, _CALL_TIMEOUT_S)
+    found = []
+    for index in range(stage.load.gpus):
+        device = f"{stage.uuid(index)}-0"
+        started_s = time.monotonic()
+        stage.driver.raise_xid(_CRITICAL_XID, index)
+        told_s = listening.wait(lambda health, device=device: health[device] == "Unhealthy", _XID_TIMEOUT_S)  # type: ignore[misc]  # a default binds the loop's value
+        found.append(told_s - started_s)
+        time.sleep(pause_s)
+    return delays(found)

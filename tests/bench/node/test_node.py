@@ -1,0 +1,49 @@
+"""The benchmark of the node side, small: it runs, and its figures make sense."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench.node.command import command
+from bench.node.measure import delays
+from bench.node.stage import Load
+from bench.simulated.nvml_driver import BuildError, build
+from extender.contract.units import UnitMib
+
+
+def test_the_default_load_is_a_node_with_4512_devices() -> None:
+    """Eight GPUs of 141 GiB in units of 256 MiB, and 64 pods that leave a fifth free."""
+    load = Load()
+    assert (load.gpus * load.units, load.pods * load.share) == (4512, 3584)
+
+
+@pytest.mark.parametrize(("pods", "share"), [(1, 12), (3, 12), (4, 12), (5, 6), (1000, 1)])
+def test_shares_fit_the_gpus(pods: int, share: int) -> None:
+    """Of four GPUs with 15 units."""
+    assert Load(gpus=4, memory_mib=15 * 1024, pods=pods, unit_mib=UnitMib(1024)).share == share
+
+
+def test_delays() -> None:
+    """Nearest rank."""
+    found = delays([0.3, 0.1, 0.2])
+    assert (found.count, found.p50_s, found.p99_s, found.max_s) == (3, 0.2, 0.3, 0.3)
+
+
+def test_a_small_node_is_measured(tmp_path: Path) -> None:
+    """Two GPUs, four pods, three seconds."""
+    try:
+        build()
+    except BuildError as error:
+        pytest.skip(f"the simulated NVML cannot be built: {error}")
+    file = tmp_path / "node.json"
+    options = "--gpus 2 --memory-mib 15360 --pods 4 --seconds 3 --calls 3 --pause-s 0 --memory-unit-mib 1024"
+    done = CliRunner().invoke(command, [*options.split(), "--json", str(file)], catch_exceptions=False)
+    assert (done.exit_code, done.output.splitlines()[0]) == (0, "| 2 GPUs, 30 devices, 4 pods | |")
+    figures = json.loads(file.read_text())
+    assert figures["load"]["devices"] == 30
+    assert 0 < figures["cost"]["cpu_ratio"] < 1
+    assert figures["cost"]["nvml_calls_per_second"] > 1
+    assert figures["allocate"]["count"] == 3
+    assert figures["xid_to_list_and_watch"]["max_s"] < 5
