@@ -84,6 +84,7 @@ def report(load: Load, cost: Cost, preferred: Delays, allocated: Delays, xids: D
         ("resident memory", f"{cost.rss_mib:.0f} MiB"),
         ("NVML calls", f"{cost.nvml_calls_per_second:.0f} a second"),
         ("writes on the Node", f"{cost.node_writes} in {cost.seconds:.0f} s"),
+        ("containers measured", str(cost.containers_measured)),
         ("scrape", f"{cost.scrape_seconds * 1000:.0f} ms, {cost.scrape_bytes // 1024} KiB"),
         ("GetPreferredAllocation", _times(preferred)),
         ("Allocate", _times(allocated)),

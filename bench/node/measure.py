@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import urllib3
 
 from bench.latency.percentiles import cpu_seconds, percentile, rss_mib
 from device_plugin.v1beta1 import deviceplugin_pb2 as messages
 from device_plugin.v1beta1 import deviceplugin_pb2_grpc as stubs
 
-from .stage import Stage
+from .stage import Stage, measured
 
 SCRAPE_INTERVAL_S = 15.0
 _TURN_S = 1.0
@@ -24,7 +23,10 @@ _CRITICAL_XID = 79
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the plugin took over `seconds`: share of one core, memory, NVML calls, writes on the Node, scrapes."""
+    """What the plugin took over `seconds`: share of one core, memory, NVML calls, writes on the Node, scrapes.
+
+    `containers_measured` is of how many containers the last scrape told the memory in use.
+    """
 
     seconds: float
     cpu_ratio: float
@@ -34,6 +36,7 @@ class Cost:
     scrapes: int
     scrape_seconds: float
     scrape_bytes: int
+    containers_measured: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +57,18 @@ def delays(seconds: list[float]) -> Delays:
 
 def measure_cost(stage: Stage, seconds: float) -> Cost:
     """Let the pods work for so long, scrape as Prometheus does, and see what the plugin took."""
-    pool = urllib3.PoolManager()
     started_s, cpu_s = time.monotonic(), cpu_seconds(stage.pid)
     calls, writes = stage.driver.state.calls, stage.node_writes()
     scrapes: list[float] = []
-    size, turn = 0, 0
+    exposition, turn = b"", 0
     while (passed_s := time.monotonic() - started_s) < seconds:
         if passed_s >= SCRAPE_INTERVAL_S * len(scrapes):
             asked_s = time.monotonic()
-            size = len(pool.request("GET", f"http://127.0.0.1:{stage.port}/metrics", timeout=_CALL_TIMEOUT_S).data)
+            exposition = stage.scrape()
             scrapes.append(time.monotonic() - asked_s)
         turn += 1
         stage.work(turn)
         time.sleep(_TURN_S)
-    pool.clear()
     return Cost(
         seconds=passed_s,
         cpu_ratio=(cpu_seconds(stage.pid) - cpu_s) / passed_s,
@@ -76,7 +77,8 @@ def measure_cost(stage: Stage, seconds: float) -> Cost:
         node_writes=stage.node_writes() - writes,
         scrapes=len(scrapes),
         scrape_seconds=max(scrapes),
-        scrape_bytes=size,
+        scrape_bytes=len(exposition),
+        containers_measured=measured(exposition),
     )
 
 

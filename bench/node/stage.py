@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import urllib3
+
 from bench.latency.processes import MeasuredProcess, free_port
 from bench.simulated.apiserver import ApiServer
 from bench.simulated.client import ClusterClient
@@ -26,6 +28,7 @@ NODE = "n1"
 MEMORY = "gpupack.io/gpu-mem"
 RESERVED_MIB = 600
 _READY_S = 60.0
+_CALL_TIMEOUT_S = 30.0
 _SHIPPED_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 """As manifests/base/device-plugin.yaml sets it."""
 
@@ -73,6 +76,11 @@ class Stage:
         """How often the plugin has written on its Node so far."""
         return sum(line == f"PATCH /api/v1/nodes/{NODE}" for line in self.server.requests())
 
+    def scrape(self) -> bytes:
+        """What the plugin tells Prometheus."""
+        answer = urllib3.request("GET", f"http://127.0.0.1:{self.port}/metrics", timeout=_CALL_TIMEOUT_S, retries=False)
+        return bytes(answer.data)
+
     def work(self, turn: int) -> None:
         """Let every process use more or less than a moment ago, by a tenth of its share, and compute."""
         size_mib = self.load.share * self.load.unit_mib
@@ -80,6 +88,11 @@ class Stage:
             used_mib = size_mib * (90 + (turn + number) % 10) // 100
             gpu = self.driver.gpus[number % self.load.gpus]
             gpu.run(_FIRST_PID + number, used_mib, sm_percent=1 + (turn + number) % 12)
+
+
+def measured(exposition: bytes) -> int:
+    """Of how many containers a scrape tells the memory in use."""
+    return exposition.count(b"\ngpupack_container_gpu_memory_used_bytes{")
 
 
 @contextmanager
@@ -121,6 +134,7 @@ def staged(load: Load, folder: Path) -> Iterator[Stage]:
         socket = kubelet.plugins_folder / "gpupack-gpu-mem.sock"
         stage = Stage(load, server, driver, plugin.pid, port, socket, log)
         _fill(stage, client, folder / "proc")
+        wait_until(lambda: measured(stage.scrape()) == load.pods, "measurements of all pods", timeout_s=_READY_S)
         yield stage
 
 

@@ -44,6 +44,7 @@ def test_a_small_node_is_measured(tmp_path: Path) -> None:
     figures = json.loads(file.read_text())
     assert figures["load"]["devices"] == 30
     assert 0 < figures["cost"]["cpu_ratio"] < 1
+    assert figures["cost"]["containers_measured"] == 4
     assert figures["cost"]["nvml_calls_per_second"] > 1
     assert figures["allocate"]["count"] == 3
     assert figures["xid_to_list_and_watch"]["max_s"] < 5
