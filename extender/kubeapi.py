@@ -5,6 +5,7 @@ in both directions, because its models cost a hundred times more than the JSON i
 first connection is made, since that takes a third of a second.
 """
 
+import os
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,11 @@ class KubeApi:
         ]
         return WatchStream(self._send("GET", path, query=query, timeout_s=silence_s))
 
+    def read(self, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
+        """The answer to a GET of any path, which may carry a query string."""
+        deadline = time.monotonic() + timeout_s
+        return _read_body(self._send("GET", path, timeout_s=timeout_s), deadline)
+
     def get_pod(self, namespace: str, name: str, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """The pod's JSON, read from the newest state (not from a cache)."""
         deadline = time.monotonic() + timeout_s
@@ -112,6 +118,18 @@ class KubeApi:
         """Set annotations of the pod (None removes one) if it still has this `uid`; else `ApiError` 409 or 422."""
         body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
         self._write("PATCH", _pod_path(namespace, name), body, timeout_s, content_type=_MERGE_PATCH)
+
+    def annotate_node(
+        self,
+        name: str,
+        resource_version: str,
+        annotations: Mapping[str, str | None],
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        """Set annotations of the node (None removes one) if it is still of this version; else `ApiError` 409."""
+        body = {"metadata": {"resourceVersion": resource_version, "annotations": dict(annotations)}}
+        path = f"/api/v1/nodes/{_segment('name', name)}"
+        self._write("PATCH", path, body, timeout_s, content_type=_MERGE_PATCH)
 
     def create_event(self, namespace: str, body: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         """Create a core/v1 Event from its JSON object."""
@@ -181,10 +199,22 @@ class KubeApi:
         return request
 
 
-def connect(kubeconfig: str | None, *, service_account_dir: Path = SERVICE_ACCOUNT_DIR) -> KubeApi:
+def connect(
+    kubeconfig: str | None,
+    *,
+    context: str | None = None,
+    service_account_dir: Path = SERVICE_ACCOUNT_DIR,
+    user_agent: str = "gpupack-extender",
+) -> KubeApi:
     """Prepare requests to the API server of a kubeconfig file, or of the cluster that this pod runs in when None.
 
     No request is made. A service account's token is read again every minute, as it is rotated.
+
+    Args:
+        kubeconfig: a file, or several with the path separator between, merged as kubectl does.
+        context: of the kubeconfig; None for its current one.
+        service_account_dir: where the service account is mounted.
+        user_agent: how the API server's audit log names the caller.
 
     Raises:
         KubeConfigError: the file, the context, the service account or a certificate can't be used.
@@ -193,7 +223,7 @@ def connect(kubeconfig: str | None, *, service_account_dir: Path = SERVICE_ACCOU
 
     settings: Any = client.Configuration()
     try:
-        _load(settings, kubeconfig, service_account_dir)
+        _load(settings, kubeconfig, context, service_account_dir)
         # False is urllib3's "raise at once": nothing is sent a second time behind our back.
         settings.retries = False
         settings.keep_alive = True
@@ -202,11 +232,11 @@ def connect(kubeconfig: str | None, *, service_account_dir: Path = SERVICE_ACCOU
     except Exception as error:  # the client raises whatever YAML, base64, TLS and the file system raise
         source = f"service account in {service_account_dir}" if kubeconfig is None else f"kubeconfig {kubeconfig}"
         raise KubeConfigError(f"{source}: {error}") from error
-    api.user_agent = "gpupack-extender"
+    api.user_agent = user_agent
     return KubeApi(api)
 
 
-def _load(settings: Any, kubeconfig: str | None, service_account_dir: Path) -> None:
+def _load(settings: Any, kubeconfig: str | None, context: str | None, service_account_dir: Path) -> None:
     """Fill the client's settings from the file, or from the service account and the pod's environment."""
     from kubernetes import config  # noqa: PLC0415 - imported late, see the module
 
@@ -215,11 +245,12 @@ def _load(settings: Any, kubeconfig: str | None, service_account_dir: Path) -> N
         token, certificate = service_account_dir / "token", service_account_dir / "ca.crt"
         loaders.incluster_config.InClusterConfigLoader(str(token), str(certificate)).load_and_set(settings)
         return
-    file = Path(kubeconfig).expanduser()
-    if not file.is_file():
+    named = [Path(part).expanduser() for part in kubeconfig.split(os.pathsep) if part]
+    files = os.pathsep.join(str(file) for file in named if file.is_file())
+    if not files:
         raise FileNotFoundError("no such file")
     # Not persisted: a refreshed token of the admin's own file is theirs to write.
-    loaders.load_kube_config(str(file), client_configuration=settings, persist_config=False)
+    loaders.load_kube_config(files, context=context, client_configuration=settings, persist_config=False)
 
 
 def _read_body(response: urllib3.HTTPResponse, deadline: float) -> bytes:

@@ -1,0 +1,39 @@
+"""The command line `kubectl gpupack`: a group that imports a command's module only when that command is asked for."""
+
+from importlib import import_module
+
+import click
+
+from extender.kubectl.command_table import COMMANDS
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are those of the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, sorted."""
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None when there is none of that name."""
+        del ctx
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command = getattr(import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{target} is {command!r}, expected a click command")
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """See, explain and change how pods share GPUs.
+
+    Reads nodes and pods from the API server and computes who holds what exactly as the scheduler extender does.
+
+    Exit codes: 0 done, 1 the answer is no (not found, does not fit, an error was found), 2 wrong usage,
+    3 the API server (or the extender) cannot be asked.
+    """

@@ -1,0 +1,8 @@
+"""The table of commands: what `kubectl gpupack NAME` runs, and where it is; nothing is imported before it is run."""
+
+from collections.abc import Mapping
+
+COMMANDS: Mapping[str, str] = {
+    "top": "extender.kubectl.top:command",
+}
+"""Name of a command to `module:attribute` of its click command."""

@@ -1,0 +1,157 @@
+"""The options that all commands share: from the command line to one value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import wraps
+from typing import Any
+
+import click
+
+from extender.contract.names import Names
+from extender.contract.units import UNIT_CHOICES_MIB, UnitMib
+from extender.kubectl.failures import BadUsage
+
+
+class Output(Enum):
+    """How an answer is written."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What every command is told.
+
+    Args:
+        kubeconfig: file; empty for kubectl's own search.
+        context: of the kubeconfig; empty for the current one.
+        namespace: empty for the context's.
+        all_namespaces: look at all of them.
+        output: how to write.
+        watch: ask and write again and again.
+        interval_s: between two times.
+        color: auto, always or never.
+        timeout_s: for one request to the API server.
+        extender: URL of an extender to ask for what only it knows; empty for none.
+        names: of the installation.
+        unit_mib: memory unit of the installation; None to find out.
+    """
+
+    kubeconfig: str = ""
+    context: str = ""
+    namespace: str = ""
+    all_namespaces: bool = False
+    output: Output = Output.TABLE
+    watch: bool = False
+    interval_s: float = 2.0
+    color: str = "auto"
+    timeout_s: float = 30.0
+    extender: str = ""
+    names: Names = field(default_factory=Names)
+    unit_mib: UnitMib | None = None
+
+    def __post_init__(self) -> None:
+        if self.all_namespaces and self.namespace:
+            raise BadUsage(f"--namespace {self.namespace} and --all-namespaces: expected one of them")
+        if self.extender and not self.extender.startswith(("http://", "https://")):
+            raise BadUsage(f"--extender {self.extender!r}: expected a URL such as http://127.0.0.1:39999")
+
+
+_COMMON = (
+    click.option("--kubeconfig", default="", metavar="FILE", help="Kubeconfig; else as kubectl finds it."),
+    click.option("--context", default="", help="Context of the kubeconfig; else its current one."),
+    click.option("-n", "--namespace", default="", help="Namespace; else the context's."),
+    click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces."),
+    click.option(
+        "-o", "--output", type=click.Choice([output.value for output in Output]), default="table", show_default=True
+    ),
+    click.option("-w", "--watch", is_flag=True, help="Show it again and again, until Ctrl-C."),
+    click.option(
+        "--interval",
+        "interval_s",
+        type=click.FloatRange(0.1, 3600),
+        default=2.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time between two looks with --watch.",
+    ),
+    click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        show_default=True,
+        help="auto: only on a terminal, and not with NO_COLOR set.",
+    ),
+    click.option(
+        "--request-timeout",
+        "timeout_s",
+        type=click.FloatRange(0.1, 3600),
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long one request may take.",
+    ),
+    click.option(
+        "--extender",
+        default="",
+        metavar="URL",
+        envvar="GPUPACK_EXTENDER",
+        help="An extender to ask for holds and decisions, such as http://127.0.0.1:39999 after a port-forward.",
+    ),
+    click.option("--prefix", default="gpupack.io", envvar="GPUPACK_PREFIX", help="Domain of the installation's names."),
+    click.option(
+        "--gpu-resource", default="", envvar="GPUPACK_GPU_RESOURCE", help="Whole-GPU resource; else PREFIX/gpu."
+    ),
+    click.option(
+        "--memory-unit-mib",
+        type=click.Choice([str(unit) for unit in UNIT_CHOICES_MIB]),
+        default=None,
+        envvar="GPUPACK_MEMORY_UNIT_MIB",
+        help="Memory unit of the installation; else it is found out.",
+    ),
+)
+
+
+def common_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the shared options to a command; its function gets them as one `Options` in its first argument."""
+
+    @wraps(function)
+    def with_options(**given: Any) -> None:
+        shared = {name: given.pop(name) for name in _SHARED}
+        function(_options(shared), **given)
+
+    command: Callable[..., None] = with_options
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command
+
+
+_SHARED = (
+    "kubeconfig",
+    "context",
+    "namespace",
+    "all_namespaces",
+    "output",
+    "watch",
+    "interval_s",
+    "color",
+    "timeout_s",
+    "extender",
+    "prefix",
+    "gpu_resource",
+    "memory_unit_mib",
+)
+
+
+def _options(given: dict[str, Any]) -> Options:
+    unit = given.pop("memory_unit_mib")
+    try:
+        names = Names(given.pop("prefix"), given.pop("gpu_resource"))
+    except ValueError as error:
+        raise BadUsage(str(error)) from error
+    output = Output(given.pop("output"))
+    return Options(**given, output=output, names=names, unit_mib=UnitMib(int(unit)) if unit else None)

@@ -1,0 +1,64 @@
+"""From a command's options and its question to what is written and the exit code; once, or again and again."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+import click
+
+from extender.kubectl.answer import Answer
+from extender.kubectl.options import Options, Output
+from extender.kubectl.session import Session
+from extender.kubectl.writing import written
+
+_CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J"
+
+Question = Callable[[Session], Answer]
+"""Asks the cluster afresh each time; raises what `extender.kubectl.failures` has."""
+
+
+def run(options: Options, question: Question) -> None:
+    """Answer on standard output, and end with the answer's exit code when it is not 0.
+
+    With `--watch` it goes on until Ctrl-C; a failure on the way is shown and the next look may succeed.
+    """
+    session = Session(options)
+    try:
+        if options.watch:
+            _watch(session, question)
+            return
+        answer = question(session)
+        click.echo(written(answer, options.output, colour=wants_colour(options, sys.stdout)), nl=False, color=True)
+        if answer.exit_code:
+            raise click.exceptions.Exit(answer.exit_code)
+    finally:
+        session.close()
+
+
+def wants_colour(options: Options, stream: TextIO) -> bool:
+    """Whether to colour what goes to `stream`; NO_COLOR as in https://no-color.org."""
+    if options.output in (Output.JSON, Output.YAML) or options.color == "never":
+        return False
+    return options.color == "always" or (stream.isatty() and not os.environ.get("NO_COLOR"))
+
+
+def _watch(session: Session, question: Question) -> None:
+    options = session.options
+    screen = sys.stdout.isatty() and options.output in (Output.TABLE, Output.WIDE)
+    first = True
+    try:
+        while True:
+            try:
+                text = written(question(session), options.output, colour=wants_colour(options, sys.stdout))
+            except click.ClickException as error:
+                if first:
+                    raise  # what never worked will hardly begin to
+                text = f"{error.format_message()}\n"
+            before = _CLEAR_SCREEN if screen else "" if first else "---\n" if options.output is Output.YAML else "\n"
+            click.echo(before + text, nl=False, color=True)
+            first = False
+            time.sleep(options.interval_s)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,150 @@
+"""From options to the API server and back: lists for a ClusterView, single objects, and an extender's own view."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import urllib3
+
+from extender.apierrors import ApiError, ApiUnreachable, KubeConfigError
+from extender.envelopes import EnvelopeError, parse_list_page
+from extender.kubeapi import SERVICE_ACCOUNT_DIR, KubeApi, connect
+from extender.kubectl.failures import BadUsage, No, Unreachable
+from extender.kubectl.options import Options
+from extender.kubectl.view import ClusterView, view_of
+
+NODES_PATH = "/api/v1/nodes"
+PODS_PATH = "/api/v1/pods"
+PAGE_ITEMS = 500
+DEFAULT_KUBECONFIG = Path("~/.kube/config")
+_EXTENDER_TIMEOUT_S = 10.0
+
+
+class Session:
+    """A connection to one cluster for the time of one command; a failed request ends the command with one line."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.kubeconfig = _kubeconfig(options)
+        self.api = _connect(self.kubeconfig, options)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self.api.close()
+
+    def view(self) -> ClusterView:
+        """The cluster now."""
+        taken_at = datetime.now(UTC)
+        # Pods first: a pod that is bound between the two lists is then missing, and never counted on no node.
+        pods = list(self.items(PODS_PATH))
+        nodes = list(self.items(NODES_PATH))
+        options = self.options
+        return view_of(nodes, pods, names=options.names, taken_at=taken_at, unit_mib=options.unit_mib)
+
+    def namespace(self) -> str:
+        """The namespace that a name without one is looked for in."""
+        return self.options.namespace or _context_namespace(self.kubeconfig, self.options) or "default"
+
+    def namespaces(self) -> str | None:
+        """The namespace that a table is narrowed to; None for all of them."""
+        return None if self.options.all_namespaces else self.namespace()
+
+    def items(self, path: str) -> Iterator[bytes]:
+        """The JSON of every object of a collection; `path` may carry selectors."""
+        token = ""
+        while True:
+            try:
+                page = parse_list_page(self.api.list_page(path, PAGE_ITEMS, token, self.options.timeout_s))
+            except (ApiError, ApiUnreachable, EnvelopeError) as error:
+                raise failure(path, error) from error
+            yield from page.items
+            token = page.continue_token
+            if not token:
+                return
+
+    def read(self, path: str) -> bytes | None:
+        """One object; None when it is not there."""
+        try:
+            return self.api.read(path, self.options.timeout_s)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise failure(path, error) from error
+        except ApiUnreachable as error:
+            raise failure(path, error) from error
+
+    def ask_extender(self, path: str) -> Any:
+        """The JSON that the extender of `--extender` answers to a GET; None without one, or where it has no answer.
+
+        Raises:
+            Unreachable: it cannot be asked.
+        """
+        if not self.options.extender:
+            return None
+        url = self.options.extender.rstrip("/") + path
+        try:
+            answer = urllib3.request("GET", url, timeout=_EXTENDER_TIMEOUT_S, retries=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(f"extender {url}: {error}") from error
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise Unreachable(f"extender {url}: answered {answer.status}: {answer.data[:200].decode(errors='replace')}")
+        try:
+            return msgspec.json.decode(answer.data)
+        except msgspec.DecodeError as error:
+            raise Unreachable(f"extender {url}: not JSON: {error}") from error
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def failure(what: str, error: Exception) -> Unreachable | No:
+    """The one line that a failed request ends a command with."""
+    if isinstance(error, ApiError) and error.status in (401, 403):
+        return Unreachable(f"{what}: not allowed: {error.message}")
+    if isinstance(error, ApiUnreachable):
+        return Unreachable(f"API server can't be reached: {error}")
+    return Unreachable(f"{what}: {error}")
+
+
+def _kubeconfig(options: Options) -> str | None:
+    """Kubeconfig files as kubectl looks for them; None inside of a pod without one."""
+    given = options.kubeconfig or os.environ.get("KUBECONFIG", "")
+    if given:
+        return given
+    found = DEFAULT_KUBECONFIG.expanduser()
+    if not found.is_file() and (SERVICE_ACCOUNT_DIR / "token").is_file():
+        return None
+    return str(found)
+
+
+def _connect(kubeconfig: str | None, options: Options) -> KubeApi:
+    try:
+        return connect(kubeconfig, context=options.context or None, user_agent="kubectl-gpupack")
+    except KubeConfigError as error:
+        raise BadUsage(str(error)) from error
+
+
+def _context_namespace(kubeconfig: str | None, options: Options) -> str:
+    if kubeconfig is None:
+        with suppress(OSError):
+            return (SERVICE_ACCOUNT_DIR / "namespace").read_text(encoding="utf-8").strip()
+        return ""
+    from kubernetes import config  # noqa: PLC0415 - imported late: it takes a third of a second
+
+    loaders: Any = config  # without types in the client
+    files = os.pathsep.join(part for part in kubeconfig.split(os.pathsep) if Path(part).expanduser().is_file())
+    contexts, current = loaders.list_kube_config_contexts(files)
+    wanted = options.context or current["name"]
+    for each in contexts:
+        if each["name"] == wanted:
+            return str(each["context"].get("namespace") or "")
+    return ""
