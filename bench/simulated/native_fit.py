@@ -107,7 +107,7 @@ def misfit(pod: PodView, node: NodeState) -> Misfit | None:
         return Misfit(("node(s) were unschedulable",))
     if node.taints and not all(_tolerated(taint, spec.get("tolerations") or []) for taint in node.taints):
         return Misfit(("node(s) had untolerated taint(s)",))
-    if not _selected(spec, node.labels, node.name):
+    if not selected(spec, node.labels, node.name):
         return Misfit(("node(s) didn't match Pod's node affinity/selector",))
     reasons = []
     resolvable = True
@@ -134,7 +134,8 @@ def _tolerated(taint: Body, tolerations: Sequence[Body]) -> bool:
     return False
 
 
-def _selected(spec: Body, labels: Mapping[str, str], name: str) -> bool:
+def selected(spec: Body, labels: Mapping[str, str], name: str) -> bool:
+    """Whether a pod's nodeSelector and required node affinity accept a node of this name with these labels."""
     wanted = spec.get("nodeSelector") or {}
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False
@@ -144,13 +145,14 @@ def _selected(spec: Body, labels: Mapping[str, str], name: str) -> bool:
     if affinity is None:
         return True
     return any(
-        all(_holds(term, labels) for term in terms.get("matchExpressions") or [])
-        and all(_holds(term, {"metadata.name": name}) for term in terms.get("matchFields") or [])
+        all(label_holds(term, labels) for term in terms.get("matchExpressions") or [])
+        and all(label_holds(term, {"metadata.name": name}) for term in terms.get("matchFields") or [])
         for terms in affinity.get("nodeSelectorTerms") or []
     )
 
 
-def _holds(term: Body, entries: Mapping[str, str]) -> bool:
+def label_holds(term: Body, entries: Mapping[str, str]) -> bool:
+    """Whether labels (or fields) satisfy one matchExpression."""
     value = entries.get(term["key"])
     match term.get("operator"):
         case "In":

@@ -43,6 +43,7 @@ class _Worker:
 
     pod: Body
     stage: str = "waiting"
+    end_planned: bool = False
 
     @property
     def uid(self) -> str:
@@ -150,6 +151,8 @@ class PodWorkers:
         worker.pod = pod
         if pod["metadata"].get("deletionTimestamp") and worker.stage != "stopping":
             self._stop(worker)
+        elif worker.stage == "running":
+            self._plan_end(worker)
 
     def _admit_waiting(self) -> None:
         if self._holds:
@@ -200,8 +203,13 @@ class PodWorkers:
             return
         self._set(worker, "running")
         self._write(worker, running_status(worker.pod, _now()))
+        self._plan_end(worker)
+
+    def _plan_end(self, worker: _Worker) -> None:
+        """Let the containers end when their annotation says so; it may also be set while they run."""
         run_s = seconds_in(worker.pod, RUN_ANNOTATION)
-        if run_s is not None:
+        if run_s is not None and not worker.end_planned:
+            worker.end_planned = True
             self._agenda.call_later(run_s, lambda: self._completed(worker))
 
     def _completed(self, worker: _Worker) -> None:

@@ -25,6 +25,7 @@ from .informer import Informer
 from .native_fit import Misfit, NodeState, PodView, fit_error, least_allocated, misfit, view_of
 from .scheduler_reports import SchedulerReports
 from .scheduling_queue import QueueSettings, SchedulingQueue
+from .topology_spread import spread_misfits
 
 Body = dict[str, Any]
 _LOG = logging.getLogger(__name__)
@@ -229,7 +230,9 @@ class SimulatedScheduler:
             nominated = self._nominated_node(pod)
             alone = nominated is not None and misfit(pod, nominated) is None
             table = self._fits.table(pod)
-            fitting, misfits = list(table.fitting), dict(table.misfits)
+            uneven = spread_misfits(pod, self._view.nodes.values())
+            fitting = [name for name in table.fitting if name not in uneven]
+            misfits = {**uneven, **table.misfits}
         if nominated is not None and alone:
             try:
                 return self._ask_filter(pod, [nominated.name], {})

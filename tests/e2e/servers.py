@@ -11,15 +11,19 @@ from tests.e2e.processes import ServerProcess
 
 READY_TIMEOUT_S = 60
 
-# What keeps pods, their owners and service accounts in order. Left out is what watches over nodes: it would
-# evict pods from simulated ones, whose leases nobody renews.
+# What keeps pods, their owners, their volumes and service accounts in order. Left out is what watches over nodes:
+# it would evict pods from simulated ones, whose leases nobody renews.
 CONTROLLERS = (
+    "cronjob-controller",
     "daemonset-controller",
     "deployment-controller",
     "disruption-controller",
     "garbage-collector-controller",
+    "horizontal-pod-autoscaler-controller",
     "job-controller",
     "namespace-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolumeclaim-protection-controller",
     "pod-garbage-collector-controller",
     "replicaset-controller",
     "resourcequota-controller",
@@ -100,6 +104,9 @@ def kube_controller_manager(
         "--leader-elect=false",
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
+        # Autoscalers look every 15 s and wait 5 minutes before they take pods away; tests do not have that long.
+        "--horizontal-pod-autoscaler-sync-period=1s",
+        "--horizontal-pod-autoscaler-downscale-stabilization=1s",
         "--bind-address=127.0.0.1",
         f"--secure-port={port}",
         f"--tls-cert-file={serving.certificate}",

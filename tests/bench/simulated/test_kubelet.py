@@ -165,6 +165,15 @@ def test_devices_come_back_when_a_pod_ends(client: ClusterClient, plugin: Script
     _run(client, gpu_pod("c", {RESOURCE: 8}))
 
 
+def test_a_running_pod_can_be_told_to_end(client: ClusterClient, plugin: ScriptedPlugin) -> None:
+    """By the same annotation, set later: how tests let a job finish."""
+    del plugin
+    _run(client, gpu_pod("a", {RESOURCE: 8}))
+    client.patch_pod("a", {"metadata": {"annotations": {"simulated.gpupack.io/run-seconds": "0"}}})
+    client.wait_for_phase("a", "Succeeded")
+    _run(client, gpu_pod("b", {RESOURCE: 8}))
+
+
 def test_a_terminating_pod_holds_its_devices(client: ClusterClient, plugin: ScriptedPlugin) -> None:
     """Until its containers have stopped; a pod that is admitted meanwhile finds none."""
     del plugin

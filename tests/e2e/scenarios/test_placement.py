@@ -1,5 +1,6 @@
 """Exact and scored placement both respect what kube-scheduler's own plugins demand, and preemption makes real room."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -59,6 +60,28 @@ def test_taints_and_node_affinity_are_respected(start: Start, placement: str) ->
     terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
     affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
     assert _node_of(environment, gpu_pod("fourth", {MEMORY: 20}, affinity=affinity)) == other
+
+
+@PLACEMENTS
+def test_topology_spread_is_respected(start: Start, placement: str) -> None:
+    """Six replicas with a skew of at most one: two on each node, though all would fit on one."""
+    environment = _cluster(start, placement)
+    labels = {"app": "replicated"}
+    constraint = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": labels},
+    }
+    with Checker(environment.client) as checker:
+        nodes = []
+        for number in range(6):
+            pod = gpu_pod(f"p{number}", {MEMORY: 10}, topologySpreadConstraints=[constraint])
+            pod["metadata"]["labels"] = labels
+            nodes.append(_node_of(environment, pod))
+        assert checker.settle() == ()
+    assert Counter(nodes) == {"n0": 2, "n1": 2, "n2": 2}
+    assert all(set(nodes[first : first + 3]) == {"n0", "n1", "n2"} for first in (0, 3))
 
 
 @PLACEMENTS
