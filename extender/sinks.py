@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from extender.decoding import DecodeError, Decoder
 from extender.scheduling.events import (
@@ -14,11 +14,38 @@ from extender.scheduling.events import (
     PodRecord,
     PodsListed,
 )
+from extender.scheduling.node import NodeRecord
 from extender.state import State
 
 _LOG = logging.getLogger(__name__)
 _Record = TypeVar("_Record")
 MAX_LOGGED = 3
+
+
+class _Pages(Generic[_Record]):
+    """Decodes the pages of one list after another; one object that cannot be read does not hide the others."""
+
+    def __init__(self, decode: Callable[[bytes], _Record]) -> None:
+        self._decode = decode
+        self._failures = 0
+
+    def read(self, items: Sequence[bytes]) -> list[_Record]:
+        """The records of one page."""
+        records: list[_Record] = []
+        for item in items:
+            try:
+                records.append(self._decode(item))
+            except DecodeError as error:
+                self._failures += 1
+                if self._failures <= MAX_LOGGED:
+                    _LOG.error("an object in a list can't be read and is left out: %s", error)
+        return records
+
+    def end(self) -> None:
+        """The list is complete: what follows belongs to another."""
+        if self._failures > MAX_LOGGED:
+            _LOG.error("%d more objects of the list can't be read", self._failures - MAX_LOGGED)
+        self._failures = 0
 
 
 class NodeSink:
@@ -27,11 +54,16 @@ class NodeSink:
     def __init__(self, state: State, decoder: Decoder) -> None:
         self._state = state
         self._decoder = decoder
+        self._pages = _Pages(decoder.node)
 
-    def replaced(self, items: Sequence[bytes], resource_version: str) -> None:
+    def read(self, items: Sequence[bytes]) -> list[NodeRecord]:
+        """One page of nodes."""
+        return self._pages.read(items)
+
+    def replaced(self, records: Sequence[NodeRecord], resource_version: str) -> None:
         """All nodes."""
-        nodes = _decoded(items, self._decoder.node)
-        self._state.apply(NodesListed(nodes, int(resource_version)))
+        self._pages.end()
+        self._state.apply(NodesListed(tuple(records), int(resource_version)))
 
     def changed(self, kind: str, raw: bytes) -> None:
         """One node."""
@@ -49,12 +81,17 @@ class PodSink:
         self._state = state
         self._decoder = decoder
         self._observe = observe
+        self._pages = _Pages(decoder.pod)
 
-    def replaced(self, items: Sequence[bytes], resource_version: str) -> None:
+    def read(self, items: Sequence[bytes]) -> list[PodRecord]:
+        """One page of pods."""
+        return self._pages.read(items)
+
+    def replaced(self, records: Sequence[PodRecord], resource_version: str) -> None:
         """All pods."""
-        pods = _decoded(items, self._decoder.pod)
-        self._state.apply(PodsListed(pods, int(resource_version)))
-        self._observe(pods)
+        self._pages.end()
+        self._state.apply(PodsListed(tuple(records), int(resource_version)))
+        self._observe(records)
 
     def changed(self, kind: str, raw: bytes) -> None:
         """One pod."""
@@ -64,19 +101,3 @@ class PodSink:
         else:
             self._state.apply(PodChanged(pod))
             self._observe((pod,))
-
-
-def _decoded(items: Sequence[bytes], decode: Callable[[bytes], _Record]) -> tuple[_Record, ...]:
-    """Decode each; one object that cannot be read does not hide the others."""
-    records: list[_Record] = []
-    failures = 0
-    for item in items:
-        try:
-            records.append(decode(item))
-        except DecodeError as error:
-            failures += 1
-            if failures <= MAX_LOGGED:
-                _LOG.error("an object in a list can't be read and is left out: %s", error)
-    if failures > MAX_LOGGED:
-        _LOG.error("%d more objects of the list can't be read", failures - MAX_LOGGED)
-    return tuple(records)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from extender.apierrors import ApiError, ApiUnreachable, error_of_event
 from extender.backoff import Backoff
@@ -26,15 +26,21 @@ _WATCH_TRIES = 3
 """Refused watches in a row before the state is listed anew: the server may have lost the version that we ask for."""
 
 
-class Sink(Protocol):
+_Record = TypeVar("_Record")
+
+
+class Sink(Protocol[_Record]):
     """Where the state goes; called from the reflector's thread only.
 
-    An exception from `changed` is logged and counted, and the loop goes on with the next event; one from `replaced`
-    means that the list was not taken over: it is tried again.
+    An exception from `changed` is logged and counted, and the loop goes on with the next event; one from `read` or
+    `replaced` means that the list was not taken over: it is tried again.
     """
 
-    def replaced(self, items: Sequence[bytes], resource_version: str) -> None:
-        """Swap in the full state: the JSON of every object there is."""
+    def read(self, items: Sequence[bytes]) -> Sequence[_Record]:
+        """What is kept of one page of a list, given as each object's JSON; all pages at once would fill the memory."""
+
+    def replaced(self, records: Sequence[_Record], resource_version: str) -> None:
+        """Swap in the full state: what `read` made of every object there is."""
 
     def changed(self, kind: str, raw: bytes) -> None:
         """Take one change: ADDED, MODIFIED or DELETED, and the object's JSON."""
@@ -106,7 +112,7 @@ class ReflectorCounts:
     sink_errors: int = 0
 
 
-class Reflector:
+class Reflector(Generic[_Record]):
     """Keeps one sink in step with one collection, in a thread of its own.
 
     `clock` is monotonic seconds. `stopping` is the event that ends the loop; every pause is a wait on it.
@@ -116,7 +122,7 @@ class Reflector:
         self,
         source: Source,
         path: str,
-        sink: Sink,
+        sink: Sink[_Record],
         *,
         settings: ReflectorSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -189,17 +195,17 @@ class Reflector:
     def _list(self) -> str | None:
         """Hand one full list to the sink; the version to watch from, or None when it has to be tried again."""
         try:
-            items, version = self._pages()
+            records, version = self._pages()
         except (ApiError, ApiUnreachable, EnvelopeError) as error:
             self._failed("list", error)
             return None
         if self._stopping.is_set():
             return None
         try:
-            self._sink.replaced(items, version)
+            self._sink.replaced(records, version)
         except Exception:  # noqa: BLE001 - whatever a sink raises, the loop outlives it
             self.counts.sink_errors += 1
-            _LOG.exception("%s: list of %d objects was not taken over", self.path, len(items))
+            _LOG.exception("%s: list of %d objects was not taken over", self.path, len(records))
             self._pause()
             return None
         self._listed_at = self._clock()
@@ -209,10 +215,10 @@ class Reflector:
         self._synced.set()
         return version
 
-    def _pages(self) -> tuple[list[bytes], str]:
-        """All items, and the version of the first page: a watch from there misses nothing that came between pages."""
+    def _pages(self) -> tuple[list[_Record], str]:
+        """All records, and the version of the first page: a watch from there misses nothing that came between pages."""
         page = self._page(self._settings.page_size, "")
-        items, version = list(page.items), page.resource_version
+        records, version = list(self._sink.read(page.items)), page.resource_version
         while page.continue_token and not self._stopping.is_set():
             try:
                 page = self._page(self._settings.page_size, page.continue_token)
@@ -221,9 +227,9 @@ class Reflector:
                     raise
                 _LOG.info("%s: the list outlived its continue token, listing in one piece", self.path)
                 page = self._page(0, "")
-                items, version = [], page.resource_version
-            items.extend(page.items)
-        return items, version
+                records, version = [], page.resource_version
+            records.extend(self._sink.read(page.items))
+        return records, version
 
     def _page(self, limit: int, continue_token: str) -> ListPage:
         body = self._source.list_page(self.path, limit, continue_token, self._settings.list_timeout_s)

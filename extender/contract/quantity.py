@@ -5,6 +5,7 @@ Source: k8s.io/apimachinery/pkg/api/resource (Quantity.Value and Quantity.MilliV
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 
 from .units import ContractError
@@ -31,6 +32,7 @@ _LONGEST = 64
 _LARGEST = 2**63 - 1
 
 
+@lru_cache(maxsize=4096)  # a cluster's pods write the same few quantities again and again
 def _parse(text: str) -> Fraction:
     match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:

@@ -25,11 +25,11 @@ def test_lists_replace_what_was_known() -> None:
     """Nodes and pods that are no longer in the list are gone."""
     cluster = Cluster()
     nodes, pods = sinks(cluster)
-    nodes.replaced([raw(node("a", 16)), raw(node("b", 16))], "10")
-    pods.replaced([raw(bound("p0", 4, 5)), raw(bound("p1", 8, 6))], "10")
+    nodes.replaced(nodes.read([raw(node("a", 16)), raw(node("b", 16))]), "10")
+    pods.replaced(pods.read([raw(bound("p0", 4, 5)), raw(bound("p1", 8, 6))]), "10")
     assert cluster.free("a") == [4]
-    nodes.replaced([raw(node("a", 16))], "20")
-    pods.replaced([raw(bound("p1", 8, 6))], "20")
+    nodes.replaced(nodes.read([raw(node("a", 16))]), "20")
+    pods.replaced(pods.read([raw(bound("p1", 8, 6))]), "20")
     assert (cluster.free("a"), list(cluster.state.snapshot().nodes)) == ([8], ["a"])
 
 
@@ -65,9 +65,9 @@ def test_lesson_8_a_bound_pod_whose_node_is_gone_does_no_harm() -> None:
     """It is listed before its node, or its node never comes."""
     cluster = Cluster()
     nodes, pods = sinks(cluster)
-    pods.replaced([raw(bound("p0", 4, 5))], "10")
+    pods.replaced(pods.read([raw(bound("p0", 4, 5))]), "10")
     assert cluster.state.counts()["pods"] == 1
-    nodes.replaced([raw(node("a", 16))], "10")
+    nodes.replaced(nodes.read([raw(node("a", 16))]), "10")
     assert cluster.free("a") == [12]
 
 
@@ -93,7 +93,7 @@ def test_one_unreadable_object_does_not_hide_the_others(caplog: pytest.LogCaptur
     _, pods = sinks(cluster)
     junk = [b"{", b'{"metadata":{"name":"\xff"},"spec":{}}', b"[" * 100_000, b"null", b"{}"]
     with caplog.at_level(logging.ERROR):
-        pods.replaced([*junk, raw(bound("p0", 4, 5))], "10")
+        pods.replaced(pods.read([*junk, raw(bound("p0", 4, 5))]), "10")
     assert cluster.free("a") == [12]
     assert len(caplog.records) == MAX_LOGGED + 1
     assert caplog.records[-1].getMessage() == f"{len(junk) - MAX_LOGGED} more objects of the list can't be read"

@@ -73,7 +73,7 @@ def test_stop_before_start_is_harmless(here: World) -> None:
     assert here.reflector.stop(1.0) is True
 
 
-def stop_time_s(reflector: Reflector) -> float:
+def stop_time_s(reflector: Reflector[bytes]) -> float:
     """How long a stop takes that ends the thread."""
     before = time.monotonic()
     assert reflector.stop(10.0)

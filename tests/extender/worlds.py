@@ -23,7 +23,7 @@ class World:
     """A reflector that watches a scripted server; the test scripts the server, then starts the reflector."""
 
     server: ApiServer
-    reflector: Reflector
+    reflector: Reflector[bytes]
     sink: RecordingSink
     clock: StandingClock
     stopping: InstantEvent
