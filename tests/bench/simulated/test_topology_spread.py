@@ -58,7 +58,7 @@ def test_a_node_without_the_label_is_refused() -> None:
 def test_only_selected_pods_of_the_namespace_count(other: PodView) -> None:
     """A pod of another app or namespace does not make its node fuller."""
     nodes = (_node("n1", "x", other), _node("n2", "y"))
-    )
+    assert _refused(_pod("new", topologySpreadConstraints=[CONSTRAINT]), *nodes) == {}
 
 
 def test_domains_that_the_pod_may_not_use_do_not_count() -> None:
