@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import msgspec
 import yaml
 
+from extender.contract.findings import ClusterFacts, NodeObject, PodObject
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError
 
 from .decoding import DecodingError, Page
-from .findings import ClusterFacts, NodeObject, PodObject
 from .kubeapi import NODES, PODS, ApiError, Creating
 
 _TIMEOUT_S = 10.0

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from extender.contract.cluster_checks import check_cluster
+from extender.contract.findings import ClusterFacts, Finding, Level, report, worst
 from extender.contract.names import Names
 
 from .allocating import DeviceListStrategy
-from .cluster_checks import check_cluster
 from .cluster_facts import gather_cluster
-from .findings import ClusterFacts, Finding, Level, worst
 from .kubeapi import connect
 from .mps import MpsControl
 from .node_checks import check_node
@@ -22,7 +22,6 @@ from .settings import KUBELET_SOCKET, Settings, SettingsError
 
 _SETTINGS = Settings(node_name="default")
 _GUARDS = Safeguards()
-_MARKS = {Level.OK: "ok     ", Level.NOTE: "note   ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  "}
 
 
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120})
@@ -127,16 +126,3 @@ def _cluster(
         return gather_cluster(api, names, namespaces=namespaces, scheduler_files=files, evicts=evicts)
     finally:
         api.close()
-
-
-def report(findings: Iterable[Finding]) -> str:
-    """The findings for people, one a line with what to do below, and a count at the end."""
-    lines: list[str] = []
-    counts = dict.fromkeys(Level, 0)
-    for finding in findings:
-        counts[finding.level] += 1
-        lines.append(f"{_MARKS[finding.level]} {finding.check:<12} {finding.found}")
-        if finding.advice:
-            lines.append(f"{'':21}-> {finding.advice}")
-    lines.append(f"{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings")
-    return "\n".join(lines)

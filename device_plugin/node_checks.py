@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from .findings import Finding, Level, NodeFacts
+from extender.contract.findings import Finding, Level
+
+from .findings import NodeFacts
 
 _LIMITS_DRIVER = 615
 _LIMITS_TOOLKIT = (1, 20, 1)

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Iterable, Sequence
 
+from extender.contract.cordon import CordonError, parse_cordon, unknown_in
 from extender.contract.names import Names
 
-from .cordoning import CordonError, parse_cordon, unknown_in
 from .decoding import DecodingError, decode_node
 from .eventing import Events
 from .sampling import GpuFeed

@@ -1,1 +1,4 @@
-"""What the extender and the device plugin agree on: names, units and the JSON in annotations. Standard library only."""
+"""What the extender and the device plugin agree on: names, units, the JSON in annotations, what a doctor says of them.
+
+Standard library only.
+"""

@@ -7,8 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from device_plugin.cli import main
-from device_plugin.doctor import report
-from device_plugin.findings import Finding, Level
+from extender.contract.findings import Finding, Level, report
 from tests.device_plugin.apiside import api_side
 
 

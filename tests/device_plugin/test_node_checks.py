@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from device_plugin.findings import Finding, Level, NodeFacts, worst
+from device_plugin.findings import NodeFacts
 from device_plugin.node_checks import check_node, version_of
+from extender.contract.findings import Finding, Level, worst
 
 GOOD = NodeFacts(
     driver="615.12.03",

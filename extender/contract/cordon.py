@@ -1,14 +1,14 @@
-"""From the node's cordon annotation to the GPUs that an admin took out by hand."""
+"""Between the node's cordon annotation and the GPUs that an admin took out by hand."""
 
 import json
 from collections.abc import Iterable
 
-from extender.contract.units import GpuUuid
+from .units import ContractError, GpuUuid
 
 _LONGEST = 64 * 1024
 
 
-class CordonError(ValueError):
+class CordonError(ContractError):
     """The annotation is neither a JSON list of UUIDs nor a comma-separated one; the message says what it is."""
 
 
@@ -34,6 +34,11 @@ def parse_cordon(text: str) -> frozenset[GpuUuid]:
         if not isinstance(uuid, str) or not uuid.startswith("GPU-") or any(letter.isspace() for letter in uuid):
             raise CordonError(f"cordon: {uuid!r} is no GPU UUID, expected GPU-...")
     return frozenset(GpuUuid(str(uuid)) for uuid in found)
+
+
+def cordon_text(uuids: Iterable[GpuUuid]) -> str:
+    """The annotation that takes these GPUs out; empty for none, and then there should be no annotation."""
+    return ",".join(sorted(uuids))
 
 
 def unknown_in(cordoned: Iterable[GpuUuid], present: Iterable[GpuUuid]) -> tuple[GpuUuid, ...]:

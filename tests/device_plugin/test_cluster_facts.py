@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from device_plugin.cluster_checks import check_cluster
 from device_plugin.cluster_facts import configurations, gather_cluster
-from device_plugin.findings import Finding, Level
+from extender.contract.cluster_checks import check_cluster
+from extender.contract.findings import Finding, Level
 from extender.contract.names import Names
 from tests.fakes.doctor_api import FakeDoctorApi
 

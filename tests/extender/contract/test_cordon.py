@@ -2,7 +2,7 @@
 
 import pytest
 
-from device_plugin.cordoning import CordonError, parse_cordon, unknown_in
+from extender.contract.cordon import CordonError, parse_cordon, unknown_in
 from extender.contract.units import GpuUuid
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from extender.contract.allocation import parse_allocation
-from extender.contract.inventory import Inventory, parse_inventory
-from extender.contract.names import Names
-from extender.contract.units import ContractError
-
-from .cordoning import CordonError, parse_cordon, unknown_in
+from .allocation import parse_allocation
+from .cordon import CordonError, parse_cordon, unknown_in
 from .findings import ClusterFacts, Finding, Level, NodeObject, PodObject
+from .inventory import Inventory, parse_inventory
+from .names import Names
+from .units import ContractError
 
 _MOST_NAMED = 5
 
