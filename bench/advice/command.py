@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from bench.advice.sizes import advise, applied, gpus_needed
 from bench.replay.report import aligned
 from bench.trace.reading import WHOLE_MILLI, TraceError, read_pods
+from extender.capacity.sizes import advise, applied, gpus_needed
 
 
 @click.command("advice")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -9,15 +10,25 @@ from typing import Any
 
 import click
 
-from bench.cost.case import Case, CaseError, GpuPod
 from bench.cost.dump import Usage, case_of_dump
-from bench.cost.packing import Scenario, as_it_is, packed
-from bench.cost.report import report_json, report_text
-from bench.pricing import PriceError, PriceTable, load_prices
 from bench.replay.mapping import UNIT_MIB, mapping_named, node_record, request_of
+from bench.replay.report import aligned
 from bench.trace.arrivals import arrivals
 from bench.trace.reading import WHOLE_MILLI, TraceError, TracePod, read_nodes, read_pods
+from extender.capacity.case import Case, CaseError, GpuPod
+from extender.capacity.cost_report import (
+    LEGEND,
+    headline,
+    namespace_rows,
+    report_json,
+    saving,
+    scenario_rows,
+    workload_rows,
+)
+from extender.capacity.scenarios import Scenario, scenarios_of
 from extender.contract.names import Names
+from extender.prices import PriceError, load_prices
+from extender.scheduling.models import RequestError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TIMEOUT_S = 60
@@ -71,24 +82,28 @@ def command(
             text = dump.read_bytes() if dump else _live(kubeconfig)
             source = dump.name if dump else "live cluster"
             case = case_of_dump(text, source=source, names=names, usage=_usage(usage))
-        scenarios = _scenarios(case, table, policy)
-    except KeyError as error:
-        raise click.UsageError(f"policy {error}: there is none of that name") from error
+        scenarios = scenarios_of(case, table, policy)
+    except RequestError as error:
+        raise click.UsageError(str(error)) from error
     except (CaseError, TraceError, PriceError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(report_text(case, scenarios))
+    click.echo(_report(case, scenarios))
     if json_file:
         json_file.write_text(json.dumps(report_json(case, scenarios), indent=1) + "\n", encoding="utf-8")
 
 
-def _scenarios(case: Case, prices: PriceTable, policy: str) -> list[Scenario]:
-    now = [as_it_is(case, prices)] if case.placed else []
-    return [
-        *now,
-        packed(case, "whole GPUs", "exclusive", prices, whole=True),
-        packed(case, "gpushare", "gpushare", prices),
-        packed(case, "gpupack", policy, prices),
+def _report(case: Case, scenarios: Sequence[Scenario]) -> str:
+    parts = [
+        headline(case),
+        aligned(scenario_rows(scenarios)),
+        saving(scenarios),
+        aligned(namespace_rows(scenarios)),
+        aligned(workload_rows(scenarios)),
+        LEGEND,
     ]
+    if case.notes:
+        parts.append("notes:\n" + "\n".join(f"- {note}" for note in case.notes))
+    return "\n\n".join(parts)
 
 
 def _case_of_trace(nodes: Path, pods: Path, demand: float, seed: int) -> Case:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bench.cost.case import Case, CaseError, GpuPod
+from extender.capacity.case import Case, CaseError, GpuPod
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, UnitMib

@@ -17,10 +17,10 @@ from bench.demo.exclusive import on_whole_gpus
 from bench.demo.tally import Tally
 from bench.demo.view import SIMULATED, picture, summary
 from bench.demo.workload import NODES, DemoPod, stream
-from bench.pricing import load_prices
 from bench.simulated.cluster import ClusterSettings, SimulatedCluster
 from bench.simulated.pod_lifecycle import RUN_ANNOTATION
 from bench.simulated.specs import gpu_pod
+from extender.prices import load_prices
 
 FRAME_S = 0.5
 PLAIN_FRAME_S = 5.0

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from bench.demo.workload import DemoPod
-from bench.pricing import PriceTable
 from bench.simulated.specs import NodeSpec
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, units_in
+from extender.prices import PriceTable
 from extender.scheduling.models import parse_models
 
 NAMES = Names()

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from bench.pricing import PriceError, load_prices
 from bench.replay.arriving import Arriving
 from bench.replay.bound import BOUND
 from bench.replay.departing import Departing
@@ -21,6 +20,7 @@ from bench.replay.setting import Setting
 from bench.replay.timed import Timed
 from bench.replay.working import ReplayProtocol, Task, run_all
 from bench.trace.reading import WHOLE_MILLI, TraceError, digest, read_nodes, read_pods
+from extender.prices import PriceError, load_prices
 from extender.scheduling.models import RequestError
 from extender.scheduling.policies.table import POLICIES
 

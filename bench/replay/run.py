@@ -1,11 +1,12 @@
 """One policy on one sequence of arrivals and departures: accounts, and checks that nothing is ever given out twice."""
 
 from collections.abc import Sequence
+from random import Random
 
-from bench.replay.cluster import Cluster
 from bench.replay.learning import Contender, Learner
-from bench.replay.mapping import UnitMapping, node_record, request_of
+from bench.replay.mapping import UNIT_MIB, UnitMapping, node_record, request_of
 from bench.trace.reading import WHOLE_MILLI, TraceNode, TracePod
+from extender.capacity.packing import Packing
 from extender.scheduling.binding import Plan
 from extender.scheduling.node import NodeInfo
 
@@ -40,7 +41,8 @@ class Run:
         width = len(str(len(nodes)))
         records = [node_record(node, f"node-{at:0{width}d}", mapping) for at, node in enumerate(nodes)]
         self._learner = Learner(who, records, (request_of(pod, mapping) for pod in whole_list))
-        self.cluster = Cluster(records, self._learner.policy, random_seed=seed if who.policy == "random" else None)
+        draws = Random(seed) if who.policy == "random" else None
+        self.cluster = Packing(records, self._learner.policy, unit_mib=UNIT_MIB, draws=draws)
         self.capacity_milli = sum(node.gpus for node in nodes) * WHOLE_MILLI
         self.arrived_milli = self.placed_milli = self.rejected_milli = 0
         self.arrived_pods = self.rejected_pods = 0

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from bench.pricing import PriceTable
 from bench.replay.learning import Contender
 from bench.replay.mapping import mapping_named, request_of
 from bench.replay.run import Run
 from bench.trace.reading import WHOLE_MILLI, TraceNode, TracePod
+from extender.prices import PriceTable
 from extender.scheduling.estimating import typical_pods
 from extender.scheduling.fragmentation import Fragmentation
 

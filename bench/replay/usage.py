@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from bench.pricing import PriceTable
 from bench.replay.run import Run
 from bench.trace.reading import WHOLE_MILLI
+from extender.prices import PriceTable
 from extender.scheduling.fragmentation import Fragmentation
 from extender.scheduling.node import NodeInfo
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bench.cost.case import CaseError
 from bench.cost.dump import case_of_dump
+from extender.capacity.case import CaseError
 from extender.contract.names import Names
 from extender.contract.units import UnitMib
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.pricing import PriceError, load_prices
+from extender.prices import PriceError, load_prices
 
 
 def test_the_shipped_table_knows_the_models_of_the_demo_and_of_the_trace() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits
 from extender.contract.units import UnitMib
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.node import NodeRecord
@@ -25,6 +26,7 @@ class GpuPod:
         request: what it needs, where it is packed anew; a share where that is known.
         node: where it runs now; empty when it waits.
         footprint: the GPUs that it holds there, where that is known.
+        constraints: what it asks of its node beside resources, where that is known.
     """
 
     name: str
@@ -34,6 +36,7 @@ class GpuPod:
     request: PodRequest
     node: str = ""
     footprint: Footprint | None = None
+    constraints: Constraints = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Case:
         taken: CPU and memory per node that other pods have: (cpu_milli, memory_bytes).
         notes: what was left out or assumed.
         placed: whether the pods run somewhere now.
+        traits: what nodes say of themselves, by name; one that is missing takes any pod.
     """
 
     source: str
@@ -57,3 +61,4 @@ class Case:
     taken: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     placed: bool = False
+    traits: Mapping[str, NodeTraits] = field(default_factory=dict)

@@ -3,15 +3,23 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from bench.cost.case import Case, GpuPod
-from bench.pricing import PriceTable
-from bench.replay.cluster import Cluster
+from extender.capacity.case import Case, GpuPod
+from extender.capacity.packing import Packing
 from extender.scheduling.estimating import estimate
 from extender.scheduling.events import PodChanged, PodRecord
 from extender.scheduling.node import Holder, NodeInfo, NodeRecord
-from extender.scheduling.policies.table import policies_with
+from extender.scheduling.policies.table import policies_with, policy_named
 from extender.scheduling.request import ContainerRequest, PodRequest, pod_request
+
+
+class Prices(Protocol):
+    """What GPUs cost."""
+
+    def usd_per_hour(self, model: str) -> float:
+        """Dollars for one GPU of this model for an hour; raises ValueError where nobody knows."""
+        ...
 
 
 @dataclass(slots=True)
@@ -58,7 +66,7 @@ class Scenario:
     nodes: frozenset[str] = frozenset()
 
 
-def as_it_is(case: Case, prices: PriceTable) -> Scenario:
+def as_it_is(case: Case, prices: Prices) -> Scenario:
     """The pods where they run now."""
     cluster = _cluster(case, "binpack")
     for at, pod in enumerate(case.pods):
@@ -67,12 +75,12 @@ def as_it_is(case: Case, prices: PriceTable) -> Scenario:
     return _scenario("as it is", case, cluster, prices)
 
 
-def packed(case: Case, label: str, policy: str, prices: PriceTable, *, whole: bool = False) -> Scenario:
+def packed(case: Case, label: str, policy: str, prices: Prices, *, whole: bool = False) -> Scenario:
     """All pods placed anew by a policy, with `whole` each on whole GPUs; of nodes alike the cheapest comes first."""
     cheapest = sorted(case.nodes, key=lambda record: (_usd_per_gpu(record, prices), record.name))
     cluster = _cluster(replace(case, nodes=tuple(cheapest)), policy)
     for at, pod in enumerate(case.pods):
-        cluster.place(str(at), whole_of(pod.request) if whole else pod.request)
+        cluster.place(str(at), whole_of(pod.request) if whole else pod.request, pod.constraints)
     return _scenario(label, case, cluster, prices)
 
 
@@ -87,15 +95,16 @@ def whole_of(request: PodRequest) -> PodRequest:
     )
 
 
-def _usd_per_gpu(record: NodeRecord, prices: PriceTable) -> float:
+def _usd_per_gpu(record: NodeRecord, prices: Prices) -> float:
     models = [model for model, _ in record.shape.gpus]
     return sum(map(prices.usd_per_hour, models)) / max(1, len(models))
 
 
-def _cluster(case: Case, policy: str) -> Cluster:
+def _cluster(case: Case, policy: str) -> Packing:
     shapes = Counter(record.shape for record in case.nodes)
     weights = estimate(Counter(pod.request for pod in case.pods), shapes)
-    cluster = Cluster(case.nodes, policies_with(weights)[policy], unit_mib=case.unit_mib)
+    chosen = policy_named(policy, policies_with(weights))
+    cluster = Packing(case.nodes, chosen, unit_mib=case.unit_mib, traits=case.traits)
     for node, (cpu_milli, memory_bytes) in case.taken.items():
         others = PodRecord(
             uid=f"others-{node}", resource_version=1, node=node, cpu_milli=cpu_milli, memory_bytes=memory_bytes
@@ -104,7 +113,7 @@ def _cluster(case: Case, policy: str) -> Cluster:
     return cluster
 
 
-def _bind(cluster: Cluster, uid: str, pod: GpuPod) -> None:
+def _bind(cluster: Packing, uid: str, pod: GpuPod) -> None:
     cluster.ledger.apply(
         PodChanged(
             PodRecord(
@@ -120,7 +129,7 @@ def _bind(cluster: Cluster, uid: str, pod: GpuPod) -> None:
     )
 
 
-def _scenario(label: str, case: Case, cluster: Cluster, prices: PriceTable) -> Scenario:
+def _scenario(label: str, case: Case, cluster: Packing, prices: Prices) -> Scenario:
     used = [node for node in cluster.nodes if any(holder.request is not None for holder in node.holders)]
     cpu_per_gpu = _cpu_per_gpu(case)
     namespaces: dict[str, Bill] = {}
@@ -152,7 +161,7 @@ def _scenario(label: str, case: Case, cluster: Cluster, prices: PriceTable) -> S
     )
 
 
-def _held(node: NodeInfo, holder: Holder, prices: PriceTable) -> tuple[float, float]:
+def _held(node: NodeInfo, holder: Holder, prices: Prices) -> tuple[float, float]:
     """What a holder has of this node's GPUs, in GPUs and in dollars an hour.
 
     Where nobody knows which GPUs they are, they count as the node's average ones.
@@ -186,3 +195,18 @@ def _stranded(node: NodeInfo, cpu_per_gpu: float) -> float:
 def drainable(before: Scenario, after: Scenario) -> int:
     """Nodes that would no longer host a GPU pod; 0 where the second leaves more pods out."""
     return max(0, before.nodes_in_use - after.nodes_in_use) if after.unplaced <= before.unplaced else 0
+
+
+def scenarios_of(case: Case, prices: Prices, policy: str) -> list[Scenario]:
+    """As it is where pods run, then on whole GPUs, behind gpushare's binpack, and packed by `policy`.
+
+    Raises:
+        RequestError: no policy of that name.
+    """
+    now = [as_it_is(case, prices)] if case.placed else []
+    return [
+        *now,
+        packed(case, "whole GPUs", "exclusive", prices, whole=True),
+        packed(case, "gpushare", "gpushare", prices),
+        packed(case, "gpupack", policy, prices),
+    ]

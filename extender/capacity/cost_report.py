@@ -1,53 +1,29 @@
-"""From scenarios to the report for people and to JSON."""
+"""From scenarios to the rows and sentences of the cost report, and to JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.cost.case import Case
-from bench.cost.packing import Bill, Scenario, drainable
-from bench.replay.report import aligned
+from extender.capacity.case import Case
+from extender.capacity.scenarios import Bill, Scenario, drainable
 
 _HOURS_A_MONTH = 730
-_LEGEND = (
+
+LEGEND = (
     "idle: GPUs of nodes in use that nobody holds; fragmented: free on GPUs in use; stranded: free beyond what the "
     "node's free CPU could feed. All in GPUs. Dollars are list prices, see the price table. A pod may go to any GPU "
     "model that it accepts: give it a gpupack.io/gpu-model where the model matters."
 )
 
 
-def report_text(case: Case, scenarios: Sequence[Scenario]) -> str:
-    """The report: the first scenario is what the others are compared with, the last is gpupack's."""
-    first, last = scenarios[0], scenarios[-1]
+def headline(case: Case) -> str:
+    """What the report is about."""
     nodes, gpus = len(case.nodes), sum(len(record.shape.gpus) for record in case.nodes)
-    parts = [
-        f"{case.source}: {nodes} nodes with {gpus} GPUs, {len(case.pods)} pods that ask for GPUs",
-        aligned(_rows(scenarios)),
-        _saving(first, last),
-        aligned(_bill_rows("namespace", first, last, first.namespaces, last.namespaces)),
-        aligned(_bill_rows("workload", first, last, first.workloads, last.workloads)),
-        _LEGEND,
-    ]
-    if case.notes:
-        parts.append("notes:\n" + "\n".join(f"- {note}" for note in case.notes))
-    return "\n\n".join(parts)
+    return f"{case.source}: {nodes} nodes with {gpus} GPUs, {len(case.pods)} pods that ask for GPUs"
 
 
-def report_json(case: Case, scenarios: Sequence[Scenario]) -> dict[str, Any]:
-    """The same figures for scripts."""
-    rows = [{**asdict(scenario), "nodes": sorted(scenario.nodes)} for scenario in scenarios]
-    return {
-        "source": case.source,
-        "nodes": len(case.nodes),
-        "gpus": sum(len(record.shape.gpus) for record in case.nodes),
-        "pods": len(case.pods),
-        "scenarios": {row["label"]: row for row in rows},
-        "drainable_nodes": drainable(scenarios[0], scenarios[-1]),
-        "notes": list(case.notes),
-    }
-
-
-def _rows(scenarios: Sequence[Scenario]) -> list[list[str]]:
+def scenario_rows(scenarios: Sequence[Scenario]) -> list[list[str]]:
+    """A row for each scenario, under a row of titles."""
     lines = [
         ["scenario", "nodes", "GPUs", "$/h", "pods", "left out", "held", "idle", "fragmented", "stranded", "$/GPU-h"]
     ]
@@ -70,7 +46,9 @@ def _rows(scenarios: Sequence[Scenario]) -> list[list[str]]:
     return lines
 
 
-def _saving(first: Scenario, last: Scenario) -> str:
+def saving(scenarios: Sequence[Scenario]) -> str:
+    """The last scenario, which is gpupack's, against the first."""
+    first, last = scenarios[0], scenarios[-1]
     change = last.usd_per_hour - first.usd_per_hour
     share = change / first.usd_per_hour if first.usd_per_hour else 0.0
     return (
@@ -80,10 +58,34 @@ def _saving(first: Scenario, last: Scenario) -> str:
     )
 
 
+def namespace_rows(scenarios: Sequence[Scenario]) -> list[list[str]]:
+    """What each namespace holds and pays in the first and the last scenario, under a row of titles."""
+    return _bill_rows("namespace", scenarios, scenarios[0].namespaces, scenarios[-1].namespaces)
+
+
+def workload_rows(scenarios: Sequence[Scenario]) -> list[list[str]]:
+    """The same for each workload class."""
+    return _bill_rows("workload", scenarios, scenarios[0].workloads, scenarios[-1].workloads)
+
+
+def report_json(case: Case, scenarios: Sequence[Scenario]) -> dict[str, Any]:
+    """The same figures for scripts."""
+    rows = [{**asdict(scenario), "nodes": sorted(scenario.nodes)} for scenario in scenarios]
+    return {
+        "source": case.source,
+        "nodes": len(case.nodes),
+        "gpus": sum(len(record.shape.gpus) for record in case.nodes),
+        "pods": len(case.pods),
+        "scenarios": {row["label"]: row for row in rows},
+        "drainable_nodes": drainable(scenarios[0], scenarios[-1]),
+        "notes": list(case.notes),
+    }
+
+
 def _bill_rows(
-    title: str, first: Scenario, last: Scenario, before: Mapping[str, Bill], after: Mapping[str, Bill]
+    title: str, scenarios: Sequence[Scenario], before: Mapping[str, Bill], after: Mapping[str, Bill]
 ) -> list[list[str]]:
-    none = Bill()
+    first, last, none = scenarios[0], scenarios[-1], Bill()
     lines = [
         [title, "pods", f"GPUs, {first.label}", f"$/h, {first.label}", f"GPUs, {last.label}", f"$/h, {last.label}"]
     ]

@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from bench.replay.cluster import Cluster
 from bench.replay.learning import Learner, contender
-from bench.replay.mapping import mapping_named, node_record, request_of
+from bench.replay.mapping import UNIT_MIB, mapping_named, node_record, request_of
+from extender.capacity.packing import Packing
 from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.fit_table import FitTable
 from extender.scheduling.policies.table import POLICIES
@@ -22,7 +22,7 @@ def test_it_chooses_what_filter_chooses(name: str) -> None:
     records = [node_record(node, f"node-{at}", RELATIVE) for at, node in enumerate(trace.nodes)]
     who = contender(f"{name}@list" if name in ("fgd", "price-fit", "price-fit-robust") else name)
     policy = Learner(who, records, [request_of(pod, RELATIVE) for pod in trace.pods]).policy
-    cluster = Cluster(records, policy)
+    cluster = Packing(records, policy, unit_mib=UNIT_MIB)
     random = Random(7)
     placed: list[str] = []
     for number, pod in enumerate(trace.pods):
@@ -47,7 +47,7 @@ def test_random_ties_depend_on_the_seed_only() -> None:
     records = [node_record(node, f"node-{at}", RELATIVE) for at, node in enumerate(trace.nodes)]
 
     def chosen(seed: int) -> list[str]:
-        cluster = Cluster(records, POLICIES["random"], random_seed=seed)
+        cluster = Packing(records, POLICIES["random"], unit_mib=UNIT_MIB, draws=Random(seed))
         plans = [cluster.place(str(at), request_of(pod, RELATIVE)) for at, pod in enumerate(trace.pods)]
         return [plan.node if plan else "" for plan in plans]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.advice.sizes import advise, applied, gpus_needed
 from bench.cli import main
+from extender.capacity.sizes import advise, applied, gpus_needed
 
 
 def test_what_the_demand_needs_is_the_cutting_stock_bound() -> None:

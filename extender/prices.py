@@ -36,16 +36,20 @@ class PriceTable:
 
     prices: tuple[Price, ...]
 
+    def find(self, model: str) -> Price | None:
+        """The price of one GPU of this model; None when no row matches."""
+        return next((price for price in self.prices if price.models.match(model)), None)
+
     def price_of(self, model: str) -> Price:
         """The price of one GPU of this model.
 
         Raises:
             PriceError: no row matches.
         """
-        for price in self.prices:
-            if price.models.match(model):
-                return price
-        raise PriceError(f"no price for GPU model {model!r}: add a row to the price table")
+        price = self.find(model)
+        if price is None:
+            raise PriceError(f"no price for GPU model {model!r}: add a row to the price table")
+        return price
 
     def usd_per_hour(self, model: str) -> float:
         """Dollars for one GPU of this model for an hour.
@@ -66,7 +70,7 @@ def load_prices(path: Path | None = None) -> PriceTable:
     if path is not None:
         text = path.read_text(encoding="utf-8")
     else:
-        text = resources.files("bench").joinpath("prices.yaml").read_text(encoding="utf-8")
+        text = resources.files("extender").joinpath("prices.yaml").read_text(encoding="utf-8")
     try:
         rows = yaml.safe_load(text)
     except yaml.YAMLError as error:

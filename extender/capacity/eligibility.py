@@ -1,0 +1,157 @@
+"""From what a pod's spec says of nodes and what a node says of itself to whether kube-scheduler would consider it.
+
+Follows the plugins NodeUnschedulable, TaintToleration and NodeAffinity (k8s.io/component-helpers/scheduling/corev1).
+What else a spec may ask of its node (pod affinity, topology spread, volumes, host ports, devices) is not judged here:
+`Constraints.unchecked` names it, so that whoever answers can say so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+NODE_NAME_FIELD = "metadata.name"
+UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
+"""Taint of a cordoned node; whoever tolerates it may go there."""
+
+_BLOCKING = ("NoSchedule", "NoExecute")
+
+
+class Ineligible(Enum):
+    """Why kube-scheduler passes over a node, in its own words."""
+
+    UNSCHEDULABLE = "node(s) were unschedulable"
+    TAINT = "node(s) had untolerated taint(s)"
+    SELECTOR = "node(s) didn't match Pod's node affinity/selector"
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """One taint of a node."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Toleration:
+    """One toleration of a pod; an empty key with `Exists` tolerates everything, an empty effect any effect."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+    def tolerates(self, taint: Taint) -> bool:
+        """Whether this one is enough for `taint`."""
+        if self.effect and self.effect != taint.effect:
+            return False
+        if self.key != taint.key and (self.key or self.operator != "Exists"):
+            return False
+        return self.operator == "Exists" or self.value == taint.value
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One requirement on a label or field: In, NotIn, Exists, DoesNotExist, Gt or Lt; any other never holds."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+    def holds(self, entries: Mapping[str, str]) -> bool:
+        """Whether `entries` meet it."""
+        value = entries.get(self.key)
+        match self.operator:
+            case "In":
+                return value in self.values
+            case "NotIn":
+                return value not in self.values
+            case "Exists":
+                return value is not None
+            case "DoesNotExist":
+                return value is None
+            case "Gt" | "Lt":
+                return self._compared(value)
+            case _:
+                return False
+
+    def _compared(self, value: str | None) -> bool:
+        if value is None or len(self.values) != 1:
+            return False
+        try:
+            one, other = int(value), int(self.values[0])
+        except ValueError:
+            return False
+        return one > other if self.operator == "Gt" else one < other
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorTerm:
+    """A node selector term: all of its expressions must hold; one without any matches nothing."""
+
+    labels: tuple[Expression, ...] = ()
+    fields: tuple[Expression, ...] = ()
+
+    def matches(self, node: "NodeTraits") -> bool:
+        """Whether the node is one of those meant."""
+        if not self.labels and not self.fields:
+            return False
+        return all(one.holds(node.labels) for one in self.labels) and all(
+            one.holds({NODE_NAME_FIELD: node.name}) for one in self.fields
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What a pod asks of its node beside resources.
+
+    Args:
+        selector: the node selector, as sorted pairs.
+        terms: the required node affinity, of which one term must match; None without any.
+        tolerations: taints that it bears.
+        unchecked: what else it asks, by the names of the fields of the spec; nobody judges that here.
+    """
+
+    selector: tuple[tuple[str, str], ...] = ()
+    terms: tuple[SelectorTerm, ...] | None = None
+    tolerations: tuple[Toleration, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+
+ANYWHERE = Constraints()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTraits:
+    """What a node says of itself beside its resources.
+
+    Args:
+        name: its name.
+        labels: its labels.
+        taints: its taints.
+        unschedulable: whether it is cordoned.
+        most_pods: pods that it takes; None when it does not say.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    most_pods: int | None = None
+
+
+def ineligible(constraints: Constraints, node: NodeTraits) -> Ineligible | None:
+    """Why kube-scheduler would not consider `node` for the pod, in its plugins' order; None when it would."""
+    bearing = constraints.tolerations
+    cordon = Taint(UNSCHEDULABLE_TAINT)
+    if node.unschedulable and not any(one.tolerates(cordon) for one in bearing):
+        return Ineligible.UNSCHEDULABLE
+    for taint in node.taints:
+        if taint.effect in _BLOCKING and not any(one.tolerates(taint) for one in bearing):
+            return Ineligible.TAINT
+    if any(node.labels.get(key) != value for key, value in constraints.selector):
+        return Ineligible.SELECTOR
+    if constraints.terms is not None and not any(term.matches(node) for term in constraints.terms):
+        return Ineligible.SELECTOR
+    return None
