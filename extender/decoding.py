@@ -215,7 +215,9 @@ class Decoder:
         """What a pod that somebody bound despite its senseless annotations asks for by its spec alone."""
         try:
             containers = self._containers(pod)
-            return pod_request(containers, cpu_milli=cpu_milli, memory_bytes=memory_bytes) if containers else None
+            if not containers:
+                return None
+            return pod_request(containers, cpu_milli=cpu_milli, memory_bytes=memory_bytes, bound=True)
         except (RequestError, ContractError):
             return None  # amounts that no kubelet could have admitted
 
@@ -246,10 +248,15 @@ class Decoder:
             return None
         memory = limits.get(self.names.memory_resource)
         gpus = limits.get(self.names.gpu_resource)
-        if memory is None and gpus is None:
+        core = limits.get(self.names.core_resource)
+        if memory is None and gpus is None and core is None:
             return None
         request = ContainerRequest(
-            container.name, kind, parse_quantity(str(memory or 0)), parse_quantity(str(gpus or 0))
+            container.name,
+            kind,
+            parse_quantity(str(memory or 0)),
+            parse_quantity(str(gpus or 0)),
+            parse_quantity(str(core or 0)),
         )
         return request if request.memory_units or request.gpus else None
 
@@ -282,6 +289,7 @@ class Decoder:
             inventory_error=error,
             memory_units=_quantity(allocatable, self.names.memory_resource, parse_quantity),
             whole_gpus=_quantity(allocatable, self.names.gpu_resource, parse_quantity),
+            core_percent=_quantity(allocatable, self.names.core_resource, parse_quantity),
             cpu_milli=_quantity(allocatable, "cpu", parse_milli_quantity) or 0,
             memory_bytes=_quantity(allocatable, "memory", parse_quantity) or 0,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.names import Names
-from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, UnitMib
+from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid, UnitMib
 
 Body = dict[str, Any]
 
@@ -81,7 +81,11 @@ class NodeSpec:
         """The Node of a node without kubelet and plugin: their inventory and resources are written directly."""
         inventory = self.inventory(unit_mib)
         units = sum(inventory.units_of(gpu) for gpu in inventory.gpus)
-        extra = {names.memory_resource: str(units), names.gpu_resource: str(len(inventory.gpus))}
+        extra = {
+            names.memory_resource: str(units),
+            names.gpu_resource: str(len(inventory.gpus)),
+            names.core_resource: str(CORE_PERCENT * len(inventory.gpus)),
+        }
         return self.node_object(extra, {names.inventory_annotation: inventory.to_json()})
 
 

@@ -3,6 +3,7 @@
 Form: `{"version":1,"unitMib":1024,"gpus":[{"uuid":"GPU-...","index":0,"model":"NVIDIA T4","memoryMib":15360,
 "healthy":true,"numaNode":0,"outsideMib":0}]}`; an unhealthy GPU adds `"reason"`, an unknown NUMA node is left out.
 `"enforcement":"driver"` says how containers are held to their share there; without it nobody knows.
+`"coreEnforcement":"mps"` says what holds them to their gpu-core; without it that is only a dimension of packing.
 """
 
 import json
@@ -31,6 +32,7 @@ class InventoryGpu:
         outside_mib: memory in use by what the ledger does not know.
         enforcement: how containers are held to their share, `driver`, `mps`, `watched` or `advisory`; other words are
             a newer device plugin's, and empty means that none said.
+        core_enforcement: how containers are held to their gpu-core, `mps`; empty when by nothing.
     """
 
     uuid: GpuUuid
@@ -42,6 +44,7 @@ class InventoryGpu:
     numa_node: int | None = None
     outside_mib: int = 0
     enforcement: str = ""
+    core_enforcement: str = ""
 
     def __post_init__(self) -> None:
         if not self.uuid or len(self.uuid) > 58:
@@ -93,6 +96,8 @@ def _to_object(gpu: InventoryGpu) -> dict[str, Any]:
         body["numaNode"] = gpu.numa_node
     if gpu.enforcement:
         body["enforcement"] = gpu.enforcement
+    if gpu.core_enforcement:
+        body["coreEnforcement"] = gpu.core_enforcement
     return body
 
 
@@ -128,4 +133,5 @@ def _parse_gpu(body: object, where: str) -> InventoryGpu:
         numa_node=None if body.get("numaNode") is None else integer_of(body, "numaNode", where),
         outside_mib=integer_of(body, "outsideMib", where) if "outsideMib" in body else 0,
         enforcement=string_of(body, "enforcement", where),
+        core_enforcement=string_of(body, "coreEnforcement", where),
     )

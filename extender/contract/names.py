@@ -38,7 +38,7 @@ class Names:
 
     @property
     def core_resource(self) -> str:
-        """Percent of one GPU's compute of one container."""
+        """Compute of one container, in percent of one GPU, over all its GPUs."""
         return f"{self.prefix}/gpu-core"
 
     @property

@@ -11,6 +11,9 @@ UnitMib = NewType("UnitMib", int)
 GpuUuid = NewType("GpuUuid", str)
 """NVML's UUID of one physical GPU, `GPU-...`; never an index."""
 
+CORE_PERCENT = 100
+"""Compute of one GPU in the unit of gpu-core."""
+
 UNIT_CHOICES_MIB = (UnitMib(256), UnitMib(512), UnitMib(1024))
 DEFAULT_UNIT_MIB = UnitMib(1024)
 

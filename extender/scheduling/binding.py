@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from extender.contract.allocation import Allocation
-from extender.contract.units import UnitMib
+from extender.contract.units import CORE_PERCENT, UnitMib
 from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.node import NodeInfo
@@ -52,6 +52,9 @@ def holds_good(node: NodeInfo | None, plan: Plan) -> bool:
         return False
     gpus = {gpu.uuid: gpu for gpu in node.gpus}
     return all(
-        uuid in gpus and gpus[uuid].healthy and gpus[uuid].used + gpus[uuid].outside <= gpus[uuid].capacity
+        uuid in gpus
+        and gpus[uuid].healthy
+        and gpus[uuid].used + gpus[uuid].outside <= gpus[uuid].capacity
+        and (uuid not in plan.footprint.cores or gpus[uuid].core_used_percent <= CORE_PERCENT)
         for uuid in (*plan.footprint.shares, *plan.footprint.whole)
     )

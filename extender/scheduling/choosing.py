@@ -19,22 +19,34 @@ Chosen = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Per GPU: units that can be taken (-1 where the pod accepts none), and whether it can be held whole."""
+    """Per GPU: units that can be taken (-1 where the pod accepts none), whether it can be held whole, and compute.
+
+    `core` is percent per GPU, empty when the pod asks for none.
+    """
 
     free: tuple[int, ...]
     idle: tuple[bool, ...]
+    core: tuple[int, ...] = ()
 
     def fits(self, demand: Demand, at: int) -> bool:
         """Whether the GPU at this position can serve `demand`."""
+        if demand.core_percent and self.core[at] < demand.core_percent:
+            return False
         return self.idle[at] if demand.whole else self.free[at] >= demand.units
+
+    def looks(self, at: int) -> tuple[int, bool, int]:
+        """What tells the GPU at this position from others."""
+        return self.free[at], self.idle[at], self.core[at] if self.core else 0
 
     def without(self, demand: Demand, positions: Sequence[int]) -> "Room":
         """What is left when `demand` takes the GPUs at `positions`."""
-        free, idle = list(self.free), list(self.idle)
+        free, idle, core = list(self.free), list(self.idle), list(self.core)
         for at in positions:
             free[at] = 0 if demand.whole else free[at] - demand.units
             idle[at] = False
-        return Room(tuple(free), tuple(idle))
+            if core:
+                core[at] = 0 if demand.whole else core[at] - demand.core_percent
+        return Room(tuple(free), tuple(idle), tuple(core))
 
 
 def choose(
@@ -49,7 +61,8 @@ def choose(
         return None if alone is None else (alone,)
     # Whole GPUs first: they have the least choice.
     order = sorted(
-        range(len(demands)), key=lambda at: (not demands[at].whole, -demands[at].units, -demands[at].gpus, at)
+        range(len(demands)),
+        key=lambda at: (not demands[at].whole, -demands[at].units, -demands[at].core_percent, -demands[at].gpus, at),
     )
     chosen: list[tuple[int, ...]] = [()] * len(demands)
     left = room
@@ -66,6 +79,8 @@ def _pick(node: NodeInfo, policy: Policy, demand: Demand, room: Room, cpu_milli:
     free, units = room.free, demand.units
     if units:
         candidates = [at for at, left in enumerate(free) if left >= units]
+        if demand.core_percent:
+            candidates = [at for at in candidates if room.core[at] >= demand.core_percent]
     else:
         candidates = [at for at, can in enumerate(room.idle) if can]
     if len(candidates) < demand.gpus:
@@ -86,7 +101,7 @@ class _Search:
         self._order = order
         self._chosen: list[tuple[int, ...]] = [()] * len(demands)
         self._steps = 0
-        self._hopeless: set[tuple[int, tuple[tuple[int, bool], ...]]] = set()
+        self._hopeless: set[tuple[int, tuple[tuple[int, bool, int], ...]]] = set()
 
     def run(self, room: Room) -> Chosen | None:
         return tuple(self._chosen) if self._in_reach(room) and self._place(0, room) else None
@@ -100,7 +115,7 @@ class _Search:
     def _place(self, depth: int, room: Room) -> bool:
         if depth == len(self._order):
             return True
-        looks = (depth, tuple(sorted(zip(room.free, room.idle, strict=True))))
+        looks = (depth, tuple(sorted(map(room.looks, range(len(room.free))))))
         if looks in self._hopeless:
             return False
         if self._extend(depth, (), room):
@@ -113,9 +128,9 @@ class _Search:
         if len(taken) == demand.gpus:
             self._chosen[self._order[depth]] = taken
             return self._place(depth + 1, room.without(demand, taken))
-        tried: set[tuple[int, bool]] = set()
+        tried: set[tuple[int, bool, int]] = set()
         for at in range(taken[-1] + 1 if taken else 0, len(room.free)):
-            looks = (room.free[at], room.idle[at])
+            looks = room.looks(at)
             if looks in tried or not room.fits(demand, at):
                 continue
             tried.add(looks)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from extender.contract.units import UnitMib
+from extender.contract.units import CORE_PERCENT, UnitMib
 from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.node import GpuInfo, Hold, Holder, NodeInfo
@@ -48,7 +48,8 @@ def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
         units = _units_on(holder.footprint, gpu)
         if units:
             by_state[holder.hold] += units
-            holders.append({**_who(holder), "units": units, "state": holder.hold.value})
+            core_percent = holder.footprint.cores.get(gpu.uuid, 0) if holder.footprint else 0
+            holders.append({**_who(holder), "units": units, "corePercent": core_percent, "state": holder.hold.value})
     return {
         "uuid": gpu.uuid,
         "index": gpu.index,
@@ -62,6 +63,8 @@ def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
         "held": by_state[Hold.ASSUMED] + by_state[Hold.HELD],
         "outside": gpu.outside,
         "free": gpu.free,
+        "corePercent": {"used": gpu.core_used_percent, "free": gpu.core_free_percent},
+        "coreEnforcement": gpu.core_enforcement,
         "whole": gpu.whole,
         "overcommitted": gpu.overcommitted,
         "holders": holders,
@@ -89,7 +92,10 @@ def explain_pending(snapshot: Snapshot, request: PodRequest, policy: Policy, *, 
 def describe_request(request: PodRequest) -> Json:
     """What a pod asks for."""
     return {
-        "demands": [{"units": demand.units, "gpus": demand.gpus, "whole": demand.whole} for demand in request.demands],
+        "demands": [
+            {"units": each.units, "gpus": each.gpus, "whole": each.whole, "corePercent": each.core_percent}
+            for each in request.demands
+        ],
         "gpuModel": {"accepted": list(request.models.accepted), "refused": list(request.models.refused)},
         "policy": request.policy,
         "cpuMilli": request.cpu_milli,
@@ -123,8 +129,11 @@ def _why_not(gpu: GpuInfo, request: PodRequest) -> str:
     if not gpu.healthy:
         return f"unhealthy: {gpu.reason}" if gpu.reason else "unhealthy"
     smallest = min((demand.units for demand in request.demands if not demand.whole), default=0)
+    least_core = min((demand.core_percent for demand in request.demands if not demand.whole), default=0)
     if smallest and gpu.free >= smallest:
-        return ""
+        if gpu.core_free_percent >= least_core:
+            return ""
+        return f"gpu-core {least_core} wanted, {gpu.core_free_percent} of {CORE_PERCENT} percent free"
     if gpu.idle and request.whole_gpus:
         return ""
     outside = f", {gpu.outside} in use outside" if gpu.outside else ""

@@ -178,6 +178,6 @@ def _units(request: PodRequest, reference_units: float) -> float:
 
 
 def _order(request: PodRequest) -> tuple[object, ...]:
-    demands = tuple((demand.units, demand.gpus) for demand in request.demands)
+    demands = tuple((demand.units, demand.gpus, demand.core_percent) for demand in request.demands)
     models = request.models
     return (demands, request.cpu_milli, request.memory_bytes, models.accepted, models.refused, request.gpu_count)

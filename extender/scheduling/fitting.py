@@ -7,7 +7,7 @@ from extender.scheduling.models import ANY_MODEL
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost, Policy
 from extender.scheduling.reasons import Misfit, misfit
-from extender.scheduling.request import PodRequest
+from extender.scheduling.request import PodRequest, without_core
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,11 @@ def fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | Misfit:
     if blocked is not None:
         return blocked
     answer = _fit(node, request, policy)
-    return misfit(node, request) if answer is None else answer
+    if answer is not None:
+        return answer
+    if request.asks_core and choose(node, without_core(request.demands), policy, _memory_room(node, request)):
+        return Misfit.NO_CORE
+    return misfit(node, request)
 
 
 def try_fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | None:
@@ -54,10 +58,19 @@ def _blocked(node: NodeInfo, request: PodRequest) -> Misfit | None:
     for demand in request.demands:
         if not (record.whole_gpus if demand.whole else record.memory_units):
             return Misfit.NO_PLUGIN
+        if demand.core_percent and not record.core_percent:
+            return Misfit.NO_PLUGIN
     return None
 
 
 def _room(node: NodeInfo, request: PodRequest) -> Room:
+    room = _memory_room(node, request)
+    if not request.asks_core:
+        return room
+    return Room(room.free, room.idle, tuple([gpu.core_free_percent for gpu in node.gpus]))
+
+
+def _memory_room(node: NodeInfo, request: PodRequest) -> Room:
     if request.models is ANY_MODEL:
         return Room(node.free, node.idle)  # an unhealthy GPU has no units free
     usable = [request.models.match(gpu.model) for gpu in node.gpus]

@@ -13,10 +13,11 @@ Placed = Mapping[str, Mapping[GpuUuid, Units]]
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one pod holds on one node: units per GPU, and GPUs held whole."""
+    """What one pod holds on one node: units per GPU, GPUs held whole, and percent of compute per GPU."""
 
     shares: Mapping[GpuUuid, int] = field(default_factory=dict)
     whole: frozenset[GpuUuid] = frozenset()
+    cores: Mapping[GpuUuid, int] = field(default_factory=dict)
 
 
 def footprint(request: PodRequest, placed: Placed) -> Footprint | None:
@@ -27,6 +28,8 @@ def footprint(request: PodRequest, placed: Placed) -> Footprint | None:
     """
     shares: dict[GpuUuid, int] = {}
     pool: dict[GpuUuid, int] = {}
+    cores: dict[GpuUuid, int] = {}
+    core_pool: dict[GpuUuid, int] = {}
     whole: set[GpuUuid] = set()
     for container in request.containers:
         gpus = placed.get(container.name)
@@ -35,11 +38,20 @@ def footprint(request: PodRequest, placed: Placed) -> Footprint | None:
         if container.gpus:
             whole.update(gpus)
             continue
+        is_init = container.kind is ContainerKind.INIT
         for uuid, units in gpus.items():
-            left = pool.get(uuid, 0)
-            shares[uuid] = shares.get(uuid, 0) + max(0, units - left)
-            pool[uuid] = max(left, units) if container.kind is ContainerKind.INIT else max(0, left - units)
-    return None if whole.intersection(shares) else Footprint(shares, frozenset(whole))
+            _draw(shares, pool, uuid, units, is_init=is_init)
+        if container.core_percent:
+            each = -(-container.core_percent // len(gpus))
+            for uuid in gpus:
+                _draw(cores, core_pool, uuid, each, is_init=is_init)
+    return None if whole.intersection(shares) else Footprint(shares, frozenset(whole), cores)
+
+
+def _draw(held: dict[GpuUuid, int], pool: dict[GpuUuid, int], uuid: GpuUuid, amount: int, *, is_init: bool) -> None:
+    left = pool.get(uuid, 0)
+    held[uuid] = held.get(uuid, 0) + max(0, amount - left)
+    pool[uuid] = max(left, amount) if is_init else max(0, left - amount)
 
 
 def _agrees(container: ContainerRequest, gpus: Mapping[GpuUuid, Units]) -> bool:

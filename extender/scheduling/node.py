@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from extender.contract.inventory import Inventory
-from extender.contract.units import GpuUuid, UnitMib, units_in
+from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, units_in
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.request import PodRequest
 from extender.scheduling.shape import NodeShape, shape_of
@@ -18,8 +18,8 @@ from extender.scheduling.shape import NodeShape, shape_of
 class NodeRecord:
     """What the API server says of one node.
 
-    `inventory` is None without a readable inventory annotation, `inventory_error` then says why. `memory_units` and
-    `whole_gpus` are the node's allocatable, None when its kubelet does not offer the resource.
+    `inventory` is None without a readable inventory annotation, `inventory_error` then says why. `memory_units`,
+    `whole_gpus` and `core_percent` are the node's allocatable, None when its kubelet does not offer the resource.
     """
 
     name: str
@@ -31,6 +31,7 @@ class NodeRecord:
     whole_gpus: int | None = None
     cpu_milli: int = 0
     memory_bytes: int = 0
+    core_percent: int | None = None
     shape: NodeShape = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +62,10 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class GpuInfo:
-    """One GPU: `capacity` units, of which `used` are charged to pods and `outside` to what the ledger does not know."""
+    """One GPU: `capacity` units, of which `used` are charged to pods and `outside` to what the ledger does not know.
+
+    `core_used_percent` is the compute charged to pods.
+    """
 
     uuid: GpuUuid
     index: int
@@ -73,11 +77,18 @@ class GpuInfo:
     healthy: bool = True
     reason: str = ""
     enforcement: str = ""
+    core_enforcement: str = ""
+    core_used_percent: int = 0
 
     @property
     def free(self) -> int:
         """Units that a pod can still get; never negative."""
         return max(0, self.capacity - self.used - self.outside) if self.healthy else 0
+
+    @property
+    def core_free_percent(self) -> int:
+        """Compute that a pod can still ask for; never negative."""
+        return max(0, CORE_PERCENT - self.core_used_percent) if self.healthy and not self.whole else 0
 
     @property
     def idle(self) -> bool:
@@ -147,16 +158,19 @@ def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMi
     # Part of a unit in use outside makes the whole unit useless to pods.
     outside = {gpu.uuid: -(-gpu.outside_mib // unit_mib) for gpu in inventory.gpus}
     whole: set[GpuUuid] = set()
+    cores: dict[GpuUuid, int] = {}
     unplaced: list[PodRequest] = []
     for holder in everyone:
         if holder.footprint is not None:
             _charge(holder.footprint, used, capacity, whole)
+            if holder.footprint.cores:
+                _add(cores, holder.footprint.cores)
         elif holder.request is not None:
             unplaced.append(holder.request)
     # No pod can get units of an unhealthy GPU: charging it there would hurt least.
     offered = {gpu.uuid: capacity[gpu.uuid] - outside[gpu.uuid] if gpu.healthy else 0 for gpu in inventory.gpus}
     for request in unplaced:
-        _charge_worst(request, used, capacity, offered, whole)
+        _add(cores, _charge_worst(request, used, capacity, offered, whole))
     gpus = tuple(
         GpuInfo(
             uuid=gpu.uuid,
@@ -169,6 +183,8 @@ def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMi
             healthy=gpu.healthy,
             reason=gpu.reason,
             enforcement=gpu.enforcement,
+            core_enforcement=gpu.core_enforcement,
+            core_used_percent=cores.get(gpu.uuid, 0),
         )
         for gpu in inventory.gpus
     )
@@ -201,17 +217,29 @@ def _charge(footprint: Footprint, used: dict[GpuUuid, int], capacity: dict[GpuUu
         whole.add(uuid)
 
 
+def _add(cores: dict[GpuUuid, int], more: Mapping[GpuUuid, int]) -> None:
+    for uuid, percent in more.items():
+        cores[uuid] = cores.get(uuid, 0) + percent
+
+
 def _charge_worst(
     request: PodRequest,
     used: dict[GpuUuid, int],
     capacity: Mapping[GpuUuid, int],
     offered: Mapping[GpuUuid, int],
     whole: set[GpuUuid],
-) -> None:
-    """Charge a pod of unknown place so that the largest holes among the units `offered` to pods are gone."""
+) -> dict[GpuUuid, int]:
+    """Charge a pod of unknown place so that the largest holes among the units `offered` to pods are gone.
+
+    Returns the compute to charge there.
+    """
+    cores: dict[GpuUuid, int] = {}
     for demand in sorted(request.demands, key=lambda demand: -demand.units):
         emptiest = sorted(used, key=lambda uuid: (used[uuid] - offered[uuid], uuid))[: demand.gpus]
         for uuid in emptiest:
             used[uuid] += capacity[uuid] if demand.whole else demand.units
             if demand.whole:
                 whole.add(uuid)
+            if demand.core_percent:
+                cores[uuid] = cores.get(uuid, 0) + demand.core_percent
+    return cores

@@ -24,6 +24,7 @@ def footprint_of_choice(node: NodeInfo, request: PodRequest, chosen: Chosen) -> 
     """What the pod holds under a choice."""
     shares: dict[GpuUuid, int] = {}
     whole: set[GpuUuid] = set()
+    cores: dict[GpuUuid, int] = {}
     for demand, positions in zip(request.demands, chosen, strict=True):
         for at in positions:
             uuid = node.gpus[at].uuid
@@ -31,4 +32,6 @@ def footprint_of_choice(node: NodeInfo, request: PodRequest, chosen: Chosen) -> 
                 whole.add(uuid)
             else:
                 shares[uuid] = shares.get(uuid, 0) + demand.units
-    return Footprint(shares, frozenset(whole))
+                if demand.core_percent:
+                    cores[uuid] = cores.get(uuid, 0) + demand.core_percent
+    return Footprint(shares, frozenset(whole), cores)

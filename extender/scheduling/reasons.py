@@ -25,6 +25,7 @@ class Misfit(Enum):
     OUTSIDE = "GPU memory is in use outside of Kubernetes or by pods without a request"
     NOT_IDLE = "no idle GPU for a whole-GPU request"
     FRAGMENTED = "GPU memory is free but split over several GPUs"
+    NO_CORE = "GPU memory is free but not enough compute (gpu-core) on the same GPU"
     FULL = "not enough free GPU memory"
 
     @property

@@ -17,11 +17,12 @@ def raw(body: object) -> bytes:
     return json.dumps(body).encode()
 
 
-def container(name: str = "main", mem: object = None, *, gpus: object = None, **requests: object) -> Json:
-    """A container with limits of gpu-mem and gpu, and requests such as cpu="1"."""
-    limits = {
-        key: value for key, value in {"gpupack.io/gpu-mem": mem, "gpupack.io/gpu": gpus}.items() if value is not None
-    }
+def container(
+    name: str = "main", mem: object = None, *, gpus: object = None, core: object = None, **requests: object
+) -> Json:
+    """A container with limits of gpu-mem, gpu and gpu-core, and requests such as cpu="1"."""
+    asked = {"gpupack.io/gpu-mem": mem, "gpupack.io/gpu": gpus, "gpupack.io/gpu-core": core}
+    limits = {key: value for key, value in asked.items() if value is not None}
     return {"name": name, "image": "none", "resources": {"limits": limits, "requests": {**limits, **requests}}}
 
 
@@ -35,6 +36,7 @@ def pod(
     mem: object = None,
     *,
     gpus: object = None,
+    core: object = None,
     uid: str = "",
     version: int = 1,
     node: str = "",
@@ -55,7 +57,7 @@ def pod(
     }
     if deleting:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    body: Json = {"containers": list(containers) or [container("main", mem, gpus=gpus)], **spec}
+    body: Json = {"containers": list(containers) or [container("main", mem, gpus=gpus, core=core)], **spec}
     if init:
         body["initContainers"] = list(init)
     if node:
@@ -83,7 +85,15 @@ def node(
         for at, size in enumerate(units)
     )
     own = {"inventory": Inventory(UNIT_MIB, gpus).to_json()} if units else {}
-    offered = {"gpupack.io/gpu-mem": str(sum(units)), "gpupack.io/gpu": str(len(units))} if units else {}
+    offered = (
+        {
+            "gpupack.io/gpu-mem": str(sum(units)),
+            "gpupack.io/gpu": str(len(units)),
+            "gpupack.io/gpu-core": str(100 * len(units)),
+        }
+        if units
+        else {}
+    )
     return {
         "metadata": {
             "name": name,

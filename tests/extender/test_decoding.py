@@ -104,6 +104,20 @@ def test_unreadable_gpu_mem_is_refused_with_the_value(limit: str) -> None:
     assert f"quantity {limit[:64]!r}: expected" in message
 
 
+def test_compute_is_read_in_any_form_of_quantity() -> None:
+    """Percent of one GPU, beside memory."""
+    decoded = record(pod("train", 8, core="3e1"))
+    assert decoded.request == pod_request((ContainerRequest("main", ContainerKind.APP, 8, 0, 30),))
+    assert record(pod("train", 8, core="0")).request == record(pod("train", 8)).request
+
+
+def test_compute_alone_is_refused() -> None:
+    """A container without memory of a GPU has no GPU."""
+    assert record(pod("train", core=30)).request_error == (
+        "container main: asks for gpu-core without gpu-mem, expected both"
+    )
+
+
 def test_gpu_mem_and_whole_gpus_in_one_container_are_refused() -> None:
     """They exclude each other."""
     assert "main: asks for gpu-mem and for whole GPUs, expected one of them" in error_of(mem=4, gpus=1)
@@ -146,6 +160,14 @@ def test_a_bound_pod_with_senseless_annotations_is_charged_by_its_spec(annotatio
     assert decoded.request.memory_units == 8
     assert decoded.footprint is not None
     assert decoded.footprint.shares == {uuid("node-a", 0): 8}
+
+
+def test_lesson_13_a_changed_gpu_count_hides_no_compute() -> None:
+    """150 percent of one GPU is senseless, but this pod has them, on two."""
+    where = allocation({"main": {"GPU-a": 4, "GPU-b": 4}})
+    decoded = record(pod("train", 8, core=150, node="node-a", annotations={"gpu-count": "3", "allocated": where}))
+    assert decoded.footprint is not None
+    assert dict(decoded.footprint.cores) == {"GPU-a": 75, "GPU-b": 75}
 
 
 def test_a_bound_pod_that_no_kubelet_admits_is_no_request() -> None:
@@ -210,7 +232,7 @@ def test_a_node_says_its_gpus_and_what_the_kubelet_offers() -> None:
     decoded = DECODER.node(raw(node("node-a", 16, 40, version=5, cpu="63500m", memory="1Gi")))
     assert decoded.inventory is not None
     assert [gpu.uuid for gpu in decoded.inventory.gpus] == [uuid("node-a", 0), uuid("node-a", 1)]
-    assert (decoded.memory_units, decoded.whole_gpus) == (56, 2)
+    assert (decoded.memory_units, decoded.whole_gpus, decoded.core_percent) == (56, 2, 200)
     assert (decoded.cpu_milli, decoded.memory_bytes, decoded.resource_version) == (63_500, 2**30, 5)
 
 
@@ -218,6 +240,7 @@ def test_a_node_without_the_resources_offers_none() -> None:
     """Absent is not zero: the plugin is not there."""
     decoded = DECODER.node(raw(node("node-a")))
     assert (decoded.inventory, decoded.memory_units, decoded.whole_gpus) == (None, None, None)
+    assert decoded.core_percent is None
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -41,7 +41,18 @@ def test_a_pending_pod_is_told_the_most_frequent_reason_and_each_node_with_numbe
     (gpu,) = answer["nodes"][0]["gpus"]
     assert gpu["why"] == "8 units wanted, 6 of 16 free (10 charged to pods)"
     assert answer["decision"]["verdict"] == "rejected"
-    assert answer["request"]["demands"] == [{"units": 8, "gpus": 1, "whole": False}]
+    assert answer["request"]["demands"] == [{"units": 8, "gpus": 1, "whole": False, "corePercent": 0}]
+
+
+def test_a_pod_that_waits_for_compute_is_told_so_per_gpu() -> None:
+    """Memory is free on the GPU."""
+    cluster = Cluster(node("a", 16))
+    cluster.show(pod("busy", 1, core=70, node="a", annotations={"allocation": allocation({"main": {uuid("a", 0): 1}})}))
+    cluster.show(pod("train", 8, core=50))
+    answer = explained(cluster)
+    assert answer["reasons"] == {"GPU memory is free but not enough compute (gpu-core) on the same GPU": 1}
+    assert answer["nodes"][0]["gpus"][0]["why"] == "gpu-core 50 wanted, 30 of 100 percent free"
+    assert answer["request"]["demands"] == [{"units": 8, "gpus": 1, "whole": False, "corePercent": 50}]
 
 
 def test_a_pod_with_room_held_says_where() -> None:

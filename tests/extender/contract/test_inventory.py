@@ -18,6 +18,7 @@ GPU = st.builds(
     numa_node=st.none() | st.integers(0, 7),
     outside_mib=st.integers(0, 1000),
     enforcement=st.sampled_from(["", "driver", "mps", "watched", "advisory"]),
+    core_enforcement=st.sampled_from(["", "mps"]),
 )
 HEAD = '{"version":1,"unitMib":1024,"gpus":['
 INVENTORIES = st.builds(

@@ -47,6 +47,7 @@ def record(name: str, gpus: Iterable[InventoryGpu], version: int = 1, uid: str =
         inventory=inventory,
         memory_units=sum(inventory.units_of(each) for each in inventory.gpus),
         whole_gpus=len(inventory.gpus),
+        core_percent=100 * len(inventory.gpus),
     )
 
 
@@ -65,25 +66,25 @@ def snapshot(*nodes: NodeInfo) -> Snapshot:
     return Snapshot({each.name: each for each in nodes})
 
 
-def app(units: int = 0, *, gpus: int = 0, name: str = "main") -> ContainerRequest:
+def app(units: int = 0, *, gpus: int = 0, core: int = 0, name: str = "main") -> ContainerRequest:
     """An app container."""
-    return ContainerRequest(name, ContainerKind.APP, units, gpus)
+    return ContainerRequest(name, ContainerKind.APP, units, gpus, core)
 
 
-def init(units: int = 0, *, gpus: int = 0, name: str = "init") -> ContainerRequest:
+def init(units: int = 0, *, gpus: int = 0, core: int = 0, name: str = "init") -> ContainerRequest:
     """A plain init container."""
-    return ContainerRequest(name, ContainerKind.INIT, units, gpus)
+    return ContainerRequest(name, ContainerKind.INIT, units, gpus, core)
 
 
-def sidecar(units: int = 0, *, gpus: int = 0, name: str = "sidecar") -> ContainerRequest:
+def sidecar(units: int = 0, *, gpus: int = 0, core: int = 0, name: str = "sidecar") -> ContainerRequest:
     """A restartable init container."""
-    return ContainerRequest(name, ContainerKind.SIDECAR, units, gpus)
+    return ContainerRequest(name, ContainerKind.SIDECAR, units, gpus, core)
 
 
-def shares(*units: int, count: int = 1, models: str = "") -> PodRequest:
-    """A pod with one app container per amount of units."""
+def shares(*units: int, count: int = 1, core: int = 0, models: str = "") -> PodRequest:
+    """A pod with one app container per amount of units, each with `core` percent."""
     return pod_request(
-        tuple(app(amount, name=f"app-{at}") for at, amount in enumerate(units)),
+        tuple(app(amount, core=core, name=f"app-{at}") for at, amount in enumerate(units)),
         gpu_count=count,
         models=_models(models),
     )
@@ -100,9 +101,15 @@ def _models(text: str) -> ModelPatterns:
     return parse_models(text) if text else ANY_MODEL
 
 
-def on(placed: Mapping[int, int] | None = None, *, whole: Iterable[int] = ()) -> Footprint:
-    """Units per GPU index, and indices of GPUs held whole."""
-    return Footprint({uuid(at): units for at, units in (placed or {}).items()}, frozenset(map(uuid, whole)))
+def on(
+    placed: Mapping[int, int] | None = None, *, whole: Iterable[int] = (), cores: Mapping[int, int] | None = None
+) -> Footprint:
+    """Units per GPU index, indices of GPUs held whole, and percent of compute per GPU index."""
+    return Footprint(
+        {uuid(at): units for at, units in (placed or {}).items()},
+        frozenset(map(uuid, whole)),
+        {uuid(at): percent for at, percent in (cores or {}).items()},
+    )
 
 
 def holder(uid: str, footprint: Footprint | None, request: PodRequest | None = None) -> Holder:

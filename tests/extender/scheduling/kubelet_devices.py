@@ -7,7 +7,7 @@ those of sidecars and apps leave it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from extender.scheduling.request import ContainerKind, ContainerRequest
@@ -45,6 +45,11 @@ def memory(container: ContainerRequest) -> int:
     return container.memory_units
 
 
+def core(container: ContainerRequest) -> int:
+    """Percent of compute that it asks for."""
+    return container.core_percent
+
+
 def whole(container: ContainerRequest) -> int:
     """Whole GPUs that it asks for."""
     return container.gpus
@@ -66,6 +71,24 @@ class EvenOnOwnGpus:
         new = []
         for gpu in on:
             for _ in range(missing // len(on)):
+                self._next += 1
+                new.append((gpu, self._next))
+        return new
+
+
+class EvenOnPlannedGpus:
+    """Prefers the GPUs planned for the container, so that it has the same amount on each of them."""
+
+    def __init__(self, plan: Mapping[str, Sequence[str]]) -> None:
+        self._plan = plan
+        self._next = 0
+
+    def __call__(self, container: ContainerRequest, reused: frozenset[Device], missing: int) -> list[Device]:
+        on = self._plan[container.name]
+        share = (missing + len(reused)) // len(on)
+        new: list[Device] = []
+        for gpu in on:
+            for _ in range(share - sum(1 for held, _ in reused if held == gpu)):
                 self._next += 1
                 new.append((gpu, self._next))
         return new

@@ -15,11 +15,24 @@ from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpu, on, pod, 
 from tests.extender.scheduling.naive_cluster import ApiServer, Claim, account, expected
 
 NODES = st.sampled_from(["a", "b", "c"])
-REQUESTS = st.sampled_from([shares(2), shares(5), shares(3, 2), shares(4, count=2), wholes(1), shares(8)])
+REQUESTS = st.sampled_from(
+    [
+        shares(2),
+        shares(5),
+        shares(3, 2),
+        shares(4, count=2),
+        wholes(1),
+        shares(8),
+        shares(1, core=60),
+        shares(1, 2, core=40),
+        shares(4, count=2, core=100),
+    ]
+)
 FOOTPRINTS = st.one_of(
     st.none(),
     st.builds(on, st.dictionaries(st.integers(0, 2), st.integers(1, 9), min_size=1, max_size=2)),
     st.builds(lambda at: on(whole=[at]), st.integers(0, 2)),
+    st.builds(lambda at, percent: on({at: 1}, cores={at: percent}), st.integers(0, 2), st.integers(1, 100)),
 )
 GPUS = st.lists(st.tuples(st.integers(1, 8), st.booleans(), st.sampled_from([0, 0, 500])), max_size=3)
 PICK = st.integers(0, 1 << 16)
@@ -251,7 +264,7 @@ class OwnBinds(Listening):
     def no_gpu_is_over_capacity(self) -> None:
         """Neither in the ledger's account nor in the API server's own state at any instant."""
         for node in self.ledger.snapshot().nodes.values():
-            assert all(each.overcommitted == 0 for each in node.gpus)
+            assert all(each.overcommitted == 0 and each.core_used_percent <= 100 for each in node.gpus)
         for name, (_, gpus) in expected(self.api.now, []).items():
             sizes: dict[str, int] = {each.uuid: each.capacity for each in self.ledger.snapshot().nodes[name].gpus}
-            assert all(used <= sizes[uuid] for uuid, (used, _) in gpus.items())
+            assert all(used <= sizes[uuid] and core <= 100 for uuid, (used, _, core) in gpus.items())

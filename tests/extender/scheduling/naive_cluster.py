@@ -84,8 +84,8 @@ class ApiServer:
         self.views.append(View(self.now.nodes if nodes is None else nodes, self.now.pods if pods is None else pods))
 
 
-Account = dict[str, tuple[frozenset[str], dict[str, tuple[int, int]]]]
-"""Node to the UIDs of its holders and, per GPU, units used and free."""
+Account = dict[str, tuple[frozenset[str], dict[str, tuple[int, int, int]]]]
+"""Node to the UIDs of its holders and, per GPU, units used and free and percent of compute used."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ def expected(view: View, reserved: Iterable[Claim]) -> Account:
     }
 
 
-def _account(node: NodeRecord, claims: list[Claim]) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:
+def _account(node: NodeRecord, claims: list[Claim]) -> tuple[frozenset[str], dict[str, tuple[int, int, int]]]:
     uids = frozenset(claim.uid for claim in claims)
     if node.inventory is None:
         return uids, {}
     size = {gpu.uuid: gpu.memory_mib // UNIT_MIB for gpu in node.inventory.gpus}
     outside = {gpu.uuid: (gpu.outside_mib + UNIT_MIB - 1) // UNIT_MIB for gpu in node.inventory.gpus}
     well = {gpu.uuid: gpu.healthy for gpu in node.inventory.gpus}
-    used = dict.fromkeys(size, 0)
+    used, core = dict.fromkeys(size, 0), dict.fromkeys(size, 0)
     unknown: list[Claim] = []
     for claim in claims:
         here = claim.footprint is not None and {*claim.footprint.shares, *claim.footprint.whole} <= set(size)
@@ -125,13 +125,15 @@ def _account(node: NodeRecord, claims: list[Claim]) -> tuple[frozenset[str], dic
             continue
         for gpu, units in size.items():
             used[gpu] += claim.footprint.shares.get(gpu, 0) + (units if gpu in claim.footprint.whole else 0)
+            core[gpu] += claim.footprint.cores.get(gpu, 0)
     for claim in sorted(unknown, key=lambda claim: claim.uid):
         for demand in sorted(claim.request.demands if claim.request else (), key=lambda demand: -demand.units):
             room = {gpu: (size[gpu] - outside[gpu] if well[gpu] else 0) - used[gpu] for gpu in size}
             for gpu in sorted(size, key=lambda gpu: (-room[gpu], gpu))[: demand.gpus]:
                 used[gpu] += demand.units or size[gpu]
+                core[gpu] += demand.core_percent
     free = {gpu: max(0, size[gpu] - used[gpu] - outside[gpu]) if well[gpu] else 0 for gpu in size}
-    return uids, {gpu: (used[gpu], free[gpu]) for gpu in size}
+    return uids, {gpu: (used[gpu], free[gpu], core[gpu]) for gpu in size}
 
 
 def account(snapshot: Snapshot) -> Account:
@@ -139,6 +141,6 @@ def account(snapshot: Snapshot) -> Account:
     return {name: _told(node) for name, node in snapshot.nodes.items()}
 
 
-def _told(node: NodeInfo) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:
+def _told(node: NodeInfo) -> tuple[frozenset[str], dict[str, tuple[int, int, int]]]:
     uids = frozenset(holder.uid for holder in node.holders)
-    return uids, {gpu.uuid: (gpu.used, gpu.free) for gpu in node.gpus}
+    return uids, {gpu.uuid: (gpu.used, gpu.free, gpu.core_used_percent) for gpu in node.gpus}

@@ -14,12 +14,14 @@ from extender.scheduling.request import PodRequest
 def is_placement(node: NodeInfo, request: PodRequest, chosen: Sequence[Sequence[int]]) -> bool:
     """Whether each demand gets that many different healthy GPUs of an accepted model, and none is given out twice."""
     units: Counter[int] = Counter()
+    core: Counter[int] = Counter()
     whole: Counter[int] = Counter()
     for demand, positions in zip(request.demands, chosen, strict=True):
         if len(set(positions)) != demand.gpus:
             return False
         for at in positions:
             units[at] += demand.units
+            core[at] += demand.core_percent
             whole[at] += demand.whole
     for at in {*units, *whole}:
         gpu = node.gpus[at]
@@ -28,6 +30,8 @@ def is_placement(node: NodeInfo, request: PodRequest, chosen: Sequence[Sequence[
         if whole[at] and (whole[at] > 1 or units[at] or gpu.used or gpu.outside or not gpu.capacity):
             return False
         if gpu.used + gpu.outside + units[at] > gpu.capacity:
+            return False
+        if core[at] and gpu.core_used_percent + core[at] > 100:
             return False
     return True
 

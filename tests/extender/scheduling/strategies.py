@@ -17,29 +17,33 @@ MODELS: st.SearchStrategy[ModelPatterns] = st.sampled_from(
 
 
 @st.composite
-def containers(draw: st.DrawFn, *, most: int = 4, largest: int = 8) -> tuple[ContainerRequest, ...]:
-    """Containers of one pod in the order of admission: init containers and sidecars in any order, then apps."""
+def containers(draw: st.DrawFn, *, most: int = 4, largest: int = 8, core: bool = False) -> tuple[ContainerRequest, ...]:
+    """Containers of one pod in the order of admission: init containers and sidecars in any order, then apps.
+
+    With `core` some of them ask for compute.
+    """
     asked: list[ContainerRequest] = []
     kinds = draw(st.lists(st.sampled_from(list(ContainerKind)), min_size=1, max_size=most))
     for at, kind in enumerate(sorted(kinds, key=lambda kind: kind is ContainerKind.APP)):
         whole = draw(st.integers(0, 5)) == 0
         amount = draw(st.integers(1, 3 if whole else largest))
-        asked.append(ContainerRequest(f"c{at}", kind, 0 if whole else amount, amount if whole else 0))
+        percent = draw(st.sampled_from([0, 1, 20, 50, 60])) if core and not whole else 0
+        asked.append(ContainerRequest(f"c{at}", kind, 0 if whole else amount, amount if whole else 0, percent))
     return tuple(asked)
 
 
 @st.composite
-def requests(draw: st.DrawFn, *, most: int = 4, largest: int = 8) -> PodRequest:
+def requests(draw: st.DrawFn, *, most: int = 4, largest: int = 8, core: bool = False) -> PodRequest:
     """Requests that have a meaning, of at most `most` containers of at most `largest` units on each GPU."""
     count = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    base = draw(containers(most=most, largest=largest, core=core))
     asked = tuple(
-        ContainerRequest(c.name, c.kind, c.memory_units * count, c.gpus)
-        for c in draw(containers(most=most, largest=largest))
+        ContainerRequest(c.name, c.kind, c.memory_units * count, c.gpus, c.core_percent * count) for c in base
     )
     try:
         return pod_request(asked, gpu_count=count, models=draw(MODELS))
     except RequestError:
-        return pod_request(asked, models=draw(MODELS))
+        return pod_request(base, models=draw(MODELS))
 
 
 @st.composite
@@ -76,7 +80,9 @@ def holders(draw: st.DrawFn, inventory: Inventory) -> tuple[Holder, ...]:
         units = each.memory_mib // UNIT_MIB
         state = draw(st.sampled_from(["idle", "idle", "shared", "shared", "whole"]))
         if state == "shared" and units:
-            taken.append(holder(f"pod-{each.index}", on({each.index: draw(st.integers(1, units))})))
+            percent = draw(st.sampled_from([0, 0, 30, 60]))
+            cores = {each.index: percent} if percent else None
+            taken.append(holder(f"pod-{each.index}", on({each.index: draw(st.integers(1, units))}, cores=cores)))
         elif state == "whole" and units:
             taken.append(holder(f"pod-{each.index}", on(whole=[each.index])))
     return tuple(taken)

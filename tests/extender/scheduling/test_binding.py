@@ -108,3 +108,14 @@ def test_a_plan_does_not_hold_good_on_a_changed_node() -> None:
     assert not holds_good(info(after.record, (*holders, holder("other", on({0: 8})))), plan)
     assert holds_good(info(after.record, (*holders, holder("other", on({0: 7})))), plan)
     assert holds_good(info(record("node", [gpu(0), gpu(1, 80, A100, healthy=False)]), holders), plan)
+
+
+def test_a_plan_does_not_hold_good_where_its_compute_is_taken() -> None:
+    """By a pod that somebody else bound; who asks for none does not mind."""
+    other = holder("other", on({0: 1}, cores={0: 41}))
+    after, plan = _planned(shares(9, core=60))
+    assert holds_good(after, plan)
+    assert not holds_good(info(after.record, (*after.holders, other)), plan)
+    without, plan = _planned(shares(9))
+    crowded = holder("crowded", on({0: 1}, cores={0: 101}))
+    assert holds_good(info(without.record, (*without.holders, crowded)), plan)

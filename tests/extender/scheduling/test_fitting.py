@@ -107,6 +107,38 @@ def test_lesson_10_no_allocatable_does_not_fit(units: int | None) -> None:
     assert refused(info(replace(known, whole_gpus=units)), wholes(1)) is Misfit.NO_PLUGIN
 
 
+def test_lesson_10_no_allocatable_compute_matters_to_who_asks_for_it() -> None:
+    """A device plugin from before the resource serves all other pods."""
+    known = replace(record("node", gpus_of(16)), core_percent=None)
+    assert refused(info(known), shares(1, core=1)) is Misfit.NO_PLUGIN
+    assert fitted(info(known), shares(1)).chosen == ((0,),)
+
+
+def test_the_compute_of_a_gpu_is_given_out_once() -> None:
+    """Memory alone would put all on the first GPU; who asks for no compute takes none."""
+    place = node(16, 16)
+    for at, (percent, gpu_index) in enumerate([(60, 0), (40, 0), (60, 1), (0, 0), (40, 1)]):
+        answer = fitted(place, shares(1, core=percent))
+        assert answer.chosen == ((gpu_index,),)
+        cores = {gpu_index: percent} if percent else None
+        place = info(place.record, (*place.holders, holder(f"p{at}", on({gpu_index: 1}, cores=cores))))
+    assert refused(place, shares(1, core=1)) is Misfit.NO_CORE
+    assert fitted(place, shares(1)).chosen == ((0,),)
+
+
+def test_a_gpu_held_whole_has_no_compute_left() -> None:
+    """Nor does a pod with compute leave its GPU idle."""
+    place = node(16, 16, holders=[holder("whole", on(whole=[0]))])
+    assert fitted(place, shares(1, core=100)).chosen == ((1,),)
+    assert place.gpus[0].core_free_percent == 0
+
+
+def test_compute_of_several_containers_may_need_several_gpus() -> None:
+    """Two times 60 percent do not fit on one GPU, where the memory would."""
+    assert sorted(fitted(node(16, 16), shares(1, 1, core=60)).chosen) == [(0,), (1,)]
+    assert refused(node(16), shares(1, 1, core=60)) is Misfit.NO_CORE
+
+
 def test_lesson_10_the_other_resource_does_not_matter() -> None:
     """A node may offer only one of the two."""
     known = record("node", gpus_of(16))

@@ -50,6 +50,13 @@ def test_whole_gpus_are_counted_once_and_by_the_spec() -> None:
     assert footprint(request, placed(init={0: 16}, main={0: 1, 1: 1})) == on(whole=[0, 1])
 
 
+def test_compute_is_where_the_memory_is() -> None:
+    """The same percentage of each GPU, by the spec."""
+    request = shares(8, core=60)
+    assert footprint(request, placed(**{"app-0": {3: 8}})) == on({3: 8}, cores={3: 60})
+    assert footprint(request, placed(**{"app-0": {3: 4, 1: 4}})) == on({3: 4, 1: 4}, cores={3: 30, 1: 30})
+
+
 def test_a_gpu_cannot_be_shared_and_whole() -> None:
     """No kubelet does that, so it is not believed."""
     request = pod_request((app(8, name="a"), app(gpus=1, name="b")))

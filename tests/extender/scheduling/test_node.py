@@ -40,11 +40,13 @@ def overfull(draw: st.DrawFn) -> tuple[NodeRecord, tuple[Holder, ...]]:
     for at in range(draw(st.integers(0, 5))):
         kind = draw(st.sampled_from(["shares", "whole", "unknown"]))
         if kind == "shares" and size:
-            pods.append(holder(f"p{at}", on(draw(st.dictionaries(indices, st.integers(1, 9), min_size=1)))))
+            units = draw(st.dictionaries(indices, st.integers(1, 9), min_size=1))
+            percent = draw(st.sampled_from([0, 40, 70]))
+            pods.append(holder(f"p{at}", on(units, cores=dict.fromkeys(units, percent) if percent else None)))
         elif kind == "whole" and size:
             pods.append(holder(f"p{at}", on(whole=draw(st.sets(indices, min_size=1)))))
         else:
-            pods.append(holder(f"p{at}", None, draw(requests())))
+            pods.append(holder(f"p{at}", None, draw(requests(core=True))))
     return known, tuple(pods)
 
 
@@ -69,6 +71,9 @@ def test_conservation(cluster: tuple[NodeRecord, tuple[Holder, ...]]) -> None:
         left = each.capacity - each.used - each.outside
         assert each.free == (max(0, left) if each.healthy else 0)
         assert each.overcommitted == max(0, each.used - each.capacity)
+        compute = sum(pod.footprint.cores.get(each.uuid, 0) for pod in placed.holders if pod.footprint is not None)
+        assert each.core_used_percent == compute
+        assert each.core_free_percent == (max(0, 100 - compute) if each.healthy and not each.whole else 0)
     assert placed.free == tuple(each.free for each in placed.gpus)
     assert placed.idle == tuple(each.idle for each in placed.gpus)
 
@@ -76,11 +81,11 @@ def test_conservation(cluster: tuple[NodeRecord, tuple[Holder, ...]]) -> None:
 @MANY
 @given(overfull())
 def test_pods_of_unknown_place_are_charged_in_full(cluster: tuple[NodeRecord, tuple[Holder, ...]]) -> None:
-    """Every demand is charged on as many different GPUs as it asks for, as far as there are any."""
+    """Every demand is charged on as many different GPUs as it asks for, as far as there are any; compute alike."""
     known, pods = cluster
     placed = [pod for pod in pods if pod.footprint is not None]
     unknown = [pod for pod in pods if pod.footprint is None]
-    units = 0
+    units = compute = 0
     for pod in unknown:
         assert pod.request is not None
         for demand in pod.request.demands:
@@ -88,6 +93,14 @@ def test_pods_of_unknown_place_are_charged_in_full(cluster: tuple[NodeRecord, tu
                 return  # what a whole GPU costs depends on which one it is
             size = len(known.inventory.gpus) if known.inventory is not None else 0
             units += demand.units * min(demand.gpus, size)
+            compute += demand.core_percent * min(demand.gpus, size)
+    everyone, before = info(known, pods), info(known, placed)
+    assert (
+        sum(
+            each.core_used_percent - was.core_used_percent for each, was in zip(everyone.gpus, before.gpus, strict=True)
+        )
+        == compute
+    )
     assert charged(info(known, pods)) == charged(info(known, placed)) + units
 
 

@@ -12,7 +12,7 @@ from extender.scheduling.node import NodeInfo
 from extender.scheduling.placing import allocation_of, footprint_of_choice
 from extender.scheduling.request import ContainerRequest, PodRequest, pod_request
 from tests.extender.scheduling.builders import UNIT_MIB, app, init, node, on, shares, sidecar, uuid
-from tests.extender.scheduling.kubelet_devices import Device, admitted, memory, per_gpu, whole
+from tests.extender.scheduling.kubelet_devices import Device, EvenOnPlannedGpus, admitted, core, memory, per_gpu, whole
 from tests.extender.scheduling.placements import all_placements, carries_out
 from tests.extender.scheduling.strategies import nodes, requests
 
@@ -53,7 +53,7 @@ def test_containers_that_keep_whole_gpus_get_different_ones() -> None:
 @st.composite
 def placements(draw: st.DrawFn) -> tuple[NodeInfo, PodRequest, Chosen] | None:
     """A pod that fits, and any of the ways in which it does."""
-    place, request = draw(nodes()), draw(requests(largest=6))
+    place, request = draw(nodes()), draw(requests(largest=6, core=True))
     ways = [way for way, _ in zip(all_placements(place, request), range(40), strict=False)]
     return (place, request, draw(st.sampled_from(ways))) if ways else None
 
@@ -102,6 +102,10 @@ def test_promise_the_kubelet_can_follow_the_allocation(
     given_whole = admitted(request.containers, whole, new_gpus, random)
     held = footprint_of_choice(place, request, chosen)
     assert per_gpu(devices) == held.shares
+    on = {name: tuple(gpus) for name, gpus in plan.items()}
+    compute = admitted(request.containers, core, EvenOnPlannedGpus(on), random)
+    assert all({gpu for gpu, _ in got} == set(on[name]) for name, got in compute.items())
+    assert (per_gpu(compute) if compute else {}) == held.cores
     assert frozenset(per_gpu(given_whole)) == held.whole
 
 

@@ -87,6 +87,21 @@ CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
         lambda: node(16, 16, holders=[holder("a", on({0: 12}))]),
         shares(10, count=2),
     ),
+    "compute taken": (
+        Misfit.NO_CORE,
+        lambda: node(16, holders=[holder("a", on({0: 1}, cores={0: 60}))]),
+        shares(8, core=50),
+    ),
+    "compute left beside no memory": (
+        Misfit.NO_CORE,
+        lambda: node(16, 16, holders=[holder("a", on({0: 1}, cores={0: 60})), holder("b", on({1: 16}))]),
+        shares(8, core=50),
+    ),
+    "neither memory nor compute": (
+        Misfit.FULL,
+        lambda: node(16, holders=[holder("a", on({0: 10}, cores={0: 60}))]),
+        shares(8, core=50),
+    ),
     "full": (Misfit.FULL, lambda: node(16, holders=[holder("a", on({0: 9}))]), shares(8)),
     "full, the sum too": (
         Misfit.FULL,

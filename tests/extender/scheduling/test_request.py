@@ -17,7 +17,15 @@ from extender.scheduling.request import (
     pod_request,
 )
 from tests.extender.scheduling.builders import app, init, sidecar
-from tests.extender.scheduling.kubelet_devices import EvenOnOwnGpus, admitted, memory, per_gpu, whole
+from tests.extender.scheduling.kubelet_devices import (
+    EvenOnOwnGpus,
+    EvenOnPlannedGpus,
+    admitted,
+    core,
+    memory,
+    per_gpu,
+    whole,
+)
 from tests.extender.scheduling.strategies import containers
 
 FEW = settings(max_examples=80, deadline=None)
@@ -110,6 +118,65 @@ def test_divided_demands_equal_the_kubelets_device_reuse(
     ]
 
 
+def test_compute_goes_with_the_memory() -> None:
+    """Of each GPU that the container is on."""
+    assert pod_request((app(8, core=30),)).demands == (Demand(8, 1, core_percent=30),)
+    assert pod_request((app(8, core=60),), gpu_count=2).demands == (Demand(4, 2, core_percent=30),)
+
+
+def test_compute_of_an_init_container_counts_once() -> None:
+    """The kubelet hands its devices on, as it does with memory."""
+    assert pod_request((init(4, core=50), app(8, core=20))).demands == (Demand(8, 1, core_percent=50),)
+    assert pod_request((init(4, core=20), sidecar(4, core=10), app(4, core=20))).demands == (
+        Demand(8, 1, core_percent=30),
+    )
+
+
+def test_a_container_stays_where_compute_is_left_for_it() -> None:
+    """The memory of the init container is used up, its compute is not, and that is on its GPU."""
+    request = pod_request((init(4, core=50), app(4, name="a"), app(4, core=50, name="b")))
+    assert request.demands == (Demand(8, 1, core_percent=50),)
+
+
+def test_compute_tells_requests_apart() -> None:
+    """They share no table."""
+    assert pod_request((app(8, core=30),)) != pod_request((app(8),))
+    assert (pod_request((app(8, core=30),)).asks_core, pod_request((app(8),)).asks_core) == (True, False)
+
+
+@FEW
+@given(containers(most=6, core=True), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_memory_and_compute_of_a_container_come_from_the_same_gpus(
+    asked: tuple[ContainerRequest, ...], count: int, random: Random
+) -> None:
+    """Whatever the kubelet takes out of its two pools, and every GPU carries the demand's amounts of both."""
+    many = tuple(
+        ContainerRequest(c.name, c.kind, c.memory_units * count, c.gpus, c.core_percent * count) for c in asked
+    )
+    try:
+        request = pod_request(many, gpu_count=count)
+    except RequestError as error:
+        refusals = ("asks for less gpu-mem than", "asks for less gpu-core than", "no container asks for gpu-mem")
+        assert any(text in str(error) for text in refusals)  # noqa: PT017 (either is fine)
+        return
+    shared = [demand for demand in request.demands if not demand.whole]
+    gpus = [[f"gpu-{at}-{n}" for n in range(demand.gpus)] for at, demand in enumerate(shared)]
+    plan = {m.container: on for demand, on in zip(shared, gpus, strict=True) for m in demand.members}
+    memory_devices = admitted(many, memory, EvenOnPlannedGpus(plan), random)
+    core_devices = admitted(many, core, EvenOnPlannedGpus(plan), random)
+    for devices in (memory_devices, core_devices):
+        assert all({on for on, _ in got} == set(plan[name]) for name, got in devices.items())
+    assert per_gpu(memory_devices) == {
+        on: demand.units for demand, names in zip(shared, gpus, strict=True) for on in names
+    }
+    assert (per_gpu(core_devices) if core_devices else {}) == {
+        on: demand.core_percent
+        for demand, names in zip(shared, gpus, strict=True)
+        for on in names
+        if demand.core_percent
+    }
+
+
 @FEW
 @given(containers(most=6), st.randoms(use_true_random=False))
 def test_whole_demands_equal_the_kubelets_device_reuse(asked: tuple[ContainerRequest, ...], random: Random) -> None:
@@ -163,6 +230,22 @@ def test_absurd_quantities_name_the_field_and_the_value(memory_units: int, gpus:
 
 
 @pytest.mark.parametrize(
+    ("memory_units", "gpus", "core", "message"),
+    [
+        (8, 0, -1, "container main: gpu-core is -1, expected 0 to 100 percent per GPU"),
+        (8, 0, MAX_UNITS + 1, "gpu-core is 1048577"),
+        (0, 1, 50, "container main: asks for gpu-core and for whole GPUs, which have all of theirs"),
+        (0, 0, 50, "container main: asks for gpu-core without gpu-mem, expected both"),
+    ],
+)
+def test_compute_that_means_nothing_is_refused(memory_units: int, gpus: int, core: int, message: str) -> None:
+    """It is a part of a GPU of which the container holds memory."""
+    with pytest.raises(RequestError) as caught:
+        app(memory_units, gpus=gpus, core=core)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("asked", "count", "message"),
     [
         ((app(8),), 0, "gpu-count is 0, expected 1 or more GPUs"),
@@ -172,6 +255,14 @@ def test_absurd_quantities_name_the_field_and_the_value(memory_units: int, gpus:
         ((app(8), app(3, name="b")), 2, "container b: gpu-mem 3 does not divide by gpu-count 2"),
         ((app(gpus=2),), 2, "gpu-count is 2 but no container asks for gpu-mem"),
         ((init(8), app(4)), 2, "container main: asks for less gpu-mem than an init container before it"),
+        (
+            (init(8, core=40), app(8, core=20)),
+            2,
+            "container main: asks for less gpu-core than an init container before it",
+        ),
+        ((app(8, core=101),), 1, "container main: gpu-core is 101, expected at most 100 percent for each of its GPUs"),
+        ((app(8, core=202),), 2, "container main: gpu-core is 202, expected at most 100 percent for each of its GPUs"),
+        ((app(8, core=25),), 2, "container main: gpu-core 25 does not divide by gpu-count 2"),
         (tuple(app(1, name=str(at)) for at in range(MAX_CONTAINERS + 1)), 1, "65 containers ask for GPUs"),
     ],
 )
