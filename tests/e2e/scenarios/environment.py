@@ -75,6 +75,8 @@ class RealBackend:
 
     def __init__(self, control_plane: ControlPlane) -> None:
         control_plane.apply(MANIFESTS / "overlays" / "default-scheduler")
+        # The scenarios ask what the extender says of senseless pods; tests/e2e/test_admission.py what the API server says.
+        control_plane.kubectl("delete", "validatingadmissionpolicybinding", "gpupack-requests")
         self.control_plane = control_plane
         self.admin = control_plane.admin_kubeconfig
         self.extender_access = control_plane.kubeconfig_for(NAMESPACE, "gpupack-scheduler")
