@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 COMMANDS: Mapping[str, str] = {
+    "pods": "extender.kubectl.pods:command",
     "top": "extender.kubectl.top:command",
 }
 """Name of a command to `module:attribute` of its click command."""

@@ -108,10 +108,18 @@ class Named(_Camel):
     name: str = ""
 
 
+class Port(_Camel):
+    """ContainerPort."""
+
+    name: str = ""
+    container_port: int = 0
+
+
 class ContainerArguments(_Camel):
     """A container as far as its settings are looked at."""
 
     name: str = ""
+    ports: list[Port] | None = None
     args: list[str] | None = None
     command: list[str] | None = None
 
@@ -144,6 +152,11 @@ class PodObject(_Camel):
     metadata: Metadata
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
     status: PodStatus = msgspec.field(default_factory=PodStatus)
+
+    @property
+    def path(self) -> str:
+        """`namespace/name`, for people."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type."""

@@ -1,26 +1,56 @@
-"""`kubectl gpupack top`: from the ledger to nodes and GPUs with what is allocated, used and free on each."""
+"""`kubectl gpupack top`: from options to the rows of the cluster's GPUs, nodes or models."""
 
 import click
 
-from extender.kubectl.answer import Answer, Column, Table
+from extender.kubectl.answer import Answer
+from extender.kubectl.failures import BadUsage
+from extender.kubectl.gpu_rows import gpu_rows
 from extender.kubectl.options import Options, common_options
 from extender.kubectl.running import run
-from extender.kubectl.view import ClusterView
+from extender.kubectl.scraping import scrape
+from extender.kubectl.session import Session
+from extender.kubectl.top_table import By, Sort, top_answer
+from extender.scheduling.models import ANY_MODEL, RequestError, parse_models
 
 
 @click.command()
 @common_options
-def command(options: Options) -> None:
-    """Show every GPU: what is allocated, used and free, and who is on it."""
-    run(options, lambda session: table_of(session.view()))
+@click.option("--node", default="", metavar="PATTERN", help="Only nodes of that name; * stands for anything.")
+@click.option(
+    "--model", default="", metavar="PATTERNS", help="Only GPUs of these models, as in gpu-model: A100*,!*MIG*"
+)
+@click.option(
+    "--by",
+    type=click.Choice([by.value for by in By]),
+    default=By.AUTO.value,
+    show_default=True,
+    help="A row for each of these; auto: GPUs up to 50 nodes, then nodes, and models from 500 on.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice([sort.value for sort in Sort]),
+    default=Sort.NAME.value,
+    show_default=True,
+    help="name, or the largest first.",
+)
+@click.option("--used/--no-used", default=None, help="Ask every device plugin, or none, for memory in use.")
+def command(options: Options, *, node: str, model: str, by: str, sort: str, used: bool | None) -> None:
+    """Show every GPU: what is allocated, used and free, and who is on it.
 
+    The last line sums up. USED is measured by the device plugins and read through the API server (get pods/proxy);
+    where it is not known it is "-", and -o wide says why.
+    """
+    try:
+        models = parse_models(model) if model else ANY_MODEL
+    except RequestError as error:
+        raise BadUsage(str(error)) from error
 
-def table_of(view: ClusterView) -> Answer:
-    """A row for each GPU."""
-    columns = (Column("node"), Column("gpu", right=True), Column("model"), Column("free", right=True))
-    rows = tuple(
-        (name, str(gpu.index), gpu.model, f"{gpu.free}/{gpu.capacity}")
-        for name, node in sorted(view.snapshot.nodes.items())
-        for gpu in node.gpus
-    )
-    return Answer({"unitMib": view.unit_mib}, (Table(columns, rows),))
+    def question(session: Session) -> Answer:
+        view = session.view()
+        rows = gpu_rows(view, node_pattern=node, models=models, extender=session.ask_extender("/v1/nodes"))
+        if used is not False:
+            usage = scrape(session, view, {row.node for row in rows if row.gpu is not None}, insist=bool(used))
+            rows = [row.with_usage(usage) for row in rows]
+        return top_answer(view, rows, by=By(by), sort=Sort(sort))
+
+    run(options, question)
