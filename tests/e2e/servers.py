@@ -30,6 +30,7 @@ CONTROLLERS = (
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
     "statefulset-controller",
+    "validatingadmissionpolicy-status-controller",
 )
 
 

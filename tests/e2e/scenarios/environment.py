@@ -75,7 +75,7 @@ class RealBackend:
 
     def __init__(self, control_plane: ControlPlane) -> None:
         control_plane.apply(MANIFESTS / "overlays" / "default-scheduler")
-        # The scenarios ask what the extender says of senseless pods; tests/e2e/test_admission.py what the API server says.
+        # The scenarios ask what the extender says of senseless pods; what the API server says has tests of its own.
         control_plane.kubectl("delete", "validatingadmissionpolicybinding", "gpupack-requests")
         self.control_plane = control_plane
         self.admin = control_plane.admin_kubeconfig

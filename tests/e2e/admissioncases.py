@@ -1,0 +1,174 @@
+"""Pods that the shipped admission policies refuse, with what they say, and pods that they let through."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.e2e.api import Api, ApiError, Json
+from tests.e2e.podspecs import container, pod
+
+MEM, GPU, CORE = "gpupack.io/gpu-mem", "gpupack.io/gpu", "gpupack.io/gpu-core"
+COUNT, MODEL, POLICY = "gpupack.io/gpu-count", "gpupack.io/gpu-model", "gpupack.io/policy"
+ALLOCATION, ALLOCATED = "gpupack.io/allocation", "gpupack.io/allocated"
+NAMESPACE = "team-a"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+
+_ZERO = "asks for 0 of a gpupack.io resource, expected 1 or more; leave the resource out where no GPU is needed"
+_BYTES = (
+    "asks for more than 1048576 of a gpupack.io resource; gpu-mem counts memory units, "
+    "ask for a plain number such as 8, not 8Gi"
+)
+_MIXED = "asks for gpupack.io/gpu-mem and for gpupack.io/gpu (whole GPUs), expected one of them"
+_WHOLE_CORE = (
+    "asks for gpupack.io/gpu-core and for gpupack.io/gpu (whole GPUs), which have all of theirs; expected one of them"
+)
+_POLICIES = (
+    "binpack, spread, first-fit, gpu-packing, gpu-clustering, random, exclusive, gpushare, best-fit, dot-product, fgd, "
+    "price-fit, price-fit-robust"
+)
+
+
+def asking(limits: Mapping[str, int | str], annotations: Mapping[str, str] | None = None, **fields: Any) -> Json:
+    """A pod with one container, called main; `fields` are added to the container."""
+    return pod("asks", {**container(limits=limits), **fields}, annotations=annotations)
+
+
+def with_variable(name: str, limits: Mapping[str, int | str], **source: Any) -> Json:
+    """A pod whose container sets an environment variable."""
+    return asking(limits, env=[{"name": name, **source}])
+
+
+def bypassing(container: str, variable: str) -> str:
+    """What is said of a variable that a container must not set."""
+    return (
+        f"container {container}: sets {variable}, which would take GPUs or limits past what gpupack gives; leave it out"
+    )
+
+
+def _main(sentence: str) -> str:
+    return f"container main: {sentence}"
+
+
+def _model(text: str) -> str:
+    return f"annotation gpupack.io/gpu-model is '{text}', expected patterns such as A100*,!*MIG*"
+
+
+def _count(text: str) -> str:
+    return f"annotation gpupack.io/gpu-count is '{text}', expected a number of GPUs, 1 or more"
+
+
+def _beside(value: str) -> Json:
+    """A container that asks, and one that does not but sets the GPUs that it sees."""
+    other = {**container("b"), "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": value}]}
+    return pod("asks", container("a", {MEM: 2}), other)
+
+
+_NAME = {"fieldRef": {"fieldPath": "metadata.name"}}
+
+REFUSED: Mapping[str, tuple[Json, str]] = {
+    "zero": (asking({MEM: 0}), _main(_ZERO)),
+    "zero of two": (asking({MEM: 1, CORE: 0}), _main(_ZERO)),
+    "bytes": (asking({MEM: "8Gi"}), _main(_BYTES)),
+    "mixed": (asking({MEM: 8, GPU: 1}), _main(_MIXED)),
+    "whole with core": (asking({GPU: 1, CORE: 50}), _main(_WHOLE_CORE)),
+    "core alone": (
+        asking({CORE: 50}),
+        _main("asks for gpupack.io/gpu-core without gpupack.io/gpu-mem, expected both"),
+    ),
+    "too much core": (
+        asking({MEM: 8, CORE: 101}),
+        _main("gpupack.io/gpu-core is 101, expected at most 100 percent for each of its GPUs (1)"),
+    ),
+    "too much core on two": (
+        asking({MEM: 8, CORE: 202}, {COUNT: "2"}),
+        _main("gpupack.io/gpu-core is 202, expected at most 100 percent for each of its GPUs (2)"),
+    ),
+    "core not divided": (
+        asking({MEM: 8, CORE: 51}, {COUNT: "2"}),
+        _main("gpupack.io/gpu-core 51 does not divide by gpupack.io/gpu-count 2"),
+    ),
+    "memory not divided": (
+        asking({MEM: 7}, {COUNT: "2"}),
+        _main("gpupack.io/gpu-mem 7 does not divide by gpupack.io/gpu-count 2"),
+    ),
+    "count of nothing": (
+        asking({GPU: 2}, {COUNT: "2"}),
+        "annotation gpupack.io/gpu-count is 2 but no container asks for gpupack.io/gpu-mem, expected gpu-mem to divide",
+    ),
+    "count in words": (asking({MEM: 8}, {COUNT: "two"}), _count("two")),
+    "count of 0": (asking({MEM: 8}, {COUNT: "0"}), _count("0")),
+    "negative count": (asking({MEM: 8}, {COUNT: "-2"}), _count("-2")),
+    "endless count": (asking({MEM: 8}, {COUNT: "1000000000"}), _count("1000000000")),
+    "empty model": (asking({MEM: 8}, {MODEL: "A100*,,T4"}), _model("A100*,,T4")),
+    "no model": (asking({MEM: 8}, {MODEL: ""}), _model("")),
+    "refused nothing": (asking({MEM: 8}, {MODEL: "! "}), _model("! ")),
+    "endless model": (asking({MEM: 8}, {MODEL: "x" * 1025}), _model("x" * 64 + "...")),
+    "unknown policy": (
+        asking({MEM: 8}, {POLICY: "best"}),
+        f"annotation gpupack.io/policy is 'best', expected one of {_POLICIES}",
+    ),
+    "in an init container": (
+        pod("asks", init_containers=(container("first", {MEM: 3}),), annotations={COUNT: "2"}),
+        "container first: gpupack.io/gpu-mem 3 does not divide by gpupack.io/gpu-count 2",
+    ),
+    "in the second container": (
+        pod("asks", container("a", {MEM: 2}), container("b", {MEM: 2, GPU: 1})),
+        f"container b: {_MIXED}",
+    ),
+}
+BYPASSING: Mapping[str, tuple[Json, str]] = {
+    "all GPUs by variable": (
+        with_variable("NVIDIA_VISIBLE_DEVICES", {MEM: 8}, value="all"),
+        bypassing("main", "NVIDIA_VISIBLE_DEVICES"),
+    ),
+    "a GPU from elsewhere": (
+        with_variable("NVIDIA_VISIBLE_DEVICES", {GPU: 1}, valueFrom=_NAME),
+        bypassing("main", "NVIDIA_VISIBLE_DEVICES"),
+    ),
+    "another limit of MPS": (
+        with_variable("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", {MEM: 8}, value="0=40G"),
+        bypassing("main", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"),
+    ),
+    "another limit of the driver": (
+        with_variable("NVIDIA_GPU_MEMORY_LIMIT", {MEM: 8}, value="81920"),
+        bypassing("main", "NVIDIA_GPU_MEMORY_LIMIT"),
+    ),
+    "beside one that asks": (_beside("0"), bypassing("b", "NVIDIA_VISIBLE_DEVICES")),
+}
+LET_THROUGH: Mapping[str, Json] = {
+    "no GPU at all": pod("asks"),
+    "no GPU, and annotations that nobody reads": pod("asks", annotations={COUNT: "two", MODEL: "", POLICY: "best"}),
+    "no GPU, and a monitor that sees them all": with_variable("NVIDIA_VISIBLE_DEVICES", {}, value="all"),
+    "a share": asking({MEM: 8}),
+    "a share with compute": asking({MEM: 8, CORE: 50}),
+    "whole GPUs": asking({GPU: 8}),
+    "two GPUs": asking({MEM: 8, CORE: 200}, {COUNT: "2"}),
+    "one GPU, and it says so": asking({MEM: 7}, {COUNT: "1"}),
+    "models and policy": asking({MEM: 8}, {MODEL: "A100*, !*MIG*", POLICY: "spread"}),
+    "thousands": asking({MEM: "1k"}),
+    "a container that wants no GPU": _beside("void"),
+    "shares and whole GPUs in two containers": pod("asks", container("a", {MEM: 2}), container("b", {GPU: 1})),
+    "two GPUs, and one container without": pod(
+        "asks", container("a", {MEM: 2}), container("b"), annotations={COUNT: "2"}
+    ),
+}
+
+
+def refusal(api: Api, body: Mapping[str, Any], path: str = PODS) -> str:
+    """What a policy says of creating the object, without the API server's own words before it; empty when it may be."""
+    try:
+        api.create(f"{path}?dryRun=All", body)
+    except ApiError as error:
+        return said(error)
+    return ""
+
+
+def said(error: ApiError) -> str:
+    """The policy's sentence alone.
+
+    Raises:
+        ApiError: the error itself, when it is not a policy's.
+    """
+    _, found, sentence = error.message.partition(" denied request: ")
+    if not found:
+        raise error
+    return sentence

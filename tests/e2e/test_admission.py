@@ -1,0 +1,155 @@
+"""What the shipped admission policies let through and refuse on a real API server, in the words that users read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.admissioncases import (
+    ALLOCATED,
+    BYPASSING,
+    COUNT,
+    LET_THROUGH,
+    MEM,
+    NAMESPACE,
+    PODS,
+    REFUSED,
+    asking,
+    bypassing,
+    refusal,
+    said,
+)
+from tests.e2e.api import STRATEGIC_MERGE_PATCH, Api, ApiError, Json
+from tests.e2e.controlplane import ControlPlane
+from tests.e2e.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+BASE = Path(__file__).parents[2] / "manifests" / "base"
+NOT_DIVIDED = REFUSED["memory not divided"]
+POLICIES_PATH = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+
+
+@pytest.fixture(scope="module")
+def api(control_plane: ControlPlane) -> Api:
+    """The API as an admin, with gpupack's policies in force, and a namespace."""
+    control_plane.apply(BASE)
+    control_plane.api.create_namespace(NAMESPACE)
+    wait_until(lambda: refusal(control_plane.api, NOT_DIVIDED[0]), what="gpupack-requests to be in force")
+    return control_plane.api
+
+
+def test_the_policies_have_no_mistakes_of_type(api: Api) -> None:
+    """The API server checks each expression against every kind that it is for."""
+
+    def checked() -> dict[str, Any] | None:
+        policies = api.get(POLICIES_PATH)["items"]
+        found = {each["metadata"]["name"]: each.get("status", {}).get("typeChecking") for each in policies}
+        return None if None in found.values() else found
+
+    expected: dict[str, Any] = {"gpupack-agents": {}, "gpupack-allocations": {}, "gpupack-requests": {}}
+    assert wait_until(checked, what="the types to be checked") == expected
+
+
+@pytest.mark.parametrize("case", [*REFUSED, *BYPASSING])
+def test_nonsense_is_refused_with_the_reason(api: Api, case: str) -> None:
+    """Names the container or annotation, the value, and what was expected."""
+    body, sentence = {**REFUSED, **BYPASSING}[case]
+    assert refusal(api, body) == sentence
+
+
+@pytest.mark.parametrize("case", LET_THROUGH)
+def test_what_makes_sense_is_let_through(api: Api, case: str) -> None:
+    """And pods without GPUs are none of the policies' business."""
+    assert refusal(api, LET_THROUGH[case]) == ""
+
+
+def template(annotations: Mapping[str, str]) -> Json:
+    """A pod template with 7 units over the GPUs that the annotations say."""
+    found = asking({MEM: 7}, annotations)
+    return {
+        "metadata": {"labels": {"app": "asks"}, "annotations": found["metadata"]["annotations"]},
+        "spec": {**found["spec"], "restartPolicy": "Always"},
+    }
+
+
+def workload(kind: str, template: Mapping[str, Any]) -> Json:
+    """An object of the kind that makes pods of the template."""
+    spec: Json = {"template": template}
+    if kind in {"Job", "CronJob"}:
+        spec["template"] = {**template, "spec": {**template["spec"], "restartPolicy": "Never"}}
+    elif kind == "ReplicationController":
+        spec["selector"] = {"app": "asks"}
+    else:
+        spec["selector"] = {"matchLabels": {"app": "asks"}}
+    if kind == "StatefulSet":
+        spec["serviceName"] = "asks"
+    if kind == "CronJob":
+        spec = {"schedule": "* * * * *", "jobTemplate": {"spec": spec}}
+    return {"metadata": {"name": "asks"}, "spec": spec}
+
+
+WORKLOADS = {
+    "Deployment": "apis/apps/v1",
+    "ReplicaSet": "apis/apps/v1",
+    "StatefulSet": "apis/apps/v1",
+    "DaemonSet": "apis/apps/v1",
+    "Job": "apis/batch/v1",
+    "CronJob": "apis/batch/v1",
+    "ReplicationController": "api/v1",
+}
+
+
+def collection(kind: str) -> str:
+    """Where objects of the kind are created."""
+    return f"/{WORKLOADS[kind]}/namespaces/{NAMESPACE}/{kind.lower()}s"
+
+
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_a_template_is_refused_when_it_is_applied(api: Api, kind: str) -> None:
+    """Not as pods that never come, which nobody looks for."""
+    refused = workload(kind, template({COUNT: "2"}))
+    assert refusal(api, refused, collection(kind)) == NOT_DIVIDED[1]
+    assert refusal(api, workload(kind, template({COUNT: "7"})), collection(kind)) == ""
+
+
+def test_a_template_does_not_say_on_which_gpus_its_pods_are(api: Api) -> None:
+    """Not even an admin's: all of its pods would claim the same GPUs."""
+    assert refusal(api, workload("Deployment", template({ALLOCATED: "{}"})), collection("Deployment")) == (
+        "annotations gpupack.io/allocation and gpupack.io/allocated say on which GPUs one pod is; a pod template must "
+        "not have them"
+    )
+
+
+def test_what_was_there_before_the_policy_can_be_changed_and_deleted(control_plane: ControlPlane, api: Api) -> None:
+    """Only the change that is nonsense itself is refused: a finalizer must always go, a Deployment always scale."""
+    binding = BASE / "admission-requests.yaml"
+    control_plane.kubectl("delete", "validatingadmissionpolicybinding", "gpupack-requests")
+    old, deployment = asking({MEM: 7}, {COUNT: "2"}), workload("Deployment", template({COUNT: "2"}))
+    wait_until(lambda: not refusal(api, old), what="gpupack-requests to be out of force")
+    api.create_pod(NAMESPACE, {**old, "metadata": {**old["metadata"], "name": "old"}})
+    api.create(collection("Deployment"), {**deployment, "metadata": {"name": "old"}})
+    control_plane.apply(binding)
+    wait_until(lambda: refusal(api, old), what="gpupack-requests to be in force again")
+    api.patch(f"{PODS}/old", {"metadata": {"labels": {"seen": "yes"}}})
+    api.patch(f"{collection('Deployment')}/old", {"spec": {"replicas": 0}})
+    with pytest.raises(ApiError) as refused:
+        api.patch(f"{PODS}/old", {"metadata": {"annotations": {COUNT: "3"}}})
+    assert said(refused.value) == "container main: gpupack.io/gpu-mem 7 does not divide by gpupack.io/gpu-count 3"
+    api.delete(f"{collection('Deployment')}/old")
+    api.delete_pod(NAMESPACE, "old", grace_period_s=0)
+
+
+def test_a_debug_container_gets_no_gpus_by_variable(api: Api) -> None:
+    """`kubectl debug` adds containers to a pod that runs."""
+    api.create_pod(NAMESPACE, {**asking({MEM: 8}), "metadata": {"name": "debugged"}})
+    debugger = {"name": "debugger", "image": "busybox", "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]}
+    path = f"{PODS}/debugged/ephemeralcontainers"
+    body = {"spec": {"ephemeralContainers": [debugger]}}
+    with pytest.raises(ApiError) as refused:
+        api.patch(path, body, STRATEGIC_MERGE_PATCH)
+    assert said(refused.value) == bypassing("debugger", "NVIDIA_VISIBLE_DEVICES")
+    plain = {"spec": {"ephemeralContainers": [{"name": "debugger", "image": "busybox"}]}}
+    api.patch(path, plain, STRATEGIC_MERGE_PATCH)
+    api.delete_pod(NAMESPACE, "debugged", grace_period_s=0)

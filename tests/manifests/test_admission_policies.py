@@ -1,0 +1,40 @@
+"""The admission policies follow the extender's own rules: the same names, the same verdict on the same pods."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from extender.contract.names import Names
+from extender.contract.units import DEFAULT_UNIT_MIB
+from extender.decoding import Decoder
+from extender.scheduling.policies.table import POLICIES
+from tests.e2e.admissioncases import LET_THROUGH, REFUSED
+
+BASE = Path(__file__).parents[2] / "manifests" / "base"
+
+
+def request_error(body: dict[str, Any]) -> str:
+    """What the extender would say of the pod once it is there."""
+    metadata = {**body["metadata"], "namespace": "team-a", "uid": "1", "resourceVersion": "1"}
+    decoder = Decoder(Names(), DEFAULT_UNIT_MIB)
+    return decoder.pod(json.dumps({**body, "metadata": metadata}).encode()).request_error
+
+
+def test_the_packing_policies_are_those_of_the_extender() -> None:
+    """A policy that is added to one and not to the other could not be asked for."""
+    policy, _binding = yaml.safe_load_all((BASE / "admission-requests.yaml").read_text(encoding="utf-8"))
+    (variable,) = [each for each in policy["spec"]["variables"] if each["name"] == "policies"]
+    assert json.loads(variable["expression"].replace("'", '"')) == list(POLICIES)
+
+
+def test_the_extender_refuses_what_the_api_server_refuses() -> None:
+    """But for quantities of 0, which it takes for nothing asked."""
+    accepted = {case for case, (body, _) in REFUSED.items() if not request_error(body)}
+    assert accepted == {"zero", "zero of two"}
+
+
+def test_the_extender_takes_what_the_api_server_lets_through() -> None:
+    """None of it would wait for ever."""
+    assert {case: error for case, body in LET_THROUGH.items() if (error := request_error(body))} == {}
