@@ -198,7 +198,8 @@ class Binder:
         return _settled(record)
 
     def _failed(self, args: BindingArgs, message: str) -> str:
-        self._state.decisions.not_bound(args.pod_uid, f"{args.pod_namespace}/{args.pod_name}", args.node, message)
+        pod = PodRecord(args.pod_uid, args.pod_namespace, args.pod_name)
+        self._state.decisions.not_bound(pod, args.node, message)
         return message
 
 

@@ -44,6 +44,7 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
     "--hold-s", type=float, default=30.0, help="Seconds that filter keeps room for a pod that does not come to bind."
 )
 @click.option("--stale-s", type=float, default=120.0, help="Seconds without the API server after which filter refuses.")
+@click.option("--events-per-s", type=float, default=20.0, help="Events on pods a second, in the long run; 0: none.")
 @click.option("--prefix", default="gpupack.io", help="Domain of resource and annotation names.")
 @click.option("--gpu-resource", default="", help="Name of the whole-GPU resource.  [default: PREFIX/gpu]")
 @click.option("--tls-certificate", default="", help="PEM file; needed to listen on anything but loopback.")
@@ -100,6 +101,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         hold_s=options["hold_s"],
         stale_s=options["stale_s"],
         tls=Tls(*tls) if all(tls) else None,
+        events_per_s=options["events_per_s"],
     )
 
 

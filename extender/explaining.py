@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from extender.decisions import History
 from extender.scheduling.describing import explain_pending, gpus_of
 from extender.scheduling.events import PodRecord
 from extender.state import State
@@ -18,21 +19,45 @@ def explain(state: State, namespace: str, name: str, *, limit: int) -> dict[str,
         limit: nodes that are explained in full.
     """
     pod = state.find(namespace, name)
-    if pod is None or (pod.request is None and not pod.request_error):
+    if pod is None:
+        return _gone(state, namespace, name)
+    if pod.request is None and not pod.request_error:
         return None
-    decision = state.decisions.of(pod.uid)
     answer: dict[str, Any] = {
         "namespace": pod.namespace,
         "name": pod.name,
         "uid": pod.uid,
         "node": pod.node,
-        "decision": asdict(decision) if decision is not None else None,
+        **_decided(state, state.decisions.history(pod.uid)),
     }
     if pod.request_error:
         return {**answer, "state": "rejected", "why": pod.request_error}
     if pod.ended:
         return {**answer, "state": "ended", "why": "the pod has ended and holds nothing"}
     return {**answer, **(_bound(state, pod) if pod.node else _pending(state, pod, limit))}
+
+
+def _gone(state: State, namespace: str, name: str) -> dict[str, Any] | None:
+    """What was decided on a pod that is no more."""
+    history = state.decisions.find(namespace, name)
+    if history is None:
+        return None
+    known = {"namespace": namespace, "name": name, "uid": history.uid, "node": ""}
+    return {**known, **_decided(state, history), "state": "gone", "why": "the pod is gone and holds nothing"}
+
+
+def _decided(state: State, history: History | None) -> dict[str, Any]:
+    """The decisions that are remembered, oldest first, and what is no longer known of earlier ones."""
+    decisions = [asdict(decision) for decision in history.decisions] if history is not None else []
+    if history is not None and history.forgotten:
+        unknown = f"{history.forgotten} earlier decisions are no longer known here; the log has them"
+    else:
+        unknown = f"this extender remembers nothing from before {state.decisions.since}; the log has it"
+    return {
+        "decision": decisions[-1] if decisions else None,
+        "decisions": decisions,
+        "unknown": unknown,
+    }
 
 
 def _bound(state: State, pod: PodRecord) -> dict[str, Any]:

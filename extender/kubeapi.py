@@ -135,6 +135,13 @@ class KubeApi:
         """Create a core/v1 Event from its JSON object."""
         self._write("POST", f"/api/v1/namespaces/{_segment('namespace', namespace)}/events", dict(body), timeout_s)
 
+    def patch_event(
+        self, namespace: str, name: str, change: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> None:
+        """Change fields of a core/v1 Event."""
+        path = f"/api/v1/namespaces/{_segment('namespace', namespace)}/events/{_segment('name', name)}"
+        self._write("PATCH", path, dict(change), timeout_s, content_type=_MERGE_PATCH)
+
     def close(self) -> None:
         """Close the idle connections; open watches go on until they are closed."""
         self._client.close()

@@ -1,10 +1,13 @@
-"""From log records to lines on standard error: one JSON object each, or plain text for people at a terminal."""
+"""From log records to lines on standard error: one JSON object each, or plain text for people at a terminal.
+
+A record made with `extra={"decision": {...}}` has these fields in its line, too.
+"""
 
 import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 
 class JsonFormatter(logging.Formatter):
@@ -12,12 +15,15 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""
-        body = {
+        body: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        decision = getattr(record, "decision", None)
+        if decision is not None:
+            body["decision"] = decision
         if record.exc_info:
             body["traceback"] = self.formatException(record.exc_info)
         return json.dumps(body, ensure_ascii=False, default=str)

@@ -1,6 +1,6 @@
 """From what the extender does and knows to Prometheus series: few of them, for per-GPU series are the node agent's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -97,6 +97,34 @@ class LearningCollector(Collector):
         """The series of this moment."""
         text = "Pods that the latest estimate of what pods ask for rests on."
         yield _gauge("gpupack_extender_learned_pods", text, self._considered())
+
+
+class RecordCollector(Collector):
+    """What became of the record of decisions, at scrape time."""
+
+    def __init__(self, events: Callable[[], Mapping[str, int]], lines_dropped: Callable[[], int]) -> None:
+        self._events = events
+        self._lines_dropped = lines_dropped
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, as for the state."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """The series of this moment."""
+        events = CounterMetricFamily(
+            "gpupack_extender_events",
+            "Events on pods by outcome: written, dropped for want of room, refused by the API server, failed.",
+            labels=["outcome"],
+        )
+        for outcome, count in self._events().items():
+            events.add_metric([outcome], count)
+        yield events
+        dropped = CounterMetricFamily(
+            "gpupack_extender_decision_lines_dropped", "Decisions that are not in the log for want of room."
+        )
+        dropped.add_metric([], self._lines_dropped())
+        yield dropped
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -2,19 +2,24 @@
 
 import gc
 import logging
+import socket
 import threading
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from extender.app import Health, Parts, create_app, create_observer_app
+from extender.auditing import Audit
 from extender.binder import Binder
 from extender.decisions import Decisions
 from extender.decoding import Decoder
+from extender.eventing import Events
 from extender.kubeapi import KubeApi
 from extender.learning import Learning
-from extender.metrics import LearningCollector, Metrics, StateCollector
+from extender.metrics import LearningCollector, Metrics, RecordCollector, StateCollector
+from extender.scheduling.events import PodRecord
 from extender.serving import Server
 from extender.settings import Settings
 from extender.sinks import NodeSink, PodSink
@@ -35,7 +40,15 @@ class Service:
         self._settings = settings
         self._draining = threading.Event()
         self._stopped = threading.Event()
-        decisions = Decisions(lambda: datetime.now(UTC))
+        self._events = Events(
+            api,
+            host=socket.gethostname(),
+            now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            clock=time.monotonic,
+            per_s=settings.events_per_s,
+        )
+        self._audit = Audit(settings.unit_mib, self._events.put)
+        decisions = Decisions(lambda: datetime.now(UTC), tell=self._audit.tell)
         decoder = Decoder(settings.names, settings.unit_mib, warn=_LOG.warning)
         self.state = State(
             unit_mib=settings.unit_mib,
@@ -49,7 +62,7 @@ class Service:
         self._learning = Learning(self.state)
         self._reflectors = (
             Reflector(api, NODES_PATH, NodeSink(self.state, decoder)),
-            Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._learning.observe)),
+            Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._observe)),
         )
         binder = Binder(self.state, api, settings.names, decoder)
         self._upkeep = Upkeep(self.state, binder, api, settings.names.retry_annotation, time.monotonic)
@@ -58,6 +71,7 @@ class Service:
             collector(registry=registry)
         registry.register(StateCollector(self.state, self._view_age_s, lambda: self._upkeep.woken))
         registry.register(LearningCollector(lambda: self._learning.considered))
+        registry.register(RecordCollector(self._events.counts, lambda: self._audit.dropped))
         health = Health(dead=self._dead, not_ready=self._not_ready)
         parts = Parts(self.state, binder, decoder, Metrics(registry), health, settings.max_body_bytes)
         self._servers = [
@@ -85,6 +99,8 @@ class Service:
         Raises:
             OSError: an address cannot be listened on.
         """
+        self._events.start()
+        self._audit.start()
         for server in self._servers:
             server.start()
         for reflector in self._reflectors:
@@ -117,7 +133,13 @@ class Service:
         self._learning.stop(STOP_TIMEOUT_S)
         for reflector in self._reflectors:
             reflector.stop(STOP_TIMEOUT_S)
+        self._audit.stop(STOP_TIMEOUT_S)
+        self._events.stop(STOP_TIMEOUT_S)
         _LOG.info("stopped")
+
+    def _observe(self, pods: Iterable[PodRecord]) -> None:
+        self._learning.observe(pods)
+        self.state.decisions.seen(pods)
 
     def _view_age_s(self) -> float:
         now_s = time.monotonic()

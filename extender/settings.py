@@ -71,6 +71,7 @@ class Settings:
         threads: calls that are served at the same time.
         max_body_bytes: largest call that is read.
         tls: needed to listen on anything but loopback.
+        events_per_s: Events on pods a second in the long run; 0 writes none.
     """
 
     kubeconfig: str = ""
@@ -86,6 +87,7 @@ class Settings:
     threads: int = 64
     max_body_bytes: int = 64 * 1024 * 1024
     tls: Tls | None = None
+    events_per_s: float = 20.0
 
     def __post_init__(self) -> None:
         check_unit_mib(self.unit_mib)
@@ -98,6 +100,7 @@ class Settings:
             ("stale_s", self.stale_s, 1.0),
             ("threads", self.threads, 4),
             ("max_body_bytes", self.max_body_bytes, 1024),
+            ("events_per_s", self.events_per_s, 0.0),
         ):
             if not (isfinite(value) and value >= least):
                 raise SettingsError(f"{name} is {value}, expected at least {least}")

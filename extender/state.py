@@ -116,8 +116,11 @@ class State:
         problem = self._view_problem()
         if problem is not None:
             return Unavailable(problem)
+        if pod.request_error:
+            self.decisions.senseless(pod)
+            return Rejected(dict.fromkeys(names, pod.request_error))
         if pod.request is None:
-            return Rejected(dict.fromkeys(names, pod.request_error)) if pod.request_error else Passed(names)
+            return Passed(names)
         policy = self.policy_of(pod.request)
         now_s = self._clock()
         with self._lock:
@@ -145,7 +148,9 @@ class State:
         if not ranked.best:
             self.decisions.rejected(pod, refusals)
             return Rejected({name: reason.text for name, reason in refusals.items()})
-        self.decisions.chose(pod, policy.name, plan, feasible=ranked.fitting, refused=ranked.refused)
+        self.decisions.chose(
+            pod, policy.name, plan, feasible=ranked.fitting, refused=ranked.refused, runner_up=ranked.runner_up
+        )
         return Passed([candidate.node for candidate in ranked.best], plan)
 
     def prioritize(self, pod: PodRecord, names: Sequence[str]) -> list[tuple[str, int]]:
@@ -170,7 +175,9 @@ class State:
             snapshot = self._without_own(pod.uid)
             answers = preempt(snapshot, candidates, preemptor, self._ledger.pods, unit_mib=self.unit_mib)
             self._evictions.remember(pod.uid, answers)
-            return answers
+        if answers:
+            self.decisions.preempting(pod, preemptor.policy.name, answers)
+        return answers
 
     def begin_bind(self, uid: str, node: str) -> BindStart:
         """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones.

@@ -34,12 +34,21 @@ class Changing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RunnerUp:
+    """The node that the best one was preferred to, and its cost."""
+
+    node: str
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """The best nodes, best first, and how all nodes of the cluster stand to the request."""
 
     best: tuple[Feasible, ...]
     fitting: int
     refused: Mapping[Misfit, int]
+    runner_up: RunnerUp | None = None
 
 
 class Ranking:
@@ -66,13 +75,16 @@ class Ranking:
         self._catch_up(cluster)
         nodes = cluster.nodes
         # Few names: looking at each is less work than passing over the others.
-        names = self._few(asked, count) if 4 * len(asked) < self._fitting else self._many(set(asked), count)
+        few = 4 * len(asked) < self._fitting
+        wanted = max(2, count)  # the second is who the best was preferred to
+        ranked = self._few(asked, wanted) if few else self._many(set(asked), wanted)
         best: list[Feasible] = []
-        for name in names:
+        for _, name in ranked[:count]:
             answer = fit(nodes[name], self._request, self._policy)
             if isinstance(answer, Fit):
                 best.append(Feasible(name, answer))
-        return Ranked(tuple(best), self._fitting, dict(self._refused))
+        runner_up = RunnerUp(ranked[1][1], ranked[1][0]) if len(ranked) > 1 else None
+        return Ranked(tuple(best), self._fitting, dict(self._refused), runner_up)
 
     def refusals(self, cluster: Changing, asked: Iterable[str]) -> dict[str, Misfit]:
         """The reason of each of `asked` on which the request does not fit."""
@@ -81,27 +93,30 @@ class Ranking:
         answers = ((name, costs.get(name, Misfit.UNKNOWN_NODE)) for name in asked)
         return {name: answer for name, answer in answers if isinstance(answer, Misfit)}
 
-    def _few(self, asked: Collection[str], count: int) -> list[str]:
+    def _few(self, asked: Collection[str], count: int) -> list[tuple[Cost, str]]:
         costs = self._costs
         found = [(cost, name) for name in set(asked) if type(cost := costs.get(name)) is tuple]
-        if count == 1:
-            return [min(found)[1]] if found else []
-        return [name for _, name in sorted(found)[:count]]
+        if count == 2 and len(found) > 2:
+            # Twice through is less work than sorting.
+            best = min(found)
+            found.remove(best)
+            return [best, min(found)]
+        return sorted(found)[:count]
 
-    def _many(self, asked: set[str], count: int) -> list[str]:
+    def _many(self, asked: set[str], count: int) -> list[tuple[Cost, str]]:
         heap, generations = self._heap, self._generations
         passed: list[_Entry] = []
-        names: list[str] = []
-        while heap and len(names) < count:
+        found: list[tuple[Cost, str]] = []
+        while heap and len(found) < count:
             entry = heappop(heap)
             if generations.get(entry[1]) != entry[2]:
                 continue
             passed.append(entry)
             if entry[1] in asked:
-                names.append(entry[1])
+                found.append((entry[0], entry[1]))
         for entry in passed:
             heappush(heap, entry)
-        return names
+        return found
 
     def _catch_up(self, cluster: Changing) -> None:
         changed, position = cluster.changed_since(self._position)

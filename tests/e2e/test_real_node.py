@@ -209,8 +209,18 @@ def refused_binding(real_node: RealNode) -> str:
         "Node": real_node.kubelet.node_name,
     }
     with urllib3.PoolManager(retries=False, timeout=10) as pool:
+        pool.request("POST", f"{real_node.extender.url}/bind", json=call)
+        wait_until(lambda: told(real_node, "gated"), what="the failure to be told")
+        # The second failure is counted on the Event of the first.
         answer = pool.request("POST", f"{real_node.extender.url}/bind", json=call)
     return str(answer.json()["Error"])
+
+
+def told(real_node: RealNode, name: str) -> list[str]:
+    """Reasons of the extender's Events on a pod."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/events"
+    events = real_node.api.get(path, fieldSelector=f"involvedObject.name={name}")["items"]
+    return [event["reason"] for event in events if event["reportingComponent"] == "gpupack-extender"]
 
 
 def test_a_binding_that_the_api_server_refuses_holds_nothing(real_node: RealNode) -> None:
@@ -251,11 +261,17 @@ def told_twice(real_node: RealNode) -> None:
         real_node.plugin.set_unhealthy([])
         real_node.wait_allocatable(UNITS, GPUS)
 
+    wait_events(real_node, PLUGIN_ACCOUNT)
+
+
+def wait_events(real_node: RealNode, account: str) -> None:
+    """Wait until the account has written an Event, and counted one."""
+
     def verbs() -> set[str]:
-        requests = real_node.control_plane.audited(SYSTEM, PLUGIN_ACCOUNT)
+        requests = real_node.control_plane.audited(SYSTEM, account)
         return {request.right.verb for request in requests if request.right.resource == "events"}
 
-    wait_until(lambda: verbs() >= {"create", "patch"}, what="the plugin to write Events", timeout_s=60)
+    wait_until(lambda: verbs() >= {"create", "patch"}, what=f"{account} to write Events", timeout_s=60)
 
 
 def granted(manifest: Path) -> set[Right]:
@@ -269,6 +285,7 @@ def test_each_right_of_the_manifests_is_used_and_none_is_lacking(real_node: Real
     refused_binding(real_node)
     woken_pod(real_node)
     told_twice(real_node)
+    wait_events(real_node, EXTENDER_ACCOUNT)
     for account, manifest in ((EXTENDER_ACCOUNT, "extender-rbac.yaml"), (PLUGIN_ACCOUNT, "device-plugin-rbac.yaml")):
         requests = real_node.control_plane.audited(SYSTEM, account)
         assert [request for request in requests if not request.allowed] == []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from extender.contract.names import Names
-from extender.decisions import Decisions
+from extender.decisions import Decided, Decisions
 from extender.decoding import Decoder
 from extender.outcomes import Assumed, BindStart, FilterOutcome, Passed
 from extender.scheduling.binding import Plan
@@ -19,14 +19,15 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class Cluster:
-    """What the extender sees of a cluster; `problem` is what is wrong with that view."""
+    """What the extender sees of a cluster; `problem` is what is wrong with that view, `told` are its decisions."""
 
     def __init__(self, *nodes: Json, answers: int = 1, policy: str = "binpack", names: Names | None = None) -> None:
         self.names = names or Names()
         self.decoder = Decoder(self.names, UNIT_MIB)
         self.clock = StandingClock()
         self.problem: str | None = None
-        self.decisions = Decisions(lambda: NOON)
+        self.told: list[Decided] = []
+        self.decisions = Decisions(lambda: NOON, tell=self.told.append)
         self.state = State(
             unit_mib=UNIT_MIB,
             policy=policy,

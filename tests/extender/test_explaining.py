@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from extender.decisions import MAX_OF_A_POD
 from extender.explaining import explain
 from tests.extender.cluster import Cluster
 from tests.extender.objects import allocation, node, pod, uuid
@@ -125,3 +126,36 @@ def test_an_ended_pod_holds_nothing() -> None:
     cluster.show(pod("train", 8, node="a", status={"phase": "Succeeded"}))
     answer = explained(cluster)
     assert (answer["state"], answer["why"]) == ("ended", "the pod has ended and holds nothing")
+
+
+def test_the_decisions_on_a_pod_are_read_back_oldest_first() -> None:
+    """And it is said since when this process remembers."""
+    cluster = Cluster(node("a", 4))
+    cluster.filter(pod("train", 8))
+    cluster.add_node(node("b", 16))
+    plan = cluster.hold(pod("train", 8, version=2))
+    cluster.decisions.bound(cluster.record(pod("train", 8)), "binpack", plan)
+    answer = explained(cluster)
+    assert [each["verdict"] for each in answer["decisions"]] == ["rejected", "bound"]
+    assert answer["decision"] == answer["decisions"][-1]
+    assert answer["unknown"] == ("this extender remembers nothing from before 2026-01-31T12:00:00.000Z; the log has it")
+
+
+def test_it_is_said_how_many_decisions_are_no_longer_known() -> None:
+    """The log has them."""
+    cluster = Cluster(node("a", 4))
+    cluster.show(pod("train", 8))
+    for at in range(MAX_OF_A_POD + 2):
+        cluster.decisions.not_bound(cluster.record(pod("train", 8)), "a", f"API server: {at}")
+    assert explained(cluster)["unknown"] == "2 earlier decisions are no longer known here; the log has them"
+
+
+def test_of_a_pod_that_is_gone_the_decisions_are_still_told() -> None:
+    """An audit asks afterwards."""
+    cluster = Cluster(node("a", 16))
+    plan = cluster.hold(pod("train", 8))
+    cluster.decisions.bound(cluster.record(pod("train", 8)), "binpack", plan)
+    cluster.delete("train")
+    answer = explained(cluster)
+    assert (answer["state"], answer["node"]) == ("gone", "")
+    assert answer["decision"]["gpus"] == {"main": {uuid("a", 0): 8}}

@@ -102,6 +102,16 @@ def test_create_event_posts_the_object(api: KubeApi, server: ApiServer) -> None:
     assert json.loads(request.body) == {"reason": "Overcommitted", "count": 1}
 
 
+def test_patch_event_changes_the_fields_given(api: KubeApi, server: ApiServer) -> None:
+    """A merge patch to the event itself."""
+    server.on_other(ok)
+    api.patch_event("team", "train-0.1a2b", {"count": 2})
+    (request,) = server.requests
+    assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/team/events/train-0.1a2b")
+    assert request.headers["content-type"] == "application/merge-patch+json"
+    assert json.loads(request.body) == {"count": 2}
+
+
 def test_get_pod_returns_the_object(api: KubeApi, server: ApiServer) -> None:
     """As bytes, for the decoder that the caller has."""
     server.on_other(lambda exchange: exchange.answer(200, b'{"metadata":{}}'))

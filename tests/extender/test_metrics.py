@@ -2,9 +2,10 @@
 
 import math
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from extender.metrics import RecordCollector
 from tests.extender.objects import node, pod, uuid
 from tests.extender.served import Served
 
@@ -67,3 +68,15 @@ def test_pods_and_the_age_of_the_view() -> None:
     assert made.sample("gpupack_extender_view_age_seconds") == 0.5
     made.view_age_s = math.inf
     assert made.sample("gpupack_extender_view_age_seconds") == math.inf
+
+
+def test_what_became_of_the_record_is_counted() -> None:
+    """Events by outcome, and lines that found no room."""
+    registry = CollectorRegistry()
+    registry.register(RecordCollector(lambda: {"written": 7, "dropped": 2}, lambda: 1))
+    outcomes = {
+        outcome: registry.get_sample_value("gpupack_extender_events_total", {"outcome": outcome})
+        for outcome in ("written", "dropped")
+    }
+    assert outcomes == {"written": 7, "dropped": 2}
+    assert registry.get_sample_value("gpupack_extender_decision_lines_dropped_total") == 1

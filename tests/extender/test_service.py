@@ -173,6 +173,49 @@ def test_a_pod_is_filtered_bound_and_seen_again(cluster: Api, extender: Extender
     assert extender.bind(train) == ""
 
 
+def events_of(cluster: Api, name: str) -> list[tuple[str, str]]:
+    """Type and reason of the Events on a pod."""
+    events = cluster.call("GET", "/api/v1/namespaces/default/events")["items"]
+    return sorted((event["type"], event["reason"]) for event in events if event["involvedObject"]["name"] == name)
+
+
+def test_what_is_decided_on_a_pod_is_told_as_events_on_it(cluster: Api, extender: Extender) -> None:
+    """A refusal and a placement, each once, however often kube-scheduler asks."""
+    first, second = cluster.create_pod("first", 12), cluster.create_pod("second", 8)
+    assert extender.filter(first)["NodeNames"] == ["a"]
+    assert extender.bind(first) == ""
+    for _ in range(3):
+        assert extender.filter(second)["NodeNames"] == []
+    assert wait_until(lambda: events_of(cluster, "first") and events_of(cluster, "second"))
+    assert events_of(cluster, "first") == [("Normal", "GpupackPlaced")]
+    assert events_of(cluster, "second") == [("Warning", "GpupackUnplaceable")]
+    (event,) = [
+        event
+        for event in cluster.call("GET", "/api/v1/namespaces/default/events")["items"]
+        if event["involvedObject"]["name"] == "second"
+    ]
+    assert (event["message"], event["count"]) == ("Fits on none of 1 node: 1 not enough free GPU memory.", 1)
+
+
+def test_a_standby_that_sees_the_same_pods_tells_nothing(cluster: Api, extender: Extender) -> None:
+    """Only the extender that answered the call keeps the record."""
+    standby = Service(SETTINGS, connect(cluster.kubeconfig))
+    standby.start()
+    try:
+        other = Extender(standby.port)
+        assert wait_until(other.ready)
+        train = cluster.create_pod("train", 8)
+        assert extender.filter(train)["NodeNames"] == ["a"]
+        assert extender.bind(train) == ""
+        assert wait_until(lambda: gpu_of(other)["allocated"] == 8)
+        assert wait_until(lambda: events_of(cluster, "train"))
+        assert json.loads(other.ask("/v1/explain/default/train")[1])["decisions"] == []
+        assert b'gpupack_extender_events_total{outcome="written"} 0.0' in other.ask("/metrics")[1]
+    finally:
+        standby.stop()
+    assert events_of(cluster, "train") == [("Normal", "GpupackPlaced")]
+
+
 def gpu_of(extender: Extender) -> Json:
     """The one GPU, as `/v1/nodes` shows it."""
     ((gpu,),) = [each["gpus"] for each in json.loads(extender.ask("/v1/nodes")[1])["nodes"]]
@@ -270,6 +313,26 @@ def test_the_effective_settings_are_logged_once(process: tuple[Process, Extender
     lines = [line["message"] for line in process[0].lines if line["message"].startswith("settings: ")]
     assert len(lines) == 1
     assert "'hold_s': 30.0" in lines[0]
+
+
+def test_each_decision_is_one_line_of_the_log(cluster: Api) -> None:
+    """Who got what, when and why, as fields; written before the process ends."""
+    process = Process(cluster.kubeconfig, "--log-level", "info")
+    try:
+        process.wait_for("ready: ")
+        extender = Extender(process.port)
+        train = cluster.create_pod("train", 8)
+        assert extender.filter(train)["NodeNames"] == ["a"]
+        assert extender.bind(train) == ""
+        process.popen.send_signal(signal.SIGTERM)
+        process.wait_for("stopped")
+    finally:
+        process.end()
+    (decision,) = [line["decision"] for line in process.lines if "decision" in line]
+    expected = {"verdict": "bound", "namespace": "default", "pod": "train", "node": "a", "feasible": 1}
+    assert {key: decision[key] for key in expected} == expected
+    assert decision["uid"] == train["metadata"]["uid"]
+    assert decision["gpus"] == {"main": {"GPU-a-0": 8}}
 
 
 def test_kill_minus_9_loses_nothing(cluster: Api) -> None:

@@ -1,0 +1,207 @@
+"""From news about pods to Events of the API server, written by a thread of its own at a bounded rate.
+
+Nobody waits for an Event. What says the same of the same pod again is counted on the Event that is there; when more
+happens than can be written, the oldest news is dropped and counted. The log has every decision.
+"""
+
+import logging
+import random
+import threading
+import uuid
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from extender.apierrors import ApiError, ApiUnreachable
+from extender.backoff import Backoff
+from extender.failurelog import FailureLog
+from extender.verdicts import News
+
+_LOG = logging.getLogger(__name__)
+
+COMPONENT = "gpupack-extender"
+TIMEOUT_S = 5.0
+MAX_WAITING = 4_096
+MAX_REMEMBERED = 4_096
+MAX_TRIES = 5
+RETRIES = Backoff(first_s=0.8, last_s=30.0)
+BURST = 25
+"""Events that may be written at once after a quiet time."""
+
+LONGEST_MESSAGE = 1_024
+LONGEST_NAME = 230
+OUTCOMES = ("written", "dropped", "refused", "failed")
+
+
+class EventsApi(Protocol):
+    """What writing Events needs of the API server; see `extender.kubeapi.KubeApi`."""
+
+    def create_event(self, namespace: str, body: Mapping[str, object], timeout_s: float = ...) -> None:
+        """Create a core/v1 Event."""
+        ...
+
+    def patch_event(self, namespace: str, name: str, change: Mapping[str, object], timeout_s: float = ...) -> None:
+        """Change fields of one."""
+        ...
+
+
+class Events:
+    """Writes Events about pods.
+
+    Args:
+        api: where they go.
+        host: name of this instance, in `reportingInstance`.
+        now: the time, RFC 3339 in whole seconds, as Events have it.
+        clock: monotonic seconds.
+        per_s: Events a second in the long run; 0 writes none.
+        limit: news that may wait.
+        backoff: between tries.
+    """
+
+    def __init__(
+        self,
+        api: EventsApi,
+        *,
+        host: str,
+        now: Callable[[], str],
+        clock: Callable[[], float],
+        per_s: float,
+        limit: int = MAX_WAITING,
+        backoff: Backoff = RETRIES,
+    ) -> None:
+        self._api = api
+        self._host = host
+        self._now = now
+        self._clock = clock
+        self._per_s = per_s
+        self._limit = limit
+        self._backoff = backoff
+        self._failures = FailureLog(_LOG, "events")
+        self._changed = threading.Condition()
+        self._waiting: OrderedDict[News, int] = OrderedDict()
+        self._written: OrderedDict[News, tuple[str, int]] = OrderedDict()
+        self._counts: Counter[str] = Counter()
+        self._tokens = float(BURST)
+        self._filled_s = clock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+
+    def put(self, news: News) -> None:
+        """Say something of a pod; returns at once."""
+        if self._per_s <= 0:
+            return
+        with self._changed:
+            self._waiting[news] = self._waiting.pop(news, 0) + 1
+            if len(self._waiting) > self._limit:
+                self._waiting.popitem(last=False)
+                self._counts["dropped"] += 1
+            self._changed.notify()
+
+    def counts(self) -> dict[str, int]:
+        """Events by outcome: written, dropped, refused by the API server, failed after several tries."""
+        with self._changed:
+            return {outcome: self._counts[outcome] for outcome in OUTCOMES}
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End; what still waits is dropped."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        with self._changed:
+            left = len(self._waiting)
+            self._counts["dropped"] += left
+            self._waiting.clear()
+        if left:
+            _LOG.info("%d events are not written: stopping", left)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            pause_s = self._pause_s()
+            if pause_s > 0:
+                self._stop.wait(pause_s)
+                continue
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting) or self._stop.is_set(), 1.0)
+                item = self._waiting.popitem(last=False) if self._waiting and not self._stop.is_set() else None
+            if item is not None:
+                self._tokens -= 1.0
+                self._deliver(*item)
+
+    def _pause_s(self) -> float:
+        """Seconds until the next Event may be written: a bucket of tokens, as client-go limits its requests."""
+        now_s = self._clock()
+        self._tokens = min(float(BURST), self._tokens + (now_s - self._filled_s) * self._per_s)
+        self._filled_s = now_s
+        return 0.0 if self._tokens >= 1.0 else (1.0 - self._tokens) / self._per_s
+
+    def _deliver(self, news: News, times: int) -> None:
+        for failures in range(1, MAX_TRIES + 1):
+            try:
+                self._write(news, times)
+            except ApiError as error:
+                self._failures.failed("write", error)
+                if 400 <= error.status < 500 and error.status != 429:
+                    self._count("refused")  # the same again would be refused again
+                    return
+            except ApiUnreachable as error:
+                self._failures.failed("write", error)
+            else:
+                self._failures.succeeded("write")
+                self._count("written")
+                return
+            if self._stop.wait(self._backoff.delay_s(failures, random.random())):  # noqa: S311 - spreads retries
+                break
+        self._count("failed")
+
+    def _count(self, outcome: str) -> None:
+        with self._changed:
+            self._counts[outcome] += 1
+
+    def _write(self, news: News, times: int) -> None:
+        name, count = self._written.get(news, ("", 0))
+        if name:
+            try:
+                change = {"count": count + times, "lastTimestamp": self._now()}
+                self._api.patch_event(news.namespace, name, change, timeout_s=TIMEOUT_S)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                name, count = "", 0  # the API server keeps Events for an hour
+        if not name:
+            name = f"{news.name[:LONGEST_NAME].rstrip('.-')}.{uuid.uuid4().hex[:16]}"
+            self._api.create_event(news.namespace, self._body(news, name, times), timeout_s=TIMEOUT_S)
+        self._written[news] = (name, count + times)
+        self._written.move_to_end(news)
+        if len(self._written) > MAX_REMEMBERED:
+            self._written.popitem(last=False)
+
+    def _body(self, news: News, name: str, times: int) -> dict[str, object]:
+        now = self._now()
+        long = len(news.message) > LONGEST_MESSAGE
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": news.namespace},
+            "involvedObject": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "namespace": news.namespace,
+                "name": news.name,
+                "uid": news.uid,
+            },
+            "type": news.level,
+            "reason": news.reason,
+            "message": f"{news.message[: LONGEST_MESSAGE - 1]}…" if long else news.message,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._host,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": times,
+        }

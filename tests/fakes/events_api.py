@@ -1,0 +1,48 @@
+"""An API server's Events in memory; faults are ordered, and writing can be held up."""
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from extender.apierrors import ApiError, ApiUnreachable
+
+_ONCE_S = 10.0
+
+
+class EventsApi:
+    """Behaves as the API server: an Event that is not there can't be changed.
+
+    `troubles` are taken one by one, instead of a write. While `gate` is closed, writes wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.events: dict[str, dict[str, Any]] = {}
+        self.troubles: deque[ApiError | ApiUnreachable] = deque()
+        self.tried = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def create_event(self, namespace: str, body: Mapping[str, object], timeout_s: float = 10.0) -> None:
+        """Keep it."""
+        self._enter(timeout_s)
+        written = dict(body)
+        metadata = written["metadata"]
+        assert isinstance(metadata, dict)
+        assert metadata["namespace"] == namespace
+        self.events[metadata["name"]] = written
+
+    def patch_event(self, namespace: str, name: str, change: Mapping[str, object], timeout_s: float = 10.0) -> None:
+        """Change it, or 404."""
+        self._enter(timeout_s)
+        if name not in self.events:
+            raise ApiError(404, "NotFound", f'events "{name}" not found')
+        assert self.events[name]["metadata"]["namespace"] == namespace
+        self.events[name].update(change)
+
+    def _enter(self, timeout_s: float) -> None:
+        assert timeout_s > 0
+        self.tried += 1
+        assert self.gate.wait(_ONCE_S)
+        if self.troubles:
+            raise self.troubles.popleft()
