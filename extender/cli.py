@@ -12,6 +12,7 @@ from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, ContractError, UnitMib
 from extender.kubeapi import connect
 from extender.logs import start_logging
+from extender.migrating.command import main as migrate
 from extender.scheduling.models import RequestError
 from extender.scheduling.policies.table import DEFAULT_POLICY, POLICIES
 from extender.service import NODES_PATH, PODS_PATH, Service
@@ -22,7 +23,7 @@ CHECK_TIMEOUT_S = 10.0
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
-@click.command(context_settings={"auto_envvar_prefix": "GPUPACK", "show_default": True})
+@click.group(invoke_without_command=True, context_settings={"auto_envvar_prefix": "GPUPACK", "show_default": True})
 @click.option("--kubeconfig", default="", help="Kubeconfig file; without it the pod's service account is used.")
 @click.option("--listen", default=DEFAULT_LISTEN, help="HOST:PORT for kube-scheduler's calls; port 0 takes a free one.")
 @click.option("--observe-listen", default="", help="HOST:PORT that serves only /healthz, /readyz and /metrics.")
@@ -54,11 +55,14 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level to log."
 )
 @click.option("--check", is_flag=True, help="Check settings and access to the API server, then exit.")
-def main(log_level: str, check: bool, **options: Any) -> None:  # noqa: FBT001 (click passes by name)
+@click.pass_context
+def main(context: click.Context, /, log_level: str, check: bool, **options: Any) -> None:  # noqa: FBT001 (click passes by name)
     """Serve kube-scheduler's filter, prioritize, preempt and bind calls.
 
     Every option can also be given as GPUPACK_<OPTION> in the environment.
     """
+    if context.invoked_subcommand is not None:
+        return
     start_logging(log_level)
     try:
         settings = _settings(options)
@@ -81,6 +85,9 @@ def main(log_level: str, check: bool, **options: Any) -> None:  # noqa: FBT001 (
     signal.sigwait(STOP_SIGNALS)
     service.stop()
     sys.exit(0)
+
+
+main.add_command(migrate, "migrate")
 
 
 def _settings(options: dict[str, Any]) -> Settings:
