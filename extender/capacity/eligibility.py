@@ -35,7 +35,10 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class Toleration:
-    """One toleration of a pod; an empty key with `Exists` tolerates everything, an empty effect any effect."""
+    """One toleration of a pod; an empty key with `Exists` tolerates everything, an empty effect any effect.
+
+    `Lt` and `Gt` compare numbers: the taint's value must be less or greater than the toleration's (KEP-5471).
+    """
 
     key: str = ""
     operator: str = "Equal"
@@ -48,6 +51,8 @@ class Toleration:
             return False
         if self.key != taint.key and (self.key or self.operator != "Exists"):
             return False
+        if self.operator in ("Lt", "Gt"):
+            return _compares(self.operator, taint.value, self.value)
         return self.operator == "Exists" or self.value == taint.value
 
 
@@ -72,18 +77,9 @@ class Expression:
             case "DoesNotExist":
                 return value is None
             case "Gt" | "Lt":
-                return self._compared(value)
+                return len(self.values) == 1 and _compares(self.operator, value or "", self.values[0])
             case _:
                 return False
-
-    def _compared(self, value: str | None) -> bool:
-        if value is None or len(self.values) != 1:
-            return False
-        try:
-            one, other = int(value), int(self.values[0])
-        except ValueError:
-            return False
-        return one > other if self.operator == "Gt" else one < other
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +151,12 @@ def ineligible(constraints: Constraints, node: NodeTraits) -> Ineligible | None:
     if constraints.terms is not None and not any(term.matches(node) for term in constraints.terms):
         return Ineligible.SELECTOR
     return None
+
+
+def _compares(operator: str, value: str, bound: str) -> bool:
+    """Whether `value` is less (Lt) or greater (Gt) than `bound`; what is no number is neither."""
+    try:
+        one, other = int(value), int(bound)
+    except ValueError:
+        return False
+    return one > other if operator == "Gt" else one < other

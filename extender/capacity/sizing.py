@@ -1,0 +1,205 @@
+"""From what pods ask of their GPUs and have used at most to the size that each workload had better ask for.
+
+What a size costs the others follows from price-fit's prices (`extender.scheduling.pricing`) of all other workloads: k
+of them leave a hole that is worth U, so one costs (capacity - U(capacity - k x size)) / k, for the best k. What a
+change saves is then computed exactly: GPUs that the whole demand needs at least, before and after. Unknown use gives
+no advice.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+from extender.capacity.sizes import gpus_needed
+from extender.contract.units import UnitMib
+from extender.scheduling.pricing import hole_values, size_prices
+
+_DUST = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What one pod holds of one GPU.
+
+    Args:
+        namespace: the pod's.
+        workload: what the pod belongs to, for people.
+        pod: its name.
+        units: its share; all of the GPU where it holds it whole.
+        whole: whether it does.
+        capacity: units of the GPU.
+        peak_mib: the most that it has used there; None when nobody knows.
+    """
+
+    namespace: str
+    workload: str
+    pod: str
+    units: int
+    whole: bool
+    capacity: int
+    peak_mib: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SizeAdvice:
+    """One workload's shares of one size.
+
+    Args:
+        namespace: of the workload.
+        workload: its name.
+        pods: how many of its pods are running.
+        gpus: on how many GPUs together.
+        known: of these, on how many the peak is known.
+        units: what they ask for on each GPU.
+        whole: whether they hold it whole.
+        capacity: units of the GPU that most of them are on.
+        peak_mib: the most that one has used of a GPU; None when nobody knows.
+        least_units: what that takes, with the headroom; None when nobody knows.
+        better_units: what they had better ask for; None when what they ask for is right, or nobody knows.
+        gpus_saved: GPUs that all pods together would need less with it; negative where more is needed.
+    """
+
+    namespace: str
+    workload: str
+    pods: int
+    gpus: int
+    known: int
+    units: int
+    whole: bool
+    capacity: int
+    peak_mib: float | None = None
+    least_units: int | None = None
+    better_units: int | None = None
+    gpus_saved: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        if self.peak_mib is None:
+            return "unknown"
+        if self.better_units is None:
+            return "good"
+        return "too small" if self.better_units > self.units else "too large"
+
+
+@dataclass(frozen=True, slots=True)
+class SizingAdvice:
+    """All workloads, what saves most first; GPUs needed at least, as it is and with every advice taken."""
+
+    workloads: tuple[SizeAdvice, ...] = ()
+    needed_gpus: float = 0.0
+    needed_gpus_after: float = 0.0
+
+
+def advise_sizes(uses: Iterable[Use], unit_mib: UnitMib, *, headroom: float = 0.1) -> SizingAdvice:
+    """Advice for every workload.
+
+    Args:
+        uses: of all running pods, so that what packs well is known; those without a known peak count as they are.
+        unit_mib: memory unit of the installation.
+        headroom: what to leave above the peak, as a part of it.
+    """
+    all_uses = list(uses)
+    demand = _demand(all_uses)
+    groups: dict[tuple[str, str, int, bool], list[Use]] = {}
+    for use in all_uses:
+        # Whole GPUs of several sizes are one wish.
+        groups.setdefault((use.namespace, use.workload, 0 if use.whole else use.units, use.whole), []).append(use)
+    found = [_advice(group, demand, unit_mib, headroom) for group in groups.values()]
+    after = {capacity: dict(sizes) for capacity, sizes in demand.items()}
+    for one, group in zip(found, groups.values(), strict=True):
+        if one.better_units is not None:
+            _shift(after, group, one.better_units)
+    return SizingAdvice(
+        workloads=tuple(sorted(found, key=lambda one: (-one.gpus_saved, one.namespace, one.workload, one.units))),
+        needed_gpus=_needed(demand),
+        needed_gpus_after=_needed(after),
+    )
+
+
+class _Worth:
+    """What sizes cost the others on GPUs of one capacity."""
+
+    def __init__(self, demand: Mapping[int, float], capacity: int) -> None:
+        self._capacity = capacity
+        prices = size_prices(demand, capacity)
+        # Where there is nobody else, nobody fills the holes.
+        self._holes = hole_values(prices, capacity) if prices else (0.0,) * capacity + (float(capacity),)
+
+    def cost(self, size: int) -> float:
+        """Units of a GPU that one of `size` takes up, in the best company."""
+        if size >= self._capacity:
+            return float(self._capacity)
+        most = self._capacity // size
+        return min((self._capacity - self._holes[self._capacity - k * size]) / k for k in range(1, most + 1))
+
+
+def _advice(
+    group: Sequence[Use],
+    demand: Mapping[int, Mapping[int, float]],
+    unit_mib: UnitMib,
+    headroom: float,
+) -> SizeAdvice:
+    first = group[0]
+    capacity = Counter(use.capacity for use in group).most_common(1)[0][0]
+    units = capacity if first.whole else first.units
+    peaks = [use.peak_mib for use in group if use.peak_mib is not None]
+    base = SizeAdvice(
+        namespace=first.namespace,
+        workload=first.workload,
+        pods=len({use.pod for use in group}),
+        gpus=len(group),
+        known=len(peaks),
+        units=units,
+        whole=first.whole,
+        capacity=capacity,
+    )
+    if not peaks:
+        return base
+    peak_mib = max(peaks)
+    least = max(1, ceil(peak_mib * (1.0 + headroom) / unit_mib))
+    # Without its own pods: they would change with it, so that the old size is no company for the new one.
+    others = dict(demand[capacity])
+    others[units] -= sum(use.capacity == capacity for use in group)
+    better = _better(units, least, capacity, _Worth(others, capacity))
+    saved = 0.0
+    if better is not None:
+        after = {size: dict(sizes) for size, sizes in demand.items()}
+        _shift(after, group, better)
+        saved = _needed(demand) - _needed(after)
+    return replace(base, peak_mib=peak_mib, least_units=least, better_units=better, gpus_saved=saved)
+
+
+def _better(units: int, least: int, capacity: int, worth: _Worth) -> int | None:
+    """The largest size from `least` to `units` that costs least; None where `units` is that already."""
+    if least > units:
+        return min(least, capacity) if units < capacity else None
+    costs = {size: worth.cost(size) for size in range(least, units + 1)}
+    cheapest = min(costs.values())
+    best = max(size for size, cost in costs.items() if cost <= cheapest + _DUST)
+    return None if best == units else best
+
+
+def _demand(uses: Iterable[Use]) -> dict[int, dict[int, float]]:
+    """GPUs asked for per size, for each capacity of GPU."""
+    demand: dict[int, dict[int, float]] = {}
+    for use in uses:
+        sizes = demand.setdefault(use.capacity, {})
+        size = use.capacity if use.whole else use.units
+        sizes[size] = sizes.get(size, 0.0) + 1.0
+    return demand
+
+
+def _shift(demand: Mapping[int, dict[int, float]], group: Iterable[Use], better: int) -> None:
+    """Let the pods of `group` ask for `better` units."""
+    for use in group:
+        sizes = demand[use.capacity]
+        size = use.capacity if use.whole else use.units
+        sizes[size] -= 1.0
+        target = min(better, use.capacity)
+        sizes[target] = sizes.get(target, 0.0) + 1.0
+
+
+def _needed(demand: Mapping[int, Mapping[int, float]]) -> float:
+    return sum(gpus_needed(sizes, capacity) for capacity, sizes in demand.items())

@@ -1,0 +1,94 @@
+"""Size advice follows what was really used, packs better, and never guesses."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.capacity.sizing import SizeAdvice, Use, advise_sizes
+from extender.contract.units import UnitMib
+
+GIB = UnitMib(1024)
+
+
+def _uses(
+    workload: str, pods: int, units: int, peak: float | None, *, whole: bool = False, capacity: int = 16
+) -> list[Use]:
+    peak_mib = None if peak is None else 1024 * peak
+    return [Use("ml", workload, f"{workload}-{at}", units, whole, capacity, peak_mib) for at in range(pods)]
+
+
+def _advice(*groups: list[Use], headroom: float = 0.0) -> dict[str, SizeAdvice]:
+    found = advise_sizes([use for group in groups for use in group], GIB, headroom=headroom)
+    return {one.workload: one for one in found.workloads}
+
+
+def test_a_share_just_above_a_half_had_better_be_a_half() -> None:
+    """Ten of 9 need ten GPUs, ten of 8 need five; less than 8 saves nothing more until three fit."""
+    one = _advice(_uses("llm", 10, 9, 6.0))["llm"]
+    assert (one.better_units, round(one.gpus_saved, 6), one.verdict) == (8, 5.0, "too large")
+    assert _advice(_uses("llm", 12, 9, 5.0))["llm"].better_units == 5
+
+
+def test_the_headroom_is_left() -> None:
+    """A peak of 7.9 with a tenth on top does not fit into 8."""
+    assert _advice(_uses("llm", 10, 9, 7.9), headroom=0.1)["llm"].better_units is None
+    assert _advice(_uses("llm", 10, 9, 7.9))["llm"].better_units == 8
+
+
+def test_a_size_that_costs_no_less_is_left_alone() -> None:
+    """Halves are fine, used or not, as long as no third one fits."""
+    one = _advice(_uses("llm", 10, 8, 6.0))["llm"]
+    assert (one.better_units, one.verdict, one.least_units) == (None, "good", 6)
+
+
+def test_company_makes_a_size_worth_it() -> None:
+    """Of 12 down to 10: with 6 from others beside it a GPU is full."""
+    advice = _advice(_uses("llm", 10, 12, 9.5), _uses("small", 10, 6, 6.0))
+    assert (advice["llm"].better_units, round(advice["llm"].gpus_saved, 6)) == (10, 5.0)
+
+
+def test_a_whole_gpu_of_which_a_part_is_used_becomes_a_share() -> None:
+    """Seven of 80 at least, so eleven fit on one."""
+    one = _advice(_uses("notebook", 11, 80, 6.5, whole=True, capacity=80))["notebook"]
+    assert (one.whole, one.better_units, round(one.gpus_saved, 6)) == (True, 7, 10.0)
+
+
+def test_who_uses_more_than_asked_for_is_told_to_ask_for_more() -> None:
+    """Even though it costs."""
+    one = _advice(_uses("llm", 4, 4, 5.5))["llm"]
+    assert (one.better_units, one.verdict, one.gpus_saved < 0) == (6, "too small", True)
+
+
+def test_unknown_stays_unknown() -> None:
+    """One known pod speaks for its workload, and how many are known is said."""
+    assert _advice(_uses("llm", 4, 9, None))["llm"] == SizeAdvice("ml", "llm", 4, 4, 0, 9, whole=False, capacity=16)
+    one = _advice([*_uses("llm", 9, 9, None), *_uses("llm", 1, 9, 3.0)])["llm"]
+    assert (one.known, one.gpus, one.verdict) == (1, 10, "too large")
+
+
+def test_the_largest_peak_counts_over_all_pods_and_gpus() -> None:
+    """A pod on two GPUs is one pod on two GPUs."""
+    uses = [Use("ml", "train", "train-0", 9, False, 16, peak) for peak in (2048.0, 7000.0)]
+    one = advise_sizes(uses, GIB, headroom=0.0).workloads[0]
+    assert (one.pods, one.gpus, one.least_units) == (1, 2, 7)
+
+
+def test_all_advice_together_is_counted_once() -> None:
+    """From ten GPUs to five."""
+    found = advise_sizes(_uses("llm", 10, 9, 6.0), GIB, headroom=0.0)
+    assert (round(found.needed_gpus, 6), round(found.needed_gpus_after, 6)) == (10.0, 5.0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 16), st.none() | st.floats(0.0, 16.0)), max_size=5),
+    st.floats(0.0, 0.5),
+)
+def test_advice_never_goes_below_what_was_used(groups: list[tuple[int, int, float | None]], headroom: float) -> None:
+    """And a smaller size never needs more GPUs."""
+    uses = [use for at, (pods, units, peak) in enumerate(groups) for use in _uses(f"w{at}", pods, units, peak)]
+    for one in advise_sizes(uses, GIB, headroom=headroom).workloads:
+        if one.peak_mib is None:
+            assert one.better_units is None
+        elif one.better_units is not None:
+            assert one.better_units * 1024 >= min(one.peak_mib, 16 * 1024)
+            if one.better_units < one.units:
+                assert one.gpus_saved >= -1e-6
