@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from extender.decoding import UNREADABLE, DecodeError
+from extender.decoding import UNREADABLE, DecodeError, Quantities, Resources
 
 
 class _Camel(msgspec.Struct, rename="camel", gc=False):
@@ -96,10 +96,36 @@ class NodeAffinity(_Camel):
     required: NodeSelector | None = msgspec.field(default=None, name="requiredDuringSchedulingIgnoredDuringExecution")
 
 
+class Present(_Camel):
+    """An object; that it is there is all that counts."""
+
+
+class PodAffinity(_Camel):
+    """PodAffinity or PodAntiAffinity, what is required of it."""
+
+    required: list[Present] | None = msgspec.field(default=None, name="requiredDuringSchedulingIgnoredDuringExecution")
+
+
 class Affinity(_Camel):
     """Affinity."""
 
     node_affinity: NodeAffinity | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
+
+
+class Spread(_Camel):
+    """TopologySpreadConstraint."""
+
+    when_unsatisfiable: str = ""
+
+
+class Volume(_Camel):
+    """Volume; the fields say of which kind it is."""
+
+    empty_dir: Present | None = None
+    persistent_volume_claim: Present | None = None
+    ephemeral: Present | None = None
 
 
 class Named(_Camel):
@@ -113,6 +139,7 @@ class Port(_Camel):
 
     name: str = ""
     container_port: int = 0
+    host_port: int = 0
 
 
 class ContainerArguments(_Camel):
@@ -120,6 +147,7 @@ class ContainerArguments(_Camel):
 
     name: str = ""
     ports: list[Port] | None = None
+    resources: Resources | None = None
     args: list[str] | None = None
     command: list[str] | None = None
 
@@ -128,10 +156,14 @@ class PodSpec(_Camel):
     """PodSpec."""
 
     containers: list[ContainerArguments] = []
+    init_containers: list[ContainerArguments] | None = None
     node_name: str = ""
     node_selector: dict[str, str] | None = None
     affinity: Affinity | None = None
     tolerations: list[Toleration] | None = None
+    topology_spread_constraints: list[Spread] | None = None
+    volumes: list[Volume] | None = None
+    resource_claims: list[Named] | None = None
     scheduler_name: str = ""
     scheduling_gates: list[Named] | None = None
 
@@ -173,6 +205,7 @@ class NodeSpec(_Camel):
 class NodeStatus(_Camel):
     """NodeStatus."""
 
+    allocatable: Quantities | None = None
     conditions: list[Condition] | None = None
 
 
