@@ -91,7 +91,7 @@ def _without_counterpart(pod: Pod, options: Options) -> Iterator[str]:
 
 
 def _already(pod: Pod, options: Options) -> Iterator[str]:
-    ours = {options.names.memory_resource, f"{options.names.prefix}/gpu"}
+    ours = {options.names.memory_resource, options.names.core_resource, f"{options.names.prefix}/gpu"}
     for container in pod.containers:
         for name in ours & {*container.limits, *container.requests}:
             yield f"container {container.name}: asks for {name} already: leave one of the two"
@@ -127,6 +127,7 @@ def _refusals(wishes: list[Wish], gpu_count: int) -> Iterator[str]:
             _kind(wish.container),
             memory_units=wish.amount if wish.share.memory_mib else 0,
             gpus=0 if wish.share.memory_mib else wish.amount,
+            core_percent=wish.share.core_percent * wish.share.gpus,
         )
         for wish in _within_bounds(wishes)
     )

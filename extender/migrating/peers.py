@@ -5,7 +5,8 @@ Sources:
   GiB unless its device plugin was told otherwise); Alibaba Cloud, "Multi-GPU sharing" (by the pod's label
   `aliyun.com/gpu-count` its memory comes evenly from so many GPUs of one node).
 - HAMi: github.com/Project-HAMi/HAMi, README.md and docs/config.md (`nvidia.com/gpumem` is MiB of each of the
-  `nvidia.com/gpu` vGPUs, `nvidia.com/gpumem-percentage` percent of each; without `nvidia.com/gpu` it is one vGPU).
+  `nvidia.com/gpu` vGPUs, `nvidia.com/gpumem-percentage` percent of each, `nvidia.com/gpucores` percent of each one's
+  compute, and with 100 nobody else gets the GPU; without `nvidia.com/gpu` it is one vGPU).
 - NVIDIA: github.com/NVIDIA/k8s-device-plugin, README.md, "Shared Access to GPUs" (`nvidia.com/gpu.shared` with
   `renameByDefault`, else `nvidia.com/gpu`, is one of the replicas of a GPU).
 - KAI: github.com/kai-scheduler/KAI-Scheduler, docs/gpu-sharing/README.md and pkg/common/constants (`gpu-memory` is MiB,
@@ -15,6 +16,7 @@ Sources:
 
 GPUSHARE_MEMORY = "aliyun.com/gpu-mem"
 GPUSHARE_COUNT = "aliyun.com/gpu-count"
+GPUSHARE_CORE = "aliyun.com/gpu-core.percentage"
 
 NVIDIA_GPU = "nvidia.com/gpu"
 NVIDIA_SHARED = "nvidia.com/gpu.shared"
@@ -22,6 +24,7 @@ MIG_PREFIX = "nvidia.com/mig-"
 
 HAMI_MEMORY = "nvidia.com/gpumem"
 HAMI_PERCENTAGE = "nvidia.com/gpumem-percentage"
+HAMI_CORE = "nvidia.com/gpucores"
 HAMI_USE_TYPE = "nvidia.com/use-gputype"
 HAMI_NO_TYPE = "nvidia.com/nouse-gputype"
 
@@ -36,8 +39,6 @@ SCHEDULERS = (*KAI_SCHEDULERS, "hami-scheduler")
 """Schedulers that know only the names above; a pod that asks gpupack must not go to them."""
 
 RESOURCES_WITHOUT_COUNTERPART = {
-    "aliyun.com/gpu-core.percentage": "a share of compute",
-    "nvidia.com/gpucores": "a share of compute (100 also means that nobody else gets the GPU)",
     "nvidia.com/priority": "a priority among the containers of one GPU",
 }
 ANNOTATIONS_WITHOUT_COUNTERPART = {
@@ -61,10 +62,12 @@ ENVIRONMENT = ("ALIYUN_COM_GPU_MEM", "CUDA_DEVICE_MEMORY_LIMIT", "CUDA_DEVICE_SM
 RESOURCES = (
     GPUSHARE_MEMORY,
     GPUSHARE_COUNT,
+    GPUSHARE_CORE,
     NVIDIA_GPU,
     NVIDIA_SHARED,
     HAMI_MEMORY,
     HAMI_PERCENTAGE,
+    HAMI_CORE,
     *RESOURCES_WITHOUT_COUNTERPART,
 )
 

@@ -33,6 +33,8 @@ def rewrite(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, mode
         wish = wished.get(container.name)
         gone = {*options.drop, *(wish.share.used if wish else ())}
         put: dict[str, str | int] = {wish.resource: wish.amount} if wish else {}
+        if wish and wish.share.core_percent:
+            put[options.names.core_resource] = wish.share.core_percent * wish.share.gpus
         limits[container.name] = Change(_among(container.limits, gone), put)
         asked_before = _among(container.requests, gone)
         # Requests of such resources equal the limits; where they were not written, the limit says it all.
@@ -81,6 +83,8 @@ def _said(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, models
             spread = f"{wish.share.gpus} GPUs x " if wish.share.gpus > 1 else ""
             more = f", {wish.extra_mib} MiB more{each}" if wish.extra_mib else ""
             text += f" ({spread}{wish.amount // wish.share.gpus} x {options.unit_mib} MiB{more})"
+        if wish.share.core_percent:
+            text += f", {options.names.core_resource}: {wish.share.core_percent * wish.share.gpus}"
         yield text
     for container in pod.containers:
         for name in _among({**container.limits, **container.requests}, set(options.drop)):

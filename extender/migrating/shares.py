@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import ceil
 
 from extender.contract.quantity import parse_quantity
-from extender.contract.units import ContractError
+from extender.contract.units import CORE_PERCENT, ContractError
 from extender.migrating import peers
 from extender.migrating.asking import GIB_MIB, Container, Options, Pod
 
@@ -16,12 +16,16 @@ LARGEST_GPU_GIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Memory of each of `gpus` GPUs in MiB; 0 for whole GPUs. `used` are the names that said so, `words` for people."""
+    """Memory of each of `gpus` GPUs in MiB, 0 for whole GPUs, and percent of each one's compute, 0 for no request.
+
+    `used` are the names that said so, `words` for people.
+    """
 
     gpus: int
     memory_mib: int
     used: tuple[str, ...]
     words: str
+    core_percent: int = 0
 
 
 class Question(Exception):  # noqa: N818 (it is no error: a person has to decide)
@@ -50,7 +54,7 @@ def container_share(container: Container, pod: Pod, options: Options) -> Share |
         Question: it depends on something that the manifest does not say.
     """
     asked = {name: text for name in peers.RESOURCES if (text := container.asks(name)) is not None}
-    asked = {name: text for name, text in asked.items() if text != "0"}
+    asked = {name: text for name, text in asked.items() if text != "0" and name not in options.drop}
     if {*options.keep, options.names.gpu_resource}.issuperset(asked):
         return None
     programs = {_program(name) for name in asked if name not in peers.RESOURCES_WITHOUT_COUNTERPART}
@@ -58,7 +62,7 @@ def container_share(container: Container, pod: Pod, options: Options) -> Share |
         return None
     if len(programs) > 1:
         raise Question(f"asks with names of several programs ({', '.join(sorted(asked))}): leave those of one")
-    if peers.GPUSHARE_MEMORY in asked or peers.GPUSHARE_COUNT in asked:
+    if "gpushare" in programs:
         return _gpushare(asked, pod, options)
     if peers.HAMI_MEMORY in asked or peers.HAMI_PERCENTAGE in asked:
         return _hami(asked, options)
@@ -73,7 +77,7 @@ def _program(name: str) -> str:
 
 def _gpushare(asked: Mapping[str, str], pod: Pod, options: Options) -> Share:
     if peers.GPUSHARE_MEMORY not in asked:
-        raise Question(f"{peers.GPUSHARE_COUNT} without {peers.GPUSHARE_MEMORY}: say how much memory it means")
+        raise Question(f"{', '.join(asked)} without {peers.GPUSHARE_MEMORY}: say how much memory it means")
     if asked.get(peers.GPUSHARE_COUNT, "1") != "1":
         raise Question(
             f"{peers.GPUSHARE_COUNT} as a resource of a container is not documented; as a label of the pod it is: "
@@ -89,12 +93,19 @@ def _gpushare(asked: Mapping[str, str], pod: Pod, options: Options) -> Share:
         raise Question(f"{peers.GPUSHARE_MEMORY} {amount} does not divide by the label {peers.GPUSHARE_COUNT} {gpus}")
     unit = "GiB" if options.gpushare_unit_mib == GIB_MIB else "MiB"
     words = f"{peers.GPUSHARE_MEMORY}: {amount} ({unit})"
-    return Share(gpus, amount // gpus * options.gpushare_unit_mib, tuple(asked), words)
+    core = _core(asked, peers.GPUSHARE_CORE)
+    if core and gpus > 1:
+        raise Question(
+            f"{peers.GPUSHARE_CORE} of a pod on {gpus} GPUs is not documented: to do without it, give --drop"
+        )
+    return Share(gpus, amount // gpus * options.gpushare_unit_mib, tuple(asked), words + _core_words(core), core)
 
 
 def _hami(asked: Mapping[str, str], options: Options) -> Share:
     gpus = number(peers.NVIDIA_GPU, asked.get(peers.NVIDIA_GPU, "1"))
-    words = ", ".join(f"{name}: {text}" for name, text in asked.items() if not _lost(name))
+    used = tuple(name for name in asked if name not in peers.RESOURCES_WITHOUT_COUNTERPART)
+    words = ", ".join(f"{name}: {asked[name]}" for name in used)
+    core = _hami_core(asked)
     if peers.HAMI_MEMORY in asked and peers.HAMI_PERCENTAGE in asked:
         raise Question(f"{peers.HAMI_MEMORY} and {peers.HAMI_PERCENTAGE} in one container: leave one of them")
     if peers.HAMI_MEMORY in asked:
@@ -102,11 +113,14 @@ def _hami(asked: Mapping[str, str], options: Options) -> Share:
     else:
         percent = number(peers.HAMI_PERCENTAGE, asked[peers.HAMI_PERCENTAGE])
         memory_mib = _part(f"{peers.HAMI_PERCENTAGE}: {percent}", Fraction(percent, 100), options)
-    return Share(gpus, memory_mib, tuple(name for name in asked if not _lost(name)), words)
+    return Share(gpus, memory_mib, used, words, core)
 
 
 def _nvidia(asked: Mapping[str, str], options: Options) -> Share:
     name = peers.NVIDIA_SHARED if peers.NVIDIA_SHARED in asked else peers.NVIDIA_GPU
+    core = _hami_core(asked)
+    if name not in asked or (core and options.whole_gpus):
+        raise Question(f"{peers.HAMI_CORE} without {peers.HAMI_MEMORY}: say how much memory it means")
     amount = number(name, asked[name])
     words = f"{name}: {amount}"
     if name == peers.NVIDIA_GPU and options.whole_gpus:
@@ -120,7 +134,32 @@ def _nvidia(asked: Mapping[str, str], options: Options) -> Share:
         )
     if amount > 1:
         raise Question(f"{words}: several replicas may be of one GPU or of several; ask for the memory that is meant")
-    return Share(1, options.replica_memory_mib, (name,), f"{words} (a replica of {options.replica_memory_mib} MiB)")
+    used = (name, peers.HAMI_CORE) if core else (name,)
+    words = f"{words} (a replica of {options.replica_memory_mib} MiB)" + (
+        f", {peers.HAMI_CORE}: {core}" if core else ""
+    )
+    return Share(1, options.replica_memory_mib, used, words, core)
+
+
+def _hami_core(asked: Mapping[str, str]) -> int:
+    core = _core(asked, peers.HAMI_CORE)
+    if core == CORE_PERCENT:
+        raise Question(
+            f"{peers.HAMI_CORE}: {core} also means that nobody else gets the GPU: ask for whole GPUs, or "
+            f"give --drop {peers.HAMI_CORE}"
+        )
+    return core
+
+
+def _core(asked: Mapping[str, str], name: str) -> int:
+    core = number(name, asked[name]) if name in asked else 0
+    if core > CORE_PERCENT:
+        raise Question(f"{name} is {core}, expected at most {CORE_PERCENT} percent of a GPU")
+    return core
+
+
+def _core_words(core: int) -> str:
+    return f", {peers.GPUSHARE_CORE}: {core}" if core else ""
 
 
 def kai_share(pod: Pod, options: Options) -> tuple[str, Share] | None:
@@ -175,7 +214,3 @@ def _part(words: str, part: Fraction, options: Options) -> int:
             "and migrate pods for GPUs of other sizes apart"
         )
     return ceil(options.gpu_memory_mib * part)
-
-
-def _lost(name: str) -> bool:
-    return name in peers.RESOURCES_WITHOUT_COUNTERPART

@@ -70,6 +70,16 @@ def put(pod: Pod, **options: Any) -> dict[str, str | int]:
             {"drop": frozenset({"nvidia.com/gpucores"})},
             {"gpupack.io/gpu-mem": 1},
         ),
+        (
+            asking({"nvidia.com/gpu": "2", "nvidia.com/gpumem": "1024", "nvidia.com/gpucores": "30"}),
+            {},
+            {"gpupack.io/gpu-mem": 2, "gpupack.io/gpu-core": 60, "gpupack.io/gpu-count": "2"},
+        ),
+        (
+            asking({"aliyun.com/gpu-mem": "1", "aliyun.com/gpu-core.percentage": "30"}),
+            {},
+            {"gpupack.io/gpu-mem": 1, "gpupack.io/gpu-core": 30},
+        ),
     ],
 )
 def test_what_is_clear_is_translated(pod: Pod, options: dict[str, Any], expected: dict[str, str | int]) -> None:
@@ -85,7 +95,10 @@ def test_what_is_clear_is_translated(pod: Pod, options: dict[str, Any], expected
         (asking({"nvidia.com/gpu.shared": "2"}), {"replica_memory_mib": 1024}, "may be of one GPU or of several"),
         (asking({"nvidia.com/gpumem-percentage": "50"}), {}, "give --gpu-memory-mib"),
         (asking({"nvidia.com/gpumem": "1", "nvidia.com/gpumem-percentage": "50"}), {}, "leave one of them"),
-        (asking({"nvidia.com/gpumem": "1", "nvidia.com/gpucores": "30"}), {}, "give --drop nvidia.com/gpucores"),
+        (asking({"nvidia.com/gpumem": "1", "nvidia.com/gpucores": "100"}), {}, "nobody else gets the GPU"),
+        (asking({"nvidia.com/gpumem": "1", "nvidia.com/gpucores": "101"}), {}, "at most 100 percent"),
+        (asking({"nvidia.com/gpucores": "30"}), {}, "nvidia.com/gpucores without nvidia.com/gpumem"),
+        (asking({"nvidia.com/gpumem": "1", "nvidia.com/priority": "1"}), {}, "give --drop nvidia.com/priority"),
         (asking({"nvidia.com/gpumem": "x"}), {}, "expected a Kubernetes quantity"),
         (asking({"nvidia.com/gpumem": "-1"}), {}, "nvidia.com/gpumem is -1, expected at least 1"),
         (asking({"nvidia.com/gpumem": "9999999999999"}), {}, "more than any machine has"),
