@@ -1,22 +1,36 @@
 """From the kubelet's calls while it admits pods to IDs and answers, with the account of what was just given out.
 
 The account is what podresources last showed and the Allocates since then. On the normal path, a container whose plan is
-known and whose devices are on one GPU, neither the API server nor podresources is asked.
+known and whose devices are on one GPU, neither the API server nor podresources is asked. podresources is asked where
+containers wait that ask for one size in different shapes, since it tells which of their pods the kubelet knows.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from .advertising import Resource, gpu_of
 from .allocating import DeviceListStrategy, Given, Refusal, RefusalKind, allocate
-from .attributing import Attribution, Grant, attribute, is_live_init, occupied_by, settle, taken_by
+from .attributing import Attribution, Grant, attribute, is_live_init, memory_places, occupied_by, settle, taken_by
 from .enforcement import MpsAccess
 from .gpu import Gpus
-from .matching import Choice, Occupied, Request, Spoken, Taken, candidates, prefer, spoken_for
+from .matching import (
+    Candidate,
+    Choice,
+    Occupied,
+    PodPath,
+    Request,
+    Spoken,
+    Taken,
+    among,
+    candidates,
+    is_ambiguous,
+    prefer,
+    spoken_for,
+)
 from .podresources import PodResourcesError, Snapshot
 from .pods import BoundPod, ContainerKey
 from .podstore import PodStore
@@ -108,6 +122,7 @@ class Admissions:
         self._attribution = Attribution()
         self._grants: list[Grant] = []
         self._offers: dict[Resource, _Offer] = {}
+        self._known: frozenset[PodPath] = frozenset()
         self._has_read = False
         self._problem = ""
         self._no_live_read_before_s = 0.0
@@ -164,6 +179,7 @@ class Admissions:
         with self._lock:
             self._has_read = True
             self._problem = ""
+            self._known = snapshot.pods
             self._attribution = attribute(snapshot.entries, pods.values(), self._attribution.held)
             # Grants that are younger than the question cannot be judged by its answer.
             old = [grant for grant in self._grants if grant.at_s < snapshot.asked_s]
@@ -187,11 +203,22 @@ class Admissions:
             return pods, taken, occupied_by(self._attribution, self._grants, pods)
 
     def _choose(self, request: Request, gpus: Gpus) -> Choice:
-        pods, taken, occupied = self._view()
         reused = self._pods_with(request.resource, request.must_include)
-        found = candidates(request.resource, request.size, pods, taken, reused)
+        pods, taken, occupied = self._view()
+        found = self._candidates(request.resource, request.size, pods, taken, reused)
+        if is_ambiguous(found) and self.refresh():
+            pods, taken, occupied = self._view()
+            found = self._candidates(request.resource, request.size, pods, taken, reused)
+            found = among(found, self._pods.pods(), self._known)
         spoken: Spoken = spoken_for(pods, taken)
         return prefer(request, found, gpus, occupied, spoken)
+
+    def _candidates(
+        self, resource: Resource, size: int, pods: list[BoundPod], taken: Taken, reused: Collection[str]
+    ) -> Sequence[Candidate]:
+        with self._lock:
+            memory_on = memory_places(self._attribution.held, self._grants) if resource is Resource.CORE else {}
+        return candidates(resource, size, pods, taken, reused, memory_on=memory_on)
 
     def _answer(
         self, resource: Resource, ids: Collection[str], gpus: Gpus
@@ -204,7 +231,7 @@ class Admissions:
         if offer is not None and offer.ids == asked:
             spreads, key = {offer.gpu_count}, offer.key
         else:
-            found = candidates(resource, len(asked), pods, taken, reused)
+            found = self._candidates(resource, len(asked), pods, taken, reused)
             spreads = {candidate.gpu_count for candidate in found}
             key = next((candidate.key for candidate in found if candidate.key.uid in reused), None)
         if reused:

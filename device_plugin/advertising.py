@@ -1,7 +1,8 @@
 """From GPUs to the devices that the kubelet is told of, and from device IDs back to the GPU they belong to.
 
-`gpu-mem` has one device per memory unit, `<GPU uuid>-<n>` with n from 0; the whole-GPU resource has one per GPU, whose
-ID is the UUID. So every ID belongs to one physical GPU, and the kubelet's own account of IDs is an account of GPUs.
+`gpu-mem` has one device per memory unit, `<GPU uuid>-<n>` with n from 0; `gpu-core` has one per percent of compute,
+`<GPU uuid>-c<n>`; the whole-GPU resource has one per GPU, whose ID is the UUID. So every ID belongs to one physical
+GPU, and the kubelet's own account of IDs is an account of GPUs.
 """
 
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from extender.contract.names import Names
-from extender.contract.units import GpuUuid, UnitMib
+from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib
 
 from .gpu import Gpus, GpuSample
 
@@ -25,10 +26,15 @@ class Resource(Enum):
 
     MEMORY = "gpu-mem"
     WHOLE = "gpu"
+    CORE = "gpu-core"
 
     def name_in(self, names: Names) -> str:
         """The resource's name in an installation."""
-        return names.memory_resource if self is Resource.MEMORY else names.gpu_resource
+        return {
+            Resource.MEMORY: names.memory_resource,
+            Resource.WHOLE: names.gpu_resource,
+            Resource.CORE: names.core_resource,
+        }[self]
 
 
 class DeviceIdError(ValueError):
@@ -60,17 +66,53 @@ def unit_id(uuid: GpuUuid, number: int) -> str:
     return text
 
 
+def core_id(uuid: GpuUuid, number: int) -> str:
+    """ID of one percent of a GPU's compute.
+
+    Raises:
+        DeviceIdError: too long for the kubelet, or not a number from 0 to 99.
+    """
+    text = f"{uuid}-c{number}"
+    if not 0 <= number < CORE_PERCENT or len(text) > LONGEST_ID:
+        raise DeviceIdError(
+            f"device ID {text!r}: expected c0 to c{CORE_PERCENT - 1} and at most {LONGEST_ID} characters"
+        )
+    return text
+
+
 def parse_unit_id(text: str) -> tuple[GpuUuid, int]:
     """GPU and unit number of a `gpu-mem` device.
 
     Raises:
         DeviceIdError: not of the form `<GPU uuid>-<n>`.
     """
-    uuid, dash, number = text.rpartition("-")
+    return _numbered(text, "-")
+
+
+def parse_id(resource: Resource, text: str) -> tuple[GpuUuid, int]:
+    """GPU and number of a device of any resource; a whole GPU is number 0.
+
+    Raises:
+        DeviceIdError: not the form of that resource's IDs.
+    """
+    if resource is Resource.MEMORY:
+        return _numbered(text, "-")
+    return _numbered(text, "-c") if resource is Resource.CORE else (GpuUuid(text), 0)
+
+
+def _numbered(text: str, mark: str) -> tuple[GpuUuid, int]:
+    uuid, found, number = text.rpartition(mark)
     canonical = number.isascii() and number.isdigit() and (number == "0" or number[0] != "0")
-    if not (dash and uuid and canonical and len(text) <= LONGEST_ID):
-        raise DeviceIdError(f"device ID {text[:LONGEST_ID]!r}: expected <GPU uuid>-<n>")
+    if not (found and uuid and canonical and len(text) <= LONGEST_ID):
+        raise DeviceIdError(f"device ID {text[:LONGEST_ID]!r}: expected <GPU uuid>{mark}<n>")
     return GpuUuid(uuid), int(number)
+
+
+def devices_on(resource: Resource, gpus: Gpus, uuid: GpuUuid) -> int:
+    """How many devices of a resource a GPU of the node has."""
+    if resource is Resource.MEMORY:
+        return gpus.units(uuid)
+    return CORE_PERCENT if resource is Resource.CORE else 1
 
 
 def gpu_of(resource: Resource, device_id: str) -> GpuUuid:
@@ -79,11 +121,11 @@ def gpu_of(resource: Resource, device_id: str) -> GpuUuid:
     Raises:
         DeviceIdError: not the form of that resource's IDs.
     """
-    return parse_unit_id(device_id)[0] if resource is Resource.MEMORY else GpuUuid(device_id)
+    return parse_id(resource, device_id)[0]
 
 
 def by_gpu(resource: Resource, device_ids: Iterable[str]) -> dict[GpuUuid, list[str]]:
-    """Device IDs grouped by GPU; `gpu-mem` units in the order of their numbers.
+    """Device IDs grouped by GPU, in the order of their numbers.
 
     Raises:
         DeviceIdError: an ID that is not of that resource's form.
@@ -91,22 +133,24 @@ def by_gpu(resource: Resource, device_ids: Iterable[str]) -> dict[GpuUuid, list[
     if resource is Resource.WHOLE:
         return {GpuUuid(device_id): [device_id] for device_id in device_ids}
     numbers: dict[GpuUuid, list[int]] = {}
+    mark = "-c" if resource is Resource.CORE else "-"
     for device_id in device_ids:
-        uuid, number = parse_unit_id(device_id)
+        uuid, number = _numbered(device_id, mark)
         numbers.setdefault(uuid, []).append(number)
-    return {uuid: [f"{uuid}-{number}" for number in sorted(found)] for uuid, found in numbers.items()}
+    return {uuid: [f"{uuid}{mark}{number}" for number in sorted(found)] for uuid, found in numbers.items()}
 
 
 def devices_of(resource: Resource, gpus: Gpus) -> tuple[Device, ...]:
     """Every device of one resource on the node, in NVML's order; an unhealthy GPU's devices are all unhealthy."""
     if resource is Resource.WHOLE:
         return tuple(Device(str(sample.uuid), sample.healthy, sample.numa_node) for sample in gpus)
-    return tuple(device for sample in gpus for device in _units_of(sample, gpus))
+    return tuple(device for sample in gpus for device in _parts_of(resource, sample, gpus))
 
 
-def _units_of(sample: GpuSample, gpus: Gpus) -> Iterable[Device]:
-    for number in range(gpus.units(sample.uuid)):
-        yield Device(unit_id(sample.uuid, number), sample.healthy, sample.numa_node)
+def _parts_of(resource: Resource, sample: GpuSample, gpus: Gpus) -> Iterable[Device]:
+    identify = core_id if resource is Resource.CORE else unit_id
+    for number in range(devices_on(resource, gpus, sample.uuid)):
+        yield Device(identify(sample.uuid, number), sample.healthy, sample.numa_node)
 
 
 def message_bytes(devices: Iterable[Device]) -> int:
@@ -134,5 +178,7 @@ def check_message(gpus: Gpus) -> None:
 
 
 def describe(resource: Resource, amount: int, unit_mib: UnitMib) -> str:
-    """An amount of a resource for people: `8 x 1024 MiB` or `2 GPUs`."""
+    """An amount of a resource for people: `8 x 1024 MiB`, `30 percent of compute` or `2 GPUs`."""
+    if resource is Resource.CORE:
+        return f"{amount} percent of compute"
     return f"{amount} x {unit_mib} MiB" if resource is Resource.MEMORY else f"{amount} GPUs"

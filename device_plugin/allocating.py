@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from extender.contract.units import GpuUuid, Units, mib_of
+from extender.contract.units import CORE_PERCENT, GpuUuid, Units, mib_of
 
-from .advertising import DeviceIdError, Resource, describe, parse_unit_id
-from .enforcement import Enforced, Mount, MpsAccess, Rung, Share, enforce
+from .advertising import DeviceIdError, Resource, describe, devices_on, gpu_of, parse_id
+from .enforcement import Enforced, Mount, MpsAccess, Rung, Share, enforce, enforce_core
 from .gpu import Gpus, GpuSample
 from .matching import Occupied
 
@@ -41,7 +41,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What one container gets; `gpus` has the units on each GPU in NVML's order (a whole GPU: all its units)."""
+    """What one container gets; `gpus` has the units on each GPU in NVML's order (a whole GPU: all its units).
+
+    For gpu-core they are percent.
+    """
 
     gpus: Mapping[GpuUuid, Units]
     envs: Mapping[str, str]
@@ -52,12 +55,14 @@ class Given:
 def units_by_gpu(resource: Resource, ids: Collection[str], gpus: Gpus) -> dict[GpuUuid, Units]:
     """Units that these IDs stand for on each GPU, in NVML's order; a whole GPU has all its units, and at least 1.
 
+    For gpu-core they are percent.
+
     Raises:
         DeviceIdError: an ID that is not of that resource's form.
     """
     counts: dict[GpuUuid, int] = {}
     for device_id in ids:
-        uuid = parse_unit_id(device_id)[0] if resource is Resource.MEMORY else GpuUuid(device_id)
+        uuid = gpu_of(resource, device_id)
         counts[uuid] = counts.get(uuid, 0) + 1
     if resource is Resource.WHOLE:
         counts = {uuid: max(1, gpus.units(uuid)) for uuid in counts}
@@ -79,6 +84,9 @@ def allocate(
     `ids` are the devices that the kubelet picked, in any order; `occupied` are the GPUs that other containers hold;
     `spreads` are the numbers of GPUs over which a container of this size may be spread (one GPU is always fine); `mps`
     is how a container reaches the MPS daemon, where the node has one.
+
+    Compute is never refused for the place of its devices: the container's memory says where it runs, and the extender
+    charges its compute there.
     """
     refusal = _unknown(resource, ids, gpus)
     if refusal is not None:
@@ -89,11 +97,23 @@ def allocate(
         if not sample.healthy:
             reason = f"GPU {sample.uuid} is unhealthy: {sample.reason or 'no reason known'}"
             return Refusal(RefusalKind.UNHEALTHY, reason)
-        if sample.uuid in occupied.closed_to(resource):
+        if resource is not Resource.CORE and sample.uuid in occupied.closed_to(resource):
             return Refusal(RefusalKind.OCCUPIED, _mixed(resource, sample))
     if resource is Resource.MEMORY and len(samples) > 1 and len(samples) not in spreads:
         return Refusal(RefusalKind.SPREAD, _split(amounts, spreads, gpus))
+    if resource is Resource.CORE:
+        return _given_core(amounts, samples, spreads, mps)
     return _given(resource, amounts, samples, gpus, strategy=strategy, mps=mps)
+
+
+def _given_core(
+    amounts: Mapping[GpuUuid, Units], samples: Collection[GpuSample], spreads: Collection[int], mps: MpsAccess | None
+) -> Given:
+    """Compute names no devices to the runtime: the container's memory does."""
+    over = len(samples) if len(samples) in spreads else 1
+    percent = min(CORE_PERCENT, -(-sum(amounts.values()) // over))
+    enforced = enforce_core(percent, [sample.standing for sample in samples], mps)
+    return Given(amounts, enforced.envs, (), enforced.mounts)
 
 
 def _unknown(resource: Resource, ids: Collection[str], gpus: Gpus) -> Refusal | None:
@@ -101,13 +121,13 @@ def _unknown(resource: Resource, ids: Collection[str], gpus: Gpus) -> Refusal | 
         return Refusal(RefusalKind.UNKNOWN_DEVICE, f"{len(ids)} device IDs, expected at least one and each once")
     for device_id in ids:
         try:
-            uuid, number = parse_unit_id(device_id) if resource is Resource.MEMORY else (GpuUuid(device_id), 0)
+            uuid, number = parse_id(resource, device_id)
         except DeviceIdError as error:
             return Refusal(RefusalKind.UNKNOWN_DEVICE, str(error))
         if gpus.get(uuid) is None:
             return Refusal(RefusalKind.UNKNOWN_DEVICE, f"device {device_id!r}: this node has no GPU {uuid}")
-        if resource is Resource.MEMORY and number >= gpus.units(uuid):
-            held = describe(resource, gpus.units(uuid), gpus.unit_mib)
+        if number >= devices_on(resource, gpus, uuid):
+            held = describe(resource, devices_on(resource, gpus, uuid), gpus.unit_mib)
             return Refusal(RefusalKind.UNKNOWN_DEVICE, f"device {device_id!r}: GPU {uuid} has {held} only")
     return None
 

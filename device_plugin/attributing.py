@@ -117,6 +117,16 @@ def taken_by(held: Held, grants: Iterable[Grant]) -> frozenset[tuple[ContainerKe
     return frozenset(held) | {(grant.key, grant.resource) for grant in grants if grant.key is not None}
 
 
+def memory_places(held: Held, grants: Iterable[Grant]) -> dict[ContainerKey, set[GpuUuid]]:
+    """The GPUs on which containers have memory, as shown, or most likely as just granted."""
+    places = {
+        grant.key: _gpus_of(grant.resource, grant.ids)
+        for grant in grants
+        if grant.key is not None and grant.resource is Resource.MEMORY
+    }
+    return places | {key: _gpus_of(kind, ids) for (key, kind), ids in held.items() if kind is Resource.MEMORY}
+
+
 def occupied_by(attribution: Attribution, grants: Iterable[Grant], pods: Iterable[BoundPod]) -> Occupied:
     """GPUs of which something is held: as shown, as just granted, and by init containers as recorded on their pods."""
     gpus: dict[Resource, set[GpuUuid]] = {resource: set() for resource in Resource}
@@ -152,8 +162,11 @@ def allocated_of(pod: BoundPod, held: Held, grants: Iterable[Grant], gpus: Gpus)
         if need.kind is ContainerKind.INIT:
             continue
         amounts: dict[GpuUuid, Units] = {}
-        for resource in Resource:
-            ids = held.get((ContainerKey(pod.uid, need.name), resource))
+        key = ContainerKey(pod.uid, need.name)
+        if need.core_percent and not pod.admitted and (key, Resource.CORE) not in held:
+            return None  # its Allocates are not over
+        for resource in (Resource.MEMORY, Resource.WHOLE):
+            ids = held.get((key, resource))
             if ids is not None:
                 amounts |= _amounts(resource, ids, gpus)
             elif need.amount(resource):
@@ -161,7 +174,7 @@ def allocated_of(pod: BoundPod, held: Held, grants: Iterable[Grant], gpus: Gpus)
         if not amounts:
             return None
         found[need.name] = amounts
-    by_init = {grant.key: grant for grant in grants if grant.key is not None}
+    by_init = {grant.key: grant for grant in grants if grant.key is not None and grant.resource is not Resource.CORE}
     for position, need in enumerate(pod.needs):
         if need.kind is ContainerKind.INIT:
             grant = by_init.get(ContainerKey(pod.uid, need.name))

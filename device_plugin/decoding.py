@@ -240,13 +240,19 @@ def _init_kind(container: _Container) -> ContainerKind:
 def _need(container: _Container, kind: ContainerKind, names: Names, problems: list[str]) -> ContainerNeed:
     limits = (container.resources.limits if container.resources else None) or {}
     amounts = {}
-    for resource in (names.memory_resource, names.gpu_resource):
+    for resource in (names.memory_resource, names.gpu_resource, names.core_resource):
         try:
             amounts[resource] = parse_quantity(str(limits.get(resource, 0)))
         except ContractError as error:
             problems.append(f"container {container.name}, limit of {resource}: {error}")
             amounts[resource] = 0
-    return ContainerNeed(container.name, kind, amounts[names.memory_resource], amounts[names.gpu_resource])
+    return ContainerNeed(
+        container.name,
+        kind,
+        amounts[names.memory_resource],
+        amounts[names.gpu_resource],
+        amounts[names.core_resource],
+    )
 
 
 def _placement(text: str | None, unit_mib: UnitMib, problems: list[str]) -> tuple[Placement, str]:

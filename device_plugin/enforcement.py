@@ -53,6 +53,11 @@ class Standing:
         """The best one."""
         return self.rungs[0]
 
+    @property
+    def holds_core(self) -> bool:
+        """Whether containers are held to their share of compute there: MPS alone can do that."""
+        return self.rung is Rung.MPS
+
 
 ADVISORY_ONLY = Standing()
 """Where nothing better was proven."""
@@ -120,6 +125,19 @@ def enforce(shares: Sequence[Share], standings: Mapping[GpuUuid, Standing], mps:
     return Enforced(rung, envs | _fraction(shares))
 
 
+def enforce_core(percent: int, standings: Sequence[Standing], mps: MpsAccess | None = None) -> Enforced:
+    """How one container is held to that percentage of the compute of each of its GPUs, which stand as told.
+
+    CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is one number for all GPUs of a client (https://docs.nvidia.com/deploy/mps).
+    """
+    envs = {"GPUPACK_GPU_CORE_PERCENT": str(percent)}
+    if mps is None or not all(standing.holds_core for standing in standings):
+        return Enforced(Rung.ADVISORY, envs | {"GPUPACK_GPU_CORE_ENFORCEMENT": "none"})
+    pipe = _pipe(mps)
+    envs |= {"GPUPACK_GPU_CORE_ENFORCEMENT": Rung.MPS.value, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent)}
+    return Enforced(Rung.MPS, envs | pipe.envs, pipe.mounts)
+
+
 def _may(rung: Rung, shares: Sequence[Share], standings: Mapping[GpuUuid, Standing], mps: MpsAccess | None) -> bool:
     if rung is Rung.ADVISORY:
         return True
@@ -136,9 +154,16 @@ def _under_mps(shares: Sequence[Share], envs: Mapping[str, str], mps: MpsAccess)
     Only the container's own GPUs are named: an entry for an invisible one makes MPS drop all limits.
     """
     limits = ",".join(f"{share.uuid}={share.memory_mib}M" for share in shares)
+    pipe = _pipe(mps)
+    found = {**envs, **_growing(), **pipe.envs, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": limits}
+    return Enforced(Rung.MPS, found, pipe.mounts)
+
+
+def _pipe(mps: MpsAccess) -> Enforced:
+    """What a container needs to reach the daemon."""
     pipe, shm = str(mps.pipe_directory), str(mps.shm_directory)
-    found = {**envs, **_growing(), "CUDA_MPS_PIPE_DIRECTORY": pipe, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": limits}
-    return Enforced(Rung.MPS, found, (Mount(pipe, pipe), Mount("/dev/shm", shm)))  # noqa: S108 - MPS's own place
+    mounts = (Mount(pipe, pipe), Mount("/dev/shm", shm))  # noqa: S108 - MPS's own place
+    return Enforced(Rung.MPS, {"CUDA_MPS_PIPE_DIRECTORY": pipe}, mounts)
 
 
 def _growing() -> dict[str, str]:

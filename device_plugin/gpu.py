@@ -54,6 +54,7 @@ class GpuSample:
             numa_node=self.numa_node,
             outside_mib=self.outside_mib,
             enforcement=self.standing.rung.value,
+            core_enforcement=self.standing.rung.value if self.standing.holds_core else "",
         )
 
 

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -197,7 +198,7 @@ class Lifecycle:
         resource = state.server.servicer.resource
         name = resource.name_in(self._settings.names)
         try:
-            register(self._settings.kubelet_socket, name, state.server.socket.name)
+            register(self._settings.kubelet_socket, name, state.server.socket.name, options_message(resource))
         except grpc.RpcError as error:
             state.failures += 1
             wait_s = self._backoff.delay_s(state.failures, random.random())  # noqa: S311 - spreads retries
@@ -211,7 +212,7 @@ class Lifecycle:
         return ""
 
 
-def register(kubelet_socket: Path, resource_name: str, endpoint: str) -> None:
+def register(kubelet_socket: Path, resource_name: str, endpoint: str, options: Any) -> None:
     """Tell the kubelet of a socket in its folder that already serves.
 
     Raises:
@@ -219,6 +220,6 @@ def register(kubelet_socket: Path, resource_name: str, endpoint: str) -> None:
     """
     with grpc.insecure_channel(f"unix:{kubelet_socket}", options=CHANNEL_OPTIONS) as channel:
         request = deviceplugin_pb2.RegisterRequest(
-            version="v1beta1", endpoint=endpoint, resource_name=resource_name, options=options_message()
+            version="v1beta1", endpoint=endpoint, resource_name=resource_name, options=options
         )
         deviceplugin_pb2_grpc.RegistrationStub(channel).Register(request, timeout=_REGISTER_TIMEOUT_S)

@@ -3,10 +3,18 @@
 The kubelet does not say for which pod it asks. The container now being admitted is taken to be the oldest bound one
 that asks for the same resource in the same size and has nothing yet. Where two pending containers look the same the
 guess may swap them; both then run on a GPU that was planned for that size, and the read-back writes what is true.
+Where they ask for the same size in another shape, over another number of GPUs or with other compute, a swap would do
+harm; then only pods count that the kubelet knows already. It admits each pod before it takes in the next
+(pkg/kubelet/kubelet.go, HandlePodAdditions), so of those that wait it knows one.
+
+Compute goes where the container's memory is. Where too little is left of it there it comes from another GPU: that
+shifts the kubelet's account of compute, and no container is kept from running for it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 from extender.contract.units import GpuUuid
 
@@ -15,6 +23,9 @@ from .gpu import Gpus
 from .pods import BoundPod, ContainerKey, ContainerKind, ContainerNeed
 
 AS_PLANNED = "as planned"
+
+PodPath = tuple[str, str]
+"""Namespace and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +50,29 @@ class Occupied:
 
     def closed_to(self, resource: Resource) -> frozenset[GpuUuid]:
         """GPUs of which that resource may get nothing."""
-        return self.whole if resource is Resource.MEMORY else self.shared
+        return self.shared if resource is Resource.WHOLE else self.whole
+
+
+class Shape(NamedTuple):
+    """What containers of one size may differ in: over how many GPUs, and what they ask of the other resources."""
+
+    gpu_count: int
+    memory_units: int
+    core_percent: int
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A container that may be the one now being admitted.
 
-    `plan` is what the extender chose for it, empty when it chose nothing; `gpu_count` is how many GPUs it spreads over.
+    `plan` is what the extender chose for it, or for compute where its memory is, empty when that is not known;
+    `gpu_count` is how many GPUs it spreads over.
     """
 
     key: ContainerKey
     plan: Mapping[GpuUuid, int]
     gpu_count: int
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +107,18 @@ Taken = Collection[tuple[ContainerKey, Resource]]
 
 
 def candidates(
-    resource: Resource, size: int, pods: Iterable[BoundPod], taken: Taken, reused: Collection[str] = ()
+    resource: Resource,
+    size: int,
+    pods: Iterable[BoundPod],
+    taken: Taken,
+    reused: Collection[str] = (),
+    *,
+    memory_on: Mapping[ContainerKey, Collection[GpuUuid]] = MappingProxyType({}),
 ) -> list[Candidate]:
     """Containers that a request of `size` may be for, likeliest first.
 
-    `reused` are the UIDs of pods whose init containers hold devices that the request must include.
+    `reused` are the UIDs of pods whose init containers hold devices that the request must include, `memory_on` the GPUs
+    on which containers have their memory already.
     """
     found: list[tuple[tuple[bool, bool, bool, int, int], Candidate]] = []
     for pod in pods:
@@ -100,7 +128,7 @@ def candidates(
         for position, key, waits in _pending(pod, resource, size, taken):
             # The kubelet admits one pod after the other, and each pod's containers in their order.
             rank = (pod.uid not in reused, waits, not started, pod.order, position)
-            found.append((rank, _candidate(pod, key, resource, size)))
+            found.append((rank, _candidate(pod, key, resource, size, memory_on)))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -123,12 +151,35 @@ def _is_served(pod: BoundPod, need: ContainerNeed, taken: Taken) -> bool:
     return all((ContainerKey(pod.uid, need.name), kind) in taken for kind in Resource if need.amount(kind))
 
 
-def _candidate(pod: BoundPod, key: ContainerKey, resource: Resource, size: int) -> Candidate:
+def is_ambiguous(found: Iterable[Candidate]) -> bool:
+    """Whether it matters which of these containers is the one now being admitted."""
+    return len({candidate.shape for candidate in found}) > 1
+
+
+def among(found: Sequence[Candidate], pods: Mapping[str, BoundPod], known: Collection[PodPath]) -> Sequence[Candidate]:
+    """The candidates whose pods the kubelet knows; all of them where it knows none."""
+    there = [one for one in found if (pod := pods.get(one.key.uid)) and (pod.namespace, pod.name) in known]
+    return there or found
+
+
+def _candidate(
+    pod: BoundPod,
+    key: ContainerKey,
+    resource: Resource,
+    size: int,
+    memory_on: Mapping[ContainerKey, Collection[GpuUuid]],
+) -> Candidate:
     plan = pod.plan.get(key.container, {})
+    need = pod.need(key.container) or ContainerNeed(key.container)
+    shape = Shape(pod.gpu_count, need.memory_units, need.core_percent)
     if resource is Resource.WHOLE:
-        return Candidate(key, dict.fromkeys(plan, 1) if len(plan) == size else {}, size)
+        return Candidate(key, dict.fromkeys(plan, 1) if len(plan) == size else {}, size, shape)
+    if resource is Resource.CORE:
+        where = memory_on.get(key) or plan
+        share, rest = divmod(size, max(1, len(where)))
+        return Candidate(key, dict.fromkeys(where, share) if not rest else {}, len(where) or pod.gpu_count, shape)
     fits = sum(plan.values()) == size
-    return Candidate(key, plan if fits else {}, len(plan) if fits else pod.gpu_count)
+    return Candidate(key, plan if fits else {}, len(plan) if fits else pod.gpu_count, shape)
 
 
 def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: Occupied, spoken: Spoken) -> Choice:
@@ -235,6 +286,8 @@ class _Free:
         if self._request.resource is Resource.WHOLE:
             disturbs = uuid in spoken.whole or uuid in spoken.units
             untouched = False
+        elif self._request.resource is Resource.CORE:
+            disturbs, untouched = uuid in spoken.whole, False
         else:
             disturbs = uuid in spoken.whole or room - spoken.units.get(uuid, 0) < amount
             untouched = room >= self._gpus.units(uuid)

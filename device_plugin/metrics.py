@@ -7,6 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from extender.contract.names import Names
+from extender.contract.units import CORE_PERCENT
 
 from .advertising import Resource
 from .gpu import Gpus
@@ -101,6 +102,7 @@ class _State(Collector):
         memory = 0 if gpus is None else sum(gpus.units(sample.uuid) for sample in healthy)
         units.add_metric([self._names.memory_resource], memory)
         units.add_metric([self._names.gpu_resource], len(healthy))
+        units.add_metric([self._names.core_resource], CORE_PERCENT * len(healthy))
         yield units
         yield GaugeMetricFamily(
             "gpupack_plugin_reconcile_lag_seconds",

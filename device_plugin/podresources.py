@@ -36,11 +36,15 @@ class PodResourcesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One answer: our devices and those of others; `asked_s` is the monotonic time at which the question was sent."""
+    """One answer: our devices and those of others; `asked_s` is the monotonic time at which the question was sent.
+
+    `pods` are namespace and name of every pod that the kubelet knows, with devices or without.
+    """
 
     entries: tuple[Entry, ...]
     asked_s: float
     foreign: tuple[ForeignEntry, ...] = ()
+    pods: frozenset[tuple[str, str]] = frozenset()
 
 
 class PodResources:
@@ -78,7 +82,8 @@ class PodResources:
             answer = self._stub.List(podresources_pb2.ListPodResourcesRequest(), timeout=timeout_s)
         except grpc.RpcError as error:
             raise PodResourcesError(f"podresources: {error.details()}") from error
-        return Snapshot(entries_of(answer, self._resources), asked_s, foreign_of(answer, self._resources))
+        pods = frozenset((pod.namespace, pod.name) for pod in answer.pod_resources)
+        return Snapshot(entries_of(answer, self._resources), asked_s, foreign_of(answer, self._resources), pods)
 
 
 def entries_of(answer: Any, resources: Mapping[str, Resource]) -> tuple[Entry, ...]:

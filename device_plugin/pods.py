@@ -33,16 +33,19 @@ class ContainerKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ContainerNeed:
-    """What one container asks for; `memory_units` over all its GPUs."""
+    """What one container asks for; `memory_units` and `core_percent` over all its GPUs."""
 
     name: str
     kind: ContainerKind = ContainerKind.APP
     memory_units: int = 0
     whole_gpus: int = 0
+    core_percent: int = 0
 
     def amount(self, resource: Resource) -> int:
         """Devices of a resource that the kubelet gives the container."""
-        return self.memory_units if resource is Resource.MEMORY else self.whole_gpus
+        if resource is Resource.MEMORY:
+            return self.memory_units
+        return self.core_percent if resource is Resource.CORE else self.whole_gpus
 
 
 @dataclass(frozen=True, slots=True)

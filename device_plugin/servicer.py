@@ -37,9 +37,14 @@ _STATUS = {
 }
 
 
-def options_message() -> Any:
-    """What the plugin asks the kubelet for, said at registration and when asked."""
-    return messages.DevicePluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
+def options_message(resource: Resource) -> Any:
+    """What the plugin asks the kubelet for, said at registration and when asked.
+
+    Before a container with compute starts its memory's record is written; there is nothing to add.
+    """
+    return messages.DevicePluginOptions(
+        pre_start_required=resource is not Resource.CORE, get_preferred_allocation_available=True
+    )
 
 
 class DevicePluginServicer:
@@ -71,7 +76,7 @@ class DevicePluginServicer:
 
     def GetDevicePluginOptions(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802 - gRPC's
         """Say which optional calls are wanted."""
-        return options_message()
+        return options_message(self.resource)
 
     def ListAndWatch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ARG002, N802 - gRPC's
         """Send the devices now, and again after every change of them."""

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from device_plugin.advertising import Resource, unit_id
+from device_plugin.advertising import Resource, core_id, unit_id
 from device_plugin.gpu import Gpus, GpuSample
 from device_plugin.pods import BoundPod, ContainerKind, ContainerNeed
-from extender.contract.units import GpuUuid, UnitMib, Units
+from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, Units
 
 UNIT_MIB = UnitMib(1024)
 
@@ -34,6 +34,8 @@ def all_ids(of: Gpus, resource: Resource = Resource.MEMORY) -> frozenset[str]:
     """Every device of a node."""
     if resource is Resource.WHOLE:
         return frozenset(str(gpu.uuid) for gpu in of)
+    if resource is Resource.CORE:
+        return frozenset(core_id(gpu.uuid, number) for gpu in of for number in range(CORE_PERCENT))
     return frozenset(unit_id(gpu.uuid, number) for gpu in of for number in range(of.units(gpu.uuid)))
 
 
@@ -42,9 +44,16 @@ def placed(**units: int) -> dict[GpuUuid, Units]:
     return {GpuUuid(f"GPU-{name}"): Units(amount) for name, amount in units.items()}
 
 
-def memory(name: str = "main", units: int = 8, kind: ContainerKind = ContainerKind.APP) -> ContainerNeed:
-    """A container that asks for memory."""
-    return ContainerNeed(name, kind, memory_units=units)
+def core_ids(name: str, numbers: range) -> frozenset[str]:
+    """`core_ids("a", range(30))`: the first 30 percent of GPU-a's compute."""
+    return frozenset(core_id(GpuUuid(f"GPU-{name}"), number) for number in numbers)
+
+
+def memory(
+    name: str = "main", units: int = 8, kind: ContainerKind = ContainerKind.APP, *, core: int = 0
+) -> ContainerNeed:
+    """A container that asks for memory, perhaps with compute."""
+    return ContainerNeed(name, kind, memory_units=units, core_percent=core)
 
 
 def whole(name: str = "main", count: int = 1, kind: ContainerKind = ContainerKind.APP) -> ContainerNeed:
@@ -83,12 +92,15 @@ def pod_body(
     resource: str = "gpupack.io/gpu-mem",
     amounts: Mapping[str, int] | None = None,
     version: int = 1,
+    core: int = 0,
+    gpu_count: int = 1,
 ) -> bytes:
-    """A bound pod whose containers ask for what their plan has."""
+    """A bound pod whose containers ask for what their plan has, and each for `core` percent of compute."""
     wanted = amounts or {container: sum(on.values()) for container, on in plan.items()}
     containers: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for container, amount in wanted.items():
-        limits = {"limits": {resource: str(amount)}}
+        asked = {resource: str(amount), **({"gpupack.io/gpu-core": str(core)} if core else {})}
+        limits = {"limits": asked}
         containers[container in init].append({"name": container, "resources": limits})
     text = json.dumps({"version": 1, "unitMib": UNIT_MIB, "containers": plan})
     return json.dumps(
@@ -98,7 +110,7 @@ def pod_body(
                 "namespace": "default",
                 "uid": f"uid-{name}",
                 "resourceVersion": str(version),
-                "annotations": {"gpupack.io/allocation": text},
+                "annotations": {"gpupack.io/allocation": text, "gpupack.io/gpu-count": str(gpu_count)},
             },
             "spec": {"initContainers": containers[True], "containers": containers[False]},
         }

@@ -14,7 +14,7 @@ from device_plugin.matching import Request
 from device_plugin.pods import ContainerKey
 from device_plugin.podstore import PodStore
 from extender.contract.names import Names
-from tests.device_plugin.builders import UNIT_MIB, all_ids, gpus, ids, pod_body
+from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, pod_body
 from tests.fakes.podresources_reader import FakePodResources
 
 NODE = gpus(a=16, b=16)
@@ -168,6 +168,54 @@ def test_a_spread_without_a_question_before_is_given_when_a_pending_pod_planned_
     node = Node(behind=[pod_body("p", {"main": {"GPU-a": 4, "GPU-b": 4}})])
     answer = node.allocate(set(ids("a", range(4)) | ids("b", range(4))))
     assert (isinstance(answer, Given), node.live_reads) == (True, 1)
+
+
+def test_two_shapes_of_one_size_are_told_apart_by_the_pods_that_the_kubelet_knows() -> None:
+    """It takes in a pod and admits it before it takes in the next; the younger one came first here."""
+    node = Node(
+        pod_body("one", {"main": {"GPU-a": 8}}),
+        pod_body("two", {"main": {"GPU-a": 4, "GPU-b": 4}}, gpu_count=2),
+    )
+    node.podresources.pods = frozenset({("default", "two")})
+    second = node.prefer(8)
+    assert isinstance(node.allocate(second), Given)
+    node.podresources.pods |= {("default", "one")}
+    first = node.prefer(8)
+    assert isinstance(node.allocate(first), Given)
+    assert (gpus_of(second), gpus_of(first)) == ({"GPU-a", "GPU-b"}, {"GPU-a"})
+    assert [grant.key for grant in node.admissions.account().grants] == [("uid-two", "main"), ("uid-one", "main")]
+
+
+@pytest.mark.parametrize("first", [Resource.MEMORY, Resource.CORE])
+def test_memory_and_compute_of_a_container_come_from_one_gpu(first: Resource) -> None:
+    """Whichever of the two the kubelet asks for first; another pod of the same memory waits for another GPU."""
+    node = Node(pod_body("small", {"main": {"GPU-a": 8}}, core=20), pod_body("large", {"main": {"GPU-b": 8}}, core=50))
+    node.podresources.pods = frozenset({("default", "large")})
+    second = Resource.CORE if first is Resource.MEMORY else Resource.MEMORY
+    found: dict[Resource, set[str]] = {}
+    for resource in (first, second):
+        found[resource] = node.prefer(50 if resource is Resource.CORE else 8, resource)
+        assert isinstance(node.allocate(found[resource], resource), Given)
+    assert (gpus_of(found[Resource.MEMORY]), gpus_of(found[Resource.CORE])) == ({"GPU-b"}, {"GPU-b"})
+    assert node.live_reads == 0
+
+
+def test_compute_follows_memory_that_went_elsewhere() -> None:
+    """The planned GPU has no room for the memory."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}, core=50))
+    node.free[Resource.MEMORY] -= ids("a", range(16))
+    node.allocate(node.prefer(8))
+    compute = node.prefer(50, Resource.CORE)
+    assert (gpus_of(compute), isinstance(node.allocate(compute, Resource.CORE), Given)) == ({"GPU-b"}, True)
+
+
+def test_compute_keeps_no_gpu_from_being_given_as_a_whole() -> None:
+    """It may be an account shifted from another GPU; memory alone says where a container runs."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}, core=50))
+    node.free[Resource.CORE] -= core_ids("a", range(100))
+    node.allocate(node.prefer(8))
+    assert isinstance(node.allocate(node.prefer(50, Resource.CORE), Resource.CORE), Given)
+    assert isinstance(node.allocate({"GPU-b"}, Resource.WHOLE), Given)
 
 
 @pytest.mark.parametrize("shown", [True, False])

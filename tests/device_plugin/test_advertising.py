@@ -12,8 +12,10 @@ from device_plugin.advertising import (
     Resource,
     by_gpu,
     check_message,
+    core_id,
     devices_of,
     message_bytes,
+    parse_id,
     parse_unit_id,
     unit_id,
 )
@@ -62,7 +64,7 @@ def test_an_id_that_the_kubelet_would_refuse_is_an_error() -> None:
 def test_units_and_whole_gpus_are_advertised_side_by_side() -> None:
     """One device per unit and one per GPU; an unhealthy GPU's devices are unhealthy in both."""
     node = Gpus(UNIT_MIB, (sample("GPU-a", 2), sample("GPU-b", 1, healthy=False, reason="XID 79")))
-    assert [devices_of(resource, node) for resource in Resource] == [
+    assert [devices_of(resource, node) for resource in (Resource.MEMORY, Resource.WHOLE)] == [
         (Device("GPU-a-0", True), Device("GPU-a-1", True), Device("GPU-b-0", False)),
         (Device("GPU-a", True), Device("GPU-b", False)),
     ]
@@ -71,7 +73,36 @@ def test_units_and_whole_gpus_are_advertised_side_by_side() -> None:
 def test_a_gpu_smaller_than_a_unit_has_no_shares() -> None:
     """It can still be had as a whole."""
     node = Gpus(UNIT_MIB, (GpuSample(GpuUuid("GPU-a"), 0, "tiny", 512),))
-    assert [devices_of(resource, node) for resource in Resource] == [(), (Device("GPU-a", True),)]
+    assert [devices_of(resource, node) for resource in (Resource.MEMORY, Resource.WHOLE)] == [
+        (),
+        (Device("GPU-a", True),),
+    ]
+
+
+def test_compute_is_one_device_per_percent() -> None:
+    """A hundred on each GPU, unhealthy where the GPU is."""
+    node = Gpus(UNIT_MIB, (sample("GPU-a", 2), sample("GPU-b", 1, healthy=False, reason="XID 79")))
+    devices = devices_of(Resource.CORE, node)
+    assert [device.id for device in devices] == [f"GPU-{gpu}-c{percent}" for gpu in "ab" for percent in range(100)]
+    assert {device.healthy for device in devices[:100]} == {True}
+    assert {device.healthy for device in devices[100:]} == {False}
+
+
+@given(UUIDS, st.integers(min_value=0, max_value=99))
+def test_an_id_of_compute_names_its_gpu_and_is_no_memory(uuid: GpuUuid, number: int) -> None:
+    """Nor is one of memory read as compute."""
+    text = core_id(uuid, number)
+    assert (parse_id(Resource.CORE, text), len(text) <= LONGEST_ID) == ((uuid, number), True)
+    with pytest.raises(DeviceIdError):
+        parse_unit_id(text)
+    with pytest.raises(DeviceIdError):
+        parse_id(Resource.CORE, unit_id(uuid, number))
+
+
+def test_a_gpu_has_no_more_than_a_hundred_percent() -> None:
+    """Found while advertising."""
+    with pytest.raises(DeviceIdError, match="expected c0 to c99"):
+        core_id(GpuUuid("GPU-a"), 100)
 
 
 def test_grouping_keeps_the_order_of_the_numbers() -> None:
@@ -80,12 +111,17 @@ def test_grouping_keeps_the_order_of_the_numbers() -> None:
         GpuUuid("GPU-a"): ["GPU-a-9", "GPU-a-10"],
         GpuUuid("GPU-b"): ["GPU-b-0"],
     }
+    assert by_gpu(Resource.CORE, {"GPU-a-c10", "GPU-a-c9"}) == {GpuUuid("GPU-a"): ["GPU-a-c9", "GPU-a-c10"]}
 
 
 def test_resources_have_the_installations_names() -> None:
     """The whole-GPU resource may keep NVIDIA's name."""
     names = Names("example.com", "nvidia.com/gpu")
-    assert [resource.name_in(names) for resource in Resource] == ["example.com/gpu-mem", "nvidia.com/gpu"]
+    assert [resource.name_in(names) for resource in Resource] == [
+        "example.com/gpu-mem",
+        "nvidia.com/gpu",
+        "example.com/gpu-core",
+    ]
 
 
 @given(

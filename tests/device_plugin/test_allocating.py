@@ -9,7 +9,7 @@ from device_plugin.allocating import DeviceListStrategy, Given, Refusal, Refusal
 from device_plugin.gpu import Gpus, GpuSample
 from device_plugin.matching import Occupied
 from extender.contract.units import GpuUuid, Units
-from tests.device_plugin.builders import UNIT_MIB, all_ids, gpus, ids, sample
+from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, sample
 
 NOBODY = Occupied()
 
@@ -41,6 +41,29 @@ def test_a_share_of_one_gpu() -> None:
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         },
     )
+
+
+def test_compute_is_a_number_and_no_device() -> None:
+    """The container's memory names the GPU; a second list of devices would contradict it or say it twice."""
+    answer = given_of(allocate(Resource.CORE, core_ids("a", range(30)), gpus(a=16), occupied=NOBODY, spreads=()))
+    assert answer == Given(
+        {GpuUuid("GPU-a"): Units(30)}, {"GPUPACK_GPU_CORE_PERCENT": "30", "GPUPACK_GPU_CORE_ENFORCEMENT": "none"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "spreads", "percent"),
+    [
+        (core_ids("a", range(30)) | core_ids("b", range(30)), {2}, "30"),
+        (core_ids("a", range(30)) | core_ids("b", range(20)), {1}, "50"),
+        (core_ids("a", range(100)) | core_ids("b", range(100)), {2}, "100"),
+    ],
+)
+def test_compute_is_told_per_gpu_of_the_container(asked: frozenset[str], spreads: set[int], percent: str) -> None:
+    """Where its devices are scattered, that is the kubelet's account; the container has one GPU all the same."""
+    occupied = Occupied(whole=frozenset({GpuUuid("GPU-b")}))
+    answer = given_of(allocate(Resource.CORE, asked, gpus(a=16, b=16), occupied=occupied, spreads=spreads))
+    assert answer.envs["GPUPACK_GPU_CORE_PERCENT"] == percent
 
 
 def test_several_gpus_are_listed_in_nvmls_order_with_the_memory_on_each() -> None:
@@ -103,6 +126,9 @@ def test_cdi_names_the_devices_and_turns_the_nvidia_runtime_off() -> None:
         (Resource.MEMORY, ("nvidia0",), RefusalKind.UNKNOWN_DEVICE, "'nvidia0': expected <GPU uuid>-<n>"),
         (Resource.MEMORY, ("GPU-z-0",), RefusalKind.UNKNOWN_DEVICE, "this node has no GPU GPU-z"),
         (Resource.MEMORY, ("GPU-a-16",), RefusalKind.UNKNOWN_DEVICE, "GPU GPU-a has 16 x 1024 MiB only"),
+        (Resource.CORE, ("GPU-a-c100",), RefusalKind.UNKNOWN_DEVICE, "GPU GPU-a has 100 percent of compute only"),
+        (Resource.CORE, ("GPU-a-0",), RefusalKind.UNKNOWN_DEVICE, "'GPU-a-0': expected <GPU uuid>-c<n>"),
+        (Resource.CORE, ("GPU-sick-c0",), RefusalKind.UNHEALTHY, "GPU GPU-sick is unhealthy: XID 79"),
         (Resource.WHOLE, ("GPU-z",), RefusalKind.UNKNOWN_DEVICE, "this node has no GPU GPU-z"),
         (Resource.MEMORY, ("GPU-sick-0",), RefusalKind.UNHEALTHY, "GPU GPU-sick is unhealthy: XID 79"),
         (Resource.WHOLE, ("GPU-sick",), RefusalKind.UNHEALTHY, "GPU GPU-sick is unhealthy: XID 79"),

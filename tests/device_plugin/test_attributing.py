@@ -9,6 +9,7 @@ from device_plugin.attributing import (
     Grant,
     allocated_of,
     attribute,
+    memory_places,
     occupied_by,
     settle,
     taken_by,
@@ -16,7 +17,7 @@ from device_plugin.attributing import (
 from device_plugin.matching import Occupied
 from device_plugin.pods import BoundPod, ContainerKey, ContainerKind, ContainerNeed
 from extender.contract.units import GpuUuid
-from tests.device_plugin.builders import gpus, ids, memory, placed, pod, whole
+from tests.device_plugin.builders import core_ids, gpus, ids, memory, placed, pod, whole
 
 NODE = gpus(a=16, b=16)
 INIT = ContainerKind.INIT
@@ -122,6 +123,32 @@ def test_nothing_is_recorded_before_all_containers_are_known() -> None:
     """The extender takes the record for the whole pod."""
     held = {(key("p", "one"), Resource.MEMORY): ids("a", range(8))}
     assert allocated_of(pod("p", memory("one", 8), memory("two", 4)), held, [], NODE) is None
+
+
+def test_a_pod_with_compute_is_recorded_once_it_has_that_too_and_by_its_memory() -> None:
+    """Its other Allocate may still come; the record says units of memory."""
+    both = pod("p", memory(core=30))
+    held = {(key("p"), Resource.MEMORY): ids("a", range(8))}
+    assert allocated_of(both, held, [], NODE) is None
+    held[key("p"), Resource.CORE] = core_ids("b", range(30))
+    assert allocated_of(both, held, [], NODE) == {"main": placed(a=8)}
+    init = pod("q", memory("init", 8, INIT, core=30), allocated={}, admitted=True)
+    grants = [
+        Grant(Resource.MEMORY, ids("a", range(8)), 0.0, key("q", "init")),
+        Grant(Resource.CORE, core_ids("b", range(30)), 0.0, key("q", "init")),
+    ]
+    assert allocated_of(init, {}, grants, NODE) == {"init": placed(a=8)}
+
+
+def test_where_memory_is_is_known_from_the_kubelet_and_from_grants() -> None:
+    """The kubelet's word counts more."""
+    grants = [
+        Grant(Resource.MEMORY, ids("a", [0]), 0.0, key("p")),
+        Grant(Resource.MEMORY, ids("b", [0]), 0.0, key("q")),
+        Grant(Resource.CORE, core_ids("a", range(1)), 0.0, key("r")),
+    ]
+    held = {(key("p"), Resource.MEMORY): ids("b", [1])}
+    assert memory_places(held, grants) == {key("p"): {"GPU-b"}, key("q"): {"GPU-b"}}
 
 
 @pytest.mark.parametrize(

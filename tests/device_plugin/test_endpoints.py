@@ -58,6 +58,7 @@ def test_every_path_is_answered() -> None:
         ("gpupack_plugin_gpus", "unhealthy"): 1.0,
         ("gpupack_plugin_advertised_devices", "gpupack.io/gpu-mem"): 24.0,
         ("gpupack_plugin_advertised_devices", "gpupack.io/gpu"): 2.0,
+        ("gpupack_plugin_advertised_devices", "gpupack.io/gpu-core"): 200.0,
         ("gpupack_plugin_reconcile_lag_seconds",): 1.5,
         ("gpupack_plugin_overuse_evictions_total",): 0.0,
     }

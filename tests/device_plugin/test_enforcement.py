@@ -13,6 +13,7 @@ from device_plugin.enforcement import (
     Share,
     Standing,
     enforce,
+    enforce_core,
     standing,
 )
 from extender.contract.units import GpuUuid
@@ -111,3 +112,35 @@ def test_without_a_limit_the_frameworks_are_told_their_smallest_fraction() -> No
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.041",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
+
+
+ON_MPS = Standing((Rung.MPS, Rung.WATCHED, Rung.ADVISORY))
+
+
+def test_compute_is_held_to_by_mps() -> None:
+    """The call for compute may come before that for memory, so it brings all that a client needs."""
+    answer = enforce_core(30, [ON_MPS, ON_MPS], MPS)
+    assert answer.envs == {
+        "GPUPACK_GPU_CORE_PERCENT": "30",
+        "GPUPACK_GPU_CORE_ENFORCEMENT": "mps",
+        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "30",
+        "CUDA_MPS_PIPE_DIRECTORY": "/run/mps",
+    }
+    assert answer.mounts == enforce([share()], {A: ON_MPS}, MPS).mounts
+
+
+@pytest.mark.parametrize(
+    ("standings", "mps"),
+    [([ALL], MPS), ([ON_MPS, ADVISORY_ONLY], MPS), ([ON_MPS], None), ([ADVISORY_ONLY], MPS)],
+)
+def test_elsewhere_compute_only_counts_when_pods_are_placed(standings: list[Standing], mps: MpsAccess | None) -> None:
+    """And says so: no other rung limits it, not even the driver's."""
+    assert enforce_core(30, standings, mps).envs == {
+        "GPUPACK_GPU_CORE_PERCENT": "30",
+        "GPUPACK_GPU_CORE_ENFORCEMENT": "none",
+    }
+
+
+def test_only_mps_holds_containers_to_their_compute() -> None:
+    """Where the driver's limits are the best rung, containers are no clients of MPS."""
+    assert [standing.holds_core for standing in (ALL, ON_MPS, ADVISORY_ONLY)] == [False, True, False]

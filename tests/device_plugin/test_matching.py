@@ -14,14 +14,17 @@ from device_plugin.matching import (
     Choice,
     Occupied,
     Request,
+    Shape,
     Spoken,
+    among,
     candidates,
+    is_ambiguous,
     prefer,
     spoken_for,
 )
 from device_plugin.pods import BoundPod, ContainerKey, ContainerKind
 from extender.contract.units import GpuUuid
-from tests.device_plugin.builders import all_ids, gpus, ids, memory, placed, pod, whole
+from tests.device_plugin.builders import all_ids, core_ids, gpus, ids, memory, placed, pod, whole
 
 NOBODY = Occupied()
 SILENCE = Spoken({}, frozenset())
@@ -170,6 +173,56 @@ def test_whole_gpus_are_given_as_planned() -> None:
     assert (choice.ids, choice.key) == (("GPU-b", "GPU-d"), ("uid-p", "main"))
 
 
+def test_compute_is_taken_from_the_gpus_of_the_plan() -> None:
+    """As much of each."""
+    planned = pod("p", memory(core=60), plan={"main": placed(a=4, c=4)}, gpu_count=2)
+    choice = ask(gpus(a=16, b=16, c=16), 60, planned, resource=Resource.CORE)
+    assert (spread(choice, Resource.CORE), choice.key) == ({"GPU-a": 30, "GPU-c": 30}, ("uid-p", "main"))
+
+
+def test_compute_follows_the_memory_that_did_not_go_as_planned() -> None:
+    """The planned GPU was full of something."""
+    key = ContainerKey("uid-p", "main")
+    planned = pod("p", memory(core=60), plan={"main": placed(a=8)})
+    taken = {(key, Resource.MEMORY)}
+    found = candidates(Resource.CORE, 60, [planned], taken, memory_on={key: {GpuUuid("GPU-b")}})
+    node = gpus(a=16, b=16)
+    request = Request(Resource.CORE, all_ids(node, Resource.CORE), frozenset(), 60)
+    assert spread(prefer(request, found, node, NOBODY, SILENCE), Resource.CORE) == {"GPU-b": 60}
+
+
+def test_compute_that_is_not_left_beside_the_memory_comes_from_elsewhere() -> None:
+    """The container runs all the same; GPUs that are given out as a whole come last."""
+    planned = pod("p", memory(core=60), plan={"main": placed(a=8)})
+    free = core_ids("a", range(50)) | core_ids("b", range(100)) | core_ids("c", range(100))
+    occupied = Occupied(whole=frozenset({GpuUuid("GPU-b")}))
+    node = gpus(a=16, b=16, c=16)
+    choice = ask(node, 60, planned, resource=Resource.CORE, available=free, occupied=occupied)
+    assert spread(choice, Resource.CORE) == {"GPU-c": 60}
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (pod("q", memory(core=20)), True),
+        (pod("q", gpu_count=2), True),
+        (pod("q"), False),
+        (pod("q", memory(units=4), gpu_count=2), False),
+    ],
+)
+def test_two_shapes_of_one_size_are_ambiguous(other: BoundPod, expected: bool) -> None:  # noqa: FBT001 - a table of cases
+    """Which is the one that is being admitted matters only then."""
+    assert is_ambiguous(candidates(Resource.MEMORY, 8, [pod("p"), other], frozenset())) is expected
+
+
+def test_only_pods_that_the_kubelet_knows_can_be_in_admission() -> None:
+    """Where it names none of them, that says nothing."""
+    pods = {each.uid: each for each in (pod("p", order=1), pod("q", gpu_count=2, order=2))}
+    found = candidates(Resource.MEMORY, 8, pods.values(), frozenset())
+    assert [one.key.uid for one in among(found, pods, {("default", "q"), ("default", "x")})] == ["uid-q"]
+    assert among(found, pods, {("default", "x")}) == found
+
+
 def test_when_no_gpu_has_room_the_kubelet_gets_what_there_is() -> None:
     """Allocate then refuses it with a reason; an error here would say less."""
     choice = ask(gpus(a=16, b=16), 8, available=ids("a", range(5)) | ids("b", range(5)))
@@ -202,7 +255,12 @@ def test_an_answer_conserves_devices(
     free = frozenset(available | must)
     size = min(len(free), max(size, len(must)))
     found = [
-        Candidate(ContainerKey("uid", str(number)), plan if sum(plan.values()) == size else {}, len(plan) or 1)
+        Candidate(
+            ContainerKey("uid", str(number)),
+            plan if sum(plan.values()) == size else {},
+            len(plan) or 1,
+            Shape(1, size, 0),
+        )
         for number, plan in enumerate(plans)
     ]
     request = Request(Resource.MEMORY, free, frozenset(must), size)

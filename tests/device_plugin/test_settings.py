@@ -21,7 +21,7 @@ from extender.contract.units import UnitMib
         ({"prefix": "Not A Domain"}, "prefix 'Not A Domain'"),
         ({"gpu_resource": "gpu"}, "gpu_resource 'gpu'"),
         ({"sample_interval_s": 0.0}, "sample_interval_s 0.0: expected 0.05 to 3600 seconds"),
-        ({"kubelet_dir": Path("/" + "k" * 100)}, "expected at most 74 bytes"),
+        ({"kubelet_dir": Path("/" + "k" * 100)}, "expected at most 73 bytes"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, Any], words: str) -> None:
@@ -44,8 +44,10 @@ def test_installations_with_other_prefixes_have_other_sockets() -> None:
     assert [each.socket_name(resource) for each in settings for resource in Resource] == [
         "gpupack-gpu-mem.sock",
         "gpupack-gpu.sock",
+        "gpupack-gpu-core.sock",
         "example.com-gpu-mem.sock",
         "example.com-gpu.sock",
+        "example.com-gpu-core.sock",
     ]
 
 

@@ -7,10 +7,11 @@ from device_plugin.podresources import PodResourcesError, Snapshot
 
 
 class FakePodResources:
-    """Answers with `entries`, or fails while `problem` is set; counts the questions."""
+    """Answers with `entries` and the pods that it knows, or fails while `problem` is set; counts the questions."""
 
     def __init__(self) -> None:
         self.entries: tuple[Entry, ...] = ()
+        self.pods: frozenset[tuple[str, str]] = frozenset()
         self.problem = ""
         self.reads = 0
 
@@ -18,4 +19,4 @@ class FakePodResources:
         self.reads += 1
         if self.problem:
             raise PodResourcesError(self.problem)
-        return Snapshot(self.entries, time.monotonic())
+        return Snapshot(self.entries, time.monotonic(), pods=self.pods)
