@@ -6,7 +6,7 @@ from math import floor
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.policies.tightest import TightestGpu
 from extender.scheduling.request import PodRequest
 from extender.scheduling.weights import UNLEARNED, Weights
 
@@ -14,7 +14,7 @@ _RESOLUTION = 100
 
 
 @dataclass(frozen=True, slots=True)
-class DotProduct:
+class DotProduct(TightestGpu):
     """The smallest dot product of request and free resources (the baseline of FGD, Weng et al., USENIX ATC 2023).
 
     gpu cost = units left on it
@@ -24,17 +24,6 @@ class DotProduct:
 
     weights: Weights = field(default=UNLEARNED, repr=False)
     name: str = "dot-product"
-
-    def gpu_costs(
-        self,
-        node: NodeInfo,  # noqa: ARG002 (protocol)
-        free: Sequence[int],
-        candidates: Sequence[int],
-        units: int,
-        cpu_milli: int,  # noqa: ARG002 (protocol)
-    ) -> Sequence[Cost]:
-        """Prefer the GPU where least is left."""
-        return tightest(free, candidates, units)
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:
         """Prefer the node with the smallest product."""

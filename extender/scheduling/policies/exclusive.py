@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.policies.tightest import TightestGpu
 from extender.scheduling.request import PodRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Exclusive:
+class Exclusive(TightestGpu):
     """Fewest GPUs left idle first; meant for pods that ask for whole GPUs, as the benchmark makes them ask.
 
     gpu cost = units left on it
@@ -18,17 +18,6 @@ class Exclusive:
     """
 
     name: str = "exclusive"
-
-    def gpu_costs(
-        self,
-        node: NodeInfo,  # noqa: ARG002 (protocol)
-        free: Sequence[int],
-        candidates: Sequence[int],
-        units: int,
-        cpu_milli: int,  # noqa: ARG002 (protocol)
-    ) -> Sequence[Cost]:
-        """Prefer the GPU where least is left."""
-        return tightest(free, candidates, units)
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer nodes with few GPUs left."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.policies.tightest import TightestGpu
 from extender.scheduling.request import PodRequest
 
 
 @dataclass(frozen=True, slots=True)
-class FirstFit:
+class FirstFit(TightestGpu):
     """All nodes cost the same, so the order of nodes decides.
 
     gpu cost = units left on it
@@ -18,17 +18,6 @@ class FirstFit:
     """
 
     name: str = "first-fit"
-
-    def gpu_costs(
-        self,
-        node: NodeInfo,  # noqa: ARG002 (protocol)
-        free: Sequence[int],
-        candidates: Sequence[int],
-        units: int,
-        cpu_milli: int,  # noqa: ARG002 (protocol)
-    ) -> Sequence[Cost]:
-        """Prefer the GPU where least is left."""
-        return tightest(free, candidates, units)
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer no node."""

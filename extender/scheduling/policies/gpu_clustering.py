@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.policies.tightest import TightestGpu
 from extender.scheduling.request import PodRequest
 
 
 @dataclass(frozen=True, slots=True)
-class GpuClustering:
+class GpuClustering(TightestGpu):
     """Nodes with pods of the same kind first: shares together, whole GPUs by their number (FGD, section 6).
 
     gpu cost = units left on it
@@ -19,17 +19,6 @@ class GpuClustering:
     """
 
     name: str = "gpu-clustering"
-
-    def gpu_costs(
-        self,
-        node: NodeInfo,  # noqa: ARG002 (protocol)
-        free: Sequence[int],
-        candidates: Sequence[int],
-        units: int,
-        cpu_milli: int,  # noqa: ARG002 (protocol)
-    ) -> Sequence[Cost]:
-        """Prefer the GPU where least is left."""
-        return tightest(free, candidates, units)
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:
         """Prefer nodes that have a pod of this kind, then full ones."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.policies.tightest import TightestGpu
 from extender.scheduling.request import PodRequest
 
 
 @dataclass(frozen=True, slots=True)
-class GpuPacking:
+class GpuPacking(TightestGpu):
     """Tightest GPU in use, then an idle GPU of a node in use, then an idle node (a baseline of FGD, section 6).
 
     gpu cost = units left on it
@@ -19,17 +19,6 @@ class GpuPacking:
     """
 
     name: str = "gpu-packing"
-
-    def gpu_costs(
-        self,
-        node: NodeInfo,  # noqa: ARG002 (protocol)
-        free: Sequence[int],
-        candidates: Sequence[int],
-        units: int,
-        cpu_milli: int,  # noqa: ARG002 (protocol)
-    ) -> Sequence[Cost]:
-        """Prefer the GPU where least is left."""
-        return tightest(free, candidates, units)
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer GPUs in use, then nodes in use."""

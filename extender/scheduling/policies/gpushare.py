@@ -6,14 +6,14 @@ from math import sqrt
 
 from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.policies.tightest import tightest
+from extender.scheduling.policies.tightest import TightestGpu
 from extender.scheduling.request import PodRequest
 
 _MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Gpushare:
+class Gpushare(TightestGpu):
     """The tightest GPU of the node that kube-scheduler's default scores choose, which look at CPU and memory only.
 
     gpu cost = units left on it
@@ -24,17 +24,6 @@ class Gpushare:
     """
 
     name: str = "gpushare"
-
-    def gpu_costs(
-        self,
-        node: NodeInfo,  # noqa: ARG002 (protocol)
-        free: Sequence[int],
-        candidates: Sequence[int],
-        units: int,
-        cpu_milli: int,  # noqa: ARG002 (protocol)
-    ) -> Sequence[Cost]:
-        """Prefer the GPU where least is left."""
-        return tightest(free, candidates, units)
 
     def node_cost(self, node: NodeInfo, request: PodRequest, after: Sequence[int]) -> Cost:  # noqa: ARG002 (protocol)
         """Prefer nodes with much CPU and memory left, in balance."""

@@ -1,12 +1,25 @@
-"""Best fit among the GPUs of one node: the choice of GPU that most policies share."""
+"""Best fit among the GPUs of one node: the choice of GPU that most baselines share."""
 
 from collections.abc import Sequence
 
+from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
 
 
-def tightest(free: Sequence[int], candidates: Sequence[int], units: int) -> list[Cost]:
-    """Cost of each candidate: units left on it after `units` (all of it when 0) are taken."""
-    if not units:
-        return [(0.0,)] * len(candidates)
-    return [(float(free[at] - units),) for at in candidates]
+class TightestGpu:
+    """The part of a policy that chooses the GPU where least is left; the node is its heirs' to choose."""
+
+    __slots__ = ()
+
+    def gpu_costs(
+        self,
+        node: NodeInfo,  # noqa: ARG002 (protocol)
+        free: Sequence[int],
+        candidates: Sequence[int],
+        units: int,
+        cpu_milli: int,  # noqa: ARG002 (protocol)
+    ) -> Sequence[Cost]:
+        """Cost of each candidate: units left on it after `units` are taken; GPUs held whole are alike."""
+        if not units:
+            return [(0.0,)] * len(candidates)
+        return [(float(free[at] - units),) for at in candidates]
