@@ -46,10 +46,19 @@ def test_exclusive_pods_hold_whole_gpus_but_count_what_they_asked_for() -> None:
 
 def test_in_the_steady_state_nothing_is_rejected_at_a_low_load() -> None:
     """And something is beyond capacity."""
-    low = Departing(0.3).replay(setting(), contender("best-fit"), 1, ignore)
-    high = Departing(1.5).replay(setting(), contender("best-fit"), 1, ignore)
+    trace = setting(nodes=60, pods=400)
+    low = Departing(0.3).replay(trace, contender("best-fit"), 1, ignore)
+    high = Departing(1.5).replay(trace, contender("best-fit"), 1, ignore)
     assert (low.rejected_percent, high.rejected_percent > 20) == (0.0, True)
     assert 20 < low.counts["mean_allocation_percent"] < 40
+
+
+def test_the_steady_state_is_measured_when_the_cluster_has_filled() -> None:
+    """It starts empty; in the measured part what runs is what the load asks for."""
+    trace = setting(nodes=60, pods=400)
+    cold = Departing(0.5, warm=0.01, measured=0.2).replay(trace, contender("best-fit"), 1, ignore)
+    warm = Departing(0.5).replay(trace, contender("best-fit"), 1, ignore)
+    assert cold.counts["mean_allocation_percent"] < 15 < 40 < warm.counts["mean_allocation_percent"] < 60
 
 
 def test_the_traces_own_times_run_on_a_cluster_of_the_peaks_size() -> None:
