@@ -35,8 +35,9 @@ class ControlPlane:
     admin_kubeconfig: Path
     """A kubeconfig file of the same admin."""
 
-    def __init__(self, binaries: Binaries) -> None:
+    def __init__(self, binaries: Binaries, *, apiserver_flags: Iterable[str] = ()) -> None:
         self.binaries = binaries
+        self._apiserver_flags = tuple(apiserver_flags)
         self._temporary = tempfile.TemporaryDirectory(prefix="gpupack-e2e-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name)
         self.authority = CertificateAuthority(self.folder)
@@ -164,7 +165,7 @@ class ControlPlane:
             audit_policy=policy,
             audit_log=self.folder / "audit.log",
         )
-        command = servers.kube_apiserver(self.binaries, store_url, port, files)
+        command = [*servers.kube_apiserver(self.binaries, store_url, port, files), *self._apiserver_flags]
         self._running.append(self._server("kube-apiserver", command, f"{self.server_url}/readyz"))
         return admin
 
