@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 
 COMMANDS: Mapping[str, str] = {
+    "cordon": "extender.kubectl.cordon:cordon",
+    "explain": "extender.kubectl.explain:command",
     "pods": "extender.kubectl.pods:command",
+    "simulate": "extender.kubectl.simulate:command",
     "top": "extender.kubectl.top:command",
+    "uncordon": "extender.kubectl.cordon:uncordon",
 }
 """Name of a command to `module:attribute` of its click command."""

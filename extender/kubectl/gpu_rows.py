@@ -15,8 +15,15 @@ from extender.scheduling.describing import describe_node
 from extender.scheduling.models import ANY_MODEL, ModelPatterns
 from extender.scheduling.node import GpuInfo, NodeInfo
 
-LABEL_OF_GPU_NODES = "gpu"
-"""After the prefix: the label that the DaemonSet selects its nodes by."""
+GPU_LABELS: Mapping[str, str | None] = {
+    "nvidia.com/gpu.present": "true",
+    "feature.node.kubernetes.io/pci-10de.present": "true",
+    "feature.node.kubernetes.io/pci-0302_10de.present": "true",
+    "feature.node.kubernetes.io/pci-0300_10de.present": "true",
+    "cloud.google.com/gke-accelerator": None,
+    "k8s.amazonaws.com/accelerator": None,
+}
+"""Labels by which others say that a node has GPUs, and the value that says so, None for any; as in the DaemonSet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,10 @@ def problem_of(view: ClusterView, node: NodeInfo) -> str:
 def is_labelled(view: ClusterView, node: NodeObject | None) -> bool:
     """Whether the node is said to have GPUs, so that a device plugin should run there."""
     labels = (node.metadata.labels if node is not None else None) or {}
-    return labels.get(f"{view.names.prefix}/{LABEL_OF_GPU_NODES}") == "true"
+    own = labels.get(f"{view.names.prefix}/gpu")
+    if own in ("true", "false"):
+        return own == "true"
+    return any(key in labels and value in (None, labels[key]) for key, value in GPU_LABELS.items())
 
 
 def cordoned_on(view: ClusterView, node: NodeObject | None) -> frozenset[GpuUuid]:

@@ -1,5 +1,6 @@
 """`kubectl gpupack pods`: from the ledger to the pods that ask for GPUs, where they are and what keeps them waiting."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from extender.scheduling.events import PodRecord
 from extender.scheduling.request import PodRequest
 
 _LONGEST_REASON = 90
+_PREEMPTION = re.compile(r"\.? (no new claims to deallocate, )?preemption: .*", re.DOTALL)
+"""What kube-scheduler appends about preemption."""
 
 
 @click.command()
@@ -134,7 +137,7 @@ def _said(pod: PodObject | None) -> str:
     condition = pod.condition("PodScheduled")
     if condition is None or condition.status != "False":
         return f"no word from {pod.spec.scheduler_name or 'a scheduler'} yet"
-    text = condition.message.partition(" preemption: ")[0]
+    text = _PREEMPTION.sub("", condition.message)
     return text.partition("nodes are available: ")[2] or text or condition.reason
 
 

@@ -78,8 +78,10 @@ class Session:
         except ApiUnreachable as error:
             raise failure(path, error) from error
 
-    def ask_extender(self, path: str) -> Any:
+    def ask_extender(self, path: str, *, as_text: bool = False) -> Any:
         """The JSON that the extender of `--extender` answers to a GET; None without one, or where it has no answer.
+
+        With `as_text` the answer may be any text.
 
         Raises:
             Unreachable: it cannot be asked.
@@ -94,7 +96,9 @@ class Session:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise Unreachable(f"extender {url}: answered {answer.status}: {answer.data[:200].decode(errors='replace')}")
+            raise Unreachable(f"extender {url}: {answer.data[:200].decode(errors='replace').strip()} ({answer.status})")
+        if as_text:
+            return answer.data.decode(errors="replace")
         try:
             return msgspec.json.decode(answer.data)
         except msgspec.DecodeError as error:
