@@ -33,7 +33,7 @@ from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import POLICIES, policies_with, policy_named
 from extender.scheduling.preemption import Preemptor, Victims, preempt
 from extender.scheduling.prioritizing import prioritize
-from extender.scheduling.ranking import Rankings
+from extender.scheduling.rankings import Rankings
 from extender.scheduling.reasons import Misfit
 from extender.scheduling.request import PodRequest
 from extender.scheduling.shape import NodeShape

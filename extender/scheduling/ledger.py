@@ -96,7 +96,8 @@ class Ledger:
         if record is None:
             return self.snapshot()
         others = [holder for holder in self._holders[record.name].values() if holder.uid != uid]
-        emptier = node_info(record, others, unit_mib=self.unit_mib, generation=self.generation)
+        before = self._infos.get(record.name)
+        emptier = node_info(record, others, unit_mib=self.unit_mib, generation=self.generation, before=before)
         return Snapshot(ChainMap({record.name: emptier}, self._infos), self.generation)
 
     def apply(self, event: ClusterEvent) -> tuple[str, ...]:
@@ -219,7 +220,8 @@ class Ledger:
         if newest >= node.resource_version:
             return set()
         if known is not None and _differ_in_version_only(known, node):
-            self._records[node.name] = node  # a heartbeat: nothing that counts here has changed
+            # A heartbeat: nothing that counts here has changed.
+            self._records[node.name] = replace(known, resource_version=node.resource_version)
             return set()
         self._records[node.name] = node
         return {node.name}
@@ -282,7 +284,7 @@ class Ledger:
                 continue
             self.first_seen.setdefault(name, self.generation)
             holders = self._holders.get(name, {}).values()
-            after = node_info(record, holders, unit_mib=self.unit_mib, generation=self.generation)
+            after = node_info(record, holders, unit_mib=self.unit_mib, generation=self.generation, before=before)
             self._infos[name] = after
             if _has_more_room(before, after):
                 freed.append(name)

@@ -6,6 +6,7 @@ Usage is computed afresh from the set of holders each time, so it cannot leak or
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from operator import attrgetter
 
 from extender.contract.inventory import Inventory
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, units_in
@@ -139,77 +140,96 @@ class NodeInfo:
         return sum(gpu.capacity for gpu in self.gpus if gpu.healthy)
 
 
-def node_info(record: NodeRecord, holders: Iterable[Holder], *, unit_mib: UnitMib, generation: int = 0) -> NodeInfo:
+def node_info(
+    record: NodeRecord,
+    holders: Iterable[Holder],
+    *,
+    unit_mib: UnitMib,
+    generation: int = 0,
+    before: NodeInfo | None = None,
+) -> NodeInfo:
     """Charge `holders` to the GPUs of `record`; the order of `holders` does not matter.
 
     A pod whose GPUs are unknown, or are not of this node (annotations can say anything), is charged where it hurts
-    most, to the GPU with most units free, after all others.
+    most, to the GPU with most units free, after all others. `before` changes nothing but the time that it takes: what
+    is the same as on that earlier state of the node is taken from there.
     """
-    everyone = tuple(sorted(holders, key=lambda holder: holder.uid))
-    cpu_milli = sum(holder.cpu_milli for holder in everyone)
-    memory_bytes = sum(holder.memory_bytes for holder in everyone)
+    everyone = sorted(holders, key=attrgetter("uid"))
+    cpu_milli = memory_bytes = 0
+    for holder in everyone:
+        cpu_milli += holder.cpu_milli
+        memory_bytes += holder.memory_bytes
     inventory = record.inventory
     if inventory is None:
-        return NodeInfo(record, (), everyone, generation, True, cpu_milli, memory_bytes)
-    unit_matches = inventory.unit_mib == unit_mib
-    used = {gpu.uuid: 0 for gpu in inventory.gpus}
-    everyone = tuple([_placed_on(used, holder) for holder in everyone])
-    capacity: dict[GpuUuid, int] = {gpu.uuid: units_in(gpu.memory_mib, unit_mib) for gpu in inventory.gpus}
-    # Part of a unit in use outside makes the whole unit useless to pods.
-    outside = {gpu.uuid: -(-gpu.outside_mib // unit_mib) for gpu in inventory.gpus}
+        return NodeInfo(record, (), tuple(everyone), generation, True, cpu_milli, memory_bytes)
+    if before is not None and before.record.inventory is inventory and before.gpus:
+        known = before.gpus
+    else:
+        known = _empty_gpus(inventory, unit_mib)
+    used: dict[GpuUuid, int] = {gpu.uuid: 0 for gpu in known}
+    capacity = {gpu.uuid: gpu.capacity for gpu in known}
     whole: set[GpuUuid] = set()
     cores: dict[GpuUuid, int] = {}
     unplaced: list[PodRequest] = []
-    for holder in everyone:
-        if holder.footprint is not None:
-            _charge(holder.footprint, used, capacity, whole)
-            if holder.footprint.cores:
-                _add(cores, holder.footprint.cores)
-        elif holder.request is not None:
-            unplaced.append(holder.request)
-    # No pod can get units of an unhealthy GPU: charging it there would hurt least.
-    offered = {gpu.uuid: capacity[gpu.uuid] - outside[gpu.uuid] if gpu.healthy else 0 for gpu in inventory.gpus}
-    for request in unplaced:
-        _add(cores, _charge_worst(request, used, capacity, offered, whole))
-    gpus = tuple(
+    for at, holder in enumerate(everyone):
+        footprint = holder.footprint
+        if footprint is None:
+            if holder.request is not None:
+                unplaced.append(holder.request)
+        elif footprint.shares.keys() <= used.keys() and footprint.whole <= used.keys():
+            _charge(footprint, used, capacity, whole)
+            if footprint.cores:
+                _add(cores, footprint.cores)
+        else:
+            everyone[at] = replace(holder, footprint=None)
+            if holder.request is not None:
+                unplaced.append(holder.request)
+    if unplaced:
+        # No pod can get units of an unhealthy GPU: charging it there would hurt least.
+        offered = {gpu.uuid: gpu.capacity - gpu.outside if gpu.healthy else 0 for gpu in known}
+        for request in unplaced:
+            _add(cores, _charge_worst(request, used, capacity, offered, whole))
+    gpus = tuple([_charged(gpu, used[gpu.uuid], gpu.uuid in whole, cores.get(gpu.uuid, 0)) for gpu in known])
+    return NodeInfo(
+        record=record,
+        gpus=gpus,
+        holders=tuple(everyone),
+        generation=generation,
+        unit_matches=inventory.unit_mib == unit_mib,
+        cpu_used_milli=cpu_milli,
+        memory_used_bytes=memory_bytes,
+        free=tuple([gpu.free for gpu in gpus]),
+        idle=tuple([gpu.idle for gpu in gpus]),
+    )
+
+
+def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:
+    return tuple(
         GpuInfo(
             uuid=gpu.uuid,
             index=gpu.index,
             model=gpu.model,
-            capacity=capacity[gpu.uuid],
-            used=used[gpu.uuid],
-            outside=outside[gpu.uuid],
-            whole=gpu.uuid in whole,
+            capacity=units_in(gpu.memory_mib, unit_mib),
+            # Part of a unit in use outside makes the whole unit useless to pods.
+            outside=-(-gpu.outside_mib // unit_mib),
             healthy=gpu.healthy,
             reason=gpu.reason,
             enforcement=gpu.enforcement,
             core_enforcement=gpu.core_enforcement,
-            core_used_percent=cores.get(gpu.uuid, 0),
         )
         for gpu in inventory.gpus
     )
-    return NodeInfo(
-        record=record,
-        gpus=gpus,
-        holders=everyone,
-        generation=generation,
-        unit_matches=unit_matches,
-        cpu_used_milli=cpu_milli,
-        memory_used_bytes=memory_bytes,
-        free=tuple(gpu.free for gpu in gpus),
-        idle=tuple(gpu.idle for gpu in gpus),
-    )
 
 
-def _placed_on(gpus: Mapping[GpuUuid, int], holder: Holder) -> Holder:
-    """`holder`, without a footprint that names GPUs which the node does not have."""
-    footprint = holder.footprint
-    if footprint is None or (footprint.shares.keys() <= gpus.keys() and footprint.whole <= gpus.keys()):
-        return holder
-    return replace(holder, footprint=None)
+def _charged(gpu: GpuInfo, used: int, whole: bool, core_used_percent: int) -> GpuInfo:  # noqa: FBT001 (a fact of the GPU)
+    if gpu.used == used and gpu.whole == whole and gpu.core_used_percent == core_used_percent:
+        return gpu
+    return replace(gpu, used=used, whole=whole, core_used_percent=core_used_percent)
 
 
-def _charge(footprint: Footprint, used: dict[GpuUuid, int], capacity: dict[GpuUuid, int], whole: set[GpuUuid]) -> None:
+def _charge(
+    footprint: Footprint, used: dict[GpuUuid, int], capacity: Mapping[GpuUuid, int], whole: set[GpuUuid]
+) -> None:
     for uuid, units in footprint.shares.items():
         used[uuid] += units
     for uuid in footprint.whole:

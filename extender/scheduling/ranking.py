@@ -1,15 +1,15 @@
-"""Keeps, per kind of request, every node's cost in order, so that the best of thousands is found by looking at few.
+"""Keeps, per kind of request, the cost of every look of a node in order, so that the best of thousands is found fast.
 
-A ranking is brought up to date with the nodes that changed since it was last asked, and with no others. It gives
+A ranking is brought up to date with the looks that came or went since it was last asked, and with no others. It gives
 exactly what `extender.scheduling.filtering.filter_nodes` would give on the same snapshot; a test holds it to that.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Protocol
 
+from extender.scheduling.alike import Changing, Group, Groups
 from extender.scheduling.filtering import Feasible
 from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.node import NodeInfo
@@ -19,18 +19,10 @@ from extender.scheduling.request import PodRequest
 
 _Entry = tuple[Cost, str, int]
 
+_KNOWN_COSTS = 1024
 
-class Changing(Protocol):
-    """Nodes that change, as `extender.scheduling.ledger.Ledger` has them."""
-
-    @property
-    def nodes(self) -> Mapping[str, NodeInfo]:
-        """All nodes as they are now."""
-        ...
-
-    def changed_since(self, position: int) -> tuple[Iterable[str] | None, int]:
-        """Names of nodes that changed after `position` (None: nobody remembers), and the position now."""
-        ...
+_PROBES = 4
+"""Names that are looked for in the list of those asked about; for more, a set of them pays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +46,49 @@ class Ranked:
 class Ranking:
     """One kind of request under one policy.
 
-    `_costs` has an entry per node: its cost, or why it does not fit. `_heap` orders the costs; entries that are no
-    longer true are left in it until they come up, recognised by the node's generation.
+    `_answers` has an entry per group of nodes that look alike: their cost, or why the request does not fit them.
+    `_heap` has each group that fits with the first of its names; entries that are no longer true are left in it until
+    they come up, recognised by the group's first name.
     """
 
-    __slots__ = ("_costs", "_fitting", "_generations", "_heap", "_policy", "_position", "_refused", "_request")
+    __slots__ = (
+        "_answers",
+        "_costs",
+        "_fitting",
+        "_groups",
+        "_heap",
+        "_policy",
+        "_position",
+        "_refused",
+        "_request",
+        "_todo",
+    )
 
-    def __init__(self, request: PodRequest, policy: Policy) -> None:
+    def __init__(self, request: PodRequest, policy: Policy, groups: Groups) -> None:
         self._request = request
         self._policy = policy
+        self._groups = groups
         self._position = -1
-        self._costs: dict[str, Cost | Misfit] = {}
-        self._generations: dict[str, int] = {}
+        self._answers: dict[int, Cost | Misfit] = {}
+        self._costs: dict[Cost, Cost] = {}
         self._heap: list[_Entry] = []
         self._fitting = 0
         self._refused: Counter[Misfit] = Counter()
+        self._todo: dict[Group, int] = {}
+
+    @property
+    def entries(self) -> int:
+        """Answers remembered."""
+        return len(self._answers)
 
     def best(self, cluster: Changing, asked: Collection[str], count: int) -> Ranked:
         """The `count` nodes of lowest cost among `asked`; ties by name."""
-        self._catch_up(cluster)
+        self.catch_up(cluster)
         nodes = cluster.nodes
         # Few names: looking at each is less work than passing over the others.
         few = 4 * len(asked) < self._fitting
         wanted = max(2, count)  # the second is who the best was preferred to
-        ranked = self._few(asked, wanted) if few else self._many(set(asked), wanted)
+        ranked = self._few(asked, wanted) if few else self._many(_Asked(asked), wanted)
         best: list[Feasible] = []
         for _, name in ranked[:count]:
             answer = fit(nodes[name], self._request, self._policy)
@@ -88,14 +99,92 @@ class Ranking:
 
     def refusals(self, cluster: Changing, asked: Iterable[str]) -> dict[str, Misfit]:
         """The reason of each of `asked` on which the request does not fit."""
-        self._catch_up(cluster)
-        costs = self._costs
-        answers = ((name, costs.get(name, Misfit.UNKNOWN_NODE)) for name in asked)
+        self.catch_up(cluster)
+        answers = ((name, self._answer(name)) for name in asked)
         return {name: answer for name, answer in answers if isinstance(answer, Misfit)}
 
+    def catch_up(self, cluster: Changing, most: int | None = None) -> bool:
+        """Take in what has changed; with `most`, compute at most so many answers. False: some are still to be computed.
+
+        Only after True the ranking may be asked.
+        """
+        position = self._groups.follow(cluster)
+        grown = self._groups.moves_since(self._position)
+        self._position = position
+        if grown is None:
+            self._forget()
+            grown = self._groups.occupied()
+        if self._todo:
+            for group, by in grown.items():
+                self._todo[group] = self._todo.get(group, 0) + by
+        else:
+            self._todo = grown
+        complete = self._work_off(cluster.nodes, most)
+        if len(self._heap) > 2 * len(self._answers) + 64:
+            self._sweep()
+        return complete
+
+    def _work_off(self, nodes: Mapping[str, NodeInfo], most: int | None) -> bool:
+        todo, answers = self._todo, self._answers
+        while todo:
+            group, by = todo.popitem()
+            if group.serial not in answers:
+                if not group.names:
+                    continue
+                if most is not None:
+                    if not most:
+                        todo[group] = by
+                        return False
+                    most -= 1
+                answers[group.serial] = self._judged(nodes[group.names[0]])
+                by = len(group.names)  # nothing of this group has been counted yet
+            self._count(group, by)
+        return True
+
+    def _judged(self, node: NodeInfo) -> Cost | Misfit:
+        answer = fit(node, self._request, self._policy)
+        if isinstance(answer, Misfit):
+            return answer
+        if len(self._costs) > _KNOWN_COSTS:
+            self._costs.clear()
+        # Many nodes cost the same: one tuple for all of them.
+        return self._costs.setdefault(answer.cost, answer.cost)
+
+    def _count(self, group: Group, by: int) -> None:
+        """The group, whose answer is known, has grown by so many nodes, or has other ones."""
+        answer = self._answers[group.serial]
+        if isinstance(answer, Misfit):
+            self._refused[answer] += by
+        else:
+            self._fitting += by
+            if group.names:
+                heappush(self._heap, (answer, group.names[0], group.serial))
+        if group.dead:
+            del self._answers[group.serial]
+
+    def _forget(self) -> None:
+        self._answers.clear()
+        self._heap.clear()
+        self._refused.clear()
+        self._todo = {}
+        self._fitting = 0
+
+    def _sweep(self) -> None:
+        """Leave only what is true in the heap, once."""
+        answers, by_serial = self._answers, self._groups.by_serial
+        self._heap = [
+            (answer, group.names[0], serial)
+            for serial, answer in answers.items()
+            if not isinstance(answer, Misfit) and (group := by_serial.get(serial)) is not None and group.names
+        ]
+        heapify(self._heap)
+
+    def _answer(self, name: str) -> Cost | Misfit:
+        group = self._groups.of.get(name)
+        return Misfit.UNKNOWN_NODE if group is None else self._answers[group.serial]
+
     def _few(self, asked: Collection[str], count: int) -> list[tuple[Cost, str]]:
-        costs = self._costs
-        found = [(cost, name) for name in set(asked) if type(cost := costs.get(name)) is tuple]
+        found = [(cost, name) for name in set(asked) if type(cost := self._answer(name)) is tuple]
         if count == 2 and len(found) > 2:
             # Twice through is less work than sorting.
             best = min(found)
@@ -103,81 +192,47 @@ class Ranking:
             return [best, min(found)]
         return sorted(found)[:count]
 
-    def _many(self, asked: set[str], count: int) -> list[tuple[Cost, str]]:
-        heap, generations = self._heap, self._generations
+    def _many(self, asked: "_Asked", count: int) -> list[tuple[Cost, str]]:
+        heap, by_serial = self._heap, self._groups.by_serial
+        reached: dict[int, int] = {}
         passed: list[_Entry] = []
         found: list[tuple[Cost, str]] = []
         while heap and len(found) < count:
-            entry = heappop(heap)
-            if generations.get(entry[1]) != entry[2]:
+            cost, name, serial = entry = heappop(heap)
+            group = by_serial.get(serial)
+            if group is None:
                 continue
-            passed.append(entry)
-            if entry[1] in asked:
-                found.append((entry[0], entry[1]))
+            names, at = group.names, reached.get(serial, 0)
+            if at >= len(names) or names[at] != name:
+                continue  # no longer true, or here a second time
+            if not at:
+                passed.append(entry)
+            if name in asked:
+                found.append((cost, name))
+                if len(found) == count:
+                    break
+            at += 1
+            while at < len(names) and names[at] not in asked:
+                at += 1
+            reached[serial] = at
+            if at < len(names):
+                heappush(heap, (cost, names[at], serial))
         for entry in passed:
             heappush(heap, entry)
         return found
 
-    def _catch_up(self, cluster: Changing) -> None:
-        changed, position = cluster.changed_since(self._position)
-        self._position = position
-        nodes = cluster.nodes
-        if changed is None:
-            self._costs.clear()
-            self._generations.clear()
-            self._heap.clear()
-            self._refused.clear()
-            self._fitting = 0
-            changed = nodes
-        for name in changed:
-            self._update(name, nodes.get(name))
-        if len(self._heap) > 2 * self._fitting + 64:
-            generations = self._generations
-            self._heap = [entry for entry in self._heap if generations.get(entry[1]) == entry[2]]
-            heapify(self._heap)
 
-    def _update(self, name: str, node: NodeInfo | None) -> None:
-        if node is not None and self._generations.get(name) == node.generation:
-            return
-        before = self._costs.pop(name, None)
-        if isinstance(before, Misfit):
-            self._refused[before] -= 1
-        elif before is not None:
-            self._fitting -= 1
-        if node is None:
-            self._generations.pop(name, None)
-            return
-        self._generations[name] = node.generation
-        answer = fit(node, self._request, self._policy)
-        if isinstance(answer, Fit):
-            self._costs[name] = answer.cost
-            self._fitting += 1
-            heappush(self._heap, (answer.cost, name, node.generation))
-        else:
-            self._costs[name] = answer
-            self._refused[answer] += 1
+class _Asked:
+    """The names asked about; a set of them is made only when more than a few are looked for."""
 
+    __slots__ = ("_left", "_names")
 
-class Rankings:
-    """Rankings of the `kinds` most recently asked kinds of request.
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+        self._left = _PROBES
 
-    A policy must be hashable, and equal only to its like: one with other weights is another policy.
-    """
-
-    def __init__(self, kinds: int = 32) -> None:
-        if kinds < 1:
-            raise ValueError(f"kinds is {kinds}, expected at least 1")
-        self._kinds = kinds
-        self._rankings: OrderedDict[tuple[PodRequest, Policy], Ranking] = OrderedDict()
-
-    def of(self, request: PodRequest, policy: Policy) -> Ranking:
-        """The ranking of this kind of request, empty at first."""
-        key = (request, policy)
-        ranking = self._rankings.get(key)
-        if ranking is None:
-            ranking = self._rankings[key] = Ranking(request, policy)
-            if len(self._rankings) > self._kinds:
-                self._rankings.popitem(last=False)
-        else:
-            self._rankings.move_to_end(key)
-        return ranking
+    def __contains__(self, name: str) -> bool:
+        self._left -= 1
+        if not self._left:
+            self._names = frozenset(self._names)
+        return name in self._names

@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extender.scheduling.alike import Groups
 from extender.scheduling.events import NodeChanged, NodeDeleted, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.fit_table import FitTable
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.ledger import Ledger
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.ranking import Ranking, Rankings
+from extender.scheduling.ranking import Ranking
+from extender.scheduling.rankings import Rankings
 from extender.scheduling.request import PodRequest
-from tests.extender.scheduling.builders import BINPACK, SPREAD, UNIT_MIB, gpus_of, record, uuid
+from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpus_of, record, uuid
 from tests.extender.scheduling.strategies import POLICY, records, requests
 
 NAMES = [f"node-{number}" for number in range(5)]
@@ -34,7 +36,7 @@ def _check(ranking: Ranking, ledger: Ledger, asked: list[str], request: PodReque
 @given(data=st.data(), request=requests(most=2), policy=POLICY)
 def test_cached_answers_equal_answers_from_scratch(data: st.DataObject, request: PodRequest, policy: Policy) -> None:
     """Nodes come, change and go, pods come and go, questions about any nodes in between."""
-    ledger, ranking = Ledger(UNIT_MIB), Ranking(request, policy)
+    ledger, ranking = Ledger(UNIT_MIB), Rankings().of(request, policy)
     for version in range(1, data.draw(st.integers(2, 14)) + 1):
         name = data.draw(st.sampled_from(NAMES))
         match data.draw(st.sampled_from(["node", "node", "gone", "pod", "pod", "ended", "ask"])):
@@ -56,22 +58,8 @@ def test_a_ranking_that_fell_too_far_behind_looks_at_all_nodes_again(monkeypatch
     """The memory of changes is bounded; forgetting some costs time, never truth."""
     monkeypatch.setattr("extender.scheduling.ledger.CHANGES", 4)
     request = PodRequest(demands=())
-    ledger, ranking = Ledger(UNIT_MIB), Ranking(request, BINPACK)
+    ledger, ranking = Ledger(UNIT_MIB), Ranking(request, BINPACK, Groups())
     for version in range(1, 20):
         ledger.apply(NodeChanged(record(NAMES[version % 5], gpus_of(version), version)))
         if version in {2, 17}:
             _check(ranking, ledger, NAMES, request, BINPACK)
-
-
-def test_rankings_are_bounded_and_kept_apart_by_request_and_policy() -> None:
-    """The least recently asked kind is dropped first."""
-    rankings = Rankings(kinds=2)
-    request = PodRequest(demands=())
-    first, second = rankings.of(request, BINPACK), rankings.of(request, SPREAD)
-    assert first is not second
-    assert rankings.of(request, BINPACK) is first
-    rankings.of(replace(request, gpu_count=2), BINPACK)
-    assert rankings.of(request, BINPACK) is first
-    assert rankings.of(request, SPREAD) is not second
-    with pytest.raises(ValueError, match="kinds is 0"):
-        Rankings(kinds=0)

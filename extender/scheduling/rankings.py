@@ -1,0 +1,70 @@
+"""The rankings of the kinds of request that were asked about lately, within a bound on memory."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from extender.scheduling.alike import READ_ALL, Changing, Groups, full_look_of
+from extender.scheduling.policies.policy import Policy
+from extender.scheduling.ranking import Ranking
+from extender.scheduling.request import PodRequest
+
+ENTRIES = 400_000
+"""Answers that are remembered in all; each takes about 130 bytes. A kind of request has one per look of a node."""
+
+
+class Rankings:
+    """Rankings per kind of request and policy; the kinds asked longest ago are dropped beyond `entries` answers.
+
+    A policy must be hashable, and equal only to its like: one with other weights is another policy.
+    """
+
+    def __init__(self, entries: int = ENTRIES) -> None:
+        if entries < 1:
+            raise ValueError(f"entries is {entries}, expected at least 1")
+        self._most = entries
+        self._looks = Groups()
+        self._full_looks = Groups(full_look_of)
+        self._rankings: OrderedDict[tuple[PodRequest, Policy], Ranking] = OrderedDict()
+
+    def of(self, request: PodRequest, policy: Policy) -> Ranking:
+        """The ranking of this kind of request, empty at first."""
+        key = (request, policy)
+        ranking = self._rankings.get(key)
+        if ranking is None:
+            self._shrink()
+            groups = self._full_looks if policy.name in READ_ALL else self._looks
+            ranking = self._rankings[key] = Ranking(request, policy, groups)
+        else:
+            self._rankings.move_to_end(key)
+        return ranking
+
+    def _shrink(self) -> None:
+        """Make room for one more of the largest size."""
+        sizes = [ranking.entries for ranking in self._rankings.values()]
+        surplus = sum(sizes) + max(sizes, default=0) - self._most
+        while surplus > 0 and self._rankings:
+            _, ranking = self._rankings.popitem(last=False)
+            surplus -= ranking.entries
+
+    def follow(self, cluster: Changing) -> None:
+        """Group the nodes now, so that the next call need not: after a list that is most of the work."""
+        self._looks.follow(cluster)
+
+    def under(self, policies: Mapping[str, Policy]) -> "Rankings":
+        """The kinds known here, to be ranked by other policies of the same names; nothing is computed yet."""
+        other = Rankings(self._most)
+        other._looks, other._full_looks = self._looks, self._full_looks
+        for request, policy in self._rankings:
+            other.of(request, policies[policy.name])
+        return other
+
+    def prepare(self, cluster: Changing, most: int) -> bool:
+        """Compute at most about `most` answers of those that are due; whether all are there now."""
+        for ranking in self._rankings.values():
+            before = ranking.entries
+            if not ranking.catch_up(cluster, most):
+                return False
+            most -= ranking.entries - before
+            if most <= 0:
+                return False
+        return True
