@@ -12,7 +12,10 @@ ALLOCATION, ALLOCATED = "gpupack.io/allocation", "gpupack.io/allocated"
 NAMESPACE = "team-a"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
-_ZERO = "asks for 0 of a gpupack.io resource, expected 1 or more; leave the resource out where no GPU is needed"
+ZERO = (
+    "container main: asks for 0 of a gpupack.io resource, expected 1 or more; "
+    "leave the resource out where no GPU is needed"
+)
 _BYTES = (
     "asks for more than 1048576 of a gpupack.io resource; gpu-mem counts memory units, "
     "ask for a plain number such as 8, not 8Gi"
@@ -65,8 +68,6 @@ def _beside(value: str) -> Json:
 _NAME = {"fieldRef": {"fieldPath": "metadata.name"}}
 
 REFUSED: Mapping[str, tuple[Json, str]] = {
-    "zero": (asking({MEM: 0}), _main(_ZERO)),
-    "zero of two": (asking({MEM: 1, CORE: 0}), _main(_ZERO)),
     "bytes": (asking({MEM: "8Gi"}), _main(_BYTES)),
     "mixed": (asking({MEM: 8, GPU: 1}), _main(_MIXED)),
     "whole with core": (asking({GPU: 1, CORE: 50}), _main(_WHOLE_CORE)),
@@ -146,6 +147,8 @@ LET_THROUGH: Mapping[str, Json] = {
     "models and policy": asking({MEM: 8}, {MODEL: "A100*, !*MIG*", POLICY: "spread"}),
     "thousands": asking({MEM: "1k"}),
     "a container that wants no GPU": _beside("void"),
+    "a 0 that a LimitRange wrote": asking({MEM: 0}),
+    "a 0 that a LimitRange wrote beside whole GPUs": asking({MEM: 0, GPU: 1}),
     "shares and whole GPUs in two containers": pod("asks", container("a", {MEM: 2}), container("b", {GPU: 1})),
     "two GPUs, and one container without": pod(
         "asks", container("a", {MEM: 2}), container("b"), annotations={COUNT: "2"}

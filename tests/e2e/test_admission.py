@@ -9,12 +9,14 @@ import pytest
 from tests.e2e.admissioncases import (
     ALLOCATED,
     BYPASSING,
+    CORE,
     COUNT,
     LET_THROUGH,
     MEM,
     NAMESPACE,
     PODS,
     REFUSED,
+    ZERO,
     asking,
     bypassing,
     refusal,
@@ -112,6 +114,15 @@ def test_a_template_is_refused_when_it_is_applied(api: Api, kind: str) -> None:
     refused = workload(kind, template({COUNT: "2"}))
     assert refusal(api, refused, collection(kind)) == NOT_DIVIDED[1]
     assert refusal(api, workload(kind, template({COUNT: "7"})), collection(kind)) == ""
+
+
+@pytest.mark.parametrize("limits", [{MEM: 0}, {MEM: 1, CORE: 0}], ids=["zero", "zero of two"])
+def test_a_template_does_not_ask_for_0(api: Api, limits: Json) -> None:
+    """A person wrote that; in a pod it may come from a LimitRange."""
+    found = asking(limits)
+    body = workload("Deployment", {"metadata": {"labels": {"app": "asks"}}, "spec": found["spec"]})
+    body["spec"]["template"]["spec"]["restartPolicy"] = "Always"
+    assert refusal(api, body, collection("Deployment")) == ZERO
 
 
 def test_a_template_does_not_say_on_which_gpus_its_pods_are(api: Api) -> None:
