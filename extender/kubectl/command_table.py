@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 COMMANDS: Mapping[str, str] = {
     "cordon": "extender.kubectl.cordon:cordon",
+    "drain-advice": "extender.kubectl.drain_advice:command",
     "explain": "extender.kubectl.explain:command",
     "pods": "extender.kubectl.pods:command",
     "simulate": "extender.kubectl.simulate:command",
+    "size-advice": "extender.kubectl.size_advice:command",
     "top": "extender.kubectl.top:command",
     "uncordon": "extender.kubectl.cordon:uncordon",
 }
