@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILE := $(BIN)/uv pip compile --quiet --constraint constraints.txt --universal --python-version 3.11 \
+  --generate-hashes --no-header --no-annotate
 
-.PHONY: help venv demo test e2e kubernetes lint format bench-quick protos clean
+.PHONY: help venv demo test e2e kubernetes lint format bench-quick protos locks clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +43,12 @@ format: $(STAMP) ## Bring the sources into the project's form
 
 bench-quick: $(STAMP) ## The benchmarks that check ratios, small
 	$(BIN)/python -m bench latency --nodes 1000 --cycles 200 --max-ratio 4
+
+locks: $(STAMP) ## The locks of the images, from pyproject.toml and constraints.txt
+	for extra in extender device-plugin; do \
+	  $(COMPILE) pyproject.toml --extra $$extra --output-file manifests/images/$$extra.lock || exit 1; \
+	done
+	echo hatchling | $(COMPILE) - --output-file manifests/images/build.lock
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
