@@ -135,7 +135,7 @@ def enforce_core(percent: int, standings: Sequence[Standing], mps: MpsAccess | N
         return Enforced(Rung.ADVISORY, envs | {"GPUPACK_GPU_CORE_ENFORCEMENT": "none"})
     pipe = _pipe(mps)
     envs |= {"GPUPACK_GPU_CORE_ENFORCEMENT": Rung.MPS.value, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent)}
-    return Enforced(Rung.MPS, envs | pipe.envs, pipe.mounts)
+    return Enforced(Rung.MPS, {**envs, **pipe.envs}, pipe.mounts)
 
 
 def _may(rung: Rung, shares: Sequence[Share], standings: Mapping[GpuUuid, Standing], mps: MpsAccess | None) -> bool:

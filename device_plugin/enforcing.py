@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from extender.contract.units import GpuUuid, UnitMib
 
@@ -16,6 +17,7 @@ from .abilities import Abilities, LimitError
 from .enforcement import ADVISORY_ONLY, LADDER, Obstacles, Rung, Standing, standing
 from .eventing import Events
 from .mps import MpsControl, MpsError, MpsState, mps_obstacle
+from .mps_proofs import NOT_TRIED
 from .overuse import ShareKey, limited, shares_of
 from .podstore import PodStore
 from .usage import ContainerUse, Usage, UsageReader
@@ -23,6 +25,7 @@ from .usage import ContainerUse, Usage, UsageReader
 _LOG = logging.getLogger(__name__)
 
 _BLIND_INTERVAL_S = 5.0
+_TRIAL_PAUSE_S = 1.0
 
 RUNG_CHANGED = "GPUEnforcement"
 NOT_LIMITED = "GPUMemoryNotLimited"
@@ -30,6 +33,22 @@ NOT_LIMITED = "GPUMemoryNotLimited"
 NO_NVML = "the GPUs are not read through NVML"
 NO_MPS = "no MPS pipe directory is set"
 NOT_MEASURED = "memory is not measured per container"
+
+
+class Proofs(Protocol):
+    """Who knows on which GPUs MPS was seen to hold, and can try it."""
+
+    def obstacle(self, uuid: GpuUuid) -> str:
+        """Why MPS is not proven on that GPU; empty when it is."""
+        ...
+
+    def is_due(self, uuid: GpuUuid) -> bool:
+        """Whether a trial could tell something new."""
+        ...
+
+    def attempt(self, uuid: GpuUuid, state: MpsState) -> None:
+        """Try it; takes seconds."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,7 @@ class Enforcer:
         best: the best rung that may be used.
         abilities: what NVML offers; None where the GPUs are not read through it.
         mps: the control daemon; None where there is none.
+        proofs: on which GPUs it was seen to hold clients to their limit; None: on none.
         usage: who measures; None where nobody does.
         pods: the node's pods, for their shares.
         unit_mib: size of a memory unit.
@@ -68,8 +88,11 @@ class Enforcer:
         interval_s: float,
         on_change: Callable[[], None],
         events: Events | None = None,
+        proofs: Proofs | None = None,
     ) -> None:
         self._best = best
+        self._proofs = proofs
+        self._has_tried = False
         self._abilities = abilities
         self._mps = mps
         self._usage = usage
@@ -94,12 +117,31 @@ class Enforcer:
         """Probe again and again until told to stop."""
         while not stop.wait(self._pause_s()):
             before = self._standings
+            self.prove(stop)
             self.step(list(before))
             if self._standings != before:
                 self._on_change()
 
+    def prove(self, stop: threading.Event) -> None:
+        """Try MPS on the GPUs where that could tell something new and nothing better is there; takes seconds each."""
+        self._has_tried = True
+        for uuid in self._untried():
+            state = self._mps_state()
+            if self._proofs is None or isinstance(state, str) or stop.is_set():
+                return
+            if not mps_obstacle(state, self._capability(uuid), 0):
+                self._proofs.attempt(uuid, state)
+
+    def _untried(self) -> list[GpuUuid]:
+        if self._proofs is None or LADDER.index(self._best) > LADDER.index(Rung.MPS):
+            return []
+        known = self._standings.items()
+        return [uuid for uuid, found in known if Rung.DRIVER not in found.rungs and self._proofs.is_due(uuid)]
+
     def _pause_s(self) -> float:
-        """Shorter while measuring may just not have begun: at the start nothing is known of the node's pods."""
+        """Shorter at the start: something may be to be tried, and measuring may just not have begun."""
+        if not self._has_tried and self._untried():
+            return min(_TRIAL_PAUSE_S, self._interval_s)
         blind = any(Rung.WATCHED not in found.rungs for found in self._standings.values())
         return min(_BLIND_INTERVAL_S, self._interval_s) if blind and self._usage is not None else self._interval_s
 
@@ -117,7 +159,9 @@ class Enforcer:
                 clients, strangers = _mps_users(state, usage.uses, users, uuid)
                 obstacles = Obstacles(
                     driver=limits,
-                    mps=mps_obstacle(state, None if self._mps is None else self._capability(uuid), clients),
+                    mps=mps_obstacle(
+                        state, None if self._mps is None else self._capability(uuid), clients, self._unproven(uuid)
+                    ),
                     watched=NOT_MEASURED if self._usage is None else usage.problem or usage.unknown.get(uuid, ""),
                 )
                 found[uuid] = standing(obstacles, self._best)
@@ -200,6 +244,9 @@ class Enforcer:
             return self._mps.state()
         except MpsError as error:
             return str(error)
+
+    def _unproven(self, uuid: GpuUuid) -> str:
+        return NOT_TRIED if self._proofs is None else self._proofs.obstacle(uuid)
 
     def _capability(self, uuid: GpuUuid) -> tuple[int, int] | None:
         return None if self._abilities is None else self._abilities.compute_capability(uuid)

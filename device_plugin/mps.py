@@ -80,10 +80,13 @@ class MpsControl:
         return tuple(map(int, lines))
 
 
-def mps_obstacle(state: MpsState | str, capability: tuple[int, int] | None, clients_on_gpu: int) -> str:
+def mps_obstacle(
+    state: MpsState | str, capability: tuple[int, int] | None, clients_on_gpu: int, unproven: str = ""
+) -> str:
     """Why a container cannot be limited by MPS on one GPU; empty when it can.
 
-    `state` is what the daemon said, or why it cannot be asked.
+    `state` is what the daemon said, or why it cannot be asked; `unproven` why no client was seen to keep to its limit
+    on that GPU.
     """
     if isinstance(state, str):
         return state
@@ -93,4 +96,4 @@ def mps_obstacle(state: MpsState | str, capability: tuple[int, int] | None, clie
         return f"compute capability {capability[0]}.{capability[1]}, MPS limits need 7.0"
     if clients_on_gpu >= MPS_CLIENTS_PER_GPU:
         return f"{clients_on_gpu} MPS clients, {MPS_CLIENTS_PER_GPU} are the most"
-    return ""
+    return unproven

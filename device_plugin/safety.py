@@ -11,6 +11,7 @@ from .healthnews import HealthNews
 from .kubeapi import NodeApi
 from .loops import Loops
 from .mps import MpsControl
+from .mps_proofs import MpsProofs
 from .neighbours import Neighbours
 from .nodewatch import CordonWatch
 from .nvml import load_pynvml
@@ -71,10 +72,12 @@ def build_safety(
     guards, unit_mib = settings.safeguards, settings.memory_unit_mib
     pipe = guards.mps_pipe_directory
     events = Events(api, settings.node_name)
+    mps = None if pipe is None else MpsControl(pipe, guards.mps_control)
     enforcer = Enforcer(
         best=guards.enforcement,
         abilities=NvmlAbilities(load_pynvml, guards.cgroup_root) if settings.gpus == "nvml" else None,
-        mps=None if pipe is None else MpsControl(pipe, guards.mps_control),
+        mps=mps,
+        proofs=None if pipe is None or mps is None else MpsProofs(mps, pipe, settings.proc_root),
         usage=usage,
         pods=pods,
         unit_mib=unit_mib,

@@ -1,5 +1,6 @@
 """Each GPU stands where its probes and its running containers prove it stands."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from device_plugin.usage import ContainerUse, Usage
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, pod_body
-from tests.fakes.limits import FakeAbilities, FakeUsage
+from tests.fakes.limits import FakeAbilities, FakeProofs, FakeUsage
 from tests.fakes.mps_control import FakeMpsDaemon
 
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
@@ -51,7 +52,9 @@ class RefusingApi:
 class Node:
     """An enforcer with everything around it made by hand; pod p has 8 units of GPU-a."""
 
-    def __init__(self, mps: MpsControl | None = None, best: Rung = Rung.DRIVER) -> None:
+    def __init__(
+        self, mps: MpsControl | None = None, best: Rung = Rung.DRIVER, proofs: FakeProofs | None = None
+    ) -> None:
         self.abilities = FakeAbilities()
         self.usage = FakeUsage()
         pods = PodStore(Names(), UNIT_MIB)
@@ -69,6 +72,7 @@ class Node:
             interval_s=60.0,
             on_change=self._changed,
             events=self.events,
+            proofs=proofs or FakeProofs(A, B),
         )
 
     def _changed(self) -> None:
@@ -155,6 +159,37 @@ def test_mps_needs_a_daemon_that_answers(tmp_path: Path) -> None:
     daemon.end()
     assert node.rungs()[A] == (Rung.WATCHED, Rung.ADVISORY)
     assert "no MPS control daemon at" in node.why()
+
+
+def test_mps_is_claimed_only_on_the_gpus_where_it_was_seen_to_hold(tmp_path: Path) -> None:
+    """A daemon that answers is no proof; each GPU is tried once, and what came of it is told."""
+    daemon = FakeMpsDaemon(tmp_path)
+    proofs = FakeProofs(holds_on=(A,))
+    node = Node(MpsControl(daemon.pipe_directory, str(daemon.program)), best=Rung.MPS, proofs=proofs)
+    assert [found[0] for found in node.rungs().values()] == [Rung.WATCHED, Rung.WATCHED]
+    assert node.why() == "driver: turned off; mps: not proven by the test"
+    node.enforcer.prove(threading.Event())
+    assert [found[0] for found in node.rungs().values()] == [Rung.MPS, Rung.WATCHED]
+    node.enforcer.prove(threading.Event())
+    assert proofs.attempts == [A, B]
+
+
+def test_mps_is_not_tried_where_it_cannot_be_used_or_better_is_proven(tmp_path: Path) -> None:
+    """A trial costs a context on the GPU: not under the driver's limits, without a daemon, before Volta, turned off."""
+    daemon = FakeMpsDaemon(tmp_path)
+    control = MpsControl(daemon.pipe_directory, str(daemon.program))
+    proofs = FakeProofs()
+    nodes = [
+        Node(control, proofs=proofs),
+        Node(MpsControl(tmp_path, str(daemon.program)), best=Rung.MPS, proofs=proofs),
+        Node(control, best=Rung.MPS, proofs=proofs),
+        Node(control, best=Rung.WATCHED, proofs=proofs),
+    ]
+    nodes[2].abilities.capability = (6, 1)
+    for node in nodes:
+        node.rungs()
+        node.enforcer.prove(threading.Event())
+    assert proofs.attempts == []
 
 
 def test_a_process_that_is_no_client_of_mps_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from device_plugin.abilities import LimitError
+from device_plugin.mps import MpsState
 from device_plugin.usage import Usage
 from extender.contract.units import GpuUuid
 from tests.fakes.nvml_module import NVMLError
@@ -108,3 +109,24 @@ class FakeUsage:
 
     def usage(self) -> Usage:
         return self.now
+
+
+class FakeProofs:
+    """`Proofs` in which MPS holds where the test says; `attempts` are the GPUs that were tried, in order."""
+
+    def __init__(self, *proven: GpuUuid, holds_on: tuple[GpuUuid, ...] = ()) -> None:
+        self.proven = set(proven)
+        self.holds_on = holds_on
+        self.attempts: list[GpuUuid] = []
+
+    def obstacle(self, uuid: GpuUuid) -> str:
+        return "" if uuid in self.proven else "not proven by the test"
+
+    def is_due(self, uuid: GpuUuid) -> bool:
+        return uuid not in self.proven and uuid not in self.attempts
+
+    def attempt(self, uuid: GpuUuid, state: MpsState) -> None:
+        assert isinstance(state, MpsState)
+        self.attempts.append(uuid)
+        if uuid in self.holds_on:
+            self.proven.add(uuid)

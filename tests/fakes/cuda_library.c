@@ -1,0 +1,81 @@
+/* A libcuda.so.1 as far as device_plugin.mps_trial calls it.
+
+   It behaves as a client of the MPS daemon that CUDA_MPS_PIPE_DIRECTORY names, and keeps to the limit of its GPU in
+   CUDA_MPS_PINNED_DEVICE_MEM_LIMIT. Files in that folder change it: "refuses" (no context), "hangs-at-init",
+   "no-client" (never listed as a client), "no-limit" (the limit is ignored), "full" (8 MiB are free),
+   "crowded" (512 MiB are free, and no limit). */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MIB ((size_t)1 << 20)
+
+static size_t taken = 0;
+
+static const char *folder(void) {
+  const char *found = getenv("CUDA_MPS_PIPE_DIRECTORY");
+  return found ? found : "/nonexistent";
+}
+
+static int is(const char *mode) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/%s", folder(), mode);
+  return access(path, F_OK) == 0;
+}
+
+static size_t limit(void) {
+  const char *gpu = getenv("CUDA_VISIBLE_DEVICES"), *limits = getenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT");
+  const char *entry = gpu && limits ? strstr(limits, gpu) : NULL;
+  unsigned long mib;
+  if (entry == NULL || is("no-limit") || is("crowded") || sscanf(entry + strlen(gpu), "=%luM", &mib) != 1) return 0;
+  return mib * MIB;
+}
+
+static size_t physical(void) { return is("full") ? 8 * MIB : is("crowded") ? 512 * MIB : 16384 * MIB; }
+
+int cuInit(unsigned flags) {
+  (void)flags;
+  if (is("hangs-at-init")) sleep(60);
+  return 0;
+}
+
+int cuDeviceGet(int *device, int ordinal) {
+  *device = ordinal;
+  return 0;
+}
+
+int cuCtxCreate_v2(void **context, unsigned flags, int device) {
+  char path[4096];
+  FILE *clients;
+  (void)flags, (void)device;
+  *context = &taken;
+  if (is("refuses")) return 805; /* CUDA_ERROR_MPS_CONNECTION_FAILED */
+  if (is("no-client")) return 0;
+  snprintf(path, sizeof path, "%s/get_client_list_100", folder());
+  clients = fopen(path, "a");
+  if (clients == NULL) return 999;
+  fprintf(clients, "%d\n", (int)getpid());
+  fclose(clients);
+  snprintf(path, sizeof path, "%s/get_server_list", folder());
+  clients = fopen(path, "w");
+  if (clients == NULL) return 999;
+  fprintf(clients, "100\n");
+  fclose(clients);
+  return 0;
+}
+
+int cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes) {
+  *total_bytes = limit() ? limit() : 16384 * MIB;
+  *free_bytes = (limit() ? limit() : physical()) - taken;
+  return 0;
+}
+
+int cuMemAlloc_v2(uint64_t *block, size_t bytes) {
+  if (taken + bytes > physical() || (limit() && taken + bytes > limit())) return 2;
+  taken += bytes;
+  *block = 1;
+  return 0;
+}
