@@ -26,14 +26,13 @@ from extender.scheduling import waking
 from extender.scheduling.binding import Plan, holds_good, plan_binding, plan_on
 from extender.scheduling.events import ClusterEvent, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.filtering import Feasible, filter_nodes
-from extender.scheduling.fit_table import FitTable
+from extender.scheduling.inforce import InForce
 from extender.scheduling.ledger import Ledger, Reservation
 from extender.scheduling.node import Holder
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.policies.table import POLICIES, policies_with, policy_named
+from extender.scheduling.policies.table import policy_named
 from extender.scheduling.preemption import Preemptor, Victims, preempt
 from extender.scheduling.prioritizing import prioritize
-from extender.scheduling.rankings import Rankings
 from extender.scheduling.reasons import Misfit
 from extender.scheduling.request import PodRequest
 from extender.scheduling.shape import NodeShape
@@ -73,7 +72,6 @@ class State:
     ) -> None:
         self.unit_mib = unit_mib
         self._policy = policy_named(policy).name
-        self._policies = POLICIES
         self.decisions = decisions
         self._answers = answers
         self._hold_s = hold_s
@@ -81,9 +79,9 @@ class State:
         self._view_problem = view_problem
         self._lock = threading.Lock()
         self._ledger = Ledger(unit_mib)
-        self._rankings = Rankings()
+        self._in_force = InForce()
+        self._coming: tuple[Weights, InForce] | None = None
         self._evictions = Evictions(unit_mib)
-        self._table = FitTable()
         self._waiting: OrderedDict[str, waking.Refused] = OrderedDict()
         self._freed: dict[str, float] = {}
         self._named: set[str] = set()
@@ -91,19 +89,30 @@ class State:
     @property
     def policy(self) -> Policy:
         """The cluster's policy, with what is learned so far."""
-        return self._policies[self._policy]
+        return self._in_force.policies[self._policy]
 
     def policy_of(self, request: PodRequest) -> Policy:
         """The policy that places this request: its own or the cluster's."""
-        return policy_named(request.policy, self._policies) if request.policy else self.policy
+        return policy_named(request.policy, self._in_force.policies) if request.policy else self.policy
 
     def learn(self, weights: Weights) -> None:
         """Put policies with these weights in force, in place of those that calls now running may still use."""
-        policies = policies_with(weights)
         with self._lock:
-            self._policies = policies
-            self._rankings = Rankings()
-            self._table = FitTable()
+            self._in_force, self._coming = self._in_force.under(weights), None
+
+    def prepare(self, weights: Weights, most: int) -> bool:
+        """A step towards `learn`: compute at most `most` answers for policies with these weights.
+
+        False: there is more to do. True: all kinds of request known have their answers, and the weights are in force.
+        """
+        with self._lock:
+            if self._coming is None or self._coming[0] is not weights:
+                self._coming = (weights, self._in_force.under(weights))
+            coming = self._coming[1]
+            if not coming.prepare(self._ledger, most):
+                return False
+            self._in_force, self._coming = coming, None
+        return True
 
     def shapes(self) -> Counter[NodeShape]:
         """How many nodes there are of each shape."""
@@ -121,9 +130,9 @@ class State:
             return Rejected(dict.fromkeys(names, pod.request_error))
         if pod.request is None:
             return Passed(names)
-        policy = self.policy_of(pod.request)
         now_s = self._clock()
         with self._lock:
+            policy = self.policy_of(pod.request)
             # What kube-scheduler shows of the pod is news as good as the watch's, and often earlier.
             self._note_freed((*self._ledger.expire(now_s), *self._ledger.apply(PodChanged(pod))))
             known = self._ledger.pods.get(pod.uid)
@@ -133,7 +142,7 @@ class State:
             if reservation is not None and reservation.expires_s is None:
                 return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
             self._note_freed(self._ledger.release(pod.uid))
-            ranking = self._rankings.of(pod.request, policy)
+            ranking = self._in_force.rankings.of(pod.request, policy)
             ranked = ranking.best(self._ledger, names, self._answers)
             if ranked.best:
                 plan = self._hold(pod, pod.request, ranked.best[0], now_s)
@@ -160,7 +169,7 @@ class State:
             return [(name, 0) for name in names]
         with self._lock:
             snapshot = self._without_own(pod.uid)
-            filtered = filter_nodes(snapshot, names, request, self.policy_of(request), self._table)
+            filtered = filter_nodes(snapshot, names, request, self.policy_of(request), self._in_force.table)
         return prioritize(filtered, names)
 
     def preempt(self, pod: PodRecord, candidates: Mapping[str, Victims]) -> dict[str, Victims]:
@@ -246,6 +255,11 @@ class State:
         found = [pod for pod in pods if pod.name == name and pod.namespace == namespace]
         return max(found, key=lambda pod: pod.resource_version, default=None)
 
+    def pending(self) -> list[PodRecord]:
+        """The pods that ask for GPUs and have no node."""
+        with self._lock:
+            return list(self._ledger.pending.values())
+
     def snapshot(self) -> Snapshot:
         """The cluster now, as a copy."""
         with self._lock:
@@ -294,6 +308,7 @@ class State:
             for pod in self._ledger.pending.values():
                 if pod.unschedulable and pod.request is not None:
                     self._wait(pod, pod.request, self.policy_of(pod.request), now_s)
+            self._in_force.rankings.follow(self._ledger)
             self._freed.update(dict.fromkeys(self._ledger.snapshot().nodes, now_s))
 
     def worth_waking(self, settled_s: float, limit: int) -> list[waking.Refused]:

@@ -1,6 +1,6 @@
 """From the pods seen so far and the nodes to Weights; the same history gives the same weights on every replica."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from extender.scheduling.fragmentation import TypicalPod
@@ -71,8 +71,16 @@ class DemandCounter:
         self._counts, self._step = kept, 1.0
 
 
-def estimate(counts: Mapping[PodRequest, float], shapes: Mapping[NodeShape, int]) -> Weights:
-    """Weights for pods that come as often as `counts` says, on `shapes` (number of nodes of each)."""
+def estimate(
+    counts: Mapping[PodRequest, float],
+    shapes: Mapping[NodeShape, int],
+    *,
+    pause: Callable[[], object] = lambda: None,
+) -> Weights:
+    """Weights for pods that come as often as `counts` says, on `shapes` (number of nodes of each).
+
+    `pause` is called again and again meanwhile, so that the caller can let others work; it changes nothing.
+    """
     shapes = {shape: count for shape, count in shapes.items() if shape.units and count}
     gpus = sum(count * sum(units > 0 for units in shape.capacities) for shape, count in shapes.items())
     units = sum(count * shape.units for shape, count in shapes.items())
@@ -85,9 +93,9 @@ def estimate(counts: Mapping[PodRequest, float], shapes: Mapping[NodeShape, int]
     else:
         cpu_per_unit = 1000 * cores / units if units else 0.0
     return Weights(
-        holes={capacity: _holes(asking, capacity) for capacity in capacities_of(shapes)},
+        holes={capacity: _holes(asking, capacity, pause) for capacity in capacities_of(shapes)},
         cpu_per_unit=cpu_per_unit or None,
-        abundance=_believed(abundance(asking, shapes, reference_units=reference), sum(counts.values())),
+        abundance=_believed(abundance(asking, shapes, reference_units=reference, pause=pause), sum(counts.values())),
         typical=typical_pods(counts),
         reference_units=reference,
         largest_cpu_milli=max((1000 * shape.cpu_cores for shape in shapes), default=0) or 1,
@@ -164,13 +172,13 @@ def _believed(theta: Mapping[NodeShape, float], pods: float) -> dict[NodeShape, 
     return {shape: 1.0 - belief * (1.0 - min(1.0, value)) for shape, value in theta.items()}
 
 
-def _holes(asking: Mapping[PodRequest, float], capacity: int) -> tuple[float, ...]:
+def _holes(asking: Mapping[PodRequest, float], capacity: int, pause: Callable[[], object]) -> tuple[float, ...]:
     sizes: dict[int, float] = {}
     for request, count in asking.items():
         for demand in request.demands:
             size = demand.units or capacity
             sizes[size] = sizes.get(size, 0.0) + count * demand.gpus
-    return hole_values(size_prices(sizes, capacity), capacity)
+    return hole_values(size_prices(sizes, capacity, pause=pause), capacity)
 
 
 def _units(request: PodRequest, reference_units: float) -> float:

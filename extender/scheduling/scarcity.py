@@ -4,7 +4,7 @@ Pods that only few shapes can host press on those; a shape that could be filled 
 nowhere else to go should not be spent on pods that have.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import sqrt
 
 from extender.scheduling.request import PodRequest
@@ -16,7 +16,11 @@ _LEAST = 1e-9
 
 
 def abundance(
-    demand: Mapping[PodRequest, float], shapes: Mapping[NodeShape, int], *, reference_units: float
+    demand: Mapping[PodRequest, float],
+    shapes: Mapping[NodeShape, int],
+    *,
+    reference_units: float,
+    pause: Callable[[], object] = lambda: None,
 ) -> dict[NodeShape, float]:
     """Per shape, its pull theta on demand when every shape is loaded alike; the mean is 1, scarce shapes are near 0.
 
@@ -27,11 +31,13 @@ def abundance(
         demand: weight per kind of pod.
         shapes: nodes of each shape.
         reference_units: what a whole GPU counts as in the demand.
+        pause: called again and again meanwhile, so that the caller can let others work; changes nothing.
     """
     capacity = {shape: float(count * shape.units) for shape, count in shapes.items() if count and shape.units}
     total = sum(capacity.values())
     loads: dict[tuple[NodeShape, ...], float] = {}
     for request, weight in demand.items():
+        pause()
         units = request.memory_units + request.whole_gpus * reference_units
         hosts = tuple(shape for shape in capacity if hosts_request(shape, request))
         if hosts and units:
@@ -41,6 +47,7 @@ def abundance(
     if not asked:
         return theta
     for _ in range(_ROUNDS):
+        pause()
         load = dict.fromkeys(capacity, 0.0)
         for hosts, units in loads.items():
             pull = [capacity[shape] * theta[shape] for shape in hosts]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from extender.learning import Learning
+from extender.scheduling.estimating import estimate
 from extender.scheduling.events import NodeChanged, PodRecord
 from extender.scheduling.request import PodRequest
 from extender.sinks import PodSink
@@ -17,7 +18,7 @@ def _pods(first: int, count: int, request: PodRequest) -> list[PodRecord]:
 
 
 def _cluster() -> Cluster:
-    cluster = Cluster()
+    cluster = Cluster(policy="price-fit")
     cluster.state.apply(NodeChanged(cluster.decoder.node(raw(node("a", 16, 16)))))
     return cluster
 
@@ -95,6 +96,16 @@ def test_the_watch_feeds_it() -> None:
     assert learning.round(force=False) is False
     sink.changed("ADDED", raw(pod_object("p24", 9, version=61)))
     assert learning.round(force=False) is True
+
+
+def test_weights_come_into_force_when_their_answers_are_there() -> None:
+    """Until then calls go on under the policy that they know."""
+    cluster = _cluster()
+    cluster.hold(pod_object("p0", 4))
+    before, weights = cluster.state.policy, estimate({shares(9): 40.0}, cluster.state.shapes())
+    assert (cluster.state.prepare(weights, 0), cluster.state.policy) == (False, before)
+    assert (cluster.state.prepare(weights, 1), cluster.state.policy != before) == (True, True)
+    cluster.hold(pod_object("p1", 4))
 
 
 def test_it_runs_in_a_thread_of_its_own_until_stopped() -> None:
