@@ -101,11 +101,11 @@ def test_the_watch_feeds_it() -> None:
 def test_weights_come_into_force_when_their_answers_are_there() -> None:
     """Until then calls go on under the policy that they know."""
     cluster = _cluster()
-    cluster.hold(pod_object("p0", 4))
+    cluster.hold(pod_object("p0", 4), "a")
     before, weights = cluster.state.policy, estimate({shares(9): 40.0}, cluster.state.shapes())
     assert (cluster.state.prepare(weights, 0), cluster.state.policy) == (False, before)
     assert (cluster.state.prepare(weights, 1), cluster.state.policy != before) == (True, True)
-    cluster.hold(pod_object("p1", 4))
+    cluster.hold(pod_object("p1", 4), "a")
 
 
 def test_it_runs_in_a_thread_of_its_own_until_stopped() -> None:
