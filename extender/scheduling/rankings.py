@@ -64,7 +64,5 @@ class Rankings:
             before = ranking.entries
             if not ranking.catch_up(cluster, most):
                 return False
-            most -= ranking.entries - before
-            if most <= 0:
-                return False
+            most = max(0, most - (ranking.entries - before))
         return True
