@@ -1,0 +1,33 @@
+"""The commands of the documentation that the tests do not run as they stand, each with the reason.
+
+A test fails when one of them is no longer in the documentation, so that the list never outlives its reasons.
+"""
+
+from collections.abc import Mapping
+
+ELSEWHERE: Mapping[str, str] = {"docs/examples.md": "tests/e2e/examples/test_documented.py"}
+"""Pages whose commands are all run by a test module of their own."""
+
+_WHOLE_SUITE = "it is what runs these tests"
+_MINUTES = "minutes of benchmark; tests/bench runs the same command on less"
+_KUBELET = "logs, exec and port-forward go through a real kubelet and a container; the processes are tested directly"
+
+_AUDIT = (
+    "kubectl -n gpupack-system logs deploy/gpupack-scheduler -c extender | jq -c "
+    "'select(.decision.verdict == \"bound\") | .decision | [.at, .namespace, .pod, .node, .gpus]'"
+)
+
+NOT_RUN: Mapping[str, str] = {
+    "make test": _WHOLE_SUITE,
+    "make e2e": _WHOLE_SUITE,
+    "make lint": _WHOLE_SUITE,
+    "make venv": "it made the environment of these tests",
+    "make kubernetes": "it made the programs of the end-to-end tests",
+    ".ci/run": _WHOLE_SUITE,
+    "python -m bench latency --nodes 1000 --cycles 400": _MINUTES,
+    "python -m bench node --seconds 300 --json bench/results/node-8-gpus.json": _MINUTES,
+    "kubectl -n gpupack-system exec ds/gpupack-device-plugin -- python -m device_plugin doctor": _KUBELET,
+    "kubectl -n gpupack-system port-forward deploy/gpupack-scheduler 39999 &": _KUBELET,
+    _AUDIT: _KUBELET,
+    "curl --silent --retry 5 --retry-connrefused http://127.0.0.1:39999/v1/nodes": _KUBELET,
+}
