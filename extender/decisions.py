@@ -21,6 +21,7 @@ from extender.scheduling.reasons import Misfit
 MAX_REMEMBERED = 20_000
 """Pods whose decisions are remembered, those decided on most recently."""
 
+_BY_TEXT = {reason.text: reason for reason in Misfit}
 MAX_OF_A_POD = 8
 MAX_RECENT = 1_000
 
@@ -195,6 +196,15 @@ class Decisions:
         """The latest decision on a pod."""
         history = self.history(uid)
         return history.decisions[-1] if history is not None else None
+
+    def refusals(self, uids: Iterable[str]) -> Counter[Misfit]:
+        """For how many of these pods a node was refused for each reason, at the latest try."""
+        found: Counter[Misfit] = Counter()
+        for uid in uids:
+            decision = self.of(uid)
+            if decision is not None:
+                found.update(_BY_TEXT[text] for text in decision.rejected if decision.verdict == "rejected")
+        return found
 
     def history(self, uid: str) -> History | None:
         """What is still known of a pod."""

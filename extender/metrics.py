@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from extender.scheduling.describing import describe_gpu
+from extender.scheduling.reasons import Misfit
 from extender.state import State
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -36,9 +37,12 @@ class Metrics:
 class StateCollector(Collector):
     """Reads the state at scrape time."""
 
-    def __init__(self, state: State, view_age_s: Callable[[], float], woken: Callable[[], int]) -> None:
+    def __init__(
+        self, state: State, view_age_s: Callable[[], float], woken: Callable[[], int], synced: Callable[[], bool]
+    ) -> None:
         self._state = state
         self._view_age_s = view_age_s
+        self._synced = synced
         self._woken = woken
 
     def describe(self) -> Iterable[Metric]:
@@ -54,6 +58,16 @@ class StateCollector(Collector):
             pods.add_metric([state], counts[state])
         pods.add_metric(["known"], counts["pods"])
         yield pods
+        refused = GaugeMetricFamily(
+            "gpupack_extender_refused_pods",
+            "Waiting pods by why nodes refused them at the latest try; a pod counts once for each reason.",
+            labels=["reason"],
+        )
+        reasons = self._state.decisions.refusals(self._state.waiting())
+        for reason in Misfit:
+            refused.add_metric([reason.name.lower()], reasons[reason])
+        yield refused
+        yield _gauge("gpupack_extender_synced", "1 once all nodes and pods were read.", float(self._synced()))
         age_s = self._view_age_s()
         yield _gauge("gpupack_extender_view_age_seconds", "Time since the API server last proved to be there.", age_s)
         woken = CounterMetricFamily("gpupack_extender_pods_woken", "Refused pods that were put back into the queue.")

@@ -69,7 +69,7 @@ class Service:
         registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
-        registry.register(StateCollector(self.state, self._view_age_s, lambda: self._upkeep.woken))
+        registry.register(StateCollector(self.state, self._view_age_s, lambda: self._upkeep.woken, self._synced))
         registry.register(LearningCollector(lambda: self._learning.considered))
         registry.register(RecordCollector(self._events.counts, lambda: self._audit.dropped))
         health = Health(dead=self._dead, not_ready=self._not_ready)
@@ -145,11 +145,14 @@ class Service:
         now_s = time.monotonic()
         return max(reflector.contact_age_s(now_s) for reflector in self._reflectors)
 
+    def _synced(self) -> bool:
+        return all(reflector.synced for reflector in self._reflectors)
+
     def _view_problem(self) -> str | None:
         # Constant texts: kube-scheduler puts them into events and conditions.
         if self._draining.is_set():
             return "the scheduler extender is shutting down"
-        if not all(reflector.synced for reflector in self._reflectors):
+        if not self._synced():
             return "the scheduler extender has not read the cluster yet"
         if self._view_age_s() > self._settings.stale_s:
             return "the scheduler extender has lost touch with the API server"

@@ -301,6 +301,11 @@ class State:
                 "waiting": len(self._waiting),
             }
 
+    def waiting(self) -> list[str]:
+        """UIDs of the pods that were refused and wait for room."""
+        with self._lock:
+            return list(self._waiting)
+
     def adopt_waiting(self) -> None:
         """After the first lists: pods that were refused before this process began wait for room, too."""
         now_s = self._clock()

@@ -24,8 +24,11 @@ class Served:
         self.dead: str | None = None
         self.not_ready: str | None = None
         self.view_age_s = 0.5
+        self.synced = True
         self.registry = CollectorRegistry()
-        self.registry.register(StateCollector(self.cluster.state, lambda: self.view_age_s, lambda: 3))
+        self.registry.register(
+            StateCollector(self.cluster.state, lambda: self.view_age_s, lambda: 3, lambda: self.synced)
+        )
         state, decoder = self.cluster.state, self.cluster.decoder
         self.parts = Parts(
             state=state,

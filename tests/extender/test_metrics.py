@@ -70,6 +70,26 @@ def test_pods_and_the_age_of_the_view() -> None:
     assert made.sample("gpupack_extender_view_age_seconds") == math.inf
 
 
+def test_refused_pods_are_counted_by_reason() -> None:
+    """A pod counts once for each reason; once it is placed it is refused no more."""
+    made = Served(node("a", 16, 16), node("b", 8))
+    for name, uuid_of in (("p0", 0), ("p1", 1)):
+        made.cluster.show_bound(name, 12, uuid("a", uuid_of), "a")
+    waits = pod("waits", 8)
+    made.cluster.show_bound("p2", 8, uuid("b", 0), "b")
+    made.cluster.filter(waits)
+    counted = {reason: made.sample("gpupack_extender_refused_pods", reason=reason) for reason in ("fragmented", "full")}
+    assert counted == {"fragmented": 1, "full": 1}
+
+
+def test_whether_the_cluster_was_read_shows() -> None:
+    """As 1 or 0."""
+    made = served()
+    assert made.sample("gpupack_extender_synced") == 1
+    made.synced = False
+    assert made.sample("gpupack_extender_synced") == 0
+
+
 def test_what_became_of_the_record_is_counted() -> None:
     """Events by outcome, and lines that found no room."""
     registry = CollectorRegistry()
