@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 COMMANDS: Mapping[str, str] = {
     "cordon": "extender.kubectl.cordon:cordon",
+    "cost": "extender.kubectl.cost:command",
     "drain-advice": "extender.kubectl.drain_advice:command",
     "explain": "extender.kubectl.explain:command",
     "pods": "extender.kubectl.pods:command",
