@@ -1,16 +1,13 @@
 """`python -m bench cost`: what GPU pods cost now, on whole GPUs, and packed."""
 
-import csv
 import json
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import click
 
-from bench.cost.dump import Usage, case_of_dump
+from bench.cost.dump import case_of_cluster, case_of_dump
 from bench.replay.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from bench.replay.report import aligned
 from bench.trace.arrivals import arrivals
@@ -27,11 +24,11 @@ from extender.capacity.cost_report import (
 )
 from extender.capacity.scenarios import Scenario, scenarios_of
 from extender.contract.names import Names
+from extender.kubectl.cost_case import read_usage
 from extender.prices import PriceError, load_prices
 from extender.scheduling.models import RequestError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_TIMEOUT_S = 60
 
 
 @click.command("cost")
@@ -79,9 +76,11 @@ def command(
             case = _case_of_trace(nodes, pods, demand, seed)
         else:
             names = Names(prefix=prefix, gpu_resource=gpu_resource)
-            text = dump.read_bytes() if dump else _live(kubeconfig)
-            source = dump.name if dump else "live cluster"
-            case = case_of_dump(text, source=source, names=names, usage=_usage(usage))
+            used = read_usage(usage) if usage else None
+            if kubeconfig:
+                case = case_of_cluster(kubeconfig, names=names, usage=used)
+            elif dump:
+                case = case_of_dump(dump.read_bytes(), source=dump.name, names=names, usage=used)
         scenarios = scenarios_of(case, table, policy)
     except RequestError as error:
         raise click.UsageError(str(error)) from error
@@ -137,26 +136,3 @@ def _size_class(pod: TracePod) -> str:
         if 2 * pod.gpu_milli > WHOLE_MILLI
         else "share <= 1/2"
     )
-
-
-def _usage(path: Path | None) -> Usage:
-    if path is None:
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        return {(row["namespace"], row["pod"]): int(float(row["memory_mib"])) for row in rows}
-    except (KeyError, ValueError, TypeError) as error:
-        raise CaseError(f"{path.name}: {error}, expected the columns namespace,pod,memory_mib") from error
-
-
-def _live(kubeconfig: Path | None) -> bytes:
-    """Nodes and pods of a cluster, in the form of a dump."""
-    kubernetes: Any = import_module("kubernetes")  # slow to import, and only needed here
-    api = kubernetes.config.new_client_from_config(str(kubeconfig))
-    core = kubernetes.client.CoreV1Api(api)
-    items: list[object] = []
-    for kind, listing in (("Node", core.list_node), ("Pod", core.list_pod_for_all_namespaces)):
-        body = json.loads(listing(_preload_content=False, _request_timeout=_TIMEOUT_S).data)
-        items.extend({**item, "kind": kind} for item in body["items"])
-    return json.dumps({"items": items}).encode()

@@ -51,9 +51,11 @@ def saving(scenarios: Sequence[Scenario]) -> str:
     first, last = scenarios[0], scenarios[-1]
     change = last.usd_per_hour - first.usd_per_hour
     share = change / first.usd_per_hour if first.usd_per_hour else 0.0
+    count = drainable(first, last)
+    nodes = f"{count} node{'' if count == 1 else 's'}"
     return (
         f"{last.label} against {first.label}: {last.gpus_in_use - first.gpus_in_use:+d} GPUs, {change:+,.2f} $/h "
-        f"({share:+.0%}), {change * _HOURS_A_MONTH:+,.0f} $ a month; {drainable(first, last)} nodes could be drained. "
+        f"({share:+.0%}), {change * _HOURS_A_MONTH:+,.0f} $ a month; {nodes} could be drained. "
         f"It places {last.pods} of {last.pods + last.unplaced} pods, {first.label} {first.pods}."
     )
 

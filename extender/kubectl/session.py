@@ -12,6 +12,7 @@ import msgspec
 import urllib3
 
 from extender.apierrors import ApiError, ApiUnreachable, KubeConfigError
+from extender.contract.names import Names
 from extender.envelopes import EnvelopeError, parse_list_page
 from extender.kubeapi import SERVICE_ACCOUNT_DIR, KubeApi, connect
 from extender.kubectl.failures import BadUsage, No, Unreachable
@@ -37,14 +38,14 @@ class Session:
         """Close the idle connections."""
         self.api.close()
 
-    def view(self) -> ClusterView:
-        """The cluster now."""
+    def view(self, names: Names | None = None) -> ClusterView:
+        """The cluster now; read with other `names` than the installation's where they are given."""
         taken_at = datetime.now(UTC)
         # Pods first: a pod that is bound between the two lists is then missing, and never counted on no node.
         pods = list(self.items(PODS_PATH))
         nodes = list(self.items(NODES_PATH))
         options = self.options
-        return view_of(nodes, pods, names=options.names, taken_at=taken_at, unit_mib=options.unit_mib)
+        return view_of(nodes, pods, names=names or options.names, taken_at=taken_at, unit_mib=options.unit_mib)
 
     def namespace(self) -> str:
         """The namespace that a name without one is looked for in."""

@@ -20,6 +20,7 @@ from extender.scheduling.node import NodeRecord
 from extender.scheduling.snapshot import Snapshot
 
 _UNIT_FLAG = "--memory-unit-mib="
+_LEFT_OUT = " is left out: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def view_of(
         node_records=tuple(node_records),
         pod_records=tuple(pod_records),
         snapshot=_ledger(node_records, pod_records, unit).snapshot(),
-        warnings=tuple(dict.fromkeys(warnings)),
+        # An object is read twice, for the ledger and for people, and mentioned once.
+        warnings=tuple({warning.partition(_LEFT_OUT)[0]: warning for warning in warnings}.values()),
     )
 
 
@@ -111,7 +113,7 @@ def _readable(jsons: Iterable[bytes], read: Callable[[bytes], Read], warnings: l
         try:
             found.append(read(raw))
         except DecodeError as error:
-            warnings.append(f"{name_of(raw)} is left out: {error}")
+            warnings.append(f"{name_of(raw)}{_LEFT_OUT}{error}")
     return found
 
 
