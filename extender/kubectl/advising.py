@@ -124,7 +124,7 @@ def _leaving(unit_mib: UnitMib, asker: Asker, nodes: Sequence[NodeInfo]) -> Iter
                 whole = [gpu.capacity for gpu in info.gpus if gpu.uuid in holder.footprint.whole]
                 found.append((sum(shares.values()) + sum(whole), info.name, holder))
     if found:
-        units, name, holder = min(found, key=lambda each: (each[0], each[1], each[2].uid))
+        units, name, holder = min(found, key=lambda each: (each[0], each[1], each[2].namespace, each[2].name))
         yield (
             f"when {holder.namespace}/{holder.name} ({of_units(units, unit_mib)} on {name}) ends, there is room; "
             f"so it is with {counted(len(found), 'pod')} in all"
