@@ -131,6 +131,12 @@ class KubeApi:
         path = f"/api/v1/nodes/{_segment('name', name)}"
         self._write("PATCH", path, body, timeout_s, content_type=_MERGE_PATCH)
 
+    def create(self, path: str, body: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
+        """Create an object in a collection, or ask for a review, from JSON; the object as the server answers it."""
+        deadline = time.monotonic() + timeout_s
+        answer = self._send("POST", path, body=dict(body), content_type="application/json", timeout_s=timeout_s)
+        return _read_body(answer, deadline)
+
     def create_event(self, namespace: str, body: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         """Create a core/v1 Event from its JSON object."""
         self._write("POST", f"/api/v1/namespaces/{_segment('namespace', namespace)}/events", dict(body), timeout_s)

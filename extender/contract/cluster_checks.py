@@ -18,9 +18,13 @@ def check_cluster(facts: ClusterFacts, names: Names) -> list[Finding]:
     if facts.problem:
         advice = "check --kubeconfig, or the service account and the network of this pod"
         return [Finding("api server", Level.ERROR, facts.problem, advice)]
+    return [_rights(facts), *check_objects(facts, names)]
+
+
+def check_objects(facts: ClusterFacts, names: Names) -> list[Finding]:
+    """The findings about scheduler configurations, nodes and pods."""
     inventories = _inventories(facts)
     return [
-        _rights(facts),
         *_schedulers(facts, names),
         *_nodes(facts, inventories, names),
         _units(inventories),

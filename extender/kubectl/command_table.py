@@ -6,6 +6,7 @@ COMMANDS: Mapping[str, str] = {
     "cordon": "extender.kubectl.cordon:cordon",
     "cost": "extender.kubectl.cost:command",
     "drain-advice": "extender.kubectl.drain_advice:command",
+    "doctor": "extender.kubectl.doctor:command",
     "explain": "extender.kubectl.explain:command",
     "pods": "extender.kubectl.pods:command",
     "simulate": "extender.kubectl.simulate:command",

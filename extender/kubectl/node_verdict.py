@@ -10,6 +10,7 @@ from typing import Any
 
 from extender.contract.inventory import InventoryGpu
 from extender.kubectl.causes import Cause
+from extender.kubectl.components import plugins_of, state_of
 from extender.kubectl.gpu_rows import cordoned_on, is_labelled
 from extender.kubectl.memory_text import of_units
 from extender.kubectl.node_rules import Rule, rules_against
@@ -178,14 +179,10 @@ def _plugin_words(view: ClusterView, info: NodeInfo) -> tuple[str, str]:
         what = f"no annotation {view.names.inventory_annotation}"
     else:
         what = f"its kubelet offers no {view.names.memory_resource}"
-    component = ("gpupack", "device-plugin")
-    for pod in view.pods.values():
-        labels = pod.metadata.labels or {}
-        found = (labels.get("app.kubernetes.io/name"), labels.get("app.kubernetes.io/component"))
-        if found == component and pod.spec.node_name == info.name:
-            state = pod.status.reason or pod.status.phase or "in an unknown state"
+    for pod in plugins_of(view.pods.values()):
+        if pod.spec.node_name == info.name:
             advice = f"look at its log: kubectl -n {pod.metadata.namespace} logs {pod.metadata.name}"
-            return f"{what}; its device plugin {pod.path} is {state}", advice
+            return f"{what}; its device plugin {pod.path} is {state_of(pod)}", advice
     labels = (view.nodes[info.name].metadata.labels if info.name in view.nodes else None) or {}
     label = f"{view.names.prefix}/gpu"
     advice = "start the device plugin there (kubectl gpupack doctor looks further)"

@@ -165,6 +165,7 @@ class PodSpec(_Camel):
     volumes: list[Volume] | None = None
     resource_claims: list[Named] | None = None
     scheduler_name: str = ""
+    service_account_name: str = ""
     scheduling_gates: list[Named] | None = None
 
 

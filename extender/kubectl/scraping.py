@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from extender.apierrors import ApiError, ApiUnreachable
+from extender.kubectl.components import metrics_port, plugins_of
 from extender.kubectl.objects import PodObject
 from extender.kubectl.session import Session, segment
 from extender.kubectl.usage import NodeUsage, Usage, parse_usage
@@ -15,6 +16,14 @@ MOST_NODES = 200
 """Nodes that are asked unless somebody insists: each costs the API server a connection to the node."""
 
 
+def proxied(pod: PodObject, path: str) -> str | None:
+    """Where the API server passes a GET of `path` on to the pod's metrics port; None when it names none."""
+    port, metadata = metrics_port(pod), pod.metadata
+    if port is None:
+        return None
+    return f"/api/v1/namespaces/{segment(metadata.namespace)}/pods/{segment(metadata.name)}:{port}/proxy{path}"
+
+
 def scrape(session: Session, view: ClusterView, nodes: Iterable[str], *, insist: bool = False) -> Usage:
     """What the device plugins of these nodes measured.
 
@@ -23,7 +32,7 @@ def scrape(session: Session, view: ClusterView, nodes: Iterable[str], *, insist:
     names = sorted(set(nodes))
     if len(names) > MOST_NODES and not insist:
         return Usage(problems=dict.fromkeys(names, f"more than {MOST_NODES} nodes; --used asks them all"))
-    plugins = {pod.spec.node_name: pod for pod in view.pods.values() if _is_plugin(pod)}
+    plugins = {pod.spec.node_name: pod for pod in plugins_of(view.pods.values()) if pod.status.phase == "Running"}
     with ThreadPoolExecutor(AT_A_TIME) as workers:
         answers = list(workers.map(_asking(session, plugins), names))
     return Usage(
@@ -32,25 +41,14 @@ def scrape(session: Session, view: ClusterView, nodes: Iterable[str], *, insist:
     )
 
 
-def _is_plugin(pod: PodObject) -> bool:
-    labels = pod.metadata.labels or {}
-    ours = labels.get("app.kubernetes.io/name") == "gpupack"
-    return ours and labels.get("app.kubernetes.io/component") == "device-plugin" and pod.status.phase == "Running"
-
-
 def _asking(session: Session, plugins: dict[str, PodObject]) -> Callable[[str], NodeUsage | str]:
     def ask(node: str) -> NodeUsage | str:
         pod = plugins.get(node)
         if pod is None:
             return "no running device plugin pod is there"
-        ports = [port for container in pod.spec.containers for port in container.ports or () if port.name == "metrics"]
-        if not ports:
+        path = proxied(pod, "/metrics")
+        if path is None:
             return f"pod {pod.path} has no port named metrics"
-        metadata = pod.metadata
-        path = (
-            f"/api/v1/namespaces/{segment(metadata.namespace)}/pods/"
-            f"{segment(metadata.name)}:{ports[0].container_port}/proxy/metrics"
-        )
         try:
             return parse_usage(session.api.read(path, TIMEOUT_S).decode("utf-8", "replace"))
         except ApiError as error:

@@ -13,7 +13,7 @@ from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 from extender.decoding import DecodeError, Decoder
 from extender.envelopes import name_of
-from extender.kubectl.objects import NodeObject, PodObject, read_node, read_pod
+from extender.kubectl.objects import Metadata, NodeObject, PodObject, read_node, read_pod
 from extender.scheduling.events import NodesListed, PodRecord, PodsListed
 from extender.scheduling.ledger import Ledger
 from extender.scheduling.node import NodeRecord
@@ -94,8 +94,11 @@ def view_of(
         unit_mib=unit,
         unit_from=unit_from,
         taken_at=taken_at,
-        nodes={node.metadata.name: node for node in node_objects},
-        pods={pod.metadata.uid: pod for pod in pod_objects},
+        # What the ledger counts has an object, if only by its name.
+        nodes={node.name: NodeObject(Metadata(node.name)) for node in node_records}
+        | {node.metadata.name: node for node in node_objects},
+        pods={pod.uid: PodObject(Metadata(pod.name, pod.namespace, pod.uid)) for pod in pod_records}
+        | {pod.metadata.uid: pod for pod in pod_objects},
         node_records=tuple(node_records),
         pod_records=tuple(pod_records),
         snapshot=_ledger(node_records, pod_records, unit).snapshot(),
