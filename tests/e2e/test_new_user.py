@@ -1,0 +1,114 @@
+"""A new user goes from a fresh clone through the README and the pages for admins, and finds what they promise."""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.simulated.client import ClusterClient
+from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from extender.contract.names import Names
+from tests.docs.exceptions import NOT_RUN
+from tests.docs.pages import Fence, commands_in, fences
+from tests.docs.walked import PAGES
+from tests.e2e.controlplane import ControlPlane
+from tests.e2e.newuser import NODE, CloneError, Machine, NewUser
+from tests.e2e.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+NAMES = Names()
+DEMO = "make demo"
+SCHEDULER = "gpupack-scheduler"
+FIGURES = r"(\d+) of its (\d+) pods run.*?and (\d+) when they share, for (\d+) %"
+
+
+@pytest.fixture(scope="module")
+def user(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewUser]:
+    """In a fresh clone, in front of a cluster of one machine with the stock scheduler."""
+    folder = tmp_path_factory.mktemp("new-user")
+    with ExitStack() as stack:
+        control_plane.start_scheduler()
+        machine = stack.enter_context(Machine(control_plane, folder))
+        someone = NewUser(machine, folder)
+        try:
+            someone.start()
+        except CloneError as error:
+            pytest.skip(str(error))
+        yield someone
+
+
+def blocks(user: NewUser, page: str) -> list[Fence]:
+    """The blocks of a page of the clone."""
+    return fences(user.clone / page, user.clone)
+
+
+def as_pattern(text: str) -> str:
+    """What a page shows as a pattern: blanks as they come, an ellipsis for anything, and an Event has an age."""
+    words = re.sub(r"(FailedScheduling|GpupackPlaced)", r"\1 …", text.replace("GPU-5c0f", "GPU-")).split()
+    return r"\s+".join(re.escape(word).replace("…", ".*") for word in words)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_works_as_it_is_written(user: NewUser, page: str) -> None:
+    """One after the other, page after page; blocks of YAML with a name are saved under it."""
+    for fence in blocks(user, page):
+        if fence.language == "yaml" and "name:" in fence.text:
+            user.write(f"{yaml.safe_load(fence.text)['metadata']['name']}.yaml", fence.text)
+        if fence.language == "sh":
+            for command in commands_in(fence):
+                if command.text not in (*NOT_RUN, DEMO):
+                    user.run(command.text)
+
+
+def test_describe_shows_the_gpu_as_the_readme_says(user: NewUser) -> None:
+    """The pod of the README gets what its annotations say."""
+    pod, shown, _waits = [fence for fence in blocks(user, "README.md") if fence.language != "sh"][:3]
+    user.write("llm.yaml", pod.text)
+    user.run("kubectl apply -f llm.yaml")
+    wait_until(lambda: NAMES.allocated_annotation in user.run("kubectl describe pod llm"), what="the node's report")
+    described = user.run("kubectl describe pod llm")
+    for line in shown.text.strip().splitlines():
+        assert re.search(as_pattern(line.removeprefix("Annotations:")), described), described
+
+
+def test_describe_says_why_a_pod_waits_as_the_readme_says(user: NewUser, control_plane: ControlPlane) -> None:
+    """Three nodes have the memory in pieces, seven have too little."""
+    _pod, _shown, waits = [fence for fence in blocks(user, "README.md") if fence.language != "sh"][:3]
+    client = ClusterClient.from_kubeconfig(control_plane.admin_kubeconfig)
+    two, small = (GpuSpec("NVIDIA A10", 12288, 2),), (GpuSpec("NVIDIA A10", 4096, 1),)
+    for place in range(10):
+        client.create_node(NodeSpec(f"n{place}", two if place < 3 else small).hollow_node_object(NAMES))
+    for place in range(3):
+        for name in ("a", "b"):
+            only = {"kubernetes.io/hostname": f"n{place}"}
+            client.create_pod(
+                gpu_pod(f"{name}{place}", {NAMES.memory_resource: 7}, nodeSelector=only, schedulerName=SCHEDULER)
+            )
+            client.wait_for_pod(f"{name}{place}", lambda pod: bool(pod["spec"].get("nodeName")), "to be bound")
+    client.delete_node(NODE)
+    client.create_pod(gpu_pod("waits", {NAMES.memory_resource: 8}, schedulerName=SCHEDULER))
+
+    def described() -> str | None:
+        text = user.run("kubectl describe pod waits")
+        return text if "FailedScheduling" in text else None
+
+    text = wait_until(described, what="the scheduler's event")
+    assert re.search(as_pattern(waits.text), text), text
+
+
+def test_the_demo_reaches_the_readmes_numbers(user: NewUser) -> None:
+    """The figures of the first screen come out of its first command."""
+    text = (user.clone / "README.md").read_text(encoding="utf-8")
+    ((exclusive, pods, shared, saved),) = re.findall(FIGURES, text)
+    printed = user.run(DEMO)
+    for figure in (exclusive, pods, shared, saved):
+        assert re.search(rf"\b{figure}\b", printed), printed
+
+
+def test_the_walk_is_of_a_clone(user: NewUser) -> None:
+    """Not of the folder that these tests are in."""
+    assert Path(user.run("git rev-parse --show-toplevel").strip()).samefile(user.clone)
