@@ -68,7 +68,7 @@ def kserve_deployment(service: Body, replicas: int) -> Body:
     pod = {key: value for key, value in predictor.items() if key not in _KSERVE_ONLY}
     container = {
         "name": "kserve-container",
-        "image": "pytorch/torchserve-kfs:0.9.0",
+        "image": f"pytorch/torchserve-kfs:{model['runtimeVersion']}",
         "args": ["torchserve", "--start", "--model-store=/mnt/models/model-store"],
         "resources": model["resources"],
     }
