@@ -8,6 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.simulated.apiserver import ApiServer
+from bench.simulated.client import ClusterClient
+from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from extender.contract.allocation import Allocation
+from extender.contract.names import Names
+from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, Units
 
 EXAMPLE = Path(str(resources.files("bench").joinpath("cost", "example")))
 
@@ -44,6 +50,40 @@ def test_a_trace_is_packed_up_to_the_demand_asked_for(tmp_path: Path) -> None:
     scenarios = json.loads((tmp_path / "cost.json").read_text())["scenarios"]
     assert list(scenarios) == ["whole GPUs", "gpushare", "gpupack"]
     assert scenarios["gpupack"]["unplaced"] < scenarios["whole GPUs"]["unplaced"]
+
+
+def test_a_live_cluster_is_read_through_its_api_server(tmp_path: Path) -> None:
+    """Two pods on a GPU each, which fit on one; a pod without GPUs is none of them."""
+    names = Names()
+    with ApiServer() as server:
+        kubeconfig = server.write_kubeconfig(tmp_path / "kubeconfig")
+        client = ClusterClient.from_kubeconfig(kubeconfig)
+        for node in ("n1", "n2"):
+            client.create_node(NodeSpec(node, (GpuSpec("Tesla T4", 15360, 1),)).hollow_node_object(names))
+            client.create_pod(gpu_pod(node, {names.memory_resource: 6}))
+            plan = Allocation(DEFAULT_UNIT_MIB, {"main": {GpuUuid(f"GPU-{node}-0"): Units(6)}})
+            client.bind_pod(node, node, annotations={names.allocation_annotation: plan.to_json()})
+        client.create_pod(gpu_pod("web", {"cpu": 1}))
+        client.close()
+        words = ["--kubeconfig", str(kubeconfig), "--policy", "binpack", "--json", str(tmp_path / "cost.json")]
+        result = CliRunner().invoke(main, ["cost", *words])
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "cost.json").read_text())
+    now, ours = told["scenarios"]["as it is"], told["scenarios"]["gpupack"]
+    assert (told["source"], told["nodes"], told["pods"], told["drainable_nodes"]) == ("live cluster", 2, 2, 1)
+    assert (now["usd_per_hour"], ours["usd_per_hour"], round(now["held_gpus"], 3)) == (0.70, 0.35, 0.8)
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    """Not a traceback; nor is a file that is no kubeconfig."""
+    with ApiServer() as server:
+        kubeconfig = server.write_kubeconfig(tmp_path / "kubeconfig")
+    gone = CliRunner().invoke(main, ["cost", "--kubeconfig", str(kubeconfig)])
+    wrong = CliRunner().invoke(main, ["cost", "--kubeconfig", str(EXAMPLE / "usage.csv")])
+    assert [(one.exit_code, one.output.startswith("Error: "), one.output.count("\n")) for one in (gone, wrong)] == [
+        (1, True, 1),
+        (1, True, 1),
+    ]
 
 
 @pytest.mark.parametrize(
