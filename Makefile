@@ -25,8 +25,9 @@ demo: $(STAMP) ## A simulated cluster with the real extender and device plugins,
 test: $(STAMP) ## All tests that need no Kubernetes binaries
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not e2e' $(ARGS)
 
-kubernetes: ## Build the real Kubernetes binaries for the end-to-end tests (needs Go; minutes, once)
+kubernetes: ## Build the real Kubernetes, Helm and promtool for the end-to-end tests (needs Go; minutes, once)
 	tests/e2e/kubernetes/build.sh
+	tests/manifests/programs/build.sh
 
 e2e: $(STAMP) ## The scenarios on the real Kubernetes binaries
 	$(BIN)/python -m pytest -q -m e2e $(ARGS)
