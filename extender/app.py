@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import msgspec
 from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from werkzeug.exceptions import HTTPException
 
 from extender.binder import Binder
 from extender.decoding import DecodeError, Decoder
@@ -20,6 +19,7 @@ from extender.explaining import explain
 from extender.metrics import Metrics
 from extender.outcomes import Leaving, Passed, Rejected
 from extender.scheduling.describing import describe_nodes
+from extender.shortcut import Answered, Shortcut
 from extender.state import State
 from extender.wire import (
     decode_binding_args,
@@ -71,13 +71,16 @@ def create_app(parts: Parts) -> Flask:
     app = create_observer_app(parts)
     app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
     verbs = _Verbs(parts)
+    calls: dict[str, Answered] = {}
     for name, verb in (
         ("filter", verbs.filter),
         ("prioritize", verbs.prioritize),
         ("preempt", verbs.preempt),
         ("bind", verbs.bind),
     ):
-        app.add_url_rule(f"/{name}", name, _measured(name, verb, parts.metrics), methods=["POST"])
+        calls[f"/{name}"] = answered = _measured(name, verb, parts.metrics)
+        app.add_url_rule(f"/{name}", name, _view(answered), methods=["POST"])
+    app.wsgi_app = Shortcut(app.wsgi_app, calls, max_body_bytes=parts.max_body_bytes)  # type: ignore[method-assign]
 
     @app.get("/v1/nodes")
     def nodes() -> Response:
@@ -154,31 +157,37 @@ class _Verbs:
         return encode_bind_answer(f"gpupack: {problem}" if problem else ""), "error" if problem else "ok"
 
 
-def _measured(name: str, verb: Verb, metrics: Metrics) -> Callable[[], Response]:
+def _measured(name: str, verb: Verb, metrics: Metrics) -> Answered:
     seconds = metrics.request_seconds.labels(name)
     outcomes = {
         outcome: metrics.outcomes.labels(name, outcome)
         for outcome in ("ok", "rejected", "unavailable", "error", "malformed")
     }
 
-    def answer() -> Response:
+    def answer(call: bytes) -> tuple[int, bytes]:
         started_s = time.perf_counter()
+        status = 200
         try:
-            body, outcome = verb(request.get_data(cache=False))
-            status = 200
+            body, outcome = verb(call)
         except DecodeError as error:
             _LOG.warning("%s: call can't be read: %s", name, error)
             body, outcome, status = msgspec.json.encode({"Error": f"gpupack: {error}"}), "malformed", 400
-        except HTTPException:
-            raise
         except Exception:  # noqa: BLE001 (kube-scheduler is to hear of it in the form that it reads)
             _LOG.exception("%s: call failed", name)
-            body, outcome, status = msgspec.json.encode({"Error": "gpupack: internal error, see its log"}), "error", 200
+            body, outcome = msgspec.json.encode({"Error": "gpupack: internal error, see its log"}), "error"
         seconds.observe(time.perf_counter() - started_s)
         outcomes[outcome].inc()
-        return Response(body, status=status, content_type=_JSON)
+        return status, body
 
     return answer
+
+
+def _view(answered: Answered) -> Callable[[], Response]:
+    def view() -> Response:
+        status, body = answered(request.get_data(cache=False))
+        return Response(body, status=status, content_type=_JSON)
+
+    return view
 
 
 def _health(problem: str | None) -> Response:
