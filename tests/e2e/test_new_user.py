@@ -23,7 +23,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 NAMES = Names()
 DEMO = "make demo"
 SCHEDULER = "gpupack-scheduler"
-FIGURES = r"(\d+) of its (\d+) pods run.*?and (\d+) when they share, for (\d+) %"
+PROMISED = r"(\d+) of its (\d+) pods run.*?and about (\d+) when they share, for about (\d+) %"
+PRINTED = r"whole GPUs: +(\d+) of (\d+) pods ran.*?shared: +(\d+) of .*?saved per pod and hour: (\d+)"
+ABOUT = 5
+"""By so much may what the demo prints differ: it runs in real time."""
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +106,13 @@ def test_describe_says_why_a_pod_waits_as_the_readme_says(user: NewUser, control
 def test_the_demo_reaches_the_readmes_numbers(user: NewUser) -> None:
     """The figures of the first screen come out of its first command."""
     text = (user.clone / "README.md").read_text(encoding="utf-8")
-    ((exclusive, pods, shared, saved),) = re.findall(FIGURES, text)
-    printed = user.run(DEMO)
-    for figure in (exclusive, pods, shared, saved):
-        assert re.search(rf"\b{figure}\b", printed), printed
+    ((exclusive, pods, shared, saved),) = re.findall(PROMISED, text)
+    output = user.run(DEMO)
+    printed = re.search(PRINTED, output, re.DOTALL)
+    assert printed, output
+    assert printed.groups()[:2] == (exclusive, pods)
+    assert abs(int(printed[3]) - int(shared)) <= ABOUT
+    assert abs(int(printed[4]) - int(saved)) <= ABOUT
 
 
 def test_the_walk_is_of_a_clone(user: NewUser) -> None:
