@@ -1,20 +1,20 @@
 """`kubectl gpupack simulate`: from a manifest to whether its pods would fit, where, and what stands in the way."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from extender.capacity.cluster import Cluster
 from extender.capacity.packing import Packing
-from extender.capacity.simulating import Wanted, simulate
+from extender.capacity.simulating import simulate
 from extender.kubectl.answer import Answer
 from extender.kubectl.failures import BadUsage
-from extender.kubectl.manifests import ManifestError, wanted_of
+from extender.kubectl.manifests import Manifest, manifest_of
 from extender.kubectl.memory_text import counted
 from extender.kubectl.options import Options, common_options
 from extender.kubectl.planning import cluster_of
+from extender.kubectl.pod_templates import ManifestError
 from extender.kubectl.policy_choice import policy_in_force, policy_option
 from extender.kubectl.running import run
 from extender.kubectl.session import Session
@@ -32,7 +32,7 @@ from extender.scheduling.events import PodRecord
     required=True,
     type=click.Path(dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Pods, Deployments, ReplicaSets, StatefulSets, Jobs or CronJobs, YAML or JSON; - for standard input.",
+    help="Pods, or whatever has pod templates, YAML or JSON; - for standard input.",
 )
 @click.option("--copies", type=click.IntRange(1, 100_000), default=1, show_default=True, help="So often all of it.")
 @click.option("--after-waiting", is_flag=True, help="Place the pods first that wait for GPUs already.")
@@ -48,24 +48,25 @@ def command(options: Options, *, file: str, copies: int, after_waiting: bool, po
     def question(session: Session) -> Answer:
         view = session.view()
         try:
-            wanted = wanted_of(text, names=view.names, unit_mib=view.unit_mib)
+            manifest = manifest_of(text, names=view.names, unit_mib=view.unit_mib)
         except ManifestError as error:
             raise BadUsage(f"{file}: {error}") from error
-        return simulated(view, wanted, copies, policy=policy, after_waiting=after_waiting)
+        return simulated(view, manifest, copies, policy=policy, after_waiting=after_waiting)
 
     run(options, question)
 
 
 def simulated(
-    view: ClusterView, wanted: Sequence[Wanted], copies: int, *, policy: str | None = None, after_waiting: bool = False
+    view: ClusterView, manifest: Manifest, copies: int, *, policy: str | None = None, after_waiting: bool = False
 ) -> Answer:
-    """What would become of `copies` of all that is wanted."""
+    """What would become of so many copies of a manifest."""
     name, told_by = policy_in_force(view, policy)
     cluster = cluster_of(view)
     packing = cluster.packing(name)
-    notes = _place_waiting(packing, cluster) if after_waiting else _waiting_note(cluster)
-    result = simulate(packing, wanted, copies)
-    return simulation_answer(result, packing, view, policy=name, policy_from=told_by, notes=(*notes, *view.warnings))
+    waiting = _place_waiting(packing, cluster) if after_waiting else _waiting_note(cluster)
+    notes = (*manifest.notes, *waiting, *view.warnings)
+    result = simulate(packing, manifest.wanted, copies)
+    return simulation_answer(result, packing, view, policy=name, policy_from=told_by, notes=notes)
 
 
 def _text(file: str) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from extender.capacity.simulating import Wanted
 from extender.kubectl.answer import Answer
+from extender.kubectl.manifests import Manifest
 from extender.kubectl.options import Output
 from extender.kubectl.simulate import simulated
 from extender.kubectl.view import ClusterView
@@ -11,7 +12,7 @@ from extender.kubectl.writing import written
 from tests.extender.kubectl.views import node, placed, pod, uuid, view
 from tests.extender.scheduling.builders import shares
 
-LLM = Wanted("Deployment/llm", shares(6))
+LLM = Manifest((Wanted("Deployment/llm", shares(6)),))
 
 
 def _document(answer: Answer) -> Any:
@@ -19,7 +20,7 @@ def _document(answer: Answer) -> Any:
 
 
 def _asked(here: ClusterView, copies: int, **options: Any) -> Answer:
-    return simulated(here, [LLM], copies, policy="binpack", **options)
+    return simulated(here, LLM, copies, policy="binpack", **options)
 
 
 def test_what_fits_says_where_and_how_many_more() -> None:
@@ -75,10 +76,10 @@ def test_the_policy_is_the_one_that_the_extender_runs_with() -> None:
     extender = pod("scheduler", containers=[{"name": "extender", "args": ["--policy=spread"]}])
     extender["metadata"]["labels"] = {"app.kubernetes.io/name": "gpupack"}
     here = view([node("n1", 16)], [extender])
-    told = _document(simulated(here, [LLM], 1))
+    told = _document(simulated(here, LLM, 1))
     assert (told["policy"], told["policyFrom"]) == ("spread", "arguments of pod default/scheduler")
     assert _document(_asked(here, 1))["policyFrom"] == "--policy"
-    assert _document(simulated(view([node("n1", 16)]), [LLM], 1))["policyFrom"] == "default"
+    assert _document(simulated(view([node("n1", 16)]), LLM, 1))["policyFrom"] == "default"
 
 
 def test_many_nodes_are_not_all_shown_to_people() -> None:
