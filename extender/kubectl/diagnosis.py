@@ -37,6 +37,11 @@ class Group:
         counts = Counter(verdict.what for verdict in self.verdicts)
         return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
+    @property
+    def nearest(self) -> NodeVerdict:
+        """The node with the largest hole."""
+        return self.verdicts[0]
+
     def helps(self) -> list[str]:
         """What would help, each once, in the order of the nodes."""
         return list(dict.fromkeys(verdict.help for verdict in self.verdicts if verdict.help))

@@ -12,6 +12,7 @@ from extender.kubectl.objects import EventObject
 
 _WHICH = 4
 _WHATS = 2
+_WHATS_FOR_SCRIPTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,14 @@ def _groups(diagnosis: Diagnosis) -> Table:
     rows: list[tuple[str | Cell, ...]] = []
     for group in diagnosis.groups:
         whats = [f"{what} ({count})" if count > 1 else what for what, count in group.whats() if what]
+        if len(whats) > _WHATS:
+            whats = [f"at the nearest: {group.nearest.what}"]
         beside = sorted(
             {rule.what for verdict in group.verdicts for rule in verdict.rules} - {w for w, _ in group.whats()}
         )
         if beside:
             whats.append(f"also {listed(beside, _WHATS)}")
-        text = "; ".join(whats[:_WHATS]) + ("; ..." if len(whats) > _WHATS else "")
+        text = "; ".join(whats)
         tone = Tone.GOOD if group.cause is Cause.FITS else Tone.PLAIN
         rows.append((f"{len(group.verdicts):,}", Cell(group.cause.text, tone), text, listed(group.names, _WHICH)))
     return Table(columns, tuple(rows))
@@ -121,7 +124,7 @@ def _document(explanation: Explanation) -> dict[str, Any]:
                 "nodes": len(group.verdicts),
                 "names": group.names,
                 "opens": group.opens,
-                "what": {what: count for what, count in group.whats() if what},
+                "what": {what: count for what, count in group.whats()[:_WHATS_FOR_SCRIPTS] if what},
             }
             for group in groups
         ],

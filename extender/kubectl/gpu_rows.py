@@ -119,11 +119,10 @@ def problem_of(view: ClusterView, node: NodeInfo) -> str:
         if record.memory_units or record.whole_gpus:
             return "no inventory"
         return "no device plugin" if is_labelled(view, view.nodes.get(node.name)) else ""
+    if not record.inventory.gpus or (node.unit_matches and (record.memory_units or record.whole_gpus)):
+        return ""  # all is well, or it lost its last GPU, offers none, and nothing is wrong with that
     problem: str = describe_node(node)["problem"]
-    if not problem:
-        return ""
-    # A node that lost its last GPU offers none, and nothing is wrong with that.
-    return problem if record.inventory.gpus else ""
+    return problem
 
 
 def is_labelled(view: ClusterView, node: NodeObject | None) -> bool:

@@ -7,12 +7,18 @@ from extender.contract.units import UnitMib
 UNKNOWN = "-"
 """For what nobody measured; never 0."""
 
+_TIB_FROM_GIB = 10 * 1024
 _NUMBER = re.compile(r"(\d+)")
 
 
 def of_mib(size_mib: float | None) -> str:
-    """`12.3Gi`; UNKNOWN of None."""
-    return UNKNOWN if size_mib is None else f"{round(size_mib / 1024, 2):g}Gi"
+    """`12.3Gi`, from 10,240 Gi on `12.5Ti`; UNKNOWN of None."""
+    if size_mib is None:
+        return UNKNOWN
+    size_gib = size_mib / 1024
+    if size_gib >= _TIB_FROM_GIB:
+        return f"{size_gib / 1024:,.1f}Ti"
+    return f"{size_gib:.2f}".rstrip("0").rstrip(".") + "Gi"
 
 
 def of_units(units: int, unit_mib: UnitMib) -> str:

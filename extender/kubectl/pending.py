@@ -43,8 +43,8 @@ def explain_waiting(
     cause, helps, facts = _cause(view, asker, diagnosis, said, extender) if early is None else early
     why = cause.text
     nearest = diagnosis.nearest
-    if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.whats()[0][0]:
-        why = f"{cause.text} ({nearest.whats()[0][0]})"
+    if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
+        why = f"{cause.text} ({nearest.nearest.what})"
     if cause in _WAIT_FOR_ROOM:
         helps = (*helps, *advice_for(view, asker))
     return Explanation(
