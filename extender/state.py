@@ -5,7 +5,7 @@ Every method takes the lock for microseconds; the clock is injected and monotoni
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from extender.contract.units import UnitMib
 from extender.decisions import Decisions
@@ -120,7 +120,7 @@ class State:
             nodes = list(self._ledger.nodes.values())
         return Counter(node.record.shape for node in nodes)
 
-    def filter(self, pod: PodRecord, names: Sequence[str]) -> FilterOutcome:
+    def filter(self, pod: PodRecord, names: Collection[str]) -> FilterOutcome:
         """Which nodes can take the pod; room for it is held on the best of them."""
         problem = self._view_problem()
         if problem is not None:
@@ -129,7 +129,7 @@ class State:
             self.decisions.senseless(pod)
             return Rejected(dict.fromkeys(names, pod.request_error))
         if pod.request is None:
-            return Passed(names)
+            return Passed(tuple(names))
         now_s = self._clock()
         with self._lock:
             policy = self.policy_of(pod.request)
@@ -162,7 +162,7 @@ class State:
         )
         return Passed([candidate.node for candidate in ranked.best], plan)
 
-    def prioritize(self, pod: PodRecord, names: Sequence[str]) -> list[tuple[str, int]]:
+    def prioritize(self, pod: PodRecord, names: Collection[str]) -> list[tuple[str, int]]:
         """Scores of the nodes; the pod's own hold does not count against them."""
         request = pod.request
         if request is None:

@@ -4,18 +4,21 @@ Source: k8s.io/kube-scheduler/extender/v1/types.go. Go's decoder matches keys re
 null alike; answers here carry only what kube-scheduler reads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 import msgspec
 
 from extender.decoding import UNREADABLE, DecodeError, Pod
+from extender.nodenames import NodeNames
 from extender.scheduling.preemption import Victims
 
 _Args = TypeVar("_Args")
 _ObjectName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*\Z")]
 """What may stand in the path of an API call; the API server's own rules are stricter."""
 
+_NULL = msgspec.Raw(b"null")
 _FILTER_NAMES = {"pod": "Pod", "nodes": "Nodes", "node_names": "NodeNames"}
 
 
@@ -31,14 +34,21 @@ class _NodeWithName(msgspec.Struct, gc=False):
     metadata: _NodeName
 
 
-class ExtenderArgs(msgspec.Struct, rename=_FILTER_NAMES, gc=False):
+class _ExtenderArgs(msgspec.Struct, rename=_FILTER_NAMES, gc=False):
+    pod: Pod
+    nodes: _NodeList | None = None
+    node_names: msgspec.Raw = _NULL
+
+
+@dataclass(frozen=True, slots=True)
+class ExtenderArgs:
     """What filter and prioritize get: the pod and the nodes, by name (nodeCacheCapable) or whole."""
 
     pod: Pod
     nodes: _NodeList | None = None
-    node_names: list[str] | None = None
+    node_names: NodeNames | None = None
 
-    def names(self) -> list[str]:
+    def names(self) -> Collection[str]:
         """The nodes asked about.
 
         Raises:
@@ -123,7 +133,7 @@ class PreemptionArgs(
 
 
 _node_name = msgspec.json.Decoder(_NodeWithName)
-_extender_args = msgspec.json.Decoder(ExtenderArgs)
+_extender_args = msgspec.json.Decoder(_ExtenderArgs)
 _binding_args = msgspec.json.Decoder(BindingArgs)
 _preemption_args = msgspec.json.Decoder(PreemptionArgs)
 _encode = msgspec.json.Encoder().encode
@@ -135,7 +145,13 @@ def decode_extender_args(body: bytes) -> ExtenderArgs:
     Raises:
         DecodeError: malformed; the message names the field.
     """
-    return _decode(_extender_args, body, "ExtenderArgs")
+    args = _decode(_extender_args, body, "ExtenderArgs")
+    if args.node_names == _NULL:
+        return ExtenderArgs(args.pod, args.nodes)
+    try:
+        return ExtenderArgs(args.pod, args.nodes, NodeNames(bytes(args.node_names)))
+    except UNREADABLE as error:
+        raise DecodeError(f"ExtenderArgs: NodeNames: {error}".replace("`$", "`$.NodeNames")) from error
 
 
 def decode_binding_args(body: bytes) -> BindingArgs:

@@ -1,6 +1,6 @@
 """Filter: from a snapshot, the nodes asked about and a request to the best nodes, or the reason of each refusal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import nsmallest
 
@@ -39,7 +39,7 @@ def _rank(candidate: Feasible) -> tuple[tuple[float, ...], str]:
 
 
 def filter_nodes(
-    snapshot: Snapshot, names: Sequence[str], request: PodRequest, policy: Policy, table: FitTable
+    snapshot: Snapshot, names: Iterable[str], request: PodRequest, policy: Policy, table: FitTable
 ) -> Filtered:
     """Fit `request` on each node of `names`; a name twice counts once. `table` remembers answers between calls."""
     feasible: list[Feasible] = []

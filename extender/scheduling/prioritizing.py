@@ -5,14 +5,14 @@ fraction makes it drop the whole answer. Costs of a policy do not survive such a
 gets 10, the worst 0, equal costs get equal scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from extender.scheduling.filtering import Filtered
 
 MAX_SCORE = 10
 
 
-def prioritize(filtered: Filtered, names: Sequence[str]) -> list[tuple[str, int]]:
+def prioritize(filtered: Filtered, names: Iterable[str]) -> list[tuple[str, int]]:
     """Scores of `names`, in that order; a node on which the pod does not fit gets 0."""
     costs = {candidate.node: candidate.fit.cost for candidate in filtered.feasible}
     ranks = {cost: rank for rank, cost in enumerate(sorted(set(costs.values())))}
