@@ -18,6 +18,8 @@ from extender.decoding import DecodeError, Decoder
 from extender.explaining import explain
 from extender.metrics import Metrics
 from extender.outcomes import Leaving, Passed, Rejected
+from extender.page.presenting import Presenter
+from extender.page.views import page_blueprint
 from extender.scheduling.describing import describe_nodes
 from extender.shortcut import Answered, Shortcut
 from extender.state import State
@@ -70,6 +72,7 @@ def create_app(parts: Parts) -> Flask:
     """The whole surface, for the address that kube-scheduler calls."""
     app = create_observer_app(parts)
     app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
+    app.register_blueprint(page_blueprint(Presenter(parts.state, parts.health.not_ready)))
     verbs = _Verbs(parts)
     calls: dict[str, Answered] = {}
     for name, verb in (

@@ -6,6 +6,7 @@ allocation itself is on the pod, written by the Binding.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -17,6 +18,9 @@ LOGGER = "gpupack.decisions"
 _LOG = logging.getLogger(LOGGER)
 _LOG.setLevel(logging.INFO)  # decisions are no chatter: they are logged whatever the level of the rest
 MAX_WAITING = 16_384
+AFTERWARDS_S = 0.002
+"""The call that decided is answered first."""
+
 
 
 class Audit:
@@ -59,7 +63,8 @@ class Audit:
 
     def _run(self) -> None:
         while True:
-            self._due.acquire(timeout=1.0)
+            if self._due.acquire(timeout=1.0) and not self._stopped:
+                time.sleep(AFTERWARDS_S)
             if self._waiting:
                 self._write(self._waiting.popleft())
             elif self._stopped:
