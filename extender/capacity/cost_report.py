@@ -19,7 +19,11 @@ LEGEND = (
 def headline(case: Case) -> str:
     """What the report is about."""
     nodes, gpus = len(case.nodes), sum(len(record.shape.gpus) for record in case.nodes)
-    return f"{case.source}: {nodes} nodes with {gpus} GPUs, {len(case.pods)} pods that ask for GPUs"
+    pods = len(case.pods)
+    return (
+        f"{case.source}: {nodes} node{'' if nodes == 1 else 's'} with {gpus} GPU{'' if gpus == 1 else 's'}, "
+        f"{pods} pod{' that asks' if pods == 1 else 's that ask'} for GPUs"
+    )
 
 
 def scenario_rows(scenarios: Sequence[Scenario]) -> list[list[str]]:

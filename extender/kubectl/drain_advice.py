@@ -144,7 +144,8 @@ def _gpus(move: Move, view: ClusterView) -> list[dict[str, Any]]:
 def _summary(advice: DrainAdvice, saved: float | None) -> str:
     moved = sum(len(one.moves) for one in advice.emptied)
     what = f"{counted(len(advice.idle), 'node')} idle"
-    what += f", {counted(len(advice.emptied), 'more')} could be emptied by moving {counted(moved, 'pod')}"
+    if advice.emptied:
+        what += f", {len(advice.emptied)} more could be emptied by moving {counted(moved, 'pod')}"
     if saved is None:
         return f"{what}; what that saves is not known: a GPU model has no price."
     return f"{what}: {usd(saved)} $/h, {saved * HOURS_A_MONTH:,.0f} $ a month at list prices."

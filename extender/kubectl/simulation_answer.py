@@ -56,19 +56,17 @@ def simulation_answer(
 
 def _summary(result: Simulation, view: ClusterView) -> Iterable[Line]:
     copies = counted(result.copies, "copy", "copies")
-    if result.fits:
-        verb = "fits" if result.copies == 1 else "fit"
-        yield Line(f"{copies} {verb}.", Tone.GOOD)
+    if not result.fits:
+        yield Line(f"{result.at_most:,} of {copies} fit whole.", Tone.BAD)
     else:
-        yield Line(f"{result.at_most} of {copies} fit whole.", Tone.BAD)
+        verb = "fits" if result.copies == 1 else "fit"
+        least = "at least" if result.bounded else "at most"
+        yield Line(f"{copies} {verb}; {least} {result.at_most:,} would.", Tone.GOOD)
     if result.ended_by is not None:
-        name = result.wanted[result.ended_on].name
-        yield Line(f"At most {result.at_most:,} fit; then {name} meets its bottleneck: {result.ended_by.bottleneck}.")
+        yield Line(f"What ends it: {result.ended_by.bottleneck}, for {result.wanted[result.ended_on].name}.")
         yield Line(_free(result.ended_by, view))
         for reason, nodes in result.ended_by.nodes.items():
             yield Line(f"  {counted(nodes, 'node')}: {reason}")
-    elif result.bounded:
-        yield Line(f"At least {result.at_most:,} would fit; nobody looked for more.")
 
 
 def _free(why: Blocked, view: ClusterView) -> str:

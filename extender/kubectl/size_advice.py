@@ -188,6 +188,8 @@ def _table(shown: Sequence[SizeAdvice], view: ClusterView) -> Table:
 
 
 def _summary(advice: SizingAdvice) -> str:
+    if not advice.workloads:
+        return "No running pod asks for GPUs."
     saved = advice.needed_gpus - advice.needed_gpus_after
     changed = sum(one.better_units is not None for one in advice.workloads)
     return (

@@ -5,7 +5,10 @@ A test fails when one of them is no longer in the documentation, so that the lis
 
 from collections.abc import Mapping
 
-ELSEWHERE: Mapping[str, str] = {"docs/examples.md": "tests/e2e/examples/test_documented.py"}
+ELSEWHERE: Mapping[str, str] = {
+    "docs/examples.md": "tests/e2e/examples/test_documented.py",
+    "docs/capacity.md": "tests/e2e/scenarios/test_capacity.py",
+}
 """Pages whose commands are all run by a test module of their own."""
 
 _WHOLE_SUITE = "it is what runs these tests"

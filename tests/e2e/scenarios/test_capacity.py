@@ -12,11 +12,13 @@ from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.allocation import parse_allocation
 from extender.kubectl.cli import main as kubectl_gpupack
+from tests.docs.pages import REPOSITORY, commands, fences
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, NAMES, WHOLE, Environment, gpus
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
 Json = dict[str, Any]
+PAGE = REPOSITORY / "docs" / "capacity.md"
 POLICY = ["--policy", "binpack"]
 """The learned policies depend on when they have last learned, so that only a fixed one can be foretold GPU by GPU."""
 
@@ -143,3 +145,26 @@ def test_sizes_and_costs_are_of_the_pods_that_run(start: Start, tmp_path: Path) 
     result = CliRunner().invoke(bench, [*words, "--json", str(out)])
     assert result.exit_code == 0, result.output
     assert json.loads(out.read_text())["scenarios"] == cost["scenarios"]
+
+
+def test_the_commands_of_the_page_work_and_say_what_it_shows(start: Start, tmp_path: Path) -> None:
+    """All of docs/capacity.md, on a node with two A100; its price table is one."""
+    environment = _cluster(start, NodeSpec("gpu-1", gpus(a100=2)))
+    access = ["--kubeconfig", str(environment.backend.admin)]
+    said = ""
+    for command in commands(PAGE):
+        program, plugin, *words = command.text.split()
+        assert (program, plugin) == ("kubectl", "gpupack")
+        paths = [str(REPOSITORY / word) if word.startswith("manifests/") else word for word in words]
+        result = CliRunner().invoke(kubectl_gpupack, [*paths, *access])
+        assert result.exit_code == 0, result.output
+        said += result.output
+    shown = {fence.language: fence.text for fence in fences(PAGE)}
+    lines = iter(said.splitlines())
+    assert [line for line in shown[""].splitlines() if line not in lines] == []
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(shown["yaml"])
+    environment.client.create_pod(gpu_pod("whole", {WHOLE: 1}))
+    environment.wait_bound("whole")
+    told = _ask(environment, "cost", "--prices", str(prices))
+    assert told["scenarios"]["as it is"]["usd_per_hour"] == 2.0

@@ -40,8 +40,7 @@ def test_what_fits_says_where_and_how_many_more() -> None:
         ("n2", uuid("n2", 0), 6),
     ]
     text = written(answer, Output.TABLE, colour=False)
-    assert "3 copies fit." in text
-    assert "At most 4 fit; then Deployment/llm meets its bottleneck: GPU memory." in text
+    assert "3 copies fit; at most 4 would.\nWhat ends it: GPU memory, for Deployment/llm.\n" in text
 
 
 def test_what_does_not_fit_ends_with_exit_code_1() -> None:
