@@ -99,6 +99,16 @@ def test_troubleshooting_says_what_to_do_about_every_reason() -> None:
     assert [reason.text for reason in Misfit if reason.text not in text] == []
 
 
+def test_alerts_link_to_what_to_do() -> None:
+    """Each rule's runbook is a heading of docs/troubleshooting.md, and each of its alerts has a rule."""
+    rules = (REPOSITORY / "manifests" / "dashboards" / "rules.yaml").read_text(encoding="utf-8")
+    runbooks = set(re.findall(r"runbook_url: .*docs/troubleshooting\.md#(\S+)", rules))
+    page = REPOSITORY / "docs" / "troubleshooting.md"
+    alerts = page.read_text(encoding="utf-8").partition("## Alerts")[2]
+    assert runbooks == {heading.lower() for heading in re.findall(r"^### (\w+)$", alerts, re.MULTILINE)}
+    assert runbooks <= anchors(page)
+
+
 def options_of(command: click.Command) -> set[str]:
     """The flags of a command and of the commands in it."""
     found = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}

@@ -12,7 +12,7 @@ from bench.simulated.client import ClusterClient
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
 from extender.contract.names import Names
 from tests.docs.exceptions import NOT_RUN
-from tests.docs.pages import Fence, commands_in, fences
+from tests.docs.pages import Fence, commands_in, fences, pages
 from tests.docs.walked import PAGES
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.newuser import NODE, CloneError, Machine, NewUser
@@ -59,12 +59,21 @@ def as_pattern(text: str) -> str:
 def test_every_command_of_a_page_works_as_it_is_written(user: NewUser, page: str) -> None:
     """One after the other, page after page; blocks of YAML with a name are saved under it."""
     for fence in blocks(user, page):
-        if fence.language == "yaml" and "name:" in fence.text:
+        if fence.language == "yaml" and "\n  name: " in fence.text:
             user.write(f"{yaml.safe_load(fence.text)['metadata']['name']}.yaml", fence.text)
         if fence.language == "sh":
             for command in commands_in(fence):
                 if command.text not in (*NOT_RUN, DEMO):
                     user.run(command.text)
+
+
+def test_the_api_server_takes_every_pod_of_the_pages(user: NewUser) -> None:
+    """With gpupack's admission policies; nothing is made."""
+    found = [fence for page in pages(user.clone) for fence in fences(page, user.clone) if "\nkind: " in fence.text]
+    assert len(found) >= 4
+    for fence in found:
+        user.write("block.yaml", fence.text)
+        user.run("kubectl apply --server-side --dry-run=server --warnings-as-errors -f block.yaml")
 
 
 def test_describe_shows_the_gpu_as_the_readme_says(user: NewUser) -> None:
