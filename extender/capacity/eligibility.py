@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 NODE_NAME_FIELD = "metadata.name"
-UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
-"""Taint of a cordoned node; whoever tolerates it may go there."""
-
 _BLOCKING = ("NoSchedule", "NoExecute")
 
 
@@ -31,6 +28,15 @@ class Taint:
     key: str
     value: str = ""
     effect: str = "NoSchedule"
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it keeps pods off, rather than merely making the node less liked."""
+        return self.effect in _BLOCKING
+
+
+CORDON = Taint("node.kubernetes.io/unschedulable")
+"""Whoever tolerates this may go to a cordoned node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +146,10 @@ class NodeTraits:
 def ineligible(constraints: Constraints, node: NodeTraits) -> Ineligible | None:
     """Why kube-scheduler would not consider `node` for the pod, in its plugins' order; None when it would."""
     bearing = constraints.tolerations
-    cordon = Taint(UNSCHEDULABLE_TAINT)
-    if node.unschedulable and not any(one.tolerates(cordon) for one in bearing):
+    if node.unschedulable and not any(one.tolerates(CORDON) for one in bearing):
         return Ineligible.UNSCHEDULABLE
     for taint in node.taints:
-        if taint.effect in _BLOCKING and not any(one.tolerates(taint) for one in bearing):
+        if taint.blocks and not any(one.tolerates(taint) for one in bearing):
             return Ineligible.TAINT
     if any(node.labels.get(key) != value for key, value in constraints.selector):
         return Ineligible.SELECTOR

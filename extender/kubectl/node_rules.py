@@ -8,13 +8,13 @@ Only what Node and Pod objects alone decide: ports, volumes and affinity between
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from extender.capacity.eligibility import CORDON, Expression, SelectorTerm
 from extender.kubectl.causes import Cause
-from extender.kubectl.objects import NodeObject, PodObject, Requirement, Taint, Term, Toleration
+from extender.kubectl.objects import NodeObject, PodObject
+from extender.kubectl.planning import node_traits, terms_of, tolerations_of
 from extender.scheduling.events import PodRecord
 from extender.scheduling.node import NodeInfo
 
-UNSCHEDULABLE_TAINT = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
-_BLOCKING = ("NoSchedule", "NoExecute")
 _MIB = 1024 * 1024
 
 
@@ -33,37 +33,20 @@ def rules_against(pod: PodObject, record: PodRecord, node: NodeObject, info: Nod
 
 
 def _taints(pod: PodObject, node: NodeObject) -> Iterator[Rule]:
-    tolerations = pod.spec.tolerations or []
+    tolerations = tolerations_of(pod)
     name = node.metadata.name
-    if node.spec.unschedulable and not any(_tolerates(each, UNSCHEDULABLE_TAINT) for each in tolerations):
+    if node.spec.unschedulable and not any(each.tolerates(CORDON) for each in tolerations):
         yield Rule(Cause.NODE_CORDONED, "the node is cordoned", f"kubectl uncordon {name}")
-    for taint in node.spec.taints or []:
-        if taint.effect not in _BLOCKING or (node.spec.unschedulable and taint.key == UNSCHEDULABLE_TAINT.key):
+    for taint in node_traits(node).taints:
+        if not taint.blocks or (node.spec.unschedulable and taint.key == CORDON.key):
             continue
-        if not any(_tolerates(each, taint) for each in tolerations):
+        if not any(each.tolerates(taint) for each in tolerations):
             written = f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
             yield Rule(
                 Cause.TAINT,
                 f"taint {written}",
                 f"a toleration of {written} in the pod, or without the taint: kubectl taint node {name} {written}-",
             )
-
-
-def _tolerates(toleration: Toleration, taint: Taint) -> bool:
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    if not toleration.key or toleration.operator not in ("", "Equal", "Lt", "Gt"):
-        return False
-    if toleration.operator in ("Lt", "Gt"):  # of numbers: taint value < or > toleration value (KEP-5471)
-        there, asked = _integer(taint.value), _integer(toleration.value)
-        if there is None or asked is None:
-            return False
-        return there < asked if toleration.operator == "Lt" else there > asked
-    return toleration.value == taint.value
 
 
 def _selection(pod: PodObject, node: NodeObject) -> Iterator[Rule]:
@@ -76,12 +59,9 @@ def _selection(pod: PodObject, node: NodeObject) -> Iterator[Rule]:
                 f"nodeSelector {key}={value}, the node has {there}",
                 f"a node with room that has the label {key}={value}, or a pod without that nodeSelector",
             )
-    affinity = pod.spec.affinity.node_affinity if pod.spec.affinity is not None else None
-    required = affinity.required if affinity is not None else None
-    if required is None:
-        return
-    if not any(_matches(term, node) for term in required.node_selector_terms or ()):
-        wanted = " or ".join(_text_of(term) for term in required.node_selector_terms or ())
+    terms = terms_of(pod)
+    if terms is not None and not any(term.matches(node_traits(node)) for term in terms):
+        wanted = " or ".join(_text_of(term) for term in terms)
         yield Rule(
             Cause.NODE_AFFINITY,
             f"node affinity requires {wanted or 'nothing that can be met'}",
@@ -89,48 +69,12 @@ def _selection(pod: PodObject, node: NodeObject) -> Iterator[Rule]:
         )
 
 
-def _matches(term: Term, node: NodeObject) -> bool:
-    expressions, fields = term.match_expressions or [], term.match_fields or []
-    if not expressions and not fields:
-        return False  # an empty term selects nothing
-    return all(_meets(each, (node.metadata.labels or {}).get(each.key)) for each in expressions) and all(
-        _meets(each, node.metadata.name if each.key == "metadata.name" else None) for each in fields
-    )
+def _text_of(term: SelectorTerm) -> str:
+    return " and ".join(_words(each) for each in (*term.labels, *term.fields))
 
 
-def _meets(requirement: Requirement, value: str | None) -> bool:
-    values = requirement.values or []
-    match requirement.operator:
-        case "In":
-            return value is not None and value in values
-        case "NotIn":
-            return value is None or value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt" | "Lt":
-            there, bound = _integer(value or ""), _integer(values[0] if len(values) == 1 else "")
-            if there is None or bound is None:
-                return False
-            return there > bound if requirement.operator == "Gt" else there < bound
-    return False
-
-
-def _integer(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
-def _text_of(term: Term) -> str:
-    return " and ".join(_words(each) for each in (*(term.match_expressions or ()), *(term.match_fields or ())))
-
-
-def _words(requirement: Requirement) -> str:
-    values = ",".join(requirement.values or ())
-    return f"{requirement.key} {requirement.operator} {values}".rstrip()
+def _words(expression: Expression) -> str:
+    return f"{expression.key} {expression.operator} {','.join(expression.values)}".rstrip()
 
 
 def _resources(record: PodRecord, info: NodeInfo) -> Iterable[Rule]:

@@ -78,16 +78,25 @@ def workload_of(pod: PodObject) -> str:
 
 def constraints_of(pod: PodObject, names: Names) -> Constraints:
     """What a pod asks of its node beside resources."""
-    spec = pod.spec
-    affinity = spec.affinity.node_affinity if spec.affinity is not None else None
-    required = affinity.required if affinity is not None else None
     return Constraints(
-        selector=tuple(sorted((spec.node_selector or {}).items())),
-        terms=None if required is None else tuple(_term(term) for term in required.node_selector_terms or ()),
-        tolerations=tuple(
-            Toleration(one.key, one.operator or "Equal", one.value, one.effect) for one in spec.tolerations or ()
-        ),
-        unchecked=tuple(_unchecked(spec, names)),
+        selector=tuple(sorted((pod.spec.node_selector or {}).items())),
+        terms=terms_of(pod),
+        tolerations=tolerations_of(pod),
+        unchecked=tuple(_unchecked(pod.spec, names)),
+    )
+
+
+def terms_of(pod: PodObject) -> tuple[SelectorTerm, ...] | None:
+    """The terms of the required node affinity, of which one must match; None without any."""
+    affinity = pod.spec.affinity.node_affinity if pod.spec.affinity is not None else None
+    required = affinity.required if affinity is not None else None
+    return None if required is None else tuple(_term(term) for term in required.node_selector_terms or ())
+
+
+def tolerations_of(pod: PodObject) -> tuple[Toleration, ...]:
+    """The taints that a pod bears."""
+    return tuple(
+        Toleration(one.key, one.operator or "Equal", one.value, one.effect) for one in pod.spec.tolerations or ()
     )
 
 

@@ -14,7 +14,7 @@ from extender.kubectl.failures import BadUsage, No
 from extender.kubectl.options import Output
 from extender.kubectl.writing import written
 from extender.prices import load_prices
-from tests.extender.kubectl.views import node, placed, view
+from tests.extender.kubectl.placed import node, placed, view
 
 PRICES = load_prices()
 

@@ -7,7 +7,7 @@ from extender.kubectl.drain_advice import drain_advice
 from extender.kubectl.options import Output
 from extender.kubectl.writing import written
 from extender.prices import load_prices
-from tests.extender.kubectl.views import node, placed, uuid, view
+from tests.extender.kubectl.placed import node, placed, uuid, view
 
 PRICES = load_prices()
 

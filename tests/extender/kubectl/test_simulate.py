@@ -9,7 +9,7 @@ from extender.kubectl.options import Output
 from extender.kubectl.simulate import simulated
 from extender.kubectl.view import ClusterView
 from extender.kubectl.writing import written
-from tests.extender.kubectl.views import node, placed, pod, uuid, view
+from tests.extender.kubectl.placed import node, placed, pod, uuid, view
 from tests.extender.scheduling.builders import shares
 
 LLM = Manifest((Wanted("Deployment/llm", shares(6)),))

@@ -12,7 +12,7 @@ from extender.kubectl.options import Output
 from extender.kubectl.size_advice import size_advice
 from extender.kubectl.view import ClusterView
 from extender.kubectl.writing import written
-from tests.extender.kubectl.views import node, placed, pod, uuid, view
+from tests.extender.kubectl.placed import node, placed, pod, uuid, view
 
 
 def _view() -> ClusterView:
