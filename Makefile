@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 COMPILE := $(BIN)/uv pip compile --quiet --constraint constraints.txt --universal --python-version 3.11 \
   --generate-hashes --no-header --no-annotate
 
-.PHONY: help venv demo test e2e kubernetes lint format bench-quick protos locks clean
+.PHONY: help venv demo test e2e kubernetes lint format bench-quick protos chart locks clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ format: $(STAMP) ## Bring the sources into the project's form
 
 bench-quick: $(STAMP) ## The benchmarks that check ratios, small
 	$(BIN)/python -m bench latency --nodes 1000 --cycles 200 --max-ratio 4
+
+chart: $(STAMP) ## The Helm chart's templates, from the kustomizations (needs kubectl)
+	$(BIN)/python -m manifests.charting $(ARGS)
 
 locks: $(STAMP) ## The locks of the images, from pyproject.toml and constraints.txt
 	for extra in extender device-plugin; do \

@@ -1,0 +1,58 @@
+"""From the lines of an object, and of the same object under each option, to one Helm template with conditions.
+
+With no option on, the template gives the plain lines; with one on, that variant's, line by line. Options that are on
+together each make their own change.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
+
+
+def merged(plain: Sequence[str], variants: Mapping[str, Sequence[str]]) -> list[str]:
+    """The template's lines; `variants` are keyed by Helm expressions that are true when the option is on."""
+    added: dict[int, list[tuple[str, Sequence[str]]]] = {}
+    dropped: dict[int, list[str]] = {}
+    for option, lines in variants.items():
+        for tag, start, end, new_start, new_end in SequenceMatcher(None, plain, lines, autojunk=False).get_opcodes():
+            if tag == "equal":
+                continue
+            if new_end > new_start:
+                added.setdefault(start, []).append((option, lines[new_start:new_end]))
+            for place in range(start, end):
+                dropped.setdefault(place, []).append(option)
+    found: list[str] = []
+    for place in range(len(plain) + 1):
+        for option, lines in added.get(place, []):
+            found += [f"{{{{- if {option} }}}}", *lines, "{{- end }}"]
+        if place < len(plain):
+            found += _kept(plain[place], dropped.get(place, []))
+    return _joined(found)
+
+
+def under(option: str, lines: Sequence[str]) -> list[str]:
+    """Lines that are there when an option is on."""
+    return [f"{{{{- if {option} }}}}", *lines, "{{- end }}"]
+
+
+def negated(options: Sequence[str]) -> str:
+    """True when no option is on."""
+    (first, *others) = [option if " " not in option else f"({option})" for option in options]
+    return f"not {first}" if not others else f"not (or {' '.join([first, *others])})"
+
+
+def _kept(line: str, without: Sequence[str]) -> list[str]:
+    return under(negated(without), [line]) if without else [line]
+
+
+def _joined(lines: Sequence[str]) -> list[str]:
+    """One condition over neighbours that have the same."""
+    found: list[str] = []
+    opened = ""
+    for line in lines:
+        if line.startswith("{{- if ") and found and found[-1] == "{{- end }}" and opened == line:
+            found.pop()
+            continue
+        if line.startswith("{{- if "):
+            opened = line
+        found.append(line)
+    return found

@@ -1,0 +1,198 @@
+"""The Helm chart installs what the kustomizations install, whichever options are on, and follows its values."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from manifests.charting.chart import DEFAULT, SECOND, VARIANTS
+from manifests.charting.rendering import HASHED, Key, rendered
+from tests.e2e.binaries import Binaries, find_binaries
+
+REPOSITORY = Path(__file__).parents[2]
+CHART = REPOSITORY / "manifests" / "chart"
+NAMESPACE = "gpupack-system"
+VERSION = "1.36.3"
+TIMEOUT_S = 60
+
+pytestmark = pytest.mark.e2e
+Objects = dict[Key, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def kubectl() -> str:
+    """The kubectl that renders the kustomizations."""
+    found = find_binaries()
+    if not isinstance(found, Binaries):
+        pytest.skip(found)
+    return str(found.kubectl)
+
+
+def chart(programs: Path, *options: str, namespace: str = NAMESPACE, version: str = VERSION) -> Objects:
+    """What the chart renders with some `--set` options."""
+    command = [
+        str(programs / "helm"),
+        "template",
+        "gpupack",
+        str(CHART),
+        f"--namespace={namespace}",
+        f"--kube-version={version}",
+    ]
+    sets = [f"--set={option}" for option in options]
+    done = subprocess.run([*command, *sets], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr
+    objects = list(yaml.safe_load_all(done.stdout))
+    found = {(each["kind"], each["metadata"]["name"]): each for each in objects}
+    assert len(found) == len(objects)
+    return found
+
+
+def comparable(objects: Objects) -> Objects:
+    """Without what one of both must have and the other cannot: the namespace, the checksum instead of a hash."""
+    found = copy.deepcopy({key: each for key, each in objects.items() if key[0] != "Namespace"})
+    for each in found.values():
+        template = each.get("spec", {}).get("template", {}).get("metadata", {})
+        template.get("annotations", {}).pop("checksum/config", None)
+        data = each.get("data", {})
+        for name, text in data.items():
+            # Comments and the order of a file's keys are for people.
+            data[name] = yaml.safe_load(text) if each["kind"] == "ConfigMap" else text
+    return found
+
+
+def unordered(found: Any) -> Any:
+    """Lists of environment, mounts and volumes by name: options that are on together add theirs in any order."""
+    if isinstance(found, dict):
+        return {key: unordered(each) for key, each in found.items()}
+    if isinstance(found, list):
+        return sorted((unordered(each) for each in found), key=repr)
+    return found
+
+
+def test_what_is_written_from_the_manifests_is_up_to_date(kubectl: str) -> None:
+    """Else `make chart` was forgotten."""
+    command = [sys.executable, "-m", "manifests.charting", "--check", f"--kubectl={kubectl}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_defaults_are_the_second_scheduler(programs: Path, kubectl: str) -> None:
+    """Object by object, field by field."""
+    assert comparable(chart(programs)) == comparable(rendered(kubectl, [SECOND]))
+
+
+def test_without_a_scheduler_it_is_what_belongs_beside_the_control_planes_own(programs: Path, kubectl: str) -> None:
+    """Rights, token and device plugins."""
+    assert comparable(chart(programs, "scheduler.enabled=false")) == comparable(rendered(kubectl, [DEFAULT]))
+
+
+@pytest.mark.parametrize("option", VARIANTS)
+def test_an_option_is_the_overlay_or_component_of_its_name(programs: Path, kubectl: str, option: str) -> None:
+    """As kustomize renders it."""
+    found = chart(programs, f"{option.removeprefix('.Values.')}=true")
+    assert comparable(found) == comparable(rendered(kubectl, *VARIANTS[option]))
+
+
+def test_options_can_be_on_together(programs: Path, kubectl: str) -> None:
+    """Each adds its own."""
+    components = ["mps", "driver-limits", "evict-overuse"]
+    found = chart(programs, "mps.enabled=true", "driverLimits.enabled=true", "evictOveruse.enabled=true")
+    assert unordered(comparable(found)) == unordered(comparable(rendered(kubectl, [SECOND], components)))
+
+
+def test_everything_is_in_the_releases_namespace(programs: Path) -> None:
+    """Also where a policy or a configuration names it."""
+    found = chart(programs, "monitoring.enabled=true", namespace="gpus")
+    assert NAMESPACE not in yaml.safe_dump(list(found.values()))
+    namespaces = {each["metadata"].get("namespace") for each in found.values()}
+    assert namespaces == {"gpus", "kube-system", None}
+
+
+def test_values_reach_the_programs(programs: Path) -> None:
+    """Images, options, names."""
+    found = chart(
+        programs,
+        "images.extender=registry.example/extender:2",
+        "images.devicePlugin=registry.example/plugin:2",
+        "images.kubeScheduler=registry.example/kube-scheduler:3",
+        "imagePullSecrets[0].name=pull",
+        "memoryUnitMib=512",
+        "extender.policy=binpack",
+        "extender.extraArgs[0]=--placement=scored",
+        "devicePlugin.extraArgs[0]=--device-list-strategy=cdi",
+        "devicePlugin.runtimeClassName=nvidia",
+        "scheduler.schedulerName=gpus",
+        "scheduler.replicas=3",
+    )
+    deployment = found["Deployment", "gpupack-scheduler"]["spec"]
+    kube_scheduler, extender = deployment["template"]["spec"]["containers"]
+    pod = found["DaemonSet", "gpupack-device-plugin"]["spec"]["template"]["spec"]
+    (plugin,) = pod["containers"]
+    images = [each["image"] for each in (kube_scheduler, extender, plugin)]
+    assert images == [f"registry.example/{name}" for name in ("kube-scheduler:3", "extender:2", "plugin:2")]
+    assert extender["args"][2:] == ["--memory-unit-mib=512", "--policy=binpack", "--placement=scored"]
+    assert plugin["args"][4:] == ["--memory-unit-mib=512", "--device-list-strategy=cdi"]
+    assert pod["imagePullSecrets"] == deployment["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
+    assert (pod["runtimeClassName"], deployment["replicas"]) == ("nvidia", 3)
+    config = yaml.safe_load(found["ConfigMap", "gpupack-scheduler-config"]["data"]["config.yaml"])
+    assert config["profiles"] == [{"schedulerName": "gpus"}]
+
+
+@pytest.mark.parametrize(
+    ("version", "tag"), [("1.33.4", "v1.33.4"), ("v1.33.4-gke.1036000", "v1.33.4"), ("v1.34.1-eks-113cf36", "v1.34.1")]
+)
+def test_kube_scheduler_is_that_of_the_cluster(programs: Path, version: str, tag: str) -> None:
+    """Managed clusters add words of their own to the version."""
+    containers = chart(programs, version=version)["Deployment", "gpupack-scheduler"]["spec"]["template"]["spec"]
+    assert containers["containers"][0]["image"] == f"registry.k8s.io/kube-scheduler:{tag}"
+
+
+def test_another_configuration_starts_other_pods(programs: Path) -> None:
+    """As the hash in the name does with kustomize."""
+
+    def checksum(*options: str) -> str:
+        spec = chart(programs, *options)["Deployment", "gpupack-scheduler"]["spec"]
+        found: str = spec["template"]["metadata"]["annotations"]["checksum/config"]
+        return found
+
+    assert checksum() == checksum("scheduler.replicas=3") != checksum("scheduler.schedulerName=gpus")
+
+
+@pytest.mark.parametrize(
+    ("value", "kinds"),
+    [
+        ("admissionPolicies", {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}),
+        ("networkPolicy", {"NetworkPolicy"}),
+        ("resourceQuota", {"ResourceQuota"}),
+    ],
+)
+def test_what_a_cluster_has_no_use_for_can_be_left_out(programs: Path, value: str, kinds: set[str]) -> None:
+    """And nothing else goes with it."""
+    left, everything = chart(programs, f"{value}.enabled=false"), chart(programs)
+    assert {kind for kind, _ in everything.keys() - left.keys()} == kinds
+    assert {key: everything[key] for key in left} == left
+
+
+def test_an_old_cluster_is_refused(programs: Path) -> None:
+    """By Helm, with the version that is needed."""
+    command = [str(programs / "helm"), "template", "gpupack", str(CHART), "--kube-version=1.29.0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert "chart requires kubeVersion: >=1.30.0-0" in done.stderr
+
+
+def test_helm_finds_no_fault(programs: Path) -> None:
+    """With every option on."""
+    on = [f"--set={option.removeprefix('.Values.')}=true" for option in VARIANTS]
+    command = [str(programs / "helm"), "lint", "--strict", str(CHART), *on]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stdout
+
+
+def test_names_have_no_hash_of_kustomize() -> None:
+    """A ConfigMap that changes keeps its name in a chart."""
+    texts = [path.read_text(encoding="utf-8") for path in (CHART / "templates").iterdir()]
+    assert [text for text in texts if HASHED.search(text)] == []
