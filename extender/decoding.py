@@ -7,6 +7,7 @@ against all app containers + all sidecars, per resource.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -122,6 +123,14 @@ class Node(_Camel):
     status: NodeStatus | None = None
 
 
+class _Identity(_Camel):
+    uid: str = ""
+
+
+class _Identified(_Camel):
+    metadata: _Identity
+
+
 class DecodeError(ValueError):
     """Bytes that are not the Kubernetes object that they should be."""
 
@@ -130,6 +139,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for malformed or mistyped JSON, for bytes that are not UTF-8, and for absurd nesting."""
 
 _pod_decoder = msgspec.json.Decoder(Pod)
+_identity_decoder = msgspec.json.Decoder(_Identified)
 _node_decoder = msgspec.json.Decoder(Node)
 
 
@@ -151,6 +161,20 @@ class Decoder:
             return self.pod_record(_pod_decoder.decode(raw))
         except UNREADABLE as error:
             raise DecodeError(f"Pod: {error}") from error
+
+    def uid(self, raw: bytes | msgspec.Raw) -> str:
+        """Identity of an object of which nothing else matters any more.
+
+        Raises:
+            DecodeError: it has none.
+        """
+        try:
+            uid = _identity_decoder.decode(raw).metadata.uid
+        except UNREADABLE as error:
+            raise DecodeError(f"object: {error}") from error
+        if not uid:
+            raise DecodeError("object: metadata.uid is empty")
+        return uid
 
     def node(self, raw: bytes | msgspec.Raw) -> NodeRecord:
         """A node of the watch.
@@ -265,7 +289,7 @@ class Decoder:
         if not text:
             return None
         try:
-            return parse_allocation(text)
+            return _parse_allocation(text)
         except ContractError as error:
             self.warn(f"pod {metadata.namespace}/{metadata.name}: annotation {annotation} is not used: {error}")
             return None
@@ -293,6 +317,10 @@ class Decoder:
             cpu_milli=_quantity(allocatable, "cpu", parse_milli_quantity) or 0,
             memory_bytes=_quantity(allocatable, "memory", parse_quantity) or 0,
         )
+
+
+# A pod is shown several times with the same annotation.
+_parse_allocation = lru_cache(maxsize=4096)(parse_allocation)
 
 
 def _version(metadata: Metadata) -> int:

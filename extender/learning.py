@@ -6,7 +6,6 @@ never waits for an estimate: it uses the policies that were in force when it beg
 
 import logging
 import threading
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
@@ -14,6 +13,7 @@ from extender.scheduling.estimating import DemandCounter, differs, estimate
 from extender.scheduling.events import PodRecord
 from extender.scheduling.shape import NodeShape
 from extender.scheduling.weights import UNLEARNED, Weights
+from extender.slices import Slices
 from extender.state import State
 
 _LOG = logging.getLogger(__name__)
@@ -21,10 +21,9 @@ _LOG = logging.getLogger(__name__)
 CHECK_S = 5.0
 """How often the nodes are looked at for another mix of shapes."""
 
-SLICE_S = 0.0004
-"""How long this thread works before it lets the calls have their turn; Python itself would let them wait for 5 ms."""
-
 PAUSE_S = 0.0006
+"""Between two slices; nothing waits for an estimate."""
+
 ANSWERS_A_STEP = 16
 MAX_SEEN = 100_000
 """UIDs of counted pods that are remembered, the latest seen; a relist must not count its pods again."""
@@ -43,7 +42,7 @@ class Learning:
         self._weights = UNLEARNED
         self._shapes: Counter[NodeShape] = Counter()
         self._considered = 0
-        self._paused_s = 0.0
+        self._slices = Slices(pause_s=PAUSE_S)
         self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
 
     @property
@@ -91,12 +90,6 @@ class Learning:
             except Exception:  # noqa: BLE001 (packing goes on with the weights in force)
                 _LOG.exception("new weights could not be estimated; the old ones stay in force")
 
-    def _pause(self) -> None:
-        """Sleep for a moment when it is time: only a thread that sleeps gives others the interpreter."""
-        if time.perf_counter() - self._paused_s >= SLICE_S:
-            time.sleep(PAUSE_S)
-            self._paused_s = time.perf_counter()
-
     def round(self, *, force: bool) -> bool:
         """Estimate if enough pods have come, the mix of nodes is another, or by `force`.
 
@@ -109,7 +102,7 @@ class Learning:
             return False
         with self._lock:
             counts, seen = self._counter.counts(), self._counter.seen
-        weights = estimate(counts, shapes, pause=self._pause)
+        weights = estimate(counts, shapes, pause=self._slices.breathe)
         self._shapes = shapes
         worth_it = differs(self._weights, weights)
         if worth_it:
@@ -117,7 +110,7 @@ class Learning:
             while not self._state.prepare(weights, ANSWERS_A_STEP):
                 if self._stop.is_set():
                     return False
-                self._pause()
+                self._slices.breathe()
         self._considered = seen
         if not worth_it:
             return False

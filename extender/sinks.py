@@ -95,9 +95,9 @@ class PodSink:
 
     def changed(self, kind: str, raw: bytes) -> None:
         """One pod."""
-        pod = self._decoder.pod(raw)
         if kind == "DELETED":
-            self._state.apply(PodDeleted(pod.uid))
+            self._state.apply(PodDeleted(self._decoder.uid(raw)))
         else:
+            pod = self._decoder.pod(raw)
             self._state.apply(PodChanged(pod))
             self._observe((pod,))

@@ -18,6 +18,7 @@ from extender.apierrors import ApiError, ApiUnreachable, error_of_event
 from extender.backoff import Backoff
 from extender.envelopes import EnvelopeError, ListPage, WatchEvent, name_of, parse_event, parse_list_page
 from extender.failurelog import FailureLog
+from extender.slices import Slices
 from extender.watchlines import LineTooLongError
 
 _LOG = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ class Reflector(Generic[_Record]):
         self._failure_log = FailureLog(_LOG, path)
         self._lock = threading.Lock()
         self._stream: Lines | None = None
+        self._slices = Slices()
         self._thread = threading.Thread(target=self._run, name=f"reflector {path}", daemon=True)
 
     def start(self) -> None:
@@ -285,6 +287,7 @@ class Reflector(Generic[_Record]):
             version = event.resource_version
             if event.kind != "BOOKMARK":
                 self._deliver(event)
+                self._slices.breathe()
         return version, None
 
     def _deliver(self, event: WatchEvent) -> None:

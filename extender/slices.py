@@ -1,0 +1,26 @@
+"""Lets a thread with much to do work in slices, so that the threads that answer calls get their turn in between.
+
+CPython takes the interpreter from a busy thread after 5 ms only (`sys.getswitchinterval`), and a call needs it several
+times: beside a thread that never sleeps, a call of half a millisecond takes ten.
+"""
+
+import time
+
+SLICE_S = 0.0003
+PAUSE_S = 0.00005
+"""Only a thread that sleeps gives the interpreter away for sure; the shortest sleep that the kernel has will do."""
+
+
+class Slices:
+    """`breathe` is called between any two steps of the work, by one thread."""
+
+    def __init__(self, slice_s: float = SLICE_S, pause_s: float = PAUSE_S) -> None:
+        self._slice_s = slice_s
+        self._pause_s = pause_s
+        self._since_s = 0.0
+
+    def breathe(self) -> None:
+        """Sleep for a moment when the slice is over."""
+        if time.perf_counter() - self._since_s >= self._slice_s:
+            time.sleep(self._pause_s)
+            self._since_s = time.perf_counter()
