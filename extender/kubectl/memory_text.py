@@ -26,9 +26,9 @@ def of_units(units: int, unit_mib: UnitMib) -> str:
     return of_mib(units * unit_mib)
 
 
-def natural(name: str) -> tuple[tuple[int, str], ...]:
-    """A key that sorts `node-2` before `node-10`."""
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER.split(name) if part)
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts `node-2` before `node-10`, and numbers before letters."""
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in _NUMBER.split(name) if part)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

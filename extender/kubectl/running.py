@@ -1,5 +1,6 @@
 """From a command's options and its question to what is written and the exit code; once, or again and again."""
 
+import gc
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from extender.kubectl.options import Options, Output
 from extender.kubectl.session import Session
 from extender.kubectl.writing import written
 
+GC_THRESHOLD = 100_000
 _CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J"
 
 Question = Callable[[Session], Answer]
@@ -24,6 +26,8 @@ def run(options: Options, question: Question) -> None:
 
     With `--watch` it goes on until Ctrl-C; a failure on the way is shown and the next look may succeed.
     """
+    # Lists of tens of thousands of objects make no garbage worth looking for at every step.
+    gc.set_threshold(GC_THRESHOLD)
     session = Session(options)
     try:
         if options.watch:

@@ -52,7 +52,7 @@ def test_documents_are_json_and_yaml_with_their_letters() -> None:
 def test_colour_adds_codes_and_nothing_else() -> None:
     """Without its codes the text is the same."""
     coloured = written(ANSWER, Output.WIDE, colour=True)
-    assert "\x1b[32m   8\x1b[0m" in coloured
+    assert "   \x1b[32m8\x1b[0m   GPU-1" in coloured
     bare = "".join(f"{line.rstrip()}\n" for line in re.sub(r"\x1b\[[0-9;]*m", "", coloured).splitlines())
     assert bare == written(ANSWER, Output.WIDE, colour=False)
 

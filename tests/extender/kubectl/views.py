@@ -1,33 +1,55 @@
-"""ClusterViews made of Node and Pod objects, for the tests of the commands that read them."""
+"""Short ways to a ClusterView: nodes and pods as the API server sends them, at a time that stands still."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from extender.contract.names import Names
+from extender.kubectl.node_verdict import Asker
 from extender.kubectl.view import ClusterView, view_of
-from tests.extender.objects import allocation, node, pod, raw, uuid
+from extender.scheduling.policies.table import DEFAULT_POLICY, policy_named
+from tests.extender.objects import Json, allocation, pod, raw
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-Json = dict[str, Any]
 
 
-def view(nodes: Iterable[Json], pods: Iterable[Json] = (), *, names: Names | None = None) -> ClusterView:
-    """What kubectl gpupack makes of these objects."""
-    return view_of(map(raw, nodes), map(raw, pods), names=names or Names(), taken_at=NOON)
+def view(nodes: Iterable[Json] = (), pods: Iterable[Json] = ()) -> ClusterView:
+    """The view of these objects."""
+    return view_of(map(raw, nodes), map(raw, pods), names=Names(), taken_at=NOON)
 
 
-def placed(
-    name: str, units: int, node_name: str, index: int = 0, *, deployment: str = "", namespace: str = "default"
-) -> Json:
-    """A running pod on one GPU of a node; of a Deployment, or bare."""
-    plan = allocation({"main": {uuid(node_name, index): units}})
-    body = pod(name, units, node=node_name, annotations={"allocation": plan}, status={"phase": "Running"})
-    body["metadata"]["namespace"] = namespace
-    if deployment:
-        owner = {"kind": "ReplicaSet", "name": f"{deployment}-abc", "controller": True}
-        body["metadata"].update(ownerReferences=[owner], labels={"pod-template-hash": "abc"})
-    return body
+def on(name: str, units: int, gpu: str, node: str, *, version: int = 1, policy: str = "") -> Json:
+    """A running pod that holds `units` of one GPU."""
+    plan = allocation({"main": {gpu: units}})
+    if policy:
+        plan = plan.removesuffix("}") + f', "policy": "{policy}", "at": "2026-01-31T11:00:00Z"}}'
+    body = pod(name, units, node=node, version=version, annotations={"allocation": plan})
+    return {**body, "status": {"phase": "Running"}}
 
 
-__all__ = ["Json", "allocation", "node", "placed", "pod", "raw", "uuid", "view"]
+def refused(body: Json, message: str, reason: str = "Unschedulable") -> Json:
+    """The pod as kube-scheduler leaves it when it fits nowhere."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+    return {**body, "status": {"phase": "Pending", "conditions": [condition]}}
+
+
+def component(name: str, kind: str, *, node: str = "n1", ready: bool = True, **spec: object) -> Json:
+    """A pod of gpupack itself."""
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "gpupack-system",
+            "uid": f"uid-{name}",
+            "resourceVersion": "1",
+            "labels": {"app.kubernetes.io/name": "gpupack", "app.kubernetes.io/component": kind},
+        },
+        "spec": {"containers": [{"name": kind}], "nodeName": node, **spec},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]},
+    }
+
+
+def asker(seen: ClusterView, name: str = "waits") -> Asker:
+    """A pod of the view as one that looks for a place."""
+    record = seen.find("default", name)
+    assert record is not None
+    assert record.request is not None
+    return Asker(seen.pods[record.uid], record, record.request, policy_named(DEFAULT_POLICY))
