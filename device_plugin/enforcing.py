@@ -116,11 +116,17 @@ class Enforcer:
     def run(self, stop: threading.Event) -> None:
         """Probe again and again until told to stop."""
         while not stop.wait(self._pause_s()):
-            before = self._standings
             self.prove(stop)
-            self.step(list(before))
-            if self._standings != before:
-                self._on_change()
+            self.look_again()
+
+    def look_again(self) -> bool:
+        """Probe the GPUs that are known; whether any stands elsewhere than before."""
+        before = self._standings
+        self.step(list(before))
+        changed = self._standings != before
+        if changed:
+            self._on_change()
+        return changed
 
     def prove(self, stop: threading.Event) -> None:
         """Try MPS on the GPUs where that could tell something new and nothing better is there; takes seconds each."""

@@ -160,7 +160,7 @@ class Meter:
 
     def _tell(self, unknown: Mapping[GpuUuid, str]) -> None:
         for uuid, why in unknown.items():
-            if self._blind.get(uuid) != why:
+            if self._blind.get(uuid) != why and why != NO_PODS:
                 _LOG.warning("GPU %s: what containers use of it is not known: %s", uuid, why)
         self._blind = dict(unknown)
 

@@ -44,6 +44,8 @@ class InventoryReporter:
         use: decides when memory in use outside of the ledger is news.
         outside_mib: the newest measurement of it, without the GPUs that could not be measured; None takes what the
             samples say.
+        is_ready: whether it is known by now what is to be written; at the start what a pod's share is enforced by is
+            not, and what is written then would be put right a moment later.
         clock_s: monotonic seconds.
     """
 
@@ -56,9 +58,11 @@ class InventoryReporter:
         names: Names,
         use: OutsideUse,
         outside_mib: Callable[[], Mapping[GpuUuid, int]] | None = None,
+        is_ready: Callable[[], bool] = lambda: True,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
+        self._is_ready = is_ready
         self._feed = feed
         self._node_name = node_name
         self._names = names
@@ -125,7 +129,7 @@ class InventoryReporter:
     def step(self) -> float | None:
         """Write if needed; the seconds until it should be looked again, None when it could not be written."""
         gpus = self._feed.gpus
-        if gpus is None:
+        if gpus is None or not self._is_ready():
             return _LOOK_AGAIN_S
         now_s, published = self._clock_s(), self._known()
         wanted = self._wanted(gpus, published, now_s)

@@ -5,6 +5,7 @@ Several plugins may run in one process, each with its own node, folders and port
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,8 @@ from .watching import Watcher
 _LOG = logging.getLogger(__name__)
 
 _FIRST_LOOK_S = 2.0
+_FIRST_LISTS_S = 5.0
+"""For the node and the list of its pods at the start; without an API server the kubelet is served all the same."""
 
 
 def run(settings: Settings, stop: threading.Event, on_listening: Callable[[int], None] = lambda _: None) -> None:
@@ -117,6 +120,7 @@ class _Plugin:
             usage=self._meter,
         )
         self._feed = self._safety.feed
+        self._settled = False
         granted = threading.Event()
         admissions = Admissions(
             pods=self._pods,
@@ -143,6 +147,7 @@ class _Plugin:
             names=names,
             use=OutsideUse(unit_mib, settings.report_interval_s),
             outside_mib=lambda: self._meter.newest.outside_mib,
+            is_ready=lambda: self._settled,
         )
         self._meter.on_measured = self._reporter.soon
         metrics = PluginMetrics(names, lambda: self._feed.gpus, self._reconciler.lag_s, self._view(source))
@@ -170,7 +175,8 @@ class _Plugin:
                 "gpus": lambda: self._feed.problem,
                 "kubelet": lambda: self._lifecycle.problem,
                 "inventory": lambda: self._reporter.problem,
-                "pods": lambda: "" if self._pod_watch.synced.is_set() else self._pod_watch.problem,
+                "pods": lambda: self._pod_watch.lasting_problem,
+                "node": lambda: self._node_watch.lasting_problem,
             },
             self.loops.problem,
         )
@@ -206,11 +212,28 @@ class _Plugin:
         """Offer the resources as soon as it is known what there is to offer."""
         while self._feed.gpus is None and not stop.is_set():
             self._feed.wait_newer(0, 0.5)
+        self._settle(stop)
         version, _ = self._feed.wait_newer(-1, 0.0)
         if self._safety.neighbours.step():
             # What somebody else gives out must not be offered even for a moment.
             self._feed.wait_newer(version, _FIRST_LOOK_S)
         self._lifecycle.run(stop)
+
+    def _settle(self, stop: threading.Event) -> None:
+        """Measure and probe with the node's pods at hand, so that the first word on enforcement is the right one.
+
+        What the Node says already is known then, too, and is not written again.
+        """
+        deadline_s = time.monotonic() + _FIRST_LISTS_S
+        for watch in (self._pod_watch, self._node_watch):
+            while not (stop.is_set() or watch.synced.wait(0.1) or time.monotonic() > deadline_s):
+                pass
+        self._meter.step()
+        version, _ = self._feed.wait_newer(-1, 0.0)
+        if self._safety.enforcer.look_again():
+            self._feed.wait_newer(version, _FIRST_LOOK_S)
+        self._settled = True
+        self._reporter.soon()
 
     def _view(self, source: GpuSource) -> NodeView:
         """What the metrics show of GPUs and containers."""

@@ -4,7 +4,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .backoff import Backoff
@@ -14,6 +14,8 @@ from .kubeapi import ApiError, NodeApi, Watch
 _LOG = logging.getLogger(__name__)
 _LIST_TIMEOUT_S = 30.0
 _SHORTEST_WATCH_S = 240.0
+_LASTING_S = 60.0
+"""A broken watch is opened again within seconds; one that is not by then is worth a word to those who wait for it."""
 
 
 class Handler(Protocol):
@@ -35,7 +37,14 @@ class Watcher:
     again on 410, wait longer after every failure. `problem` says what is wrong, empty when all is well.
     """
 
-    def __init__(self, api: NodeApi, path: str, field_selector: str, handler: Handler) -> None:
+    def __init__(
+        self,
+        api: NodeApi,
+        path: str,
+        field_selector: str,
+        handler: Handler,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api = api
         self._path = path
         self._field_selector = field_selector
@@ -45,8 +54,17 @@ class Watcher:
         self._watch: Watch | None = None
         self._lock = threading.Lock()
         self._stopped = False
+        self._clock_s = clock_s
+        self._broken_since_s: float | None = None
         self.synced = threading.Event()
         self.problem = "not listed yet"
+
+    @property
+    def lasting_problem(self) -> str:
+        """What is wrong and does not pass: before the first list, or for a minute since; empty otherwise."""
+        since_s = self._broken_since_s
+        lasts = since_s is not None and self._clock_s() - since_s >= _LASTING_S
+        return self.problem if lasts or not self.synced.is_set() else ""
 
     def run(self, stop: threading.Event) -> None:
         """List and watch until told to stop; call `abort` to end an open watch at once."""
@@ -66,6 +84,8 @@ class Watcher:
                 if self.problem != str(error):
                     _LOG.warning("%s: %s", self._path, error)
                 self.problem = str(error)
+                if self._broken_since_s is None:
+                    self._broken_since_s = self._clock_s()
                 stop.wait(self._backoff.delay_s(failures, random.random()))  # noqa: S311 - spreads retries
 
     def abort(self) -> None:
@@ -83,7 +103,7 @@ class Watcher:
             self.synced.set()
         length_s = _SHORTEST_WATCH_S * (1 + random.random())  # noqa: S311 - spreads reconnects
         watch = self._api.watch(self._path, self._field_selector, self._version, length_s)
-        self.problem = ""
+        self.problem, self._broken_since_s = "", None
         with self._lock:
             self._watch = watch
             if self._stopped:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ import urllib3
 
 from bench.simulated.apiserver import ApiServer
 from bench.simulated.client import ClusterClient
+from bench.simulated.faults import Fault
 from device_plugin.safeguards import Safeguards
 from device_plugin.service import run
 from device_plugin.settings import Settings, SettingsError
@@ -290,12 +292,41 @@ def test_whole_gpus_under_nvidias_name_are_ours(cluster: Cluster) -> None:
         assert ill(cluster) == {}
 
 
-def test_simulated_gpus_are_advisory_and_say_so(cluster: Cluster, plugin: Running) -> None:
-    """In the inventory and in the container."""
+def test_simulated_gpus_are_watched_and_say_so(cluster: Cluster, plugin: Running) -> None:
+    """In the inventory and in the container: what the file's processes use is known, and nothing limits them."""
     assert plugin.port
     cluster.bind("p", {"main": {"GPU-x": 8}})
     _, answer = cluster.kubelet.admit("p", MEMORY, 8)
     assert ({gpu["enforcement"] for gpu in cluster.inventory()}, answer.envs["GPUPACK_ENFORCEMENT"]) == (
-        {"advisory"},
-        "advisory",
+        {"watched"},
+        "watched",
     )
+
+
+def test_a_restart_writes_nothing_where_nothing_changed(cluster: Cluster) -> None:
+    """The first inventory of a plugin has the enforcement that holds, so nothing is to be put right later."""
+    cluster.bind("p", {"main": {"GPU-x": 8}})
+    versions = []
+    for _ in range(2):
+        with Running(cluster.settings) as plugin:
+            until(partial(is_ready, plugin))
+            time.sleep(1.0)
+        node = cluster.client.node("n1")
+        assert node is not None
+        versions.append(node["metadata"]["resourceVersion"])
+    assert versions[0] == versions[1]
+
+
+def is_ready(plugin: Running) -> bool:
+    """Whether its /readyz says so."""
+    return plugin.get("/readyz")[0] == 200
+
+
+def test_a_watch_that_the_api_server_refuses_makes_the_plugin_not_ready(cluster: Cluster) -> None:
+    """Nobody would hear of a cordon, nor of a Node that was made anew."""
+    cluster.server.inject(Fault(method="GET", path="/api/v1/nodes", status=403, times=1000))
+    with Running(cluster.settings) as plugin:
+        until(lambda: "node: " in plugin.get("/readyz")[1])
+        status, text = plugin.get("/readyz")
+        assert (status, "403" in text) == (503, True)
+        assert plugin.get("/healthz")[0] == 200

@@ -114,3 +114,30 @@ def test_a_failing_list_is_tried_again(server: ApiServer, client: ClusterClient,
     thread.join(10.0)
     api.close()
     assert not thread.is_alive()
+
+
+def test_a_problem_lasts_after_a_minute_or_before_the_first_list(
+    server: ApiServer, client: ClusterClient, tmp_path: Path
+) -> None:
+    """A connection that broke is opened again; a right that was taken away is not."""
+    client.create_node({"metadata": {"name": "a"}})
+    now_s = [0.0]
+    api = connect(server.write_kubeconfig(tmp_path / "kubeconfig"))
+    handler, stop = NamesHandler(), threading.Event()
+    watcher = Watcher(api, NODES, "", handler, clock_s=lambda: now_s[0])
+    assert watcher.lasting_problem == "not listed yet"
+    thread = threading.Thread(target=watcher.run, args=(stop,))
+    thread.start()
+    until(lambda: server.watches() == 1)
+    assert watcher.lasting_problem == ""
+    server.inject(Fault(method="GET", path=NODES, status=403, times=1000))
+    server.drop_watches()
+    until(lambda: "403" in watcher.problem)
+    assert watcher.lasting_problem == ""
+    now_s[0] = 60.0
+    assert "403" in watcher.lasting_problem
+    stop.set()
+    watcher.abort()
+    thread.join(10.0)
+    api.close()
+    assert not thread.is_alive()
