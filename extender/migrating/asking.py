@@ -96,13 +96,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A pod's changes; `limits` and `requests` by container name. `said` tells them to people, `notes` what stays."""
+    """A pod's changes; `limits` and `requests` by container name. `said` tells them to people, `notes` what stays.
+
+    Of a ResourceQuota there is only `hard`.
+    """
 
     limits: Mapping[str, Change] = field(default_factory=dict)
     requests: Mapping[str, Change] = field(default_factory=dict)
     annotations: Change = field(default_factory=Change)
     labels: Change = field(default_factory=Change)
     spec: Change = field(default_factory=Change)
+    hard: Change = field(default_factory=Change)
     said: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

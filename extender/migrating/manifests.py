@@ -4,7 +4,8 @@ Every pod spec is found, in whatever object it stands: the template of a Deploym
 item of a List. What cannot be decided, or cannot be changed by itself, stays as it is and is said.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,8 +14,12 @@ from yaml.nodes import Node
 from extender.migrating import peers
 from extender.migrating.asking import Change, Container, Options, Pod, Rewrite, Undecided
 from extender.migrating.deciding import decide
+from extender.migrating.quotas import decide_quota
 from extender.migrating.splicing import Path, Splice, UnchangeableError, apply, changed, splices
 from extender.migrating.yamltext import ManifestError, Plain, documents, plain
+
+_MENTIONS = re.compile(r"aliyun\.com|nvidia\.com|gpu-(memory|fraction)|\\[ux]")
+"""What every text has that asks one of the programs for a GPU; `\\u` may be any of its letters."""
 
 KINDS_OF_CONTAINERS = ("initContainers", "containers")
 
@@ -52,30 +57,50 @@ class Migrated:
 def migrate(text: str, options: Options) -> Migrated:
     """Rewrite every pod in `text`; what is not concerned keeps every byte.
 
+    A text without any of the other programs' names is not read further.
+
     Raises:
         ManifestError: not YAML.
     """
-    findings: list[Finding] = []
-    edits: list[Splice] = []
-    undecided: list[tuple[int, Path]] = []
-    rewritten = 0
-    for place, root in enumerate(documents(text)):
+    if not _MENTIONS.search(text):
+        return Migrated(text, 0, ())
+    cases = []
+    for root in documents(text):
         value = plain(root)
-        verdicts = {path: decide(_pod(_at(value, path)), options) for path in _pod_paths(value, ())}
-        rewrites = {path: verdict for path, verdict in verdicts.items() if isinstance(verdict, Rewrite)}
-        document_edits, refused = _edited_together(text, root, value, rewrites)
-        edits += document_edits
-        rewritten += len(rewrites) - len(refused)
-        for path, verdict in verdicts.items():
-            if verdict is None:
-                continue
-            told = list(_told(_where(value, path), verdict, refused.get(path, "")))
+        pods = {path: decide(_pod(_at(value, path)), options) for path in _pod_paths(value, ())}
+        quotas = {path: decide_quota(_hard(_at(value, path)), options) for path in _quota_paths(value)}
+        cases.append(_Case(root, value, pods | quotas))
+    edits, refused = _edits(text, cases)
+    findings: list[Finding] = []
+    undecided: list[tuple[int, Path]] = []
+    for place, case in enumerate(cases):
+        for path, verdict in case.verdicts.items():
+            told = list(_told(_where(case.value, path), verdict, refused.get((place, path), ""))) if verdict else []
             findings += told
-            undecided += [(place, path)] if told[0].kind is Kind.UNDECIDED else []
-    written = apply(text, edits)
+            undecided += [(place, path)] if told and told[0].kind is Kind.UNDECIDED else []
+    try:
+        written = apply(text, edits)
+    except UnchangeableError as error:
+        raise ManifestError(f"its pods share what would change in a way that cannot be told apart: {error}") from error
     for place, root in enumerate(documents(written)):
         findings += _left_over(plain(root), [path for number, path in undecided if number == place], options)
-    return Migrated(written, rewritten, tuple(findings))
+    rewritten = [
+        (place, path) for place, case in enumerate(cases) for path, each in case.rewrites.items() if not each.hard
+    ]
+    return Migrated(written, len([each for each in rewritten if each not in refused]), tuple(findings))
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One document, and what is to become of its pods, by their paths."""
+
+    root: Node
+    value: Plain
+    verdicts: Mapping[Path, Rewrite | Undecided | None]
+
+    @property
+    def rewrites(self) -> dict[Path, Rewrite]:
+        return {path: verdict for path, verdict in self.verdicts.items() if isinstance(verdict, Rewrite)}
 
 
 def _told(where: str, verdict: Rewrite | Undecided, refused: str) -> Iterator[Finding]:
@@ -88,41 +113,52 @@ def _told(where: str, verdict: Rewrite | Undecided, refused: str) -> Iterator[Fi
         yield from (Finding(Kind.NOTE, where, note) for note in verdict.notes)
 
 
-def _edited_together(
-    text: str, root: Node, value: Plain, rewrites: Mapping[Path, Rewrite]
-) -> tuple[list[Splice], dict[Path, str]]:
-    """The splices of a document's pods, and why some of them cannot be changed.
+def _edits(text: str, cases: Sequence[_Case]) -> tuple[list[Splice], dict[tuple[int, Path], str]]:
+    """The splices of all pods, and why some of them cannot be changed, by document and path.
 
-    All pods at once, since they may share what changes through an anchor; where that fails, each by itself.
+    All at once, since pods may share what changes through an anchor, and since proving takes reading the whole text;
+    where that fails, each document by itself, and at last each pod.
     """
+    wanted = {place: case.rewrites for place, case in enumerate(cases)}
     try:
-        return _edited(text, root, value, rewrites), {}
+        return _proven(text, cases, wanted), {}
     except UnchangeableError:
-        edits, refused = [], {}
-    for path, rewrite in rewrites.items():
+        edits: list[Splice] = []
+        refused: dict[tuple[int, Path], str] = {}
+    for place, rewrites in wanted.items():
         try:
-            edits += _edited(text, root, value, {path: rewrite})
-        except UnchangeableError as error:
-            refused[path] = str(error)
+            edits += _proven(text, cases, {place: rewrites})
+            continue
+        except UnchangeableError:
+            pass
+        for path, rewrite in rewrites.items():
+            try:
+                edits += _proven(text, cases, {place: {path: rewrite}})
+            except UnchangeableError as error:
+                refused[place, path] = str(error)
     return edits, refused
 
 
-def _edited(text: str, root: Node, value: Plain, rewrites: Mapping[Path, Rewrite]) -> list[Splice]:
-    """The splices, proven on a copy: they make of the document what the changes make of its value.
+def _proven(text: str, cases: Sequence[_Case], wanted: Mapping[int, Mapping[Path, Rewrite]]) -> list[Splice]:
+    """The splices of some pods, proven on a copy: they make of the text what the changes make of its values.
 
     Raises:
         UnchangeableError: they do not.
     """
-    edits, expected = [], value
-    for path, rewrite in rewrites.items():
-        for where, change in _changes(_at(value, path), path, rewrite):
-            edits += list(splices(text, root, where, change))
-            expected = changed(expected, where, change)
+    edits: list[Splice] = []
+    expected = [case.value for case in cases]
+    for number, rewrites in wanted.items():
+        for path, rewrite in rewrites.items():
+            for where, change in _changes(_at(cases[number].value, path), path, rewrite):
+                edits += splices(text, cases[number].root, where, change)
+                expected[number] = changed(expected[number], where, change)
+    if not edits:
+        return []
     try:
-        found = [plain(each) for each in documents(apply(text, edits))] if edits else [value]
+        found = [plain(root) for root in documents(apply(text, edits))]
     except ManifestError as error:
         raise UnchangeableError("its YAML is of a form that this command cannot change") from error
-    if expected not in found:
+    if found != expected:
         raise UnchangeableError("other places refer to what would change (an anchor or a merge)")
     return edits
 
@@ -138,6 +174,7 @@ def _changes(pod: Plain, path: Path, rewrite: Rewrite) -> Iterator[tuple[Path, C
         (("metadata", "annotations"), rewrite.annotations),
         (("metadata", "labels"), rewrite.labels),
         (("spec",), rewrite.spec),
+        (("spec", "hard"), rewrite.hard),
     ):
         if change:
             yield (*path, *where), change
@@ -153,6 +190,19 @@ def _pod_paths(value: Plain, path: Path) -> Iterator[Path]:
     elif isinstance(value, list):
         for place, child in enumerate(value):
             yield from _pod_paths(child, (*path, place))
+
+
+def _quota_paths(value: Plain) -> Iterator[Path]:
+    """A ResourceQuota, or those among the items of a List."""
+    if _map(value).get("kind") == "ResourceQuota":
+        yield ()
+    for place, item in enumerate(_list(_map(value).get("items"))):
+        if _map(item).get("kind") == "ResourceQuota":
+            yield ("items", place)
+
+
+def _hard(value: Plain) -> dict[str, str]:
+    return _texts(_map(_map(value).get("spec")).get("hard"))
 
 
 def _pod(value: Plain) -> Pod:

@@ -48,8 +48,8 @@ def rewrite(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, mode
         Change(_annotations_gone(pod, options), put_annotations),
         Change(_among(pod.labels, {peers.GPUSHARE_COUNT})),
         _spec_change(pod, options),
-        tuple(_said(pod, options, wishes, gpu_count, models)),
-        tuple(_notes(pod, options)),
+        said=tuple(_said(pod, options, wishes, gpu_count, models)),
+        notes=tuple(_notes(pod, options)),
     )
 
 

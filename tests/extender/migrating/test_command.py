@@ -94,7 +94,7 @@ def test_options_answer_the_questions() -> None:
     assert "schedulerName: gpupack-scheduler" in result.stdout
 
 
-@pytest.mark.parametrize("text", ["a: [", "\x00"])
+@pytest.mark.parametrize("text", ["nvidia.com/gpu: [", "nvidia.com/gpu: \x00"])
 def test_what_cannot_be_read_is_left_and_said(tmp_path: Path, text: str) -> None:
     """Other files are still done."""
     broken, good = tmp_path / "a.yaml", tmp_path / "b.yaml"

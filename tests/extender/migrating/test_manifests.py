@@ -157,16 +157,30 @@ spec:
     assert migrate(text, Options()).text == text.replace("aliyun.com/gpu-mem", "gpupack.io/gpu-mem")
 
 
-def test_names_outside_of_pods_are_said_and_left() -> None:
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("requests.aliyun.com/gpu-mem: 40", "requests.gpupack.io/gpu-mem: 40"),
+        ('limits.nvidia.com/gpumem: "8192"', 'requests.gpupack.io/gpu-mem: "8"'),
+    ],
+)
+def test_a_quota_that_units_hold_exactly_is_changed(before: str, after: str) -> None:
     """A quota of the old resource would hold nobody back."""
-    text = "kind: ResourceQuota\nmetadata: {name: q, namespace: n}\nspec: {hard: {requests.aliyun.com/gpu-mem: 40}}\n"
+    text = f"kind: ResourceQuota\nmetadata:\n  name: q\nspec:\n  hard:\n    pods: 4\n    {before} # team\n"
+    result = migrate(text, Options())
+    assert (result.text, result.pods, result.of(Kind.UNDECIDED)) == (text.replace(before, after), 0, ())
+
+
+def test_names_outside_of_pods_are_said_and_left() -> None:
+    """Such as a quota that would have to be rounded."""
+    text = "kind: ResourceQuota\nmetadata: {name: q, namespace: n}\nspec: {hard: {limits.nvidia.com/gpumem: 40}}\n"
     result = migrate(text, Options())
     assert result.text == text
     assert [(finding.kind, finding.where, finding.text) for finding in result.findings] == [
         (
             Kind.UNDECIDED,
             "ResourceQuota n/q",
-            "spec.hard: requests.aliyun.com/gpu-mem stays, and is to be changed by hand",
+            "spec.hard: limits.nvidia.com/gpumem stays, and is to be changed by hand",
         )
     ]
 
@@ -189,16 +203,16 @@ def test_whole_gpus_under_nvidias_name_need_no_change_where_gpupack_serves_that_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kind: [", "not YAML"),
-        ("kind: {{ .Values.kind }}\n a: b", "templates of Helm have to be rendered first"),
+        ("nvidia.com/gpu: [", "not YAML"),
+        ("nvidia.com/gpu: {{ .Values.gpus }}\n a: b", "templates of Helm have to be rendered first"),
         (
-            "a: &a ["
+            "nvidia.com/gpu: 1\na: &a ["
             + "x, " * 9
             + "]\n"
             + "".join(f"b{n}: &b{n} [" + f"*{'a' if n == 0 else f'b{n - 1}'}, " * 9 + "]\n" for n in range(9)),
             "values or",
         ),
-        ("a: &a [*a]", "levels"),
+        ("nvidia.com/gpu: &a [*a]", "levels"),
     ],
 )
 def test_text_that_is_no_manifest_is_refused(text: str, message: str) -> None:
