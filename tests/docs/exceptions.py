@@ -8,19 +8,27 @@ from collections.abc import Mapping
 ELSEWHERE: Mapping[str, str] = {
     "docs/examples.md": "tests/e2e/examples/test_documented.py",
     "docs/capacity.md": "tests/e2e/scenarios/test_capacity.py",
+    "docs/helm.md": "tests/e2e/test_helm.py",
+    "docs/control-plane.md": "tests/e2e/test_beside.py",
 }
 """Pages whose commands are all run by a test module of their own."""
 
 _WHOLE_SUITE = "it is what runs these tests"
 _MINUTES = "minutes of benchmark; tests/bench runs the same command on less"
+_NO_RUNTIME = "no container runtime and no registry; tests/manifests/test_images.py runs the Dockerfile's commands"
 _KUBELET = "logs, exec and port-forward go through a real kubelet and a container; the processes are tested directly"
 
+_BUILD = "docker build -f manifests/images/Dockerfile"
 _AUDIT = (
     "kubectl -n gpupack-system logs deploy/gpupack-scheduler -c extender | jq -c "
     "'select(.decision.verdict == \"bound\") | .decision | [.at, .namespace, .pod, .node, .gpus]'"
 )
 
 NOT_RUN: Mapping[str, str] = {
+    f"{_BUILD} --target extender -t REGISTRY/gpupack-extender:0.1.0 .": _NO_RUNTIME,
+    f"{_BUILD} --target device-plugin -t REGISTRY/gpupack-device-plugin:0.1.0 .": _NO_RUNTIME,
+    "docker push REGISTRY/gpupack-extender:0.1.0": _NO_RUNTIME,
+    "docker push REGISTRY/gpupack-device-plugin:0.1.0": _NO_RUNTIME,
     "make test": _WHOLE_SUITE,
     "make e2e": _WHOLE_SUITE,
     "make lint": _WHOLE_SUITE,
