@@ -1,6 +1,6 @@
 """From the `hard` limits of a ResourceQuota on other programs' memory to those on gpupack's, where units hold them.
 
-HAMi's are on `limits.nvidia.com/gpumem` in MiB (its docs/resource-quota.md); of gpupack's Kubernetes counts `requests.`.
+HAMi's are on `limits.nvidia.com/gpumem`, MiB (its docs/resource-quota.md); of gpupack's Kubernetes counts `requests.`
 """
 
 from collections.abc import Mapping

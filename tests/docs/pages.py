@@ -42,9 +42,12 @@ class Command:
         return f"{self.page}:{self.line}"
 
     @property
-    def needs_cluster(self) -> bool:
-        """Whether it talks to an API server, or to something that runs in a cluster."""
-        return bool(re.search(r"\b(kubectl(?! kustomize)|kubectl-gpupack|helm|curl|--kubeconfig)\b", self.text))
+    def offline(self) -> bool:
+        """Whether it is one of the project's own programs and needs nothing but a checkout.
+
+        Anything else is not run on the machine of whoever runs the tests: a page may well say what root does.
+        """
+        return self.text.startswith(("python -m ", "kubectl kustomize ")) and "--kubeconfig" not in self.text
 
 
 def pages(root: Path = REPOSITORY) -> list[Path]:
@@ -93,6 +96,14 @@ def links(page: Path) -> list[str]:
             if target:
                 found.append(str(target))
     return found
+
+
+def flags(page: Path, root: Path = REPOSITORY) -> set[str]:
+    """The flags of gpupack's programs that a page mentions: in their commands, and by themselves in the text."""
+    spans = [child.content for token in _tokens(page) for child in token.children or () if child.type == "code_inline"]
+    spans += [command.text for command in commands(page, root)]
+    ours = [span for span in spans if span.startswith("--") or re.match(r"(python -m|kubectl gpupack)\b", span)]
+    return {flag for span in ours for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", span)}
 
 
 def anchors(page: Path) -> set[str]:
