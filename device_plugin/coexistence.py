@@ -1,11 +1,20 @@
-"""From what podresources shows of other plugins and of claims to the GPUs of ours that somebody else hands out too."""
+"""From what podresources, pods and NVML show of other plugins and of claims to our GPUs that somebody else hands out.
 
+podresources says which devices a container has, where their IDs name the GPU. Where they do not, or the kubelet does
+not list claims, NVML shows on which GPU the pod's processes run.
+"""
+
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from extender.contract.units import GpuUuid
 
 _NVIDIA_DRA_DRIVER = "gpu.nvidia.com"
+_GPU_NAME = re.compile(r"nvidia|gpu|cuda|/mig-")
+
+CLAIM = "a resource claim"
+"""What gives a GPU to a pod with resource claims, as far as the pod says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,23 @@ class ForeignEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """A pod that runs on a GPU of which it has nothing from us, and what it asks for of others.
+
+    Args:
+        gpu: where NVML shows its processes.
+        namespace: of the pod.
+        pod: its name.
+        givers: resources of other device plugins that may be GPUs, and `a resource claim`.
+    """
+
+    gpu: GpuUuid
+    namespace: str
+    pod: str
+    givers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Conflicts:
     """Who else gives our GPUs out: per GPU a text for people, and claims of GPUs that name no UUID."""
 
@@ -35,14 +61,14 @@ class Conflicts:
     unclear: tuple[str, ...] = ()
 
 
-def conflicts(entries: Iterable[ForeignEntry], uuids: Iterable[GpuUuid]) -> Conflicts:
+def conflicts(entries: Iterable[ForeignEntry], uuids: Iterable[GpuUuid], guests: Iterable[Guest] = ()) -> Conflicts:
     """Find our GPUs among the devices of others, by their UUIDs, which every giver's IDs contain as a whole word.
 
     NVIDIA's device plugin names its devices `<uuid>`, or `<uuid>::<n>` when it shares them; another installation of
     this plugin `<uuid>-<n>`; CDI names end in `=<uuid>`. NVIDIA's DRA driver may name a GPU by a number that is not
-    NVML's; which GPU that is remains unclear.
+    NVML's; which GPU that is remains unclear, until a guest is seen on it.
     """
-    ours = list(uuids)
+    ours, entries = list(uuids), list(entries)
     found: dict[GpuUuid, str] = {}
     unclear: list[str] = []
     for entry in sorted(entries, key=lambda each: (each.namespace, each.pod, each.container, each.giver)):
@@ -55,7 +81,18 @@ def conflicts(entries: Iterable[ForeignEntry], uuids: Iterable[GpuUuid]) -> Conf
                 f"{entry.giver} gave {', '.join(sorted(entry.devices)) or 'a device'} to pod "
                 f"{entry.namespace}/{entry.pod}; which GPU that is cannot be told"
             )
+    named_by_uuid = {(each.namespace, each.pod, each.giver) for each in entries if any(map(_has_uuid, each.devices))}
+    for guest in sorted(guests, key=lambda each: (each.gpu, each.namespace, each.pod)):
+        for giver in sorted(guest.givers):
+            # Devices that name other GPUs are not why it runs on this one.
+            if guest.gpu in ours and (guest.namespace, guest.pod, giver) not in named_by_uuid:
+                found.setdefault(guest.gpu, f"pod {guest.namespace}/{guest.pod} runs on it and has {giver}")
     return Conflicts(found, tuple(unclear))
+
+
+def may_give_gpus(resource: str) -> bool:
+    """Whether a resource of another device plugin may stand for GPUs, by its name."""
+    return bool(_GPU_NAME.search(resource.lower()))
 
 
 def _names(device: str, uuid: GpuUuid) -> bool:

@@ -10,6 +10,7 @@ from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError, UnitMib
 
+from .coexistence import CLAIM, may_give_gpus
 from .pods import BoundPod, ContainerKind, ContainerNeed, Placement
 
 
@@ -41,9 +42,14 @@ class _Container(_Struct):
     restart_policy: str | None = None
 
 
+class _Claim(_Struct):
+    name: str = ""
+
+
 class _PodSpec(_Struct):
     containers: list[_Container] = msgspec.field(default_factory=list)
     init_containers: list[_Container] | None = None
+    resource_claims: list[_Claim] | None = None
 
 
 class _ContainerStatus(_Struct):
@@ -126,10 +132,14 @@ class NodeNotes:
 
 @dataclass(frozen=True, slots=True)
 class DecodedPod:
-    """A pod, and what could not be read of it (it is then taken as absent)."""
+    """A pod, and what could not be read of it (it is then taken as absent).
+
+    `givers` are what may give it GPUs beside us: resources of other device plugins, and claims.
+    """
 
     pod: BoundPod
     problems: tuple[str, ...] = ()
+    givers: frozenset[str] = frozenset()
 
 
 def decode_page(body: bytes) -> Page:
@@ -218,7 +228,15 @@ def decode_pod(body: bytes, names: Names, unit_mib: UnitMib) -> DecodedPod:
         terminating=metadata.deletion_timestamp is not None,
         container_ids=_container_ids(status),
     )
-    return DecodedPod(bound, tuple(problems))
+    return DecodedPod(bound, tuple(problems), _givers(pod.spec, names))
+
+
+def _givers(spec: _PodSpec, names: Names) -> frozenset[str]:
+    ours = {names.memory_resource, names.gpu_resource, names.core_resource}
+    limits = [each.resources.limits for each in (*spec.containers, *(spec.init_containers or ())) if each.resources]
+    asked = {resource for found in limits for resource in found or () if resource not in ours}
+    givers = {resource for resource in asked if may_give_gpus(resource)}
+    return frozenset(givers | ({CLAIM} if spec.resource_claims else set()))
 
 
 def _container_ids(status: _PodStatus) -> dict[str, str]:

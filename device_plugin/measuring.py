@@ -43,6 +43,7 @@ class Measurement:
         outside_mib: memory in use that the ledger does not know; as last seen where it cannot be told just now.
         unknown: why what processes use of a GPU cannot be told.
         problem: why the newest try failed; empty when it worked.
+        guests: UIDs of the pods that run on a GPU of which they hold nothing.
     """
 
     at_s: float | None = None
@@ -53,6 +54,7 @@ class Measurement:
     outside_mib: Mapping[GpuUuid, int] = field(default_factory=dict)
     unknown: Mapping[GpuUuid, str] = field(default_factory=dict)
     problem: str = "not measured yet"
+    guests: Mapping[GpuUuid, frozenset[str]] = field(default_factory=dict)
 
 
 class Meter:
@@ -147,6 +149,7 @@ class Meter:
             outside_mib=MappingProxyType({**before.outside_mib, **found.outside_mib}),
             unknown=MappingProxyType(unknown),
             problem="",
+            guests=MappingProxyType(dict(found.guests)),
         )
 
     def _hidden(self, readings: tuple[GpuReading, ...], missing: set[int]) -> dict[GpuUuid, str]:

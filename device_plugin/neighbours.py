@@ -1,14 +1,17 @@
-"""From podresources at regular times to GPUs that are kept out because other plugins or claims give them out too."""
+"""From podresources and NVML at regular times to GPUs that are kept out because others give them out too."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+
+from extender.contract.units import GpuUuid
 
 from .admissions import PodResourcesReader
-from .coexistence import conflicts
+from .coexistence import Guest, conflicts
 from .eventing import Events
 from .podresources import PodResourcesError
+from .podstore import Rival
 from .sampling import GpuFeed
 from .supervising import SupervisedSource
 
@@ -21,7 +24,18 @@ _TIMEOUT_S = 2.0
 class Neighbours:
     """Looks who else gives GPUs out; `run` it in a thread of its own.
 
-    While podresources cannot be read, what was last seen stays.
+    While podresources cannot be read, what was last seen stays. A pod that was once seen on a GPU is taken to have it
+    for as long as it lives: its processes may pause.
+
+    Args:
+        podresources: the kubelet's account.
+        source: where GPUs are kept out.
+        feed: the GPUs.
+        events: where it is reported.
+        interval_s: time between two looks.
+        guests: UIDs of the pods that NVML shows on a GPU of which they hold nothing of ours.
+        rival: the pod of a UID, if others may give it GPUs.
+        clock_s: monotonic seconds.
     """
 
     def __init__(
@@ -32,6 +46,8 @@ class Neighbours:
         feed: GpuFeed,
         events: Events,
         interval_s: float,
+        guests: Callable[[], Mapping[GpuUuid, Collection[str]]] = dict,
+        rival: Callable[[str], Rival | None] = lambda _: None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._podresources = podresources
@@ -40,6 +56,9 @@ class Neighbours:
         self._events = events
         self._interval_s = interval_s
         self._clock_s = clock_s
+        self._guests = guests
+        self._rival = rival
+        self._seen: set[tuple[GpuUuid, str]] = set()
         self._unclear: frozenset[str] = frozenset()
 
     def run(self, stop: threading.Event) -> None:
@@ -57,7 +76,7 @@ class Neighbours:
         except PodResourcesError as error:
             _LOG.debug("who else gives GPUs out cannot be told: %s", error)
             return False
-        found = conflicts(snapshot.foreign, [gpu.uuid for gpu in gpus])
+        found = conflicts(snapshot.foreign, [gpu.uuid for gpu in gpus], self._rivals())
         for text in sorted(set(found.unclear) - self._unclear):
             _LOG.error("%s: give each GPU to one of the two only", text)
             self._events.about_node("Warning", CONFLICT, text)
@@ -68,3 +87,10 @@ class Neighbours:
             _LOG.error("GPU %s is not offered: %s; give each GPU to one device plugin only", uuid, who)
         self._feed.soon()
         return True
+
+    def _rivals(self) -> list[Guest]:
+        """Pods that run on GPUs which they do not have from us, and may have from others."""
+        self._seen |= {(uuid, uid) for uuid, uids in self._guests().items() for uid in uids}
+        known = {(uuid, uid): found for uuid, uid in self._seen if (found := self._rival(uid)) is not None}
+        self._seen = set(known)
+        return [Guest(uuid, pod.namespace, pod.name, pod.givers) for (uuid, _), pod in known.items()]

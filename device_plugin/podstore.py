@@ -3,15 +3,24 @@
 import logging
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from extender.contract.names import Names
 from extender.contract.units import UnitMib
 
-from .decoding import DecodingError, decode_pod
+from .decoding import DecodedPod, DecodingError, decode_pod
 from .pods import BoundPod
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A pod that may have GPUs from others: resources of other device plugins, or `a resource claim`."""
+
+    namespace: str
+    name: str
+    givers: frozenset[str]
 
 
 class PodStore:
@@ -25,6 +34,7 @@ class PodStore:
         self._unit_mib = unit_mib
         self._lock = threading.Lock()
         self._pods: dict[str, BoundPod] = {}
+        self._rivals: dict[str, Rival] = {}
         self._next_order = 0
 
     def pods(self) -> dict[str, BoundPod]:
@@ -37,12 +47,18 @@ class PodStore:
         with self._lock:
             return self._pods.get(uid)
 
+    def rival(self, uid: str) -> Rival | None:
+        """The pod with that UID if others than us may give it GPUs."""
+        with self._lock:
+            return self._rivals.get(uid)
+
     def replace(self, items: Iterable[bytes]) -> None:
         """Take a complete list: pods that are not in it are gone."""
         found = self._decode(items)
         with self._lock:
-            present = {pod.uid for pod in found}
+            present = {decoded.pod.uid for decoded in found}
             self._pods = {uid: pod for uid, pod in self._pods.items() if uid in present}
+            self._rivals = {}
             self._put(found)
 
     def merge(self, items: Iterable[bytes]) -> None:
@@ -57,11 +73,12 @@ class PodStore:
             self.merge([body])
             return
         with self._lock:
-            for pod in self._decode([body]):
-                self._pods.pop(pod.uid, None)
+            for decoded in self._decode([body]):
+                self._pods.pop(decoded.pod.uid, None)
+                self._rivals.pop(decoded.pod.uid, None)
 
-    def _decode(self, items: Iterable[bytes]) -> list[BoundPod]:
-        found: list[BoundPod] = []
+    def _decode(self, items: Iterable[bytes]) -> list[DecodedPod]:
+        found: list[DecodedPod] = []
         for item in items:
             try:
                 decoded = decode_pod(item, self._names, self._unit_mib)
@@ -70,13 +87,20 @@ class PodStore:
                 continue
             if decoded.problems and decoded.pod.needs:
                 _LOG.debug("pod %s: %s", decoded.pod.path, "; ".join(decoded.problems))
-            if decoded.pod.needs:
-                found.append(decoded.pod)
+            if decoded.pod.needs or decoded.givers:
+                found.append(decoded)
         # What was bound before this plugin looked comes in the order of binding, as far as the pods tell.
-        return sorted(found, key=lambda pod: (pod.bound_at, pod.created_at, pod.version))
+        return sorted(found, key=lambda each: (each.pod.bound_at, each.pod.created_at, each.pod.version))
 
-    def _put(self, found: Iterable[BoundPod]) -> None:
-        for pod in found:
+    def _put(self, found: Iterable[DecodedPod]) -> None:
+        for decoded in found:
+            pod = decoded.pod
+            if decoded.givers and not pod.ended:
+                self._rivals[pod.uid] = Rival(pod.namespace, pod.name, decoded.givers)
+            else:
+                self._rivals.pop(pod.uid, None)
+            if not pod.needs:
+                continue
             known = self._pods.get(pod.uid)
             if known is None:
                 self._next_order += 1

@@ -61,11 +61,13 @@ class Measured:
         uses: what containers of pods with requests use, by container and GPU.
         outside_mib: memory in use that the ledger does not know, for every GPU where that could be measured.
         unknown: why it could not, or not fully, for the others.
+        guests: UIDs of the pods that run on a GPU of which they hold nothing.
     """
 
     uses: tuple[ContainerUse, ...] = ()
     outside_mib: Mapping[GpuUuid, int] = field(default_factory=dict)
     unknown: Mapping[GpuUuid, str] = field(default_factory=dict)
+    guests: Mapping[GpuUuid, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -93,11 +95,13 @@ def account(
     sums: dict[tuple[ContainerKey, GpuUuid], _Sum] = {}
     outside: dict[GpuUuid, int] = {}
     unknown: dict[GpuUuid, str] = {}
+    guests: dict[GpuUuid, frozenset[str]] = {}
     for reading in readings:
         if reading.processes is None or obstacle:
             unknown[reading.uuid] = obstacle or NOT_LISTED
             continue
         outside_bytes = 0
+        strangers: set[str] = set()
         for process in reading.processes:
             owner = owners.get(process.pid)
             if owner is None:
@@ -110,12 +114,15 @@ def account(
             if pod is None or not holds(pod, reading.uuid):
                 spared = MPS_SERVER_MIB * _MIB if owner.is_mps_server else 0
                 outside_bytes += max(0, (process.used_bytes or 0) - spared)
+                strangers.add(pod.uid if pod is not None else owner.pod_uid)
+        if found := frozenset(strangers - {""}):
+            guests[reading.uuid] = found
         outside[reading.uuid] = _mib(outside_bytes)
     uses = [
         ContainerUse(key, gpu, _mib(each.used_bytes), frozenset(each.pids), each.cgroup, _at_most_one(each.sm_ratio))
         for (key, gpu), each in sorted(sums.items())
     ]
-    return Measured(tuple(uses), outside, unknown)
+    return Measured(tuple(uses), outside, unknown, guests)
 
 
 def holds(pod: BoundPod, uuid: GpuUuid) -> bool:

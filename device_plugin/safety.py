@@ -1,7 +1,10 @@
 """From Settings to the parts that enforce shares and keep GPUs out of service, wired to each other and to the feed."""
 
 import threading
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+
+from extender.contract.units import GpuUuid
 
 from .abilities import NvmlAbilities
 from .enforcing import Enforcer
@@ -57,6 +60,7 @@ def build_safety(
     podresources: PodResources,
     due: threading.Event,
     usage: UsageReader | None = None,
+    guests: Callable[[], Mapping[GpuUuid, Collection[str]]] = dict,
 ) -> Safety:
     """Put the parts together.
 
@@ -68,6 +72,7 @@ def build_safety(
         podresources: the kubelet's account.
         due: asks the feed for a sample.
         usage: who measures what containers use; None where nobody does.
+        guests: UIDs of the pods that were measured on a GPU of which they hold nothing.
     """
     guards, unit_mib = settings.safeguards, settings.memory_unit_mib
     pipe = guards.mps_pipe_directory
@@ -108,6 +113,8 @@ def build_safety(
             feed=feed,
             events=events,
             interval_s=settings.reconcile_interval_s,
+            guests=guests,
+            rival=pods.rival,
         ),
         cordons=CordonWatch(
             node_name=settings.node_name, names=settings.names, source=supervised, feed=feed, events=events

@@ -118,6 +118,7 @@ class _Plugin:
             podresources=self._podresources,
             due=due,
             usage=self._meter,
+            guests=lambda: self._meter.newest.guests,
         )
         self._feed = self._safety.feed
         self._settled = False

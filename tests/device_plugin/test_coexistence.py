@@ -2,7 +2,7 @@
 
 import pytest
 
-from device_plugin.coexistence import ForeignEntry, conflicts
+from device_plugin.coexistence import CLAIM, ForeignEntry, Guest, conflicts, may_give_gpus
 from extender.contract.units import GpuUuid
 
 A = GpuUuid("GPU-11111111-2222-3333-4444-555555555555")
@@ -40,3 +40,40 @@ def test_a_claim_that_names_no_uuid_is_unclear() -> None:
 def test_other_peoples_devices_do_not_matter() -> None:
     """A network card, and a GPU of a claim that is not ours."""
     assert conflicts([entry("eth0", giver="example.com/nic"), entry("GPU-x", giver="gpu.nvidia.com")], [A]).gpus == {}
+
+
+def guest(*givers: str, pod: str = "p") -> Guest:
+    """A pod on the first GPU."""
+    return Guest(A, "team", pod, frozenset(givers))
+
+
+@pytest.mark.parametrize("giver", [CLAIM, "nvidia.com/gpu"])
+def test_a_pod_that_runs_on_a_gpu_which_others_may_have_given_it_is_a_conflict(giver: str) -> None:
+    """NVML shows where, though the kubelet lists no device of it, or one that names no GPU."""
+    expected = {A: f"pod team/p runs on it and has {giver}"}
+    assert conflicts([], [A, B], [guest(giver)]).gpus == expected
+    assert conflicts([entry("7", giver=giver)], [A, B], [guest(giver)]).gpus == expected
+
+
+def test_a_pod_whose_devices_name_another_gpu_is_no_conflict_on_this_one() -> None:
+    """Then it is there for another reason, and its memory is counted as outside."""
+    assert conflicts([entry(B)], [A], [guest("nvidia.com/gpu")]).gpus == {}
+    assert conflicts([], [B], [guest(CLAIM)]).gpus == {}
+    assert conflicts([], [A, B], [guest()]).gpus == {}
+
+
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [
+        ("nvidia.com/gpu", True),
+        ("nvidia.com/mig-1g.10gb", True),
+        ("aliyun.com/gpu-mem", True),
+        ("example.com/vGPU", True),
+        ("cpu", False),
+        ("rdma/hca_shared", False),
+        ("hugepages-2Mi", False),
+    ],
+)
+def test_resources_that_may_be_gpus(resource: str, expected: bool) -> None:  # noqa: FBT001 - a table
+    """By their names; a network card in a pod on a GPU proves nothing."""
+    assert may_give_gpus(resource) is expected

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from device_plugin.podstore import PodStore
+from device_plugin.coexistence import CLAIM
+from device_plugin.podstore import PodStore, Rival
 from extender.contract.names import Names
 from tests.device_plugin.builders import UNIT_MIB
 
@@ -72,3 +73,36 @@ def test_pods_without_our_resources_and_nonsense_are_left_out() -> None:
     pods = store()
     pods.replace([body("p", 1, units=0), b'{"metadata":7}', body("q", 2)])
     assert orders(pods) == ["q"]
+
+
+def rival(name: str, **spec: Any) -> bytes:
+    """A pod that asks for a GPU of NVIDIA's plugin."""
+    found = json.loads(body(name, 1, units=0))
+    found["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/gpu": "1", "cpu": "1"}
+    found["spec"].update(spec)
+    return json.dumps(found).encode()
+
+
+def test_pods_that_may_have_gpus_from_others_are_known_until_they_end() -> None:
+    """By what they ask for; nothing else of them is kept."""
+    found = store()
+    found.replace([rival("p"), rival("q", resourceClaims=[{"name": "gpu"}]), body("r", 1, units=0)])
+    assert [found.rival(f"uid-{name}") for name in "pqr"] == [
+        Rival("default", "p", frozenset({"nvidia.com/gpu"})),
+        Rival("default", "q", frozenset({"nvidia.com/gpu", CLAIM})),
+        None,
+    ]
+    assert found.pods() == {}
+    ended = json.loads(rival("p"))
+    ended["status"] = {"phase": "Succeeded"}
+    found.merge([json.dumps(ended).encode()])
+    found.apply("DELETED", rival("q"))
+    assert [found.rival(f"uid-{name}") for name in "pq"] == [None, None]
+
+
+def test_the_whole_gpu_resource_of_the_installation_is_no_rival() -> None:
+    """Whatever its name."""
+    found = PodStore(Names("gpupack.io", "nvidia.com/gpu"), UNIT_MIB)
+    found.replace([rival("p")])
+    assert found.rival("uid-p") is None
+    assert set(found.pods()) == {"uid-p"}

@@ -78,6 +78,14 @@ def test_a_pod_on_a_gpu_that_is_not_its_own_is_outside_there() -> None:
     assert (found.outside_mib, [(use.gpu, use.used_mib) for use in found.uses]) == ({B: 1000}, [(B, 1000)])
 
 
+def test_pods_on_gpus_of_which_they_hold_nothing_are_guests() -> None:
+    """One that is not known, one that is known for another GPU; what is in no pod is nobody's guest."""
+    pods = {"uid-q": replace(pod("q", allocated={"main": placed(a=8)}), container_ids={"x": "main"})}
+    owners = {1: Owner("uid-q", "x"), 2: Owner("uid-other"), 3: Owner()}
+    found = account([reading(A, (1, 10)), reading(B, (1, 10), (2, 10), (3, 10))], owners, pods)
+    assert found.guests == {B: {"uid-q", "uid-other"}}
+
+
 def test_processes_that_ended_meanwhile_are_nobodys() -> None:
     """They are not outside for a moment."""
     assert accounted([reading(A, (1, 1000))], {}) == Measured(outside_mib={A: 0})
