@@ -45,10 +45,11 @@ def uncordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
 def _run(options: Options, words: Sequence[str], *, cordoned: bool, dry_run: bool) -> None:
     if options.watch:
         raise BadUsage("--watch: this is done once; expected without it")
-    run(options, lambda session: _change(session, words, cordoned=cordoned, dry_run=dry_run))
+    run(options, lambda session: change(session, words, cordoned=cordoned, dry_run=dry_run))
 
 
-def _change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: bool) -> Answer:
+def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: bool = False) -> Answer:
+    """Write it, and say of each GPU whether that changed anything."""
     try:
         nodes = [read_node(raw) for raw in session.items(NODES_PATH)]
     except DecodeError as error:
