@@ -21,7 +21,7 @@ from extender.outcomes import Leaving, Passed, Rejected
 from extender.page.presenting import Presenter
 from extender.page.views import page_blueprint
 from extender.scheduling.describing import describe_nodes
-from extender.shortcut import Answered, Shortcut
+from extender.shortcut import BROWSERS_SEND, Answered, Shortcut
 from extender.state import State
 from extender.wire import (
     decode_binding_args,
@@ -73,6 +73,7 @@ def create_app(parts: Parts) -> Flask:
     app = create_observer_app(parts)
     app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
     app.register_blueprint(page_blueprint(Presenter(parts.state, parts.health.not_ready)))
+    app.before_request(_refuse_browsers)
     verbs = _Verbs(parts)
     calls: dict[str, Answered] = {}
     for name, verb in (
@@ -98,6 +99,13 @@ def create_app(parts: Parts) -> Flask:
         return _json(answer)
 
     return app
+
+
+def _refuse_browsers() -> Response | None:
+    """Whoever looks at the page through a tunnel must not bind pods by opening another page beside it."""
+    if request.method == "GET" or BROWSERS_SEND.isdisjoint(request.environ):
+        return None
+    return _json({"Error": "gpupack: calls from a browser are refused"}, status=403)
 
 
 def create_observer_app(parts: Parts) -> Flask:

@@ -134,7 +134,11 @@ class Presenter:
             )
 
     def _render(self, name: str, **values: object) -> str:
-        return self._templates.get_template(name).render(values)
+        parts: list[str] = []
+        for part in self._templates.get_template(name).generate(values):
+            parts.append(part)
+            self._breathe()
+        return "".join(parts)
 
     def _now(self) -> View:
         now_s = self._clock()

@@ -226,3 +226,14 @@ def test_a_filter_of_a_thousand_whole_nodes_of_which_none_is_known() -> None:
     answer = post(client_of(Served(node("a", 16))), "filter", filter_call(pod("train", 8), names))
     reasons = read(answer.data, FilterResult).failed_and_unresolvable_nodes
     assert reasons == dict.fromkeys(names, "node is not known to gpupack")
+
+
+@pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_web_page_cannot_make_the_browser_call_the_scheduler_s_verbs(verb: str, header: str) -> None:
+    """Somebody looks at the page through `kubectl port-forward`, and at a hostile one beside it."""
+    served = Served(node("a", 16), pods=(pod("train", 8),))
+    body = bind_call("train", "a") if verb == "bind" else filter_call(pod("train", 8), ["a"])
+    answer = client_of(served).post(f"/{verb}", data=body, headers={header: "https://evil.example"})
+    assert (answer.status_code, answer.json) == (403, {"Error": "gpupack: calls from a browser are refused"})
+    assert "nodeName" not in served.api.pods["train"]["spec"]
