@@ -10,6 +10,7 @@ import yaml
 
 from bench.simulated.client import ClusterClient
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
 from tests.docs.exceptions import NOT_RUN
 from tests.docs.pages import Fence, commands_in, fences, pages
@@ -17,6 +18,7 @@ from tests.docs.walked import PAGES
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.newuser import NODE, CloneError, Machine, NewUser
 from tests.e2e.waiting import wait_until
+from tests.extender.migrating.manifests import GPUSHARE, HAMI, KAI
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -85,6 +87,26 @@ def test_describe_shows_the_gpu_as_the_readme_says(user: NewUser) -> None:
     described = user.run("kubectl describe pod llm")
     for line in shown.text.strip().splitlines():
         assert re.search(as_pattern(line.removeprefix("Annotations:")), described), described
+
+
+def test_migrated_manifests_run(user: NewUser, control_plane: ControlPlane) -> None:
+    """What asked gpushare, HAMi and KAI is taken by the API server and placed, each pod on the GPUs that it wants."""
+    (user.clone / "FOLDER").mkdir()
+    for name, text in (("gpushare", GPUSHARE), ("hami", HAMI), ("kai", KAI)):
+        user.write(f"FOLDER/{name}.yaml", text)
+    user.run("kubectl create namespace team")
+    user.run("python -m extender migrate --scheduler-name gpupack-scheduler FOLDER")
+    user.run("kubectl apply --warnings-as-errors -f FOLDER")
+    expected = {"team/binpack-0": [3], "default/trainer": [3, 3], "default/notebook": [2]}
+    found = {}
+    for pod in expected:
+        namespace, _, name = pod.partition("/")
+        wait_until(lambda: control_plane.api.exists(f"/api/v1/namespaces/{namespace}/pods/{name}"), what=pod)  # noqa: B023 (asked at once)
+        control_plane.api.wait_scheduled(namespace, name)
+        written = control_plane.api.pod(namespace, name)["metadata"]["annotations"][NAMES.allocation_annotation]
+        found[pod] = list(parse_allocation(written).containers["main"].values())
+    assert found == expected
+    user.run("kubectl delete --wait=false -f FOLDER")
 
 
 def test_describe_says_why_a_pod_waits_as_the_readme_says(user: NewUser, control_plane: ControlPlane) -> None:

@@ -31,6 +31,9 @@ metadata:
   namespace: team
 spec:
   replicas: 3
+  serviceName: binpack
+  selector:
+    matchLabels: {app: binpack}
   template:
     metadata:
       labels: {app: binpack}
