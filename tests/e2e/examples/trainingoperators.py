@@ -32,6 +32,7 @@ def pytorchjob_pods(job: Body) -> list[Body]:
                 "WORLD_SIZE": size,
                 "RANK": rank,
                 "PET_NODE_RANK": rank,
+                "PET_NPROC_PER_NODE": job["spec"].get("nprocPerNode", "auto"),
                 "PET_NNODES": size,
             }
             pod = _replica(
@@ -68,7 +69,7 @@ def tfjob_pods(job: Body) -> list[Body]:
     for kind, replica in replicas.items():
         for index in range(replica["replicas"]):
             task = {"type": kind.lower(), "index": index}
-            config = json.dumps({"cluster": cluster, "task": task, "environment": "cloud"})
+            config = json.dumps({"cluster": cluster, "task": task, "environment": "cloud"}, separators=(",", ":"))
             environment = {"TF_CONFIG": config}
             pods.append(
                 _replica(
