@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid
+from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid
 
 from .enforcing import Unenforced
 from .gpu import Gpus, GpuSample
-from .holdings import held_by_container, held_by_gpu
+from .holdings import core_by_container, core_by_gpu, held_by_container, held_by_gpu
 from .measuring import Measurement, UseKey
 from .pods import BoundPod, ContainerKey, ContainerKind
 from .readings import GpuFacts, GpuReading, RowRemaps
@@ -23,6 +23,11 @@ from .readings import GpuFacts, GpuReading, RowRemaps
 _MIB = 1024 * 1024
 _GPU = ("gpu", "UUID", "modelName")
 _CONTAINER = (*_GPU, "namespace", "pod", "container")
+_MARKS = {
+    "core_allocated_ratio": "Compute given to it, where it asked for some.",
+    "unenforced": "1 when it is not held to its share as its GPU claims.",
+    "memory_overused": "1 when it has used more than its share for longer than the grace period.",
+}
 _FACTS = (
     "pci_bus_id",
     "minor_number",
@@ -46,6 +51,7 @@ class NodeView:
         xid_counts: how often each XID was seen on each GPU; None for the GPU where that is not known.
         unenforced: containers that are not held to their share by the rung that their GPU stands on.
         evictions: pods ended so far because they used more than their share.
+        overused: containers that have used more than their share of a GPU for longer than the grace period.
     """
 
     gpus: Callable[[], Gpus | None]
@@ -55,6 +61,7 @@ class NodeView:
     xid_counts: Callable[[], Mapping[tuple[GpuUuid | None, int], int]] = dict
     unenforced: Callable[[], Iterable[Unenforced]] = tuple
     evictions: Callable[[], int] = int
+    overused: Callable[[], Iterable[UseKey]] = tuple
 
 
 class GpuCollector(Collector):
@@ -76,7 +83,15 @@ class GpuCollector(Collector):
         yield self._xids(samples)
         yield self._left_out()
         held = held_by_container(pods.values(), by_uuid, unit_mib)
-        yield from _of_containers(by_uuid, measurement, pods, held=held, unenforced=self._view.unenforced())
+        yield from _of_core(samples, core_by_gpu(pods.values()))
+        marks = {
+            "core_allocated_ratio": {
+                at: percent / CORE_PERCENT for at, percent in core_by_container(pods.values()).items()
+            },
+            "unenforced": dict.fromkeys((each.key for each in self._view.unenforced()), 1.0),
+            "memory_overused": dict.fromkeys(self._view.overused(), 1.0),
+        }
+        yield from _of_containers(by_uuid, measurement, pods, held=held, marks=marks)
         yield CounterMetricFamily(
             "gpupack_plugin_overuse_evictions",
             "Pods ended because they used more than their share for too long.",
@@ -154,6 +169,16 @@ def _of_gpus(samples: tuple[GpuSample, ...], measurement: Measurement, held: Map
     yield family
 
 
+def _of_core(samples: Iterable[GpuSample], held: Mapping[GpuUuid, int]) -> Iterator[Metric]:
+    found = {sample.uuid: sample for sample in samples}
+    rows: tuple[tuple[str, str, Callable[[GpuUuid], float]], ...] = (
+        ("core_allocated_ratio", "Compute given to pods that asked for some.", lambda u: held.get(u, 0) / CORE_PERCENT),
+        ("core_enforced", "1 where containers are held to it.", lambda uuid: float(found[uuid].standing.holds_core)),
+    )
+    for name, text, value in rows:
+        yield _per_gpu(f"gpupack_gpu_{name}", text, found.values(), value)
+
+
 def _of_memory_errors(samples: Iterable[GpuSample], readings: Mapping[GpuUuid, GpuReading]) -> Iterator[Metric]:
     errors = CounterMetricFamily(
         "gpupack_gpu_ecc_errors", "ECC errors since the driver was loaded.", labels=[*_GPU, "severity"]
@@ -207,7 +232,7 @@ def _of_containers(
     pods: Mapping[str, BoundPod],
     *,
     held: Mapping[UseKey, int],
-    unenforced: Iterable[Unenforced],
+    marks: Mapping[str, Mapping[UseKey, float]],
 ) -> Iterator[Metric]:
     used = {(use.key, use.gpu): use for use in measurement.uses}
 
@@ -228,8 +253,8 @@ def _of_containers(
     yield family("memory_over_limit_bytes", "Memory in use beyond what was given to it.", over)
     ratios = {at: use.sm_ratio for at, use in used.items() if use.sm_ratio is not None}
     yield family("utilization_ratio", "Share of the GPU's multiprocessor time.", ratios)
-    lacking = dict.fromkeys((each.key for each in unenforced), 1.0)
-    yield family("unenforced", "1 when it is not held to its share as its GPU claims.", lacking)
+    for name, values in marks.items():
+        yield family(name, _MARKS[name], values)
 
 
 def _is_init(key: ContainerKey, pods: Mapping[str, BoundPod]) -> bool:

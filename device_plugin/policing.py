@@ -73,6 +73,11 @@ class Police:
         self.over: tuple[Overuse, ...] = ()
         self.evictions = 0
 
+    @property
+    def overused(self) -> tuple[ShareKey, ...]:
+        """Containers and GPUs that are over their share for longer than the grace period."""
+        return tuple((found.key, found.gpu) for found in self.over if found.is_past_grace)
+
     def run(self, stop: threading.Event) -> None:
         """Look again and again until told to stop."""
         while not stop.wait(self._interval_s):

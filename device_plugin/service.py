@@ -245,6 +245,7 @@ class _Plugin:
             pods=self._pods.pods,
             unenforced=lambda: self._safety.enforcer.unenforced,
             evictions=lambda: 0 if police is None else police.evictions,
+            overused=lambda: () if police is None else police.overused,
         )
         if not isinstance(source, NvmlSource):
             return view

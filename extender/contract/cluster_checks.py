@@ -70,6 +70,9 @@ def _scheduler(where: str, config: Mapping[str, Any], entry: Mapping[str, Any], 
     if not _manages(entry, names.gpu_resource):
         what = f"managedResources lacks {names.gpu_resource}"
         problems.append((Level.ERROR, what, "add it: pods for whole GPUs would bypass the extender"))
+    if not _manages(entry, names.core_resource):
+        what = f"managedResources lacks {names.core_resource}"
+        problems.append((Level.WARNING, what, "add it: the extender would not be asked where pods that want it fit"))
     if any(each.get("ignoredByScheduler") for each in entry["managedResources"]):
         problems.append(
             (Level.ERROR, "ignoredByScheduler is true", "set it to false: preemption and node totals need it")

@@ -53,6 +53,11 @@ def scheduler(**change: Any) -> dict[str, Any]:
     return {"metadata": {"name": "sched"}, "data": {"config.yaml": yaml.safe_dump(config), "other": "x: ["}}
 
 
+def managing(*resources: str) -> dict[str, Any]:
+    """The change to an extender that manages these."""
+    return {"managedResources": [{"name": f"gpupack.io/{resource}"} for resource in resources]}
+
+
 def api(
     nodes: list[dict[str, Any]] | None = None,
     pods: list[dict[str, Any]] | None = None,
@@ -106,7 +111,8 @@ def test_rights_that_lack() -> None:
 @pytest.mark.parametrize(
     ("change", "level", "words"),
     [
-        ({"managedResources": [{"name": "gpupack.io/gpu-mem"}]}, Level.ERROR, "managedResources lacks gpupack.io/gpu"),
+        (managing("gpu-mem", "gpu-core"), Level.ERROR, "managedResources lacks gpupack.io/gpu"),
+        (managing("gpu-mem", "gpu"), Level.WARNING, "managedResources lacks gpupack.io/gpu-core"),
         ({"ignorable": True}, Level.ERROR, "ignorable is true"),
         ({"nodeCacheCapable": False}, Level.WARNING, "nodeCacheCapable is not true"),
         ({"bindVerb": ""}, Level.ERROR, "bindVerb is not set"),

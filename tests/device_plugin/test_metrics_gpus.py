@@ -60,7 +60,14 @@ MEASUREMENT = Measurement(
     outside_mib={A: 512},
     problem="",
 )
-PODS = {"uid-p": pod("p", memory("init", 12, ContainerKind.INIT), memory(), allocated={"main": placed(a=8)})}
+PODS = {
+    "uid-p": pod(
+        "p",
+        memory("init", 12, ContainerKind.INIT, core=50),
+        memory(core=30),
+        allocated={"init": placed(a=12), "main": placed(a=8)},
+    )
+}
 
 
 def view() -> NodeView:
@@ -73,6 +80,7 @@ def view() -> NodeView:
         xid_counts=lambda: {(A, 79): 2, (None, 48): 1},
         unenforced=lambda: [Unenforced((MAIN, A), Rung.MPS, "no client")],
         evictions=lambda: 4,
+        overused=lambda: [(MAIN, A)],
     )
 
 
@@ -85,7 +93,7 @@ def collected(of: NodeView) -> list[Metric]:
     ("name", "labels", "value"),
     [
         ("gpu_memory_capacity_bytes", ON_A, 16 * GIB),
-        ("gpu_memory_allocated_bytes", ON_A, 8 * GIB),
+        ("gpu_memory_allocated_bytes", ON_A, 12 * GIB),
         ("gpu_memory_used_bytes", ON_A, 10 * GIB),
         ("gpu_memory_reserved_bytes", ON_A, GIB // 2),
         ("gpu_memory_outside_bytes", ON_A, 512 * MIB),
@@ -110,6 +118,10 @@ def collected(of: NodeView) -> list[Metric]:
         ("container_gpu_memory_over_limit_bytes", OF_MAIN, GIB),
         ("container_gpu_utilization_ratio", OF_MAIN, 0.3),
         ("container_gpu_unenforced", OF_MAIN, 1),
+        ("container_gpu_memory_overused", OF_MAIN, 1),
+        ("container_gpu_core_allocated_ratio", OF_MAIN, 0.3),
+        ("gpu_core_allocated_ratio", ON_A, 0.5),
+        ("gpu_core_enforced", ON_A, 0),
         ("plugin_overuse_evictions_total", {}, 4),
     ],
 )
@@ -127,7 +139,15 @@ def test_what_is_not_known_has_no_series() -> None:
         for each in family.samples
         if each.labels.get("UUID")
     }
-    known = {"memory_capacity_bytes", "memory_allocated_bytes", "healthy", "processes_known", "enforcement_info"}
+    known = {
+        "memory_capacity_bytes",
+        "memory_allocated_bytes",
+        "healthy",
+        "processes_known",
+        "enforcement_info",
+        "core_allocated_ratio",
+        "core_enforced",
+    }
     assert found == {f"gpupack_gpu_{name}" for name in known}
 
 
@@ -220,6 +240,6 @@ def test_the_documented_metrics_are_the_exported_ones() -> None:
 
 def test_names_end_in_base_units() -> None:
     """Bytes, ratios, celsius, watts, seconds; counters in _total; the rest are numbers of things and yes or no."""
-    things = "healthy|known|rows|pending|failed|pages|info|links|unenforced|gpus|devices"
+    things = "healthy|known|rows|pending|failed|pages|info|links|unenforced|enforced|overused|gpus|devices"
     endings = re.compile(rf"_(bytes|ratio|celsius|watts|seconds|total|{things})$")
     assert [name for name in exported() if not endings.search(name)] == []

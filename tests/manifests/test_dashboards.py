@@ -99,6 +99,7 @@ def test_every_series_of_a_gpu_is_on_some_dashboard(series: Series) -> None:
     shown = {each.name for page in PAGES.values() for _, target in queries(page) for each in selectors(target["expr"])}
     left_out = {name for name in series if re.match(r"gpupack_(container_gpu|gpu)_", name)} - shown
     assert left_out == {
+        "gpupack_gpu_core_enforced",
         "gpupack_gpu_info",
         "gpupack_gpu_memory_busy_ratio",
         "gpupack_gpu_memory_reserved_bytes",
