@@ -237,13 +237,16 @@ def _left_over(value: Plain, undecided: list[Path], options: Options) -> Iterato
     """Names of the other programs that are still there, outside of pods that were reported already."""
     seen = set()
     for path, amount in _keys(value, ()):
-        name = str(path[-1])
+        # A path of a JSON patch has ~1 for the slash in a name (RFC 6901).
+        pointed = str(amount).rpartition("/")[2].replace("~1", "/") if path[-1] == "path" else ""
+        name = pointed or str(path[-1])
         resource = name.removeprefix("requests.").removeprefix("limits.")
         known = resource in options.keep or resource == options.names.gpu_resource
         spoken_of = known or any(path[: len(pod)] == pod for pod in undecided)
         if peers.is_resource(resource) and not spoken_of and amount != "0" and path not in seen:
             seen.add(path)
-            text = f"{'.'.join(map(str, path[:-1]))}: {name} stays, and is to be changed by hand"
+            where = ".".join(map(str, path[:-1]))
+            text = f"{where}{': ' if where else ''}{name} stays, and is to be changed by hand"
             yield Finding(Kind.UNDECIDED, _where(value, ()), text)
 
 

@@ -185,6 +185,14 @@ def test_names_outside_of_pods_are_said_and_left() -> None:
     ]
 
 
+def test_a_json_patch_is_said_and_left() -> None:
+    """It names a resource in a path, with ~1 for the slash."""
+    text = "- op: add\n  path: /spec/template/spec/containers/0/resources/limits/nvidia.com~1gpu\n  value: 1\n"
+    result = migrate(text, Options())
+    assert result.text == text
+    assert [finding.text for finding in result.findings] == ["0: nvidia.com/gpu stays, and is to be changed by hand"]
+
+
 def test_a_pod_with_a_question_stays_whole_while_others_change() -> None:
     """Half a pod would never start."""
     unclear = pod({"nvidia.com/gpu": 1, "nvidia.com/gpumem-percentage": 50})
