@@ -123,11 +123,9 @@ def _leaving(unit_mib: UnitMib, asker: Asker, nodes: Sequence[NodeInfo]) -> Iter
                 shares = holder.footprint.shares
                 whole = [gpu.capacity for gpu in info.gpus if gpu.uuid in holder.footprint.whole]
                 found.append((sum(shares.values()) + sum(whole), info.name, holder))
-    if found:
-        units, name, holder = min(found, key=lambda each: (each[0], each[1], each[2].namespace, each[2].name))
-        yield (
-            f"when {holder.namespace}/{holder.name} ({of_units(units, unit_mib)} on {name}) ends, there is room; "
-            f"so it is with {counted(len(found), 'pod')} in all"
-            if len(found) > 1
-            else f"when {holder.namespace}/{holder.name} ({of_units(units, unit_mib)} on {name}) ends, there is room"
-        )
+    if not found:
+        return
+    units, name, holder = min(found, key=lambda each: (each[0], each[1], each[2].namespace, each[2].name))
+    more = len(found) - 1
+    also = "" if not more else ", or one other pod" if more == 1 else f", or any of {more:,} other pods"
+    yield f"there is room when {holder.namespace}/{holder.name} ({of_units(units, unit_mib)} on {name}) ends{also}"

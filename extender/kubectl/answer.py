@@ -30,11 +30,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; a `wide` one is shown with `-o wide` only, numbers stand to the `right`."""
+    """A column of a table; numbers stand to the `right`.
+
+    A `wide` one is shown with `-o wide` only, a `narrow` one only without.
+    """
 
     title: str
     right: bool = False
     wide: bool = False
+    narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def _by_gpu(view: ClusterView, rows: Sequence[GpuRow], sort: Sort) -> Table:
         Column("core", right=True, wide=not cores),
         Column("health"),
         Column("rung"),
-        Column("pods"),
+        Column("pods", narrow=True),
+        Column("pods", wide=True),
         Column("outside", right=True, wide=True),
         Column("uuid", wide=True),
         Column("why used is unknown", wide=True),
@@ -79,7 +80,7 @@ def _by_gpu(view: ClusterView, rows: Sequence[GpuRow], sort: Sort) -> Table:
         gpu = row.gpu
         if gpu is None:
             blank = (UNKNOWN,) * (7 + held)
-            made.append((row.node, *blank, _health(row), UNKNOWN, "", UNKNOWN, UNKNOWN, ""))
+            made.append((row.node, *blank, _health(row), UNKNOWN, "", "", UNKNOWN, UNKNOWN, ""))
             continue
         made.append(
             (
@@ -95,6 +96,7 @@ def _by_gpu(view: ClusterView, rows: Sequence[GpuRow], sort: Sort) -> Table:
                 _health(row),
                 gpu.enforcement or UNKNOWN,
                 listed([_share(share, view) for share in row.shares]),
+                ", ".join(_share(share, view) for share in row.shares),
                 of_units(gpu.outside, unit_mib),
                 gpu.uuid,
                 row.used_problem,

@@ -41,7 +41,7 @@ def test_what_is_said_to_help_helps(sizes: list[list[int]], used: list[int], wan
             assert fits(nodes, pod("waits", most), *there)
             assert not fits(nodes, pod("waits", most + 1), *there)
         else:
-            match = re.match(r"when default/(there-\d)", text)
+            match = re.match(r"there is room when default/(there-\d) ", text)
             assert match is not None, text
             left = [each for each in there if each["metadata"]["name"] != match.group(1)]
             assert fits(nodes, pod("waits", wanted), *left)

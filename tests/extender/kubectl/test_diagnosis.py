@@ -10,7 +10,7 @@ from extender.kubectl.causes import Cause
 from extender.kubectl.diagnosis import Diagnosis, diagnose
 from extender.kubectl.node_verdict import gpus_explained
 from extender.scheduling.fitting import Fit, fit
-from tests.extender.kubectl.views import asker, component, on, view
+from tests.extender.kubectl.views import asker, component, offering, on, view
 from tests.extender.objects import T4, Json, node, pod, uuid
 
 SIZES = st.lists(st.integers(4, 40), min_size=0, max_size=3)
@@ -131,7 +131,7 @@ def test_nodes_that_should_have_gpus_and_show_none() -> None:
     labelled["metadata"]["labels"] = {"nvidia.com/gpu.present": "true"}
     refused = node("kept-out")
     refused["metadata"]["labels"] = {"nvidia.com/gpu.present": "true", "gpupack.io/gpu": "false"}
-    offers = node("offers", **{"gpupack.io/gpu-mem": "16"})
+    offers = offering(node("offers"), 16)
     unreadable = node("unreadable", annotations={"inventory": "{"})
     found = diagnosis([labelled, refused, offers, unreadable, node("cpu")], pod("waits", 4))
     assert causes(found) == [
@@ -143,7 +143,7 @@ def test_nodes_that_should_have_gpus_and_show_none() -> None:
 
 def test_a_device_plugin_that_does_not_run_is_named_with_its_state() -> None:
     """And its log."""
-    there = node("n1", 16, **{"gpupack.io/gpu-mem": "0", "gpupack.io/gpu": "0"})
+    there = offering(node("n1", 16), 0)
     plugin = component("plugin-x", "device-plugin", ready=False)
     seen = view([there], [pod("waits", 4), plugin])
     (group,) = diagnose(seen, asker(seen)).groups

@@ -75,8 +75,9 @@ def test_it_is_open_exactly_where_kube_scheduler_would_let_it_in(
     there = node("n", 16, pods="10")
     there["metadata"]["labels"] = labels
     there["spec"] = {"taints": taints, "unschedulable": cordoned}
-    spec = {"affinity": affine(terms)} if terms is not None else {}
-    body = pod("waits", 4, tolerations=tolerations, nodeSelector=selector, **spec)
+    body = pod("waits", 4, tolerations=tolerations, nodeSelector=selector)
+    if terms is not None:
+        body["spec"]["affinity"] = affine(terms)
     native = misfit(view_of(body), node_state(there))
     if cordoned and any(each == {"operator": "Exists"} for each in tolerations):
         return  # who tolerates everything tolerates cordons, too, which the simulation leaves out

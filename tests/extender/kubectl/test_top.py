@@ -17,7 +17,7 @@ from extender.kubectl.usage import NodeUsage, Usage
 from extender.kubectl.view import ClusterView
 from extender.kubectl.writing import written
 from extender.scheduling.models import parse_models
-from tests.extender.kubectl.views import on, refused, view
+from tests.extender.kubectl.views import offering, on, refused, view
 from tests.extender.objects import Json, node, pod, uuid
 
 A100 = "NVIDIA A100-SXM4-80GB"
@@ -37,7 +37,7 @@ def cluster() -> ClusterView:
     inventory = json.loads(ill["metadata"]["annotations"]["gpupack.io/inventory"])
     inventory["gpus"][0]["reason"] = "XID 79"
     ill["metadata"]["annotations"]["gpupack.io/inventory"] = json.dumps(inventory)
-    lost = node("gpu-10", 80, model=A100, **{"gpupack.io/gpu-mem": "0", "gpupack.io/gpu": "0"})
+    lost = offering(node("gpu-10", 80, model=A100), 0)
     labelled = node("new")
     labelled["metadata"]["labels"] = {"gpupack.io/gpu": "true"}
     pods = [

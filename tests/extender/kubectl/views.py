@@ -47,6 +47,13 @@ def component(name: str, kind: str, *, node: str = "n1", ready: bool = True, **s
     }
 
 
+def offering(body: Json, units: int | None) -> Json:
+    """The node as its kubelet offers so many units (and as many GPUs as long as it is not 0); None for none at all."""
+    amounts = {} if units is None else {"gpupack.io/gpu-mem": str(units), "gpupack.io/gpu": str(min(1, units))}
+    kept = {key: text for key, text in body["status"]["allocatable"].items() if not key.startswith("gpupack.io/")}
+    return {**body, "status": {**body["status"], "allocatable": {**kept, **amounts}}}
+
+
 def asker(seen: ClusterView, name: str = "waits") -> Asker:
     """A pod of the view as one that looks for a place."""
     record = seen.find("default", name)
