@@ -14,6 +14,7 @@ import urllib3
 import yaml
 
 from tests.e2e.api import Json
+from tests.e2e.confinement import confined
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kubeconfig import write_kubeconfig
 from tests.e2e.processes import ServerProcess
@@ -96,18 +97,19 @@ class ContainerProcess:
                 found[each["name"]] = each["value"]
         return found
 
-    def start(self, command: Sequence[str]) -> ServerProcess:
-        """Run a command in its environment."""
+    def start(self, command: Sequence[str], writable: Sequence[Path] = ()) -> ServerProcess:
+        """Run a command in its environment, and confined as it is; `writable` are folders of its volumes."""
         environment = {**os.environ, **self.environment(), "PYTHONPATH": str(REPOSITORY)}
+        command = confined(command, self._spec, writable)
         self.process = ServerProcess(self._spec["name"], command, log=self.folder / "log", env=environment)
         return self.process
 
     def start_python(self, package: str, changes: Mapping[str, str], probed: str) -> None:
         """Run `python -m package` with the container's arguments, until /readyz at the address `probed` says 200."""
         access = f"--kubeconfig={self.kubeconfig}"
-        process = self.start([sys.executable, "-m", package, access, *self.command(changes)])
-        with urllib3.PoolManager(retries=False, timeout=2) as pool:
-            process.wait_ready(lambda: _not_ready(pool, f"http://{probed}/readyz"), timeout_s=READY_TIMEOUT_S)
+        writable = [Path(value) for name, value in changes.items() if name == "--kubelet-dir"]
+        process = self.start([sys.executable, "-m", package, access, *self.command(changes)], writable)
+        wait_ready(process, probed)
 
     def stop(self) -> None:
         """End it; harmless when it does not run."""
@@ -136,6 +138,16 @@ class ContainerProcess:
             if equals and value.startswith(f"{mount}/"):
                 return f"{name}={folder}{value.removeprefix(mount)}"
         return argument
+
+
+def wait_ready(process: ServerProcess, probed: str) -> None:
+    """Wait until /readyz at the address says 200.
+
+    Raises:
+        ProcessError: the process ended, or did not get ready.
+    """
+    with urllib3.PoolManager(retries=False, timeout=2) as pool:
+        process.wait_ready(lambda: _not_ready(pool, f"http://{probed}/readyz"), timeout_s=READY_TIMEOUT_S)
 
 
 def _not_ready(pool: urllib3.PoolManager, url: str) -> str | None:

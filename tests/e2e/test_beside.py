@@ -2,18 +2,20 @@
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from bench.simulated.extender_process import ExtenderProcess
 from bench.simulated.specs import GpuSpec, NodeSpec
 from extender.contract.names import Names
 from tests.e2e.admissioncases import asking
+from tests.e2e.confinement import confined
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.installation import SYSTEM
+from tests.e2e.installation import REPOSITORY, SYSTEM, wait_ready
 from tests.e2e.pagewalk import PageWalk
+from tests.e2e.processes import ServerProcess, free_port
 from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -40,16 +42,26 @@ def test_the_page_puts_the_extender_beside_the_control_planes_scheduler(
     walk.run(install)
     kubeconfig = etc / "gpupack.conf"
     assert kubeconfig.stat().st_mode & 0o777 == 0o600
+    if os.getuid() == 0:
+        assert kubeconfig.stat().st_uid == 65532
+        os.chown(kubeconfig, 0, 0)  # the process below is root's, without the power to read everything
 
     static_pod = yaml.safe_load((etc / "manifests" / "gpupack-extender.yaml").read_text(encoding="utf-8"))
     (container,) = static_pod["spec"]["containers"]
-    options = [each for each in container["args"] if not each.startswith(("--kubeconfig=", "--listen="))]
     configuration = yaml.safe_load((etc / "gpupack-scheduler.yaml").read_text(encoding="utf-8"))
     assert f"--listen={configuration['extenders'][0]['urlPrefix'].removeprefix('http://')}" in container["args"]
-    extender = ExtenderProcess(kubeconfig, tmp_path / "extender.log", options)
-    configuration["extenders"][0]["urlPrefix"] = extender.url
+    address = f"127.0.0.1:{free_port()}"
+    replaced = {"--kubeconfig": kubeconfig, "--listen": address}
+    options = [f"{name}={replaced.get(name, value)}" for name, value in (each.split("=") for each in container["args"])]
+    folders = {each["mountPath"]: tmp_path / each["name"] for each in container["volumeMounts"]}
+    temporary = folders["/tmp"]
+    temporary.mkdir()
+    command = confined([sys.executable, "-m", "extender", *options], container, [temporary])
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(temporary)}
+    extender = ServerProcess("extender", command, log=tmp_path / "extender.log", env=environment)
+    configuration["extenders"][0]["urlPrefix"] = f"http://{address}"
     try:
-        extender.start()
+        wait_ready(extender, address)
         control_plane.start_scheduler(configuration)
         control_plane.api.create_namespace("work")
         control_plane.api.create_pod("work", asking({NAMES.memory_resource: 8}))
