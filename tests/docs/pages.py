@@ -51,8 +51,12 @@ class Command:
 
 
 def pages(root: Path = REPOSITORY) -> list[Path]:
-    """The README and every page of the folders that have some."""
-    return [root / "README.md", *sorted(page for folder in FOLDERS for page in (root / folder).rglob("*.md"))]
+    """The README, the changelog and every page of the folders that have some."""
+    return [
+        root / "README.md",
+        root / "CHANGELOG.md",
+        *sorted(page for folder in FOLDERS for page in (root / folder).rglob("*.md")),
+    ]
 
 
 def fences(page: Path, root: Path = REPOSITORY) -> list[Fence]:

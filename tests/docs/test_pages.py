@@ -19,6 +19,7 @@ from extender.kubectl.cli import main as kubectl_gpupack
 from extender.migrating.asking import Options
 from extender.migrating.manifests import Kind, migrate
 from extender.scheduling.events import PodRecord
+from extender.scheduling.policies.table import POLICIES
 from extender.scheduling.reasons import Misfit
 from extender.wire import decode_extender_args
 from tests.docs.pages import REPOSITORY, Fence, anchors, fences, flags, links, pages
@@ -97,6 +98,13 @@ def test_troubleshooting_says_what_to_do_about_every_reason() -> None:
     """Or leaves out only those that are obvious from their meaning."""
     text = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     assert [reason.text for reason in Misfit if reason.text not in text] == []
+
+
+def test_every_policy_is_described() -> None:
+    """In the table of docs/policies.md, and no other."""
+    text = (REPOSITORY / "docs" / "policies.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} >= set(POLICIES)
 
 
 def test_alerts_link_to_what_to_do() -> None:
