@@ -103,9 +103,10 @@ def _why_there(decision: Decision) -> str:
     if decision.runner_up is None:
         why = f"It fits on {_count(decision.feasible, 'node')} (policy {decision.policy})."
     else:
+        tie = " (equal: by name)" if decision.runner_up.cost == decision.cost else ""
         why = (
             f"Policy {decision.policy} took the best of {_count(decision.feasible, 'node')}: "
-            f"cost {_cost(decision.cost)}, next {decision.runner_up.node} {_cost(decision.runner_up.cost)}."
+            f"cost {_cost(decision.cost)}, next {decision.runner_up.node} {_cost(decision.runner_up.cost)}{tie}."
         )
     return f"{why} Elsewhere: {_counted(decision.rejected)}." if decision.rejected else why
 

@@ -18,6 +18,7 @@ from extender.page import bars, picturing, pods, selecting
 from extender.page.query import COLOURS, SORTS, STATES, Query
 from extender.page.reasons import Reasons
 from extender.page.tiles import LEVELS, Tile, Tiles
+from extender.scheduling.events import PodRecord
 from extender.scheduling.snapshot import Snapshot
 from extender.state import State
 
@@ -48,6 +49,7 @@ class View:
     key: tuple[object, ...]
     snapshot: Snapshot
     tiles: Sequence[Tile]
+    pending: Sequence[PodRecord]
     problem: str
 
 
@@ -151,7 +153,7 @@ class Presenter:
             newest = max((pod.resource_version for pod in pending), default=0)
             key = (snapshot.generation, len(snapshot.nodes), len(pending), newest, told, problem)
             if self._view is None or self._view.key != key:
-                self._view = View(key, snapshot, list(self._tiles.update(snapshot).values()), problem)
+                self._view = View(key, snapshot, list(self._tiles.update(snapshot).values()), pending, problem)
         return self._view
 
     def _section(self, name: str, query: Query, view: View) -> Html:
@@ -185,7 +187,7 @@ class Presenter:
             rows=selecting.sums_by_group(self._select(query, view)),
             troubled=sum(tile.troubled for tile in view.tiles),
             others=len(view.snapshot.nodes) - len(view.tiles),
-            pending=len(self._state.pending()),
+            pending=len(view.pending),
             policy=self._state.policy.name,
             problem=view.problem,
             levels=LEVELS,
@@ -217,10 +219,9 @@ class Presenter:
         )
 
     def _pending(self, _query: Query, view: View) -> str:
-        pending = self._state.pending()
         why = self._reasons.on(view.snapshot)
-        rows = pods.waiting(pending, self._state.decisions, why, self._state.unit_mib)
-        return self._render("pending.html", rows=rows, total=len(pending))
+        rows = pods.waiting(view.pending, self._state.decisions, why, self._state.unit_mib)
+        return self._render("pending.html", rows=rows, total=len(view.pending))
 
     def _decisions(self, _query: Query, _view: View) -> str:
         total, latest = self._state.decisions.recent(pods.MAX_DECISIONS)

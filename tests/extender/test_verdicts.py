@@ -38,6 +38,12 @@ def test_a_placement_says_what_where_and_compared_with_what() -> None:
     )
 
 
+def test_between_equal_nodes_the_name_decides_and_that_is_said() -> None:
+    """No policy preferred one."""
+    tied = Decision("bound", AT, "binpack", "a", BOUND.gpus, (1.0,), feasible=2, runner_up=RunnerUp("b", (1.0,)))
+    assert sentence(tied, GIB).endswith("took the best of 2 nodes: cost 1, next b 1 (equal: by name).")
+
+
 def test_a_placement_without_choice_says_so() -> None:
     """One node fitted."""
     alone = Decision("bound", AT, "binpack", "a", BOUND.gpus, (1.0,), feasible=1)
