@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds Helm and promtool for the tests of manifests/, once, from the Go modules that go.mod pins.
+# Builds Helm and promtool for the tests of manifests/, once, from the Go modules that go.mod pins, and fetches the
+# definitions of the Prometheus Operator's kinds.
 #
 #   build.sh           build what is missing; the last line printed is the folder
 #   build.sh --where   print the folder only, whether or not it is built
@@ -35,6 +36,11 @@ echo "building Helm and promtool into $folder: minutes on 2 cores, seconds when 
 # Without service discovery promtool needs no cloud's client library.
 CGO_ENABLED=0 go build -p "${GPUPACK_BUILD_JOBS:-2}" -trimpath -buildvcs=false -ldflags "-s -w" -tags remove_all_sd \
     -o "$building/" helm.sh/helm/v4/cmd/helm github.com/prometheus/prometheus/cmd/promtool
+operator=$(go mod download -json github.com/prometheus-operator/prometheus-operator@v0.85.0 |
+    sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')
+for kind in podmonitors prometheusrules; do
+    install -m 644 "$operator/example/prometheus-operator-crd/monitoring.coreos.com_$kind.yaml" "$building/"
+done
 mv -T "$building" "$folder"
 chmod 755 "$folder"
 trap - EXIT INT TERM
