@@ -11,6 +11,7 @@ from typing import Any
 from .rendering import Key, Object
 
 PLUGIN: Key = ("DaemonSet", "gpupack-device-plugin")
+MPS: Key = ("DaemonSet", "gpupack-mps")
 SCHEDULER: Key = ("Deployment", "gpupack-scheduler")
 CONFIG: Key = ("ConfigMap", "gpupack-scheduler-config")
 GPUS: Key = ("ConfigMap", "gpupack-simulated-gpus")
@@ -79,11 +80,12 @@ SUBSTITUTIONS: tuple[Scalar | Tree | Optional | Inside, ...] = (
     Scalar(PLUGIN, f"{POD}.containers.0.image", ".Values.images.devicePlugin"),
     Scalar(SCHEDULER, f"{POD}.containers.0.image", _KUBE_SCHEDULER),
     Scalar(SCHEDULER, f"{POD}.containers.1.image", ".Values.images.extender"),
-    Scalar(("DaemonSet", "gpupack-mps"), f"{POD}.containers.0.image", ".Values.images.devicePlugin"),
+    Scalar(MPS, f"{POD}.containers.0.image", ".Values.images.devicePlugin"),
     Scalar(SCHEDULER, "spec.replicas", ".Values.scheduler.replicas"),
     Scalar(SCHEDULER, f"{POD}.priorityClassName", ".Values.scheduler.priorityClassName"),
     Scalar(PLUGIN, f"{POD}.priorityClassName", ".Values.devicePlugin.priorityClassName"),
     Tree(PLUGIN, f"{POD}.affinity", ".Values.devicePlugin.affinity"),
+    Tree(MPS, f"{POD}.affinity", ".Values.devicePlugin.affinity"),
     Tree(PLUGIN, f"{POD}.tolerations", ".Values.devicePlugin.tolerations"),
     Tree(PLUGIN, f"{POD}.containers.0.resources", ".Values.devicePlugin.resources"),
     Tree(SCHEDULER, f"{POD}.affinity", ".Values.scheduler.affinity"),

@@ -1,6 +1,7 @@
 """The Helm chart installs what the kustomizations install, whichever options are on, and follows its values."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from extender.scheduling.policies.table import POLICIES
 from manifests.charting.chart import DEFAULT, SECOND, VARIANTS
 from manifests.charting.rendering import HASHED, Key, rendered
 from tests.e2e.binaries import Binaries, find_binaries
@@ -196,3 +198,30 @@ def test_names_have_no_hash_of_kustomize() -> None:
     """A ConfigMap that changes keeps its name in a chart."""
     texts = [path.read_text(encoding="utf-8") for path in (CHART / "templates").iterdir()]
     assert [text for text in texts if HASHED.search(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("scheduler.replica=3", "at '/scheduler': additional properties 'replica' not allowed"),
+        ("memoryUnitMib=100", "at '/memoryUnitMib': value must be one of 1024, 512, 256"),
+        ("scheduler.replicas=0", "at '/scheduler/replicas': minimum: got 0, want 1"),
+        ("extender.policy=best", "at '/extender/policy': value must be one of '', 'binpack'"),
+    ],
+)
+def test_a_mistyped_value_is_refused(programs: Path, option: str, sentence: str) -> None:
+    """By Helm, before anything is installed."""
+    command = [str(programs / "helm"), "template", "gpupack", str(CHART), f"--set={option}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert (sentence in done.stderr, done.returncode) == (True, 1), done.stderr
+
+
+def test_the_schema_knows_every_value_and_every_policy() -> None:
+    """And none that is not there."""
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    assert set(schema["properties"]) == {"global", *values}
+    for name, found in schema["properties"].items():
+        if "properties" in found:
+            assert set(found["properties"]) == set(values[name]), name
+    assert schema["properties"]["extender"]["properties"]["policy"]["enum"] == ["", *POLICIES]
