@@ -31,7 +31,7 @@ SLICE_S = 0.001
 PAUSE_S = 0.0002
 """Long work pauses so long after each slice: whoever waits for the interpreter gets it."""
 
-MAX_RENDERED = 64
+MAX_RENDERED = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,7 @@ class Presenter:
             newest = max((pod.resource_version for pod in pending), default=0)
             key = (snapshot.generation, len(snapshot.nodes), len(pending), newest, told, problem)
             if self._view is None or self._view.key != key:
+                self._rendered.clear()
                 self._view = View(key, snapshot, list(self._tiles.update(snapshot).values()), pending, problem)
         return self._view
 

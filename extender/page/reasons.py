@@ -4,18 +4,18 @@ Nodes that did not change since the last view are not asked again.
 """
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from extender.page.tiles import NODES_A_BREATH
 from extender.scheduling.events import PodRecord
-from extender.scheduling.fit_table import FitTable
-from extender.scheduling.fitting import Fit
+from extender.scheduling.fitting import Fit, fit
+from extender.scheduling.node import NodeInfo
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.request import PodRequest
 from extender.scheduling.snapshot import Snapshot
 
-MAX_KINDS = 32
+MAX_KINDS = 16
 BUDGET_S = 0.3
 """After so long no further kind of request is looked at for one view; its pods show their latest decision."""
 
@@ -34,7 +34,8 @@ class Reasons:
         self._policy_of = policy_of
         self._breathe = breathe
         self._clock = clock
-        self._table = FitTable(MAX_KINDS)
+        # Texts alone: what fits where, for thousands of nodes and many kinds, would be a second ledger.
+        self._known: OrderedDict[tuple[PodRequest, Policy], dict[str, tuple[NodeInfo, str]]] = OrderedDict()
 
     def on(self, snapshot: Snapshot) -> Callable[[PodRecord], tuple[tuple[str, int], ...]]:
         """What to ask about pods while this snapshot is shown."""
@@ -54,12 +55,21 @@ class Reasons:
         return why
 
     def _counted(self, snapshot: Snapshot, request: PodRequest) -> tuple[tuple[str, int], ...]:
-        answers = self._table.answers(request, self._policy_of(request))
-        counts: Counter[str] = Counter()
-        for at, node in enumerate(snapshot.nodes.values()):
-            answer = answers.get(node)
-            counts[FITS if isinstance(answer, Fit) else answer.text] += 1
+        policy = self._policy_of(request)
+        before = self._known.pop((request, policy), {})
+        now: dict[str, tuple[NodeInfo, str]] = {}
+        for at, (name, node) in enumerate(snapshot.nodes.items()):
+            known = before.get(name)
+            now[name] = known if known is not None and known[0] is node else (node, _text(node, request, policy))
             if at % NODES_A_BREATH == 0:
                 self._breathe()
-        answers.prune(set(snapshot.nodes))
+        self._known[request, policy] = now
+        if len(self._known) > MAX_KINDS:
+            self._known.popitem(last=False)
+        counts = Counter(text for _, text in now.values())
         return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _text(node: NodeInfo, request: PodRequest, policy: Policy) -> str:
+    answer = fit(node, request, policy)
+    return FITS if isinstance(answer, Fit) else answer.text

@@ -1,12 +1,18 @@
 """The page's addresses: `/` and its sections, with the headers that keep a browser from doing anything else."""
 
+import threading
 from base64 import b64encode
+from collections.abc import Callable
 from hashlib import sha256
 
 from flask import Blueprint, Response, request
 
 from extender.page.presenting import SECTIONS, TEMPLATES, Html, Presenter
 from extender.page.query import QueryError, parse_query
+
+_TEXT = "text/plain; charset=utf-8"
+MAX_AT_ONCE = 8
+"""Views that are rendered or wait for it; more would take the threads that kube-scheduler's calls need."""
 
 
 def page_blueprint(presenter: Presenter) -> Blueprint:
@@ -21,8 +27,16 @@ def page_blueprint(presenter: Presenter) -> Blueprint:
         "Cache-Control": "private, no-cache",
     }
     blueprint = Blueprint("page", __name__)
+    viewers = threading.BoundedSemaphore(MAX_AT_ONCE)
 
-    def answer(html: Html) -> Response:
+    def answer(render: Callable[[], Html]) -> Response:
+        if not viewers.acquire(blocking=False):
+            busy = {**headers, "Retry-After": "2"}
+            return Response("too many people look at this page\n", 503, busy, content_type=_TEXT)
+        try:
+            html = render()
+        finally:
+            viewers.release()
         response = Response(html.body, content_type="text/html; charset=utf-8", headers=headers)
         response.set_etag(html.tag)
         response.make_conditional(request.environ)
@@ -30,18 +44,20 @@ def page_blueprint(presenter: Presenter) -> Blueprint:
 
     @blueprint.get("/")
     def page() -> Response:
-        return answer(presenter.page(parse_query(request.args), style, script))
+        query = parse_query(request.args)
+        return answer(lambda: presenter.page(query, style, script))
 
     @blueprint.get("/page/<name>")
     def section(name: str) -> Response:
         if name not in SECTIONS:
             expected = f"no section {name!r}, expected one of {', '.join(SECTIONS)}\n"
-            return Response(expected, status=404, content_type="text/plain; charset=utf-8", headers=headers)
-        return answer(presenter.section(name, parse_query(request.args)))
+            return Response(expected, status=404, content_type=_TEXT, headers=headers)
+        query = parse_query(request.args)
+        return answer(lambda: presenter.section(name, query))
 
     @blueprint.errorhandler(QueryError)
     def senseless(error: QueryError) -> Response:
-        return Response(f"{error}\n", status=400, content_type="text/plain; charset=utf-8", headers=headers)
+        return Response(f"{error}\n", status=400, content_type=_TEXT, headers=headers)
 
     return blueprint
 

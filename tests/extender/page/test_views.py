@@ -1,21 +1,26 @@
 """The page over HTTP: what it holds, how it is cached, and what a browser may do with it."""
 
 import re
+import threading
 from base64 import b64encode
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
 from flask.testing import FlaskClient
 
-from extender.app import create_app, create_observer_app
+from extender.app import Health, create_app, create_observer_app
 from extender.page.presenting import SECTIONS, Breath, Presenter, large
 from extender.page.query import Query
+from extender.page.views import MAX_AT_ONCE
 from tests.extender.objects import node, pod, uuid
 from tests.extender.page.stage import staged
 from tests.extender.served import Served
 from tests.fakes.reflecting import StandingClock
 
+ONCE_S = 10.0
 EVIL = "<script>alert(1)</script>\"'&"
 
 
@@ -184,6 +189,25 @@ def test_gpus_that_cannot_be_used_are_said_in_words() -> None:
     html = text_of(served)
     assert "✕ unhealthy" in html
     assert "node with a problem" in html
+
+
+def test_many_people_who_look_do_not_take_the_threads_of_the_scheduler() -> None:
+    """While the page is rendered for some, one more is sent away for two seconds."""
+    gate = threading.Event()
+
+    def slow() -> str | None:
+        assert gate.wait(ONCE_S)
+        return None
+
+    app = create_app(replace(Served(node("a", 16)).parts, health=Health(dead=lambda: None, not_ready=slow)))
+    with ThreadPoolExecutor(MAX_AT_ONCE + 1) as pool:
+        looking = [pool.submit(app.test_client().get, "/") for _ in range(MAX_AT_ONCE + 1)]
+        (sent_away,) = wait(looking, ONCE_S, FIRST_COMPLETED).done
+        assert sent_away.result().status_code == 503
+        assert sent_away.result().headers["Retry-After"] == "2"
+        gate.set()
+        assert sorted(each.result(ONCE_S).status_code for each in looking) == [200] * MAX_AT_ONCE + [503]
+    assert app.test_client().get("/").status_code == 200
 
 
 def test_long_work_pauses_after_each_slice() -> None:
