@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import urllib3
@@ -20,9 +20,19 @@ MODELS = (("NVIDIA A100-SXM4-80GB", 81920, 8), ("Tesla T4", 15360, 2))
 
 
 class PluginProcess:
-    """`python -m device_plugin` for one kubelet; `stop` it before the kubelet's fixture is left."""
+    """`python -m device_plugin` for one kubelet; `stop` it before the kubelet's fixture is left.
 
-    def __init__(self, kubelet: RealKubelet, kubeconfig: Path) -> None:
+    `models` are the node's GPUs, `options` more of the command line.
+    """
+
+    def __init__(
+        self,
+        kubelet: RealKubelet,
+        kubeconfig: Path,
+        models: Sequence[tuple[str, int, int]] = MODELS,
+        options: Sequence[str] = (),
+    ) -> None:
+        self._models = models
         self._temporary = tempfile.TemporaryDirectory(prefix="gpupack-plugin-")
         folder = Path(self._temporary.name)
         self._gpus = folder / "gpus.yaml"
@@ -37,6 +47,7 @@ class PluginProcess:
             f"--gpus={self._gpus}",
             f"--listen={self.url.removeprefix('http://')}",
             "--probation-s=0",
+            *options,
         ]
         self._process: ServerProcess | None = None
         self._http = urllib3.PoolManager(retries=False, timeout=5)
@@ -64,7 +75,7 @@ class PluginProcess:
     def set_unhealthy(self, indices: Collection[int]) -> None:
         """Make exactly these GPUs unhealthy, by their index on the node."""
         entries, first = [], 0
-        for model, memory_mib, count in MODELS:
+        for model, memory_mib, count in self._models:
             positions = [index - first for index in sorted(indices) if first <= index < first + count]
             entries.append({"model": model, "memory_mib": memory_mib, "count": count, "unhealthy": positions})
             first += count

@@ -1,6 +1,7 @@
 """The benchmark of the node side, small: it runs, and its figures make sense."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from bench.node.measure import delays
 from bench.node.stage import Load
 from bench.simulated.nvml_driver import BuildError, build
 from extender.contract.units import UnitMib
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_default_load_is_a_node_with_4512_devices() -> None:
@@ -48,3 +51,17 @@ def test_a_small_node_is_measured(tmp_path: Path) -> None:
     assert figures["cost"]["nvml_calls_per_second"] > 1
     assert figures["allocate"]["count"] == 3
     assert figures["xid_to_list_and_watch"]["max_s"] < 5
+
+
+def test_the_documented_figures_are_the_committed_ones() -> None:
+    """And they keep what the page says is the most."""
+    figures = json.loads((ROOT / "bench" / "results" / "node-8-gpus.json").read_text())
+    page = (ROOT / "docs" / "node-side.md").read_text()
+    cost, allocate, xid = figures["cost"], figures["allocate"], figures["xid_to_list_and_watch"]
+    assert f"| CPU | {100 * cost['cpu_ratio']:.2f} % of one core | 1 % |" in page
+    assert f"| resident memory | {cost['rss_mib']:.0f} MiB | 80 MiB |" in page
+    assert f"| writes on the Node | {cost['node_writes']} in {cost['seconds']:.0f} s | one a minute |" in page
+    assert re.search(rf"\| Allocate at 4,512 devices \| p50 {1000 * allocate['p50_s']:.1f} ms", page)
+    assert f"p50 {1000 * xid['p50_s']:.0f} ms, max {1000 * xid['max_s']:.0f} ms | 1 s |" in page
+    assert (cost["cpu_ratio"] < 0.01, cost["rss_mib"] < 80, xid["max_s"] < 1) == (True, True, True)
+    assert cost["node_writes"] <= cost["seconds"] / 60

@@ -1,10 +1,13 @@
 """Compute is a third resource: a hundred percent of each GPU, given out once, beside the container's memory."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from bench.simulated.kubelet import KubeletSettings
+from bench.simulated.node import NodeSettings
 from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
@@ -83,3 +86,25 @@ def test_compute_that_means_nothing_is_refused_with_the_reason(start: Start) -> 
     assert "asks for gpu-core without gpu-mem, expected both" in environment.wait_refused("alone")
     environment.client.create_pod(gpu_pod("much", {MEMORY: 4, CORE: 150}))
     assert "gpu-core is 150, expected at most 100 percent for each of its GPUs" in environment.wait_refused("much")
+
+
+def test_containers_of_one_size_and_several_shapes_are_told_apart(start: Start) -> None:
+    """Admitted in random order, each gets as many GPUs as it asked for, and its compute where its memory is."""
+    environment = start(node_settings=NodeSettings(kubelet=KubeletSettings(shuffled_admission=True, seed=3)))
+    node = environment.add_node(NodeSpec("n0", gpus(a100=4), pods=100))
+    node.kubelet.hold_admissions()
+    shapes = {f"pod-{number}": ((1, 0), (2, 0), (1, 20), (2, 20))[number % 4] for number in range(16)}
+    for name, (count, core) in shapes.items():
+        annotations = {NAMES.count_annotation: str(count), NAMES.policy_annotation: "spread"}
+        limits = {MEMORY: 8, **({CORE: core} if core else {})}
+        environment.client.create_pod(gpu_pod(name, limits, annotations=annotations))
+        environment.wait_bound(name, timeout_s=60)
+    wait_until(lambda: node.kubelet.waiting() == len(shapes), "all pods to wait for admission")
+    node.kubelet.release_admissions()
+    for name, (count, core) in shapes.items():
+        environment.client.wait_for_phase(name, "Running", timeout_s=60)
+        devices = node.kubelet.devices_of(_pod(environment, name))["main"]
+        memory = Counter(device.rpartition("-")[0] for device in devices[MEMORY])
+        compute = Counter(device.rpartition("-c")[0] for device in devices.get(CORE, ()))
+        assert sorted(memory.values()) == [8 // count] * count
+        assert compute == (dict.fromkeys(memory, core // count) if core else {})
