@@ -33,6 +33,8 @@ NOT_RUN: Mapping[str, str] = {
     "make e2e": _WHOLE_SUITE,
     "make lint": _WHOLE_SUITE,
     "make venv": "it made the environment of these tests",
+    "make chart": "tests/manifests/test_chart.py sees that it would change nothing",
+    "make locks": "it asks the package registry; tests/manifests/test_images.py compares its result with what is installed",
     "make kubernetes": "it made the programs of the end-to-end tests",
     ".ci/run": _WHOLE_SUITE,
     "python -m bench latency --nodes 1000 --cycles 400": _MINUTES,
