@@ -10,6 +10,7 @@ ELSEWHERE: Mapping[str, str] = {
     "docs/capacity.md": "tests/e2e/scenarios/test_capacity.py",
     "docs/helm.md": "tests/e2e/test_helm.py",
     "docs/control-plane.md": "tests/e2e/test_beside.py",
+    "docs/kubectl.md": "tests/e2e/test_kubectl_gpupack.py",
 }
 """Pages whose commands are all run by a test module of their own."""
 
@@ -34,7 +35,7 @@ NOT_RUN: Mapping[str, str] = {
     "make lint": _WHOLE_SUITE,
     "make venv": "it made the environment of these tests",
     "make chart": "tests/manifests/test_chart.py sees that it would change nothing",
-    "make locks": "it asks the package registry; tests/manifests/test_images.py compares its result with what is installed",
+    "make locks": "it asks the package registry; tests/manifests/test_images.py compares the result",
     "make kubernetes": "it made the programs of the end-to-end tests",
     ".ci/run": _WHOLE_SUITE,
     "python -m bench latency --nodes 1000 --cycles 400": _MINUTES,
