@@ -97,7 +97,7 @@ def _plugins(view: ClusterView) -> Iterator[Finding]:
             f"{view.names.prefix}/gpu=true or remove the annotation {view.names.inventory_annotation}"
         )
         yield Finding("plugin", Level.WARNING, found, advice)
-    if plugins and not labelled and all(is_ready(pod) for pod in plugins):
+    if plugins and not labelled and not orphans and all(is_ready(pod) for pod in plugins):
         yield Finding("plugin", Level.OK, f"{counted(len(plugins), 'device plugin')} ready, one on each node with GPUs")
 
 
