@@ -52,23 +52,22 @@ def apply(text: str, splices: Sequence[Splice]) -> str:
 def changed(value: Plain, path: Path, change: Change) -> Plain:
     """What a change makes of plain values: the truth that the spliced text is compared with.
 
-    A mapping that is left empty goes; one that is missing is made.
+    A mapping that is left empty goes from the one that it is in; one that is missing is made.
     """
-    if not path:
-        kept = dict(value) if isinstance(value, dict) else {}
-        for name in change.remove:
-            kept.pop(name, None)
-        return {**kept, **{name: str(amount) for name, amount in change.put.items()}}
     step, rest = path[0], path[1:]
     if isinstance(value, list):
         return [changed(item, rest, change) if place == step else item for place, item in enumerate(value)]
     whole = dict(value) if isinstance(value, dict) else {}
-    inner = changed(whole.get(str(step)), rest, change)
-    if inner or whole.get(str(step)):
-        whole[str(step)] = inner
-    if not inner:
-        whole.pop(str(step), None)
-    return whole
+    before = whole.pop(str(step), None)
+    if rest:
+        inner = changed(before, rest, change)
+        keep = before is not None or inner is not None
+    else:
+        entries = before if isinstance(before, dict) else {}
+        inner = {name: each for name, each in entries.items() if name not in change.remove}
+        inner |= {name: str(amount) for name, amount in change.put.items()}
+        keep = bool(inner)
+    return {**whole, str(step): inner} if keep else whole or None
 
 
 def splices(text: str, root: Node, path: Path, change: Change) -> Iterator[Splice]:
@@ -159,16 +158,24 @@ def _put(text: str, node: Node, entries: Entries, without: Sequence[str]) -> Ite
 
 
 def _remove(text: str, node: MappingNode, gone: Sequence[tuple[Node, Node]]) -> Iterator[Splice]:
+    if node.flow_style:
+        yield from _remove_from_flow(node, gone)
+        return
     for key, value in gone:
         place = node.value.index((key, value))
-        if node.flow_style:
-            if place + 1 < len(node.value):
-                yield Splice(key.start_mark.index, node.value[place + 1][0].start_mark.index, "")
-            else:
-                before = node.value[place - 1][1].end_mark.index if place else key.start_mark.index
-                yield Splice(before, value.end_mark.index, "")
-        else:
-            yield _without_line(text, key, value.end_mark.index, node.value[place + 1 :])
+        yield _without_line(text, key, value.end_mark.index, node.value[place + 1 :])
+
+
+def _remove_from_flow(node: MappingNode, gone: Sequence[tuple[Node, Node]]) -> Iterator[Splice]:
+    """Each with the comma behind it; those at the end with the comma before them."""
+    survivors = [pair for pair in node.value if pair not in gone]
+    last = node.value.index(survivors[-1]) if survivors else -1
+    for place, pair in enumerate(node.value[: last + 1]):
+        if pair in gone:
+            yield Splice(pair[0].start_mark.index, node.value[place + 1][0].start_mark.index, "")
+    if last + 1 < len(node.value):
+        start = survivors[-1][1].end_mark.index if survivors else node.value[0][0].start_mark.index
+        yield Splice(start, node.value[-1][1].end_mark.index, "")
 
 
 def _without_line(text: str, key: Node, end: int, behind: Sequence[tuple[Node, Node]]) -> Splice:

@@ -10,7 +10,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 Plain = str | None | dict[str, "Plain"] | list["Plain"]
-"""A value without YAML's types: a scalar is its text, and None where nothing is written or it is null."""
+"""A value without YAML's types: a scalar is its text; None is null, nothing written, or a mapping without entries."""
 
 NULL_TAG = "tag:yaml.org,2002:null"
 MAX_NODES = 1_000_000
@@ -41,7 +41,7 @@ def documents(text: str) -> list[Node]:
 def plain(node: Node) -> Plain:
     """The value of a node; what is written once and referred to twice is there twice."""
     if isinstance(node, MappingNode):
-        return {key_text(key): plain(value) for key, value in node.value}
+        return {key_text(key): plain(value) for key, value in node.value} or None
     if isinstance(node, SequenceNode):
         return [plain(item) for item in node.value]
     return None if node.tag == NULL_TAG else str(node.value)

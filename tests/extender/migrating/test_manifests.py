@@ -100,6 +100,38 @@ def test_every_style_of_yaml_gives_the_same_pod(text: str) -> None:
     assert {name: int(amount) for name, amount in limits.items()} == {"cpu": 1, "gpupack.io/gpu-mem": 2}
 
 
+def test_what_is_left_empty_goes_and_its_surroundings_stay() -> None:
+    """A container whose only limit was compute, in a pod that is migrated, in both styles."""
+    text = """\
+kind: Pod
+metadata: {name: a}
+spec:
+  containers:
+    - name: main
+      resources: {limits: {aliyun.com/gpu-mem: 2, cpu: 1}, requests: {aliyun.com/gpu-mem: 2}}
+    - name: helper
+      resources: {limits: {nvidia.com/gpucores: 10}}
+    - name: other
+      resources:
+        # only this
+        limits:
+          nvidia.com/gpucores: 10
+"""
+    assert migrate(text, Options(drop=frozenset({"nvidia.com/gpucores"}))).text == (
+        text.replace("aliyun.com/gpu-mem", "gpupack.io/gpu-mem")
+        .replace("{limits: {nvidia.com/gpucores: 10}}", "{}")
+        .replace("        limits:\n          nvidia.com/gpucores: 10\n", "")
+    )
+
+
+def test_many_entries_of_one_line_may_go() -> None:
+    """The first is replaced, those behind it go with their commas."""
+    before = "{nvidia.com/gpu: 1, cpu: 1, nvidia.com/gpumem: 1024, nvidia.com/gpucores: 40, nvidia.com/priority: 1}"
+    text = f"kind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: m, resources: {{limits: {before}}}}}]}}\n"
+    after = "{gpupack.io/gpu-mem: 1, gpupack.io/gpu-core: 40, cpu: 1}"
+    assert migrate(text, Options(drop=frozenset({"nvidia.com/priority"}))).text == text.replace(before, after)
+
+
 def test_pods_are_found_in_any_object() -> None:
     """Operators put templates where they like; here all three share what they ask for through an anchor."""
     inner = yaml.safe_load(pod({"aliyun.com/gpu-mem": 4}))

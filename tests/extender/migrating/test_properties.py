@@ -104,11 +104,12 @@ def test_a_document_changes_as_if_it_were_alone(documents: list[str], options: O
 
 
 @settings(max_examples=40, deadline=None)
-@given(pods(), OPTIONS)
-def test_a_pod_is_rewritten_whole_or_not_at_all(pod: dict[str, Any], options: Options) -> None:
-    """A rewritten one has no old name that was not to be kept; another is the same text."""
-    text = yaml.safe_dump(pod)
+@given(st.tuples(pods(), st.sampled_from([True, False, None])), OPTIONS)
+def test_a_pod_is_rewritten_whole_or_not_at_all(styled: tuple[dict[str, Any], bool | None], options: Options) -> None:
+    """A rewritten one has no old name that was not to be kept; another is the same text. All styles can be changed."""
+    text = yaml.safe_dump(styled[0], default_flow_style=styled[1])
     result = migrate(text, options)
+    assert not [finding for finding in result.findings if "to be written by hand" in finding.text]
     if not result.pods:
         assert result.text == text
         return
