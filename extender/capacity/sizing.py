@@ -55,7 +55,7 @@ class SizeAdvice:
         whole: whether they hold it whole.
         capacity: units of the GPU that most of them are on.
         peak_mib: the most that one has used of a GPU; None when nobody knows.
-        least_units: what that takes, with the headroom; None when nobody knows.
+        least_units: what that takes, with the headroom where it was within the share; None when nobody knows.
         better_units: what they had better ask for; None when what they ask for is right, or nobody knows.
         gpus_saved: GPUs that all pods together would need less with it; negative where more is needed.
     """
@@ -159,6 +159,8 @@ def _advice(
         return base
     peak_mib = max(peaks)
     least = max(1, ceil(peak_mib * (1.0 + headroom) / unit_mib))
+    if peak_mib <= units * unit_mib:
+        least = min(least, units)  # it has been enough: headroom makes nobody ask for more
     # Without its own pods: they would change with it, so that the old size is no company for the new one.
     others = dict(demand[capacity])
     others[units] -= sum(use.capacity == capacity for use in group)

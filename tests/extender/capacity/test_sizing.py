@@ -58,6 +58,12 @@ def test_who_uses_more_than_asked_for_is_told_to_ask_for_more() -> None:
     assert (one.better_units, one.verdict, one.gpus_saved < 0) == (6, "too small", True)
 
 
+def test_headroom_makes_nobody_ask_for_more() -> None:
+    """A share that was just enough is good."""
+    one = _advice(_uses("llm", 4, 8, 7.9), headroom=0.5)["llm"]
+    assert (one.better_units, one.least_units, one.verdict) == (None, 8, "good")
+
+
 def test_unknown_stays_unknown() -> None:
     """One known pod speaks for its workload, and how many are known is said."""
     assert _advice(_uses("llm", 4, 9, None))["llm"] == SizeAdvice("ml", "llm", 4, 4, 0, 9, whole=False, capacity=16)
