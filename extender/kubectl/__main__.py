@@ -1,5 +1,5 @@
 """Lets `python -m extender.kubectl` be what `kubectl gpupack` is."""
 
-from extender.kubectl.cli import main
+from extender.kubectl.cli import kubectl_gpupack
 
-main(prog_name="kubectl gpupack")
+kubectl_gpupack()

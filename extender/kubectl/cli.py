@@ -37,3 +37,8 @@ def main() -> None:
     Exit codes: 0 done, 1 the answer is no (not found, does not fit, an error was found), 2 wrong usage,
     3 the API server (or the extender) cannot be asked.
     """
+
+
+def kubectl_gpupack() -> None:
+    """What `kubectl gpupack` runs, by the name under which it is typed."""
+    main(prog_name="kubectl gpupack")

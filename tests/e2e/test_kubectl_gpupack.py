@@ -24,8 +24,8 @@ T4 = GpuSpec("Tesla T4", 15360)
 PLUGIN = f"""#!{sys.executable}
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
-from extender.kubectl.cli import main
-main(prog_name="kubectl gpupack")
+from extender.kubectl.cli import kubectl_gpupack
+kubectl_gpupack()
 """
 """What installing the project puts into PATH as kubectl-gpupack."""
 
