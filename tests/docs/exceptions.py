@@ -15,7 +15,7 @@ ELSEWHERE: Mapping[str, str] = {
 """Pages whose commands are all run by a test module of their own."""
 
 _WHOLE_SUITE = "it is what runs these tests"
-_MINUTES = "minutes of benchmark; tests/bench runs the same command on less"
+_MINUTES = "minutes of benchmark; make bench-quick and tests/bench/node run it on less"
 _NO_RUNTIME = "no container runtime and no registry; tests/manifests/test_images.py runs the Dockerfile's commands"
 _KUBELET = "logs, exec and port-forward go through a real kubelet and a container; the processes are tested directly"
 
