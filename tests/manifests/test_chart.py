@@ -225,3 +225,12 @@ def test_the_schema_knows_every_value_and_every_policy() -> None:
         if "properties" in found:
             assert set(found["properties"]) == set(values[name]), name
     assert schema["properties"]["extender"]["properties"]["policy"]["enum"] == ["", *POLICIES]
+
+
+def test_every_component_and_overlay_is_an_option() -> None:
+    """What kustomize has, Helm has."""
+    manifests = CHART.parent
+    folders = {folder for wanted, _ in VARIANTS.values() for folder in wanted} | {SECOND, DEFAULT}
+    assert folders == {f"overlays/{path.name}" for path in (manifests / "overlays").iterdir()} | {"dashboards"}
+    components = [name for _, wanted in VARIANTS.values() for name in wanted]
+    assert sorted(components) == sorted(path.name for path in (manifests / "components").iterdir())
