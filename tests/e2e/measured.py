@@ -59,7 +59,8 @@ class MeasuredPlugin:
         uses = tuple(ContainerUse(ContainerKey(pod, "main"), uuid, size) for (pod, uuid), size in used_mib.items())
         sums = {sample.uuid: sum(use.used_mib for use in uses if use.gpu == sample.uuid) for sample in samples}
         readings = {uuid: GpuReading(uuid=uuid, used_bytes=size * _MIB) for uuid, size in sums.items()}
-        measured = Measurement(at_s=1.0, readings=readings, uses=uses)
+        peaks_mib = {(use.key, use.gpu): use.used_mib for use in uses}
+        measured = Measurement(at_s=1.0, readings=readings, uses=uses, peaks_mib=peaks_mib)
         registry = CollectorRegistry()
         registry.register(
             GpuCollector(

@@ -1,5 +1,6 @@
 """The plugin of the real kubectl, on a real control plane: every command of docs/kubectl.md, and what it shows."""
 
+import json
 import os
 import subprocess
 import sys
@@ -138,3 +139,12 @@ def test_the_doctor_knows_the_rights_of_the_service_accounts(shell: dict[str, st
     )
     account = "system:serviceaccount:gpupack-system:gpupack-device-plugin"
     assert f"{account} has every right that it needs" in found.stdout
+
+
+def test_size_advice_rests_on_what_the_node_agents_measured(shell: dict[str, str]) -> None:
+    """Peaks come through the API server's proxy; the notebook uses 900 MiB of its 8 GiB."""
+    told = json.loads(typed("kubectl gpupack size-advice -o json", shell))
+    workloads = {one["workload"]: one for one in told["workloads"]}
+    peaks = {name: (one["peakMib"], one["leastUnits"]) for name, one in workloads.items()}
+    assert peaks == {"Pod/llm": (40_000.0, 43), "Pod/notebook": (900.0, 1), "Pod/trial": (12_288.0, 14)}
+    assert told["problems"] == {}
