@@ -224,8 +224,8 @@ def connect(
     No request is made. A service account's token is read again every minute, as it is rotated.
 
     Args:
-        kubeconfig: a file, or several with the path separator between, merged as kubectl does.
-        context: of the kubeconfig; None for its current one.
+        kubeconfig: a file, or several with the path separator between, which are merged; absent ones are passed over.
+        context: of the kubeconfig; None for the current one, of several files that of the last.
         service_account_dir: where the service account is mounted.
         user_agent: how the API server's audit log names the caller.
 

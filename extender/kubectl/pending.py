@@ -11,7 +11,7 @@ from extender.kubectl.gpu_rows import gpu_rows
 from extender.kubectl.memory_text import counted, listed, of_units
 from extender.kubectl.node_verdict import Asker, gpus_explained
 from extender.kubectl.objects import EventObject, PodObject
-from extender.kubectl.pods import request_text
+from extender.kubectl.request_text import request_text
 from extender.kubectl.view import ClusterView
 from extender.scheduling.events import PodRecord
 from extender.scheduling.policies.table import DEFAULT_POLICY, policy_named

@@ -5,7 +5,7 @@ from typing import Any
 from extender.kubectl.explanation import Explanation
 from extender.kubectl.memory_text import of_units
 from extender.kubectl.objects import EventObject, PodObject
-from extender.kubectl.pods import request_text
+from extender.kubectl.request_text import request_text
 from extender.kubectl.view import ClusterView
 from extender.scheduling.describing import gpus_of
 from extender.scheduling.events import PodRecord

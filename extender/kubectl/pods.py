@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from extender.kubectl.answer import Answer, Cell, Column, Line, Table, Tone
-from extender.kubectl.memory_text import UNKNOWN, counted, natural, of_mib, of_units
+from extender.kubectl.memory_text import UNKNOWN, counted, natural, of_mib
 from extender.kubectl.objects import PodObject
 from extender.kubectl.options import Options, common_options
+from extender.kubectl.request_text import request_text
 from extender.kubectl.running import run
 from extender.kubectl.scraping import scrape
 from extender.kubectl.session import Session
@@ -17,7 +18,6 @@ from extender.kubectl.usage import Usage
 from extender.kubectl.view import ClusterView
 from extender.scheduling.describing import describe_request, gpus_of
 from extender.scheduling.events import PodRecord
-from extender.scheduling.request import PodRequest
 
 _LONGEST_REASON = 90
 _PREEMPTION = re.compile(r"\.? (no new claims to deallocate, )?preemption: .*", re.DOTALL)
@@ -96,21 +96,6 @@ def _row(view: ClusterView, pod: PodRecord, usage: Usage) -> tuple[str | Cell, .
         pod.placed_at or UNKNOWN,
         problem,
     )
-
-
-def request_text(request: PodRequest | None, view: ClusterView) -> str:
-    """`8Gi`, `2 x 8Gi`, `2 GPUs`, `8Gi + 4Gi`; UNKNOWN of a request without meaning."""
-    if request is None:
-        return UNKNOWN
-    parts = []
-    for demand in request.demands:
-        if demand.whole:
-            parts.append(counted(demand.gpus, "GPU"))
-            continue
-        core = f" {demand.core_percent}%" if demand.core_percent else ""
-        many = f"{demand.gpus} x " if demand.gpus > 1 else ""
-        parts.append(f"{many}{of_units(demand.units, view.unit_mib)}{core}")
-    return " + ".join(parts)
 
 
 def _gpus(view: ClusterView, pod: PodRecord) -> list[str]:

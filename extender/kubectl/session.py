@@ -1,10 +1,7 @@
 """From options to the API server and back: lists for a ClusterView, single objects, and an extender's own view."""
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,15 +11,15 @@ import urllib3
 from extender.apierrors import ApiError, ApiUnreachable, KubeConfigError
 from extender.contract.names import Names
 from extender.envelopes import EnvelopeError, parse_list_page
-from extender.kubeapi import SERVICE_ACCOUNT_DIR, KubeApi, connect
+from extender.kubeapi import KubeApi, connect
 from extender.kubectl.failures import BadUsage, No, Unreachable
+from extender.kubectl.kubeconfig import Access, access_of
 from extender.kubectl.options import Options
 from extender.kubectl.view import ClusterView, view_of
 
 NODES_PATH = "/api/v1/nodes"
 PODS_PATH = "/api/v1/pods"
 PAGE_ITEMS = 500
-DEFAULT_KUBECONFIG = Path("~/.kube/config")
 _EXTENDER_TIMEOUT_S = 10.0
 
 
@@ -31,8 +28,8 @@ class Session:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.kubeconfig = _kubeconfig(options)
-        self.api = _connect(self.kubeconfig, options)
+        self._access = access_of(options)
+        self.api = _connect(self._access)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -49,7 +46,7 @@ class Session:
 
     def namespace(self) -> str:
         """The namespace that a name without one is looked for in."""
-        return self.options.namespace or _context_namespace(self.kubeconfig, self.options) or "default"
+        return self.options.namespace or self._access.namespace or "default"
 
     def namespaces(self) -> str | None:
         """The namespace that a table is narrowed to; None for all of them."""
@@ -120,36 +117,8 @@ def failure(what: str, error: Exception) -> Unreachable | No:
     return Unreachable(f"{what}: {error}")
 
 
-def _kubeconfig(options: Options) -> str | None:
-    """Kubeconfig files as kubectl looks for them; None inside of a pod without one."""
-    given = options.kubeconfig or os.environ.get("KUBECONFIG", "")
-    if given:
-        return given
-    found = DEFAULT_KUBECONFIG.expanduser()
-    if not found.is_file() and (SERVICE_ACCOUNT_DIR / "token").is_file():
-        return None
-    return str(found)
-
-
-def _connect(kubeconfig: str | None, options: Options) -> KubeApi:
+def _connect(access: Access) -> KubeApi:
     try:
-        return connect(kubeconfig, context=options.context or None, user_agent="kubectl-gpupack")
+        return connect(access.kubeconfig, context=access.context or None, user_agent="kubectl-gpupack")
     except KubeConfigError as error:
         raise BadUsage(str(error)) from error
-
-
-def _context_namespace(kubeconfig: str | None, options: Options) -> str:
-    if kubeconfig is None:
-        with suppress(OSError):
-            return (SERVICE_ACCOUNT_DIR / "namespace").read_text(encoding="utf-8").strip()
-        return ""
-    from kubernetes import config  # noqa: PLC0415 - imported late: it takes a third of a second
-
-    loaders: Any = config  # without types in the client
-    files = os.pathsep.join(part for part in kubeconfig.split(os.pathsep) if Path(part).expanduser().is_file())
-    contexts, current = loaders.list_kube_config_contexts(files)
-    wanted = options.context or current["name"]
-    for each in contexts:
-        if each["name"] == wanted:
-            return str(each["context"].get("namespace") or "")
-    return ""

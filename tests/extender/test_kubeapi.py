@@ -238,3 +238,31 @@ def test_64_binds_run_side_by_side_and_keep_their_connections(api: KubeApi, serv
         for thread in threads:
             thread.join(10)
     assert (len(server.requests), max(request.connection for request in server.requests)) == (128, 64)
+
+
+def test_any_path_can_be_read_and_created_in(api: KubeApi, server: ApiServer) -> None:
+    """For what has no method of its own: the body comes back untouched, a query in the path stays."""
+    server.on_other(lambda exchange: exchange.answer(200, b"text"), lambda exchange: exchange.answer(201, {"a": 1}))
+    path = "/api/v1/namespaces/x/pods/p:9400/proxy/metrics"
+    assert api.read(f"{path}?a=b") == b"text"
+    assert json.loads(api.create("/apis/x/v1/reviews/y", {"spec": 2})) == {"a": 1}
+    read, created = server.requests
+    assert (read.method, read.path, read.query) == ("GET", path, {"a": "b"})
+    assert (created.method, json.loads(created.body)) == ("POST", {"spec": 2})
+
+
+def test_a_node_is_annotated_only_as_it_was_read(api: KubeApi, server: ApiServer) -> None:
+    """Its version is a precondition; None removes an annotation; a name that is none goes nowhere."""
+    server.on_other(ok, refusing(409, "Conflict"))
+    api.annotate_node("n1", "7", {"gpupack.io/cordon": None})
+    (request,) = server.requests
+    assert (request.method, request.path) == ("PATCH", "/api/v1/nodes/n1")
+    assert request.headers["content-type"] == "application/merge-patch+json"
+    assert json.loads(request.body) == {
+        "metadata": {"resourceVersion": "7", "annotations": {"gpupack.io/cordon": None}}
+    }
+    with pytest.raises(ApiError) as caught:
+        api.annotate_node("n1", "6", {})
+    assert caught.value.status == 409
+    with pytest.raises(ValueError, match="expected a Kubernetes object's name"):
+        api.annotate_node("../pods", "7", {})

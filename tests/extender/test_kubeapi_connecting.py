@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -89,3 +90,22 @@ def test_outside_a_cluster_there_is_no_service_account(tmp_path: Path, monkeypat
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(KubeConfigError, match=r"service account in .*: Service host/port is not set"):
         connect(None, service_account_dir=tmp_path)
+
+
+def test_files_are_merged_and_a_context_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absent files are passed over."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ApiServer() as first, ApiServer() as second:
+        folders = [tmp_path / "first", tmp_path / "second"]
+        for folder, server in zip(folders, (first, second), strict=True):
+            folder.mkdir()
+            path = Path(kubeconfig_for(server, folder, token=folder.name))
+            path.write_text(path.read_text().replace('"fake"', f'"{folder.name}"'))
+            server.on_list(listing(1, []))
+        files = os.pathsep.join(str(folder / "kubeconfig.yaml") for folder in (tmp_path / "absent", *folders))
+        connect(files, context="first").list_page(PODS, 0, "", 5.0)
+        connect(files, context="second", user_agent="test").list_page(PODS, 0, "", 5.0)
+        assert [request.headers["authorization"] for request in first.requests] == ["Bearer first"]
+        assert [request.headers["user-agent"] for request in second.requests] == ["test"]
+        with pytest.raises(KubeConfigError, match="other"):
+            connect(files, context="other")

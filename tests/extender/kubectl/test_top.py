@@ -88,6 +88,20 @@ def test_wide_says_why_use_is_not_known() -> None:
     assert table(output=Output.WIDE) == golden("top-wide")
 
 
+def test_what_an_extender_holds_has_a_column_where_one_was_asked() -> None:
+    """With the pods that it is for."""
+    held = {"uuid": uuid("gpu-1", 1), "holders": [{"namespace": "team", "name": "new", "units": 20, "state": "held"}]}
+    seen = cluster()
+    rows = gpu_rows(seen, node_pattern="gpu-1", extender={"nodes": [{"gpus": [held]}]})
+    lines = written(top_answer(seen, rows, by=By.GPU, sort=Sort.NAME), Output.TABLE, colour=False).splitlines()
+    assert lines[0].split()[:7] == ["NODE", "GPU", "MODEL", "MEMORY", "ALLOCATED", "HELD", "USED"]
+    assert [line.split()[5:8] for line in lines[1:3]] == [["68Gi", "0Gi", "-"], ["9Gi", "20Gi", "-"]]
+    rows = gpu_rows(seen, node_pattern="gpu-1", models=parse_models("A100*"), extender={"nodes": [{"gpus": [held]}]})
+    assert "team/new 20Gi (held)" in written(
+        top_answer(seen, rows, by=By.GPU, sort=Sort.NAME), Output.WIDE, colour=False
+    )
+
+
 def test_models_are_chosen_as_pods_choose_them() -> None:
     """By the patterns of gpu-model; nodes that show no GPU are then left out."""
     rows = gpu_rows(cluster(), models=parse_models("!*A100*"))
