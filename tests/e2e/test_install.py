@@ -127,6 +127,10 @@ def test_older_versions_of_the_api_take_every_object(binaries: Binaries, version
         wait_until(lambda: refusal(older.api, nonsense), what="the policies to be in force")
         for body, sentence in (*REFUSED.values(), *((body, "") for body in LET_THROUGH.values())):
             assert refusal(older.api, body) == sentence
+        configuration = yaml.safe_load(
+            (overlay("default-scheduler") / "scheduler-config.yaml").read_text(encoding="utf-8")
+        )
+        older.start_scheduler(configuration, flags=[f"--emulated-version={version}"])
 
 
 def test_device_plugins_run_where_a_gpu_was_found(system: ControlPlane) -> None:
