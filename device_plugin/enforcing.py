@@ -130,7 +130,7 @@ class Enforcer:
 
     def prove(self, stop: threading.Event) -> None:
         """Try MPS on the GPUs where that could tell something new and nothing better is there; takes seconds each."""
-        self._has_tried = True
+        self._has_tried = self._has_tried or bool(self._standings)
         for uuid in self._untried():
             state = self._mps_state()
             if self._proofs is None or isinstance(state, str) or stop.is_set():
@@ -146,7 +146,7 @@ class Enforcer:
 
     def _pause_s(self) -> float:
         """Shorter at the start: something may be to be tried, and measuring may just not have begun."""
-        if not self._has_tried and self._untried():
+        if self._proofs is not None and not self._has_tried:
             return min(_TRIAL_PAUSE_S, self._interval_s)
         blind = any(Rung.WATCHED not in found.rungs for found in self._standings.values())
         return min(_BLIND_INTERVAL_S, self._interval_s) if blind and self._usage is not None else self._interval_s

@@ -12,6 +12,10 @@ from bench.simulated.nvml_driver import Model, SimulatedDriver
 from device_plugin.safeguards import Safeguards
 from tests.device_plugin.test_service import MEMORY, WHOLE, Cluster, Running, said
 from tests.device_plugin.waiting import until
+from tests.fakes.cuda import build_cuda
+from tests.fakes.mps_control import FakeMpsDaemon
+
+CORE = "gpupack.io/gpu-core"
 
 
 @pytest.fixture
@@ -65,3 +69,34 @@ def test_a_driver_with_limits_is_used_and_said_to_be(cluster: Cluster, driver: S
     driver.state.driver_version = b"580.95.05"
     with Running(cluster.settings):
         until(lambda: "driver" not in [gpu.get("enforcement") for gpu in cluster.inventory()])
+
+
+def test_compute_is_held_to_where_mps_was_seen_to_hold(
+    cluster: Cluster, driver: SimulatedDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon answers at once; the rung is claimed after a client of ours was limited on each GPU."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(build_cuda(tmp_path / "cuda")))
+    daemon = FakeMpsDaemon(tmp_path)
+    driver.state.driver_version = b"580.95.05"
+    guards = replace(
+        cluster.settings.safeguards, mps_pipe_directory=daemon.pipe_directory, mps_control=str(daemon.program)
+    )
+    uuid = driver.gpus[1].uuid.decode()
+    with Running(replace(cluster.settings, safeguards=guards)):
+        until(lambda: [gpu.get("coreEnforcement") for gpu in cluster.inventory()] == ["mps"] * 2)
+        cluster.kubelet.wait_listed(CORE)
+        container = {"name": "main", "image": "x", "resources": {"limits": {MEMORY: "8", CORE: "30"}}}
+        cluster.client.create_pod({"metadata": {"name": "p"}, "spec": {"containers": [container]}})
+        plan = f'{{"version":1,"unitMib":1024,"containers":{{"main":{{"{uuid}":8}}}}}}'
+        cluster.client.bind_pod("p", "n1", annotations={"gpupack.io/allocation": plan})
+        ids, compute = cluster.kubelet.admit("p", CORE, 30)
+        _, memory = cluster.kubelet.admit("p", MEMORY, 8)
+    assert {each.rpartition("-c")[0] for each in ids} == {uuid}
+    assert (compute.envs["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"], compute.envs["GPUPACK_GPU_CORE_ENFORCEMENT"]) == (
+        "30",
+        "mps",
+    )
+    assert memory.envs["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == f"{uuid}=8192M"
+    # The kubelet merges both answers and complains where they differ.
+    assert all(memory.envs.get(name, value) == value for name, value in compute.envs.items())
+    assert list(memory.mounts) == list(compute.mounts)

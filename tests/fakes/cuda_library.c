@@ -54,7 +54,8 @@ int cuCtxCreate_v2(void **context, unsigned flags, int device) {
   *context = &taken;
   if (is("refuses")) return 805; /* CUDA_ERROR_MPS_CONNECTION_FAILED */
   if (is("no-client")) return 0;
-  snprintf(path, sizeof path, "%s/get_client_list_100", folder());
+  /* The server is the parent, a process of the same user. */
+  snprintf(path, sizeof path, "%s/get_client_list_%d", folder(), (int)getppid());
   clients = fopen(path, "a");
   if (clients == NULL) return 999;
   fprintf(clients, "%d\n", (int)getpid());
@@ -62,7 +63,7 @@ int cuCtxCreate_v2(void **context, unsigned flags, int device) {
   snprintf(path, sizeof path, "%s/get_server_list", folder());
   clients = fopen(path, "w");
   if (clients == NULL) return 999;
-  fprintf(clients, "100\n");
+  fprintf(clients, "%d\n", (int)getppid());
   fclose(clients);
   return 0;
 }
