@@ -7,6 +7,7 @@ would requeue the pod at once, again and again; the numbers belong to the log an
 from collections.abc import Sequence
 from enum import Enum
 
+from extender.scheduling.models import ANY_MODEL
 from extender.scheduling.node import GpuInfo, NodeInfo
 from extender.scheduling.request import Demand, PodRequest
 
@@ -36,6 +37,36 @@ class Misfit(Enum):
 
 def misfit(node: NodeInfo, request: PodRequest) -> Misfit:
     """The most telling reason why `request` does not fit on `node` (assuming that it does not)."""
+    if len(request.demands) == 1 and request.models is ANY_MODEL:
+        reason = _plain_misfit(node, request.demands[0])
+        if reason is not None:
+            return reason
+    return general_misfit(node, request)
+
+
+def _plain_misfit(node: NodeInfo, demand: Demand) -> Misfit | None:
+    """As `general_misfit`, in one pass, for one demand that accepts all GPUs; None where any GPU needs a closer look."""
+    units, wanted = demand.units, demand.units * demand.gpus
+    least = max(1, units)
+    large_enough = capacity = 0
+    for gpu in node.gpus:
+        if gpu.outside or not gpu.healthy:
+            return None
+        capacity += gpu.capacity
+        large_enough += gpu.capacity >= least
+    if not node.gpus:
+        return Misfit.NO_MODEL
+    if len(node.gpus) < demand.gpus:
+        return Misfit.TOO_FEW_GPUS
+    if large_enough < demand.gpus or capacity < wanted:
+        return Misfit.TOO_LARGE
+    if not units:
+        return Misfit.NOT_IDLE
+    return Misfit.FRAGMENTED if sum(node.free) >= wanted else Misfit.FULL
+
+
+def general_misfit(node: NodeInfo, request: PodRequest) -> Misfit:
+    """As `misfit`, for any request."""
     accepted = [gpu for gpu in node.gpus if request.models.match(gpu.model)]
     largest = max(request.demands, key=lambda demand: (demand.units, demand.gpus))
     # GPUs held whole are shared with nobody; the shares of one pod may sit on the same GPUs.

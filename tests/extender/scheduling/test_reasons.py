@@ -10,10 +10,10 @@ from extender.contract.inventory import InventoryGpu
 from extender.contract.units import UnitMib
 from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.fit_table import FitTable
-from extender.scheduling.fitting import fit
+from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.node import Holder, NodeInfo
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.reasons import Misfit
+from extender.scheduling.reasons import Misfit, general_misfit, misfit
 from extender.scheduling.request import PodRequest, pod_request
 from tests.extender.scheduling.builders import (
     A100,
@@ -173,3 +173,11 @@ def test_a_reason_that_no_eviction_cures_holds_on_the_empty_node(
     answer = fit(place, request, policy)
     if answer in for_ever:
         assert fit(info(place.record), request, policy) is answer
+
+
+@settings(max_examples=200, deadline=None)
+@given(node=nodes(), request=requests(most=1, largest=20))
+def test_the_short_way_to_a_reason_ends_where_the_long_one_does(node: NodeInfo, request: PodRequest) -> None:
+    """For every node on which one demand does not fit."""
+    if request.demands and not isinstance(fit(node, request, BINPACK), Fit):
+        assert misfit(node, request) == general_misfit(node, request)
