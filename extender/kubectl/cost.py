@@ -85,7 +85,7 @@ def cost(view: ClusterView, prices: PriceTable, *, policy: str | None = None, us
     body += [_table(workload_rows(scenarios)), Line(), *(Line(note, Tone.CAREFUL) for note in case.notes)]
     body += [Line(LEGEND, Tone.FAINT), Line("Which nodes, and what moves: kubectl gpupack drain-advice", Tone.FAINT)]
     body.append(Line(f"policy {name} ({told_by})", Tone.FAINT, wide=True))
-    return Answer({"policy": name, "policyFrom": told_by, **report_json(case, scenarios)}, tuple(body))
+    return Answer({"policy": name, "policy_from": told_by, **report_json(case, scenarios)}, tuple(body))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Table:

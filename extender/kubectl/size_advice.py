@@ -6,23 +6,17 @@ from pathlib import Path
 import click
 
 from extender.capacity.sizing import SizeAdvice, SizingAdvice, Use, advise_sizes
-from extender.contract.units import GpuUuid
 from extender.kubectl.answer import Answer, Cell, Column, Line, Table, Tone
-from extender.kubectl.failures import BadUsage
 from extender.kubectl.memory_text import UNKNOWN, counted, natural, of_mib, of_units
 from extender.kubectl.options import Options, common_options
+from extender.kubectl.peaks import Peaks, peaks_of, read_peaks
 from extender.kubectl.planning import owner_of
 from extender.kubectl.running import run
 from extender.kubectl.scraping import scrape
 from extender.kubectl.session import Session
-from extender.kubectl.usage import PodKey, Usage, parse_usage
 from extender.kubectl.view import ClusterView
 from extender.scheduling.events import PodRecord
 
-Peaks = Mapping[PodKey, Mapping[GpuUuid, float]]
-"""MiB that a pod has used at most, per GPU."""
-
-PEAK_METRIC = "gpupack_container_gpu_memory_used_peak_bytes"
 SINCE = "Peaks are since each node's agent saw the pod: look when the busiest hours are among them."
 _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "unknown": Tone.FAINT}
 
@@ -50,7 +44,7 @@ def command(options: Options, *, files: tuple[Path, ...], headroom: float) -> No
     Sizes are judged by what they leave for all other pods of the cluster. Use that nobody measured is unknown and gives
     no advice.
     """
-    from_files = _read(files)
+    from_files = read_peaks(files)
 
     def question(session: Session) -> Answer:
         view = session.view()
@@ -58,7 +52,7 @@ def command(options: Options, *, files: tuple[Path, ...], headroom: float) -> No
         if files:
             return size_advice(view, from_files, {}, headroom=headroom, namespace=namespace)
         usage = scrape(session, view, {pod.node for pod in view.gpu_pods if _runs(pod)}, insist=True)
-        return size_advice(view, _peaks_of(usage), usage.problems, headroom=headroom, namespace=namespace)
+        return size_advice(view, peaks_of(usage), usage.problems, headroom=headroom, namespace=namespace)
 
     run(options, question)
 
@@ -92,33 +86,6 @@ def size_advice(
 
 def _runs(pod: PodRecord) -> bool:
     return bool(pod.node) and not pod.ended and pod.request is not None
-
-
-def _read(files: Sequence[Path]) -> Peaks:
-    found: dict[PodKey, dict[GpuUuid, float]] = {}
-    for file in files:
-        try:
-            usage = parse_usage(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadUsage(f"--metrics {file}: {error}") from error
-        if not usage.peaks:
-            raise BadUsage(f"--metrics {file}: has no {PEAK_METRIC}, expected metrics of a node agent")
-        _merge(found, usage.peaks)
-    return found
-
-
-def _peaks_of(usage: Usage) -> Peaks:
-    found: dict[PodKey, dict[GpuUuid, float]] = {}
-    for node in usage.nodes.values():
-        _merge(found, node.peaks)
-    return found
-
-
-def _merge(found: dict[PodKey, dict[GpuUuid, float]], peaks: Peaks) -> None:
-    for pod, gpus in peaks.items():
-        known = found.setdefault(pod, {})
-        for uuid, size_mib in gpus.items():
-            known[uuid] = max(size_mib, known.get(uuid, 0.0))
 
 
 def _uses(view: ClusterView, peaks: Peaks) -> Iterator[Use]:

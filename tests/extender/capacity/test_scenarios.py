@@ -1,0 +1,91 @@
+"""The scenarios of a cost report add up, and only promise what fits."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.capacity.case import Case, GpuPod
+from extender.capacity.scenarios import Scenario, as_it_is, drainable, packed, scenarios_of, whole_of
+from extender.scheduling.models import RequestError
+from tests.extender.capacity.clusters import machine, running
+from tests.extender.scheduling.builders import UNIT_MIB, shares, wholes
+
+
+class _TwoDollars:
+    """Every GPU costs two dollars an hour."""
+
+    def usd_per_hour(self, model: str) -> float:
+        """Whatever the model."""
+        del model
+        return 2.0
+
+
+PRICES = _TwoDollars()
+NODES = (machine("n1", 16, 16), machine("n2", 16, 16))
+
+
+def _pod(name: str, units: int, node: str = "", gpu: int = 0) -> GpuPod:
+    record = running(name, node, units, gpu=gpu)
+    footprint = record.footprint if node else None
+    return GpuPod(name, "ml", "train", shares(units), shares(units), node, footprint)
+
+
+def _case(*pods: GpuPod) -> Case:
+    return Case("test", UNIT_MIB, NODES, pods, placed=True)
+
+
+def test_as_it_is_counts_pods_where_they_are() -> None:
+    """What is idle, what is fragmented, and who pays for what."""
+    now = as_it_is(_case(_pod("a", 8, "n1"), _pod("b", 4, "n1", 1), _pod("waits", 4)), PRICES)
+    assert (now.nodes_in_use, now.gpus_in_use, now.usd_per_hour, now.pods, now.unplaced) == (1, 2, 4.0, 2, 1)
+    assert (now.held_gpus, now.idle_gpus, now.fragmented_gpus, now.nodes) == (0.75, 0, 1.25, frozenset({"n1"}))
+    assert (now.namespaces["ml"].pods, now.workloads["train"].usd_per_hour) == (2, 1.5)
+
+
+def test_where_nobody_knows_the_gpus_they_count_as_average_ones() -> None:
+    """A pod bound by hand still pays its part."""
+    unknown = replace(_pod("a", 8, "n1"), footprint=None)
+    assert as_it_is(_case(unknown), PRICES).held_gpus == pytest.approx(0.5)
+
+
+def test_what_other_pods_take_of_the_cpu_is_not_given_out() -> None:
+    """No CPU, no place."""
+    asks = replace(shares(4), cpu_milli=1000)
+    case = _case(replace(_pod("a", 4), request=asks))
+    full = {node.name: (node.cpu_milli - 500, 0) for node in NODES}
+    assert [packed(one, "x", "binpack", PRICES).pods for one in (case, replace(case, taken=full))] == [1, 0]
+
+
+def test_whole_gpus_take_the_place_of_shares() -> None:
+    """As many GPUs as the share is spread over, beside those held whole already."""
+    spread = shares(8, count=2)
+    assert [whole_of(request).whole_gpus for request in (shares(3), spread, wholes(2))] == [1, 2, 2]
+
+
+def test_nodes_are_drained_only_when_no_more_pods_are_left_out() -> None:
+    """Fewer nodes for fewer pods are no saving."""
+
+    def scenario(nodes: int, unplaced: int) -> Scenario:
+        return Scenario("x", nodes, 0, 0.0, 0, unplaced, 0.0, 0, 0.0, 0.0)
+
+    before = scenario(5, 1)
+    assert [drainable(before, scenario(nodes, left)) for nodes, left in ((3, 1), (3, 2), (6, 0))] == [2, 0, 0]
+
+
+def test_a_policy_that_is_none_is_refused() -> None:
+    """By the names that there are."""
+    with pytest.raises(RequestError, match="policy 'best': expected one of binpack"):
+        scenarios_of(_case(), PRICES, "best")
+
+
+@given(st.lists(st.integers(1, 16), max_size=8), st.sampled_from(("binpack", "spread", "price-fit-robust")))
+def test_the_bills_add_up_to_what_is_held(sizes: list[int], policy: str) -> None:
+    """In every scenario; whole GPUs hold at least as much as shares and place no more pods."""
+    case = _case(*(_pod(f"p{at}", units) for at, units in enumerate(sizes)))
+    for one in scenarios_of(case, PRICES, policy):
+        assert sum(bill.gpus for bill in one.namespaces.values()) == pytest.approx(one.held_gpus)
+        assert sum(bill.pods for bill in one.workloads.values()) == one.pods == len(sizes) - one.unplaced
+    whole, ours = packed(case, "w", "exclusive", PRICES, whole=True), packed(case, "o", policy, PRICES)
+    assert whole.pods <= ours.pods
