@@ -56,13 +56,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container: `init` in initContainers, `sidecar` when it restarts always; `mentions` is text of its program."""
+    """One container: `init` in initContainers, `sidecar` when it restarts always.
+
+    `variables` are those that it sets itself, None where the value comes from elsewhere; `mentions` is its program.
+    """
 
     name: str
     init: bool = False
     sidecar: bool = False
     limits: Mapping[str, str] = field(default_factory=dict)
     requests: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str | None] = field(default_factory=dict)
     mentions: str = ""
 
     def asks(self, resource: str) -> str | None:

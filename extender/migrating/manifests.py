@@ -229,6 +229,7 @@ def _container(value: Mapping[str, Plain], *, init: bool) -> Container:
         sidecar=init and value.get("restartPolicy") == "Always",
         limits=_texts(resources.get("limits")),
         requests=_texts(resources.get("requests")),
+        variables={str(_map(each).get("name")): _text(_map(each).get("value")) for each in _list(value.get("env"))},
         mentions=str(program),
     )
 
@@ -286,6 +287,10 @@ def _map(value: Plain) -> dict[str, Plain]:
 
 def _list(value: Plain) -> list[Plain]:
     return value if isinstance(value, list) else []
+
+
+def _text(value: Plain) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _texts(value: Plain) -> dict[str, str]:

@@ -56,6 +56,12 @@ KAI_ANNOTATIONS_WITHOUT_COUNTERPART = {
     "gpu-sm-cores": "a share of compute",
     "mps": "MPS for this pod; in gpupack it belongs to the node",
 }
+REFUSED_ENVIRONMENT = ("NVIDIA_VISIBLE_DEVICES", "CUDA_MPS_", "NVIDIA_GPU_MEMORY_", "GPUPACK_")
+"""Beginnings of variables that say what a container gets; gpupack's admission policy refuses pods that set them."""
+
+NO_DEVICES = ("", "none", "void")
+"""Values of NVIDIA_VISIBLE_DEVICES that ask for no GPU; they are not refused."""
+
 ENVIRONMENT = ("ALIYUN_COM_GPU_MEM", "CUDA_DEVICE_MEMORY_LIMIT", "CUDA_DEVICE_SM_LIMIT")
 """Beginnings of variables that these programs set and that a program in a container may read."""
 

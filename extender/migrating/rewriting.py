@@ -110,6 +110,12 @@ def _notes(pod: Pod, options: Options) -> Iterator[str]:
     if pod.scheduler_name and not _spec_change(pod, options) and pod.scheduler_name != options.scheduler_name:
         yield f"schedulerName: {pod.scheduler_name} stays; it must call gpupack's extender"
     for container in pod.containers:
+        for name, text in container.variables.items():
+            if name.startswith(peers.REFUSED_ENVIRONMENT) and text not in peers.NO_DEVICES:
+                yield (
+                    f"container {container.name}: sets {name} itself, which gpupack's admission policy refuses in pods "
+                    "that ask for GPUs: remove it"
+                )
         for beginning in peers.ENVIRONMENT:
             if beginning in container.mentions:
                 yield (

@@ -1,5 +1,6 @@
 """What one pod asks other programs for, in gpupack's words; and each question that a person has to answer."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from extender.contract.units import UnitMib
 from extender.migrating.asking import Container, Options, OptionsError, Pod, Rewrite, Undecided
 from extender.migrating.deciding import decide, units_of
+from extender.migrating.peers import REFUSED_ENVIRONMENT
 
 
 def asking(limits: dict[str, str], **pod: Any) -> Pod:
@@ -208,6 +210,27 @@ def test_a_program_that_reads_a_peers_variable_is_noted() -> None:
     verdict = decide(Pod((container,)), Options())
     assert isinstance(verdict, Rewrite)
     assert "gpupack does not set" in verdict.notes[0]
+
+
+@pytest.mark.parametrize(("value", "noted"), [("all", True), (None, True), ("void", False)])
+def test_a_variable_that_admission_refuses_is_noted(value: str | None, noted: bool) -> None:  # noqa: FBT001 (a case)
+    """By name; the rest of its environment is its own."""
+    container = Container(
+        "main", limits={"aliyun.com/gpu-mem": "1"}, variables={"HOME": "/", "NVIDIA_VISIBLE_DEVICES": value}
+    )
+    verdict = decide(Pod((container,)), Options())
+    assert isinstance(verdict, Rewrite)
+    note = (
+        "container main: sets NVIDIA_VISIBLE_DEVICES itself, which gpupack's admission policy refuses in pods that ask "
+        "for GPUs: remove it"
+    )
+    assert verdict.notes == ((note,) if noted else ())
+
+
+def test_the_refused_variables_are_those_of_the_admission_policy() -> None:
+    """Each beginning stands in the policy that is shipped."""
+    policy = (Path(__file__).parents[3] / "manifests" / "base" / "admission-requests.yaml").read_text(encoding="utf-8")
+    assert [beginning for beginning in REFUSED_ENVIRONMENT if f"'{beginning}'" not in policy] == []
 
 
 def test_memory_is_rounded_up_to_units() -> None:
