@@ -42,6 +42,7 @@ class Chromium:
         self._socket = create_connection(self._tab(), timeout=TIMEOUT_S, suppress_origin=True)
         for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Accessibility"):
             self.call(f"{domain}.enable")
+        self.call("Performance.enable", timeDomain="threadTicks")
 
     def _tab(self) -> str:
         port_file = Path(self._folder) / "DevToolsActivePort"
@@ -119,6 +120,11 @@ class Chromium:
         while not self.value(expression):
             assert time.monotonic() < deadline_s, f"not true: {expression}"
             time.sleep(0.05)
+
+    def busy_s(self) -> float:
+        """Processor time of the page's main thread since it was opened: parsing, layout, scripts, painting."""
+        metrics = self.call("Performance.getMetrics")["metrics"]
+        return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
 
     def press(self, key: str, code: int) -> None:
         """One key, by its DOM name and its number."""

@@ -7,9 +7,11 @@ from dataclasses import replace
 from extender.app import create_app
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.units import GpuUuid
+from extender.scheduling.events import NodesListed, PodRecord, PodsListed
+from extender.scheduling.node import NodeRecord
 from extender.serving import Server
 from extender.settings import parse_address
-from tests.extender.objects import UNIT_MIB, Json, allocation, pod
+from tests.extender.objects import UNIT_MIB, Json, allocation, pod, raw
 from tests.extender.served import Served
 
 MODELS = (("NVIDIA A100-SXM4-80GB", 80), ("NVIDIA H100 80GB HBM3", 80), ("Tesla T4", 15), ("NVIDIA L40S", 45))
@@ -49,14 +51,23 @@ def staged(nodes: int, gpus: int = 8) -> Served:
     """`nodes` GPU nodes, fuller from one to the next and round again, some with trouble, and pods that wait."""
     served = Served()
     cluster = served.cluster
+    made: list[NodeRecord] = []
+    pods: list[PodRecord] = []
     for at in range(nodes):
         model, units = MODELS[at * 7 // 3 % len(MODELS)]
         name = f"gpu-{at:04}"
         broken = at % gpus if at % 61 == 3 else -1
-        cluster.add_node(gpu_node(name, model, units, gpus, broken=broken, outside=5 % gpus if at % 47 == 5 else -1))
-        for gpu in range(gpus):
-            if gpu != broken:
-                _fill(served, name, gpu, units, at)
+        body = gpu_node(name, model, units, gpus, broken=broken, outside=5 % gpus if at % 47 == 5 else -1)
+        made.append(cluster.decoder.node(raw(body)))
+        cluster.node_names.append(name)
+        pods += [
+            cluster.record(body)
+            for gpu in range(gpus)
+            if gpu != broken
+            for body in _pods(f"GPU-{name}-{gpu}", name, units, at, gpu)
+        ]
+    cluster.state.apply(NodesListed(tuple(made), 1))
+    cluster.state.apply(PodsListed(tuple(pods), 1))
     for at, (units, more) in enumerate(((79, {}), (16, {"gpu-model": "H200"}), (60, {"gpu-count": "3"}))):
         waits = pod(f"waits-{at}", units, annotations=more, priority=10 - at)
         waits["metadata"]["namespace"] = NAMESPACES[at]
@@ -65,19 +76,18 @@ def staged(nodes: int, gpus: int = 8) -> Served:
     return served
 
 
-def _fill(served: Served, node: str, gpu: int, units: int, at: int) -> None:
+def _pods(uuid: str, node: str, units: int, at: int, gpu: int) -> Iterator[Json]:
+    """Pods on one GPU."""
     wanted = units * ((at * 13 + gpu * 5) % 23) // 20
     used = part = 0
-    while used < wanted and part < 6:
+    while used < wanted and part < 4:
         size = min(SIZES[(at + gpu + part) % len(SIZES)], units - used)
         if size <= 0:
             return
         name = f"{('chat', 'rank', 'embed', 'train')[(at + part) % 4]}-{at}-{gpu}-{part}"
-        shown = pod(
-            name, size, node=node, annotations={"allocation": allocation({"main": {f"GPU-{node}-{gpu}": size}})}
-        )
+        shown = pod(name, size, node=node, annotations={"allocation": allocation({"main": {uuid: size}})})
         shown["metadata"]["namespace"] = NAMESPACES[(at * 3 + part) % len(NAMESPACES)]
-        served.cluster.show(shown)
+        yield shown
         used += size
         part += 1
 
