@@ -12,7 +12,7 @@ from extender.capacity.packing import Packing
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.request import PodRequest
 
-MOST_PODS = 20_000
+MOST_PODS = 10_000
 """Pods after which nobody looks for how many more would fit."""
 
 

@@ -45,14 +45,13 @@ def pod_traits(pod: PodObject, names: Names) -> PodTraits:
     """What is known of a pod beside its record."""
     owner = owner_of(pod)
     mirrored = pod.metadata.annotation(MIRROR_ANNOTATION) is not None
-    empty_dirs = any(volume.empty_dir is not None for volume in pod.spec.volumes or ())
     return PodTraits(
         constraints=constraints_of(pod, names),
         owner=owner,
         with_node=mirrored or (owner is not None and owner.kind in ("DaemonSet", "Node")),
         leaving=pod.metadata.deletion_timestamp is not None,
         pinned=_pinned(pod),
-        loses=("emptyDir volumes",) if empty_dirs else (),
+        loses=tuple(_losses(pod, owner)),
         workload=workload_of(pod),
     )
 
@@ -132,6 +131,14 @@ def _unchecked(spec: PodSpec, names: Names) -> Iterator[str]:
         for name in (*(container.resources.requests or ()), *(container.resources.limits or ()))
     }
     yield from sorted(asked - known)
+
+
+def _losses(pod: PodObject, owner: Owner | None) -> Iterator[str]:
+    """What a pod would not have any more when it is made anew."""
+    if any(volume.empty_dir is not None for volume in pod.spec.volumes or ()):
+        yield "emptyDir volumes"
+    if owner is not None and owner.kind.endswith("Job"):  # PyTorchJob, TFJob, RayJob and so on, too
+        yield "work since its last checkpoint"
 
 
 def _pinned(pod: PodObject) -> str:

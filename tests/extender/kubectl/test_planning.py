@@ -104,8 +104,14 @@ def test_the_workload_is_a_label_or_the_kind_of_owner() -> None:
             PodTraits(pinned="cluster-autoscaler.kubernetes.io/safe-to-evict=false", workload="Pod"),
         ),
         (_pod({"volumes": [{"name": "v", "emptyDir": {}}]}), PodTraits(loses=("emptyDir volumes",), workload="Pod")),
+        (
+            _owned("PyTorchJob", "train"),
+            PodTraits(
+                owner=Owner("PyTorchJob", "train"), loses=("work since its last checkpoint",), workload="PyTorchJob"
+            ),
+        ),
     ],
-    ids=["daemon", "static", "leaving", "pinned", "local data"],
+    ids=["daemon", "static", "leaving", "pinned", "local data", "training"],
 )
 def test_what_draining_must_know_of_a_pod(pod: PodObject, traits: PodTraits) -> None:
     """What goes with its node, what leaves anyway, what must stay, what would be lost."""
