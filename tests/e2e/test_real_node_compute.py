@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from extender.contract.quantity import parse_quantity
 from tests.e2e.api import Json
 from tests.e2e.podspecs import container, pod
 from tests.e2e.realnode import GPUS, MEMORY, NAMES, NAMESPACE, ON_A100, RealNode, share, the_gpu, whole
@@ -23,20 +24,19 @@ def with_core(name: str, units: int, core: int, **annotations: str) -> Json:
 def compute(real_node: RealNode, found: Json) -> dict[str, int]:
     """Percent of each GPU that the kubelet's checkpoint keeps for a pod."""
     checkpoint = json.loads(real_node.kubelet.checkpoint.read_text(encoding="utf-8"))
-    return dict(
-        Counter(
-            device.rpartition("-c")[0]
-            for entry in checkpoint["Data"]["PodDeviceEntries"] or ()
-            if entry["PodUID"] == found["metadata"]["uid"] and entry["ResourceName"] == CORE
-            for group in entry["DeviceIDs"].values()
-            for device in group
-        )
-    )
+    devices = {
+        device
+        for entry in checkpoint["Data"]["PodDeviceEntries"] or ()
+        if entry["PodUID"] == found["metadata"]["uid"] and entry["ResourceName"] == CORE
+        for group in entry["DeviceIDs"].values()
+        for device in group
+    }
+    return dict(Counter(device.rpartition("-c")[0] for device in devices))
 
 
 def test_compute_is_given_on_the_gpu_of_the_memory(real_node: RealNode) -> None:
     """The two Allocates of a container come in any order; its GPU and its percentage are one."""
-    assert real_node.kubelet.allocatable(CORE) == str(100 * GPUS)
+    assert parse_quantity(real_node.kubelet.allocatable(CORE)) == 100 * GPUS
     for number in range(4):
         found = real_node.run(with_core(f"p{number}", 8, 60))
         uuid = the_gpu(found)
