@@ -49,7 +49,6 @@ class Condition(_Camel):
     status: str = ""
     reason: str = ""
     message: str = ""
-    last_transition_time: str | None = None
 
 
 class Toleration(_Camel):
@@ -169,6 +168,26 @@ class PodSpec(_Camel):
     scheduling_gates: list[Named] | None = None
 
 
+class Waiting(_Camel):
+    """ContainerStateWaiting."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerState(_Camel):
+    """ContainerState, as far as it says why a container does not run."""
+
+    waiting: Waiting | None = None
+
+
+class ContainerStatus(_Camel):
+    """ContainerStatus."""
+
+    name: str = ""
+    state: ContainerState | None = None
+
+
 class PodStatus(_Camel):
     """PodStatus."""
 
@@ -176,7 +195,8 @@ class PodStatus(_Camel):
     reason: str = ""
     message: str = ""
     conditions: list[Condition] | None = None
-    pod_ip: str = msgspec.field(default="", name="podIP")
+    container_statuses: list[ContainerStatus] | None = None
+    init_container_statuses: list[ContainerStatus] | None = None
 
 
 class PodObject(_Camel):
@@ -231,7 +251,6 @@ class EventObject(_Camel):
     message: str = ""
     type: str = ""
     count: int | None = None
-    first_timestamp: str | None = None
     last_timestamp: str | None = None
     event_time: str | None = None
 

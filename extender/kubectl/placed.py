@@ -11,6 +11,7 @@ from extender.scheduling.describing import gpus_of
 from extender.scheduling.events import PodRecord
 
 _PLACED = "GpupackPlaced"
+_NORMAL = "PodInitializing"
 
 
 def explain_placed(
@@ -23,6 +24,7 @@ def explain_placed(
         facts.append(f"decided at {record.placed_at}")
     if status.reason or status.message:
         facts.append(f"its kubelet says {status.reason}: {status.message}".rstrip(": "))
+    facts += _not_running(pod)
     node = view.snapshot.nodes.get(record.node)
     gpus = list(gpus_of(record.footprint, node)) if record.footprint is not None else []
     details = {
@@ -53,6 +55,18 @@ def explain_placed(
         events=tuple(event for event in events if event.reason != _PLACED),
         details=details,
     )
+
+
+def _not_running(pod: PodObject) -> list[str]:
+    """What keeps its containers from running, as the kubelet says it."""
+    statuses = [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]
+    return [
+        f"container {each.name} does not run yet: {each.state.waiting.reason}: {each.state.waiting.message}".rstrip(
+            ": "
+        )
+        for each in statuses
+        if each.state is not None and each.state.waiting is not None and each.state.waiting.reason != _NORMAL
+    ]
 
 
 def _why(record: PodRecord, *, ended: bool) -> str:

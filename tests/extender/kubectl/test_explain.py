@@ -54,6 +54,17 @@ def test_a_pod_that_somebody_bound_by_hand() -> None:
     assert text.startswith("pod default/p is placed: on a, bound without an allocation that can be read (by hand,")
 
 
+def test_a_placed_pod_whose_containers_do_not_run() -> None:
+    """Not a matter of GPUs, but it is what the asker wants to know."""
+    waits = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    statuses = [{"name": "main", "state": waits}, {"name": "other", "state": {"running": {}}}]
+    starting = [{"name": "copy", "state": {"waiting": {"reason": "PodInitializing"}}}]
+    status = {"phase": "Pending", "containerStatuses": statuses, "initContainerStatuses": starting}
+    text = text_of({**on("p", 8, uuid("a", 0), "a"), "status": status})
+    assert text.splitlines()[1] == "  container main does not run yet: ImagePullBackOff: no such image"
+    assert text.count("does not run yet") == 1
+
+
 def test_pods_that_ended_and_pods_without_gpus() -> None:
     """With the kubelet's words where it has any."""
     failed = {
