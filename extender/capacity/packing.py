@@ -69,6 +69,7 @@ class Packing:
         self._names = [record.name for record in records]
         self._positions = {name: at for at, name in enumerate(self._names)}
         self._traits = [(traits or {}).get(name) for name in self._names]
+        self._has_traits = bool(traits)
         kinds: dict[NodeRecord, int] = {}
         self._kinds = [kinds.setdefault(replace(record, name="", uid=""), len(kinds)) for record in records]
         self._changes: list[int] = []
@@ -129,16 +130,18 @@ class Packing:
         node, answer = best
         plan = plan_on(node, request, answer, unit_mib=self.ledger.unit_mib)
         self._clock += 1
-        self.put(
+        known = self.ledger.pods.get(uid)
+        self._charge(
             PodRecord(
                 uid=uid,
-                resource_version=self._clock,
+                resource_version=self._clock if known is None else known.resource_version + 1,
+                node=node.name,
                 request=request,
+                footprint=plan.footprint,
                 cpu_milli=request.cpu_milli,
                 memory_bytes=request.memory_bytes,
             ),
-            node.name,
-            plan.footprint,
+            known,
         )
         return plan
 
@@ -169,9 +172,12 @@ class Packing:
         """Charge a pod to a node, whether it fits there or not."""
         known = self.ledger.pods.get(pod.uid)
         version = max(pod.resource_version, known.resource_version + 1 if known is not None else 0)
-        self.ledger.apply(PodChanged(replace(pod, resource_version=version, node=node, footprint=footprint)))
-        self._note(node)
-        if known is not None and known.node and known.node != node:
+        self._charge(replace(pod, resource_version=version, node=node, footprint=footprint), known)
+
+    def _charge(self, pod: PodRecord, known: PodRecord | None) -> None:
+        self.ledger.apply(PodChanged(pod))
+        self._note(pod.node)
+        if known is not None and known.node and known.node != pod.node:
             self._note(known.node)
 
     def remove(self, uid: str) -> None:
@@ -219,11 +225,15 @@ class Packing:
         self, request: PodRequest, constraints: Constraints, positions: range | set[int], standing: _Standing
     ) -> None:
         heap, names, nodes, versions = standing.heap, self._names, self._nodes, self._versions
+        cpu_milli, memory_bytes = request.cpu_milli, request.memory_bytes
         policy = self.policy_of(request)
+        restricted = bool(self._closed) or self._has_traits
         empty: dict[int, Fit | None] = {}
         for at in positions:
             node = nodes[names[at]]
-            if not self._admits(at, node, request, constraints):
+            if node.cpu_free_milli < cpu_milli or node.memory_free_bytes < memory_bytes:
+                continue
+            if restricted and not self._admits(at, node, request, constraints):
                 continue
             kind = self._kinds[at]
             if not node.holders and kind in empty:
