@@ -1,6 +1,7 @@
 """From the API server's JSON to BoundPod and NodeNotes values; only the fields that the node needs are read."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -226,6 +227,7 @@ def decode_pod(body: bytes, names: Names, unit_mib: UnitMib) -> DecodedPod:
         admitted=bool(status.start_time) or status.phase == "Running",
         ended=status.phase in ("Succeeded", "Failed"),
         terminating=metadata.deletion_timestamp is not None,
+        killed_at_s=_unix_s(metadata.deletion_timestamp),
         container_ids=_container_ids(status),
     )
     return DecodedPod(bound, tuple(problems), _givers(pod.spec, names))
@@ -244,6 +246,14 @@ def _container_ids(status: _PodStatus) -> dict[str, str]:
     lists = (status.init_container_statuses, status.container_statuses, status.ephemeral_container_statuses)
     found = [each for statuses in lists for each in statuses or ()]
     return {each.container_id.rpartition("/")[2]: each.name for each in found if each.container_id}
+
+
+def _unix_s(text: str | None) -> float | None:
+    """An RFC 3339 time of the API server; None without one, or where it cannot be read."""
+    try:
+        return None if text is None else datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
 def _gpu_count(text: str) -> int:

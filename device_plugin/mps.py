@@ -6,7 +6,8 @@ daemon that hangs is one that is not there.
 
 import os
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .enforcement import MPS_CLIENTS_PER_GPU
@@ -22,10 +23,14 @@ class MpsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MpsState:
-    """What the daemon said at one moment: processes of its servers, and of their clients, in the node's numbering."""
+    """What the daemon said at one moment: processes of its servers, and of their clients, in the node's numbering.
+
+    `server_of` has the server of each client.
+    """
 
     servers: tuple[int, ...] = ()
     clients: frozenset[int] = frozenset()
+    server_of: Mapping[int, int] = field(default_factory=dict, compare=False)
 
 
 class MpsControl:
@@ -51,15 +56,24 @@ class MpsControl:
         if not (self._pipe_directory / "control").exists():
             raise MpsError(f"no MPS control daemon at {self._pipe_directory}")
         servers = self._ask("get_server_list")
-        clients: set[int] = set()
-        for server in servers:
-            clients.update(self._ask(f"get_client_list {server}"))
-        return MpsState(servers, frozenset(clients))
+        server_of = {client: server for server in servers for client in self._ask(f"get_client_list {server}")}
+        return MpsState(servers, frozenset(server_of), server_of)
 
-    def _ask(self, command: str) -> tuple[int, ...]:
-        """Process IDs that the daemon answers, one a line."""
+    def terminate(self, server: int, client: int) -> None:
+        """End a client's work on its GPUs, so that it can be killed without harm to the server; the process stays.
+
+        Raises:
+            MpsError: the daemon did not do it, or not in time.
+        """
+        command = f"terminate_client {server} {client}"
+        done = self._run(command)
+        if done.returncode:
+            said = " ".join([*done.stdout.split(), *done.stderr.split()])[:200]
+            raise MpsError(f"the MPS control daemon answered {command!r} with {said or done.returncode!r}")
+
+    def _run(self, command: str) -> subprocess.CompletedProcess[str]:
         try:
-            done = subprocess.run(  # noqa: S603 - the program is a setting, and the command goes to its input
+            return subprocess.run(  # noqa: S603 - the program is a setting, and the command goes to its input
                 [self._program],
                 input=f"{command}\n",
                 capture_output=True,
@@ -73,6 +87,10 @@ class MpsControl:
             raise MpsError(f"the MPS control daemon did not answer {command!r} in {self._timeout_s:g} s") from error
         except OSError as error:
             raise MpsError(f"{self._program} cannot be run: {error.strerror}") from error
+
+    def _ask(self, command: str) -> tuple[int, ...]:
+        """Process IDs that the daemon answers, one a line."""
+        done = self._run(command)
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         if done.returncode or not all(line.isascii() and line.isdigit() for line in lines):
             said = " ".join([*lines, *done.stderr.split()])[:200]

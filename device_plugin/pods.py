@@ -64,6 +64,7 @@ class BoundPod:
         admitted: the kubelet has reported a status, so every Allocate of the pod is over.
         ended: Succeeded or Failed.
         terminating: to be deleted; the kubelet admits it no more.
+        killed_at_s: Unix time at which its grace period ends; None while it is not to be deleted.
         container_ids: the runtime's ID of every container that runs or ran, without its scheme, to the name.
     """
 
@@ -81,6 +82,7 @@ class BoundPod:
     admitted: bool = False
     ended: bool = False
     terminating: bool = False
+    killed_at_s: float | None = None
     container_ids: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from extender.contract.units import GpuUuid
 
 from .abilities import NvmlAbilities
+from .draining import Drainer
 from .enforcing import Enforcer
 from .eventing import Events
 from .gpu import GpuSource
@@ -40,6 +41,7 @@ class Safety:
     cordons: CordonWatch
     health_news: HealthNews
     police: Police | None
+    drainer: Drainer | None
 
     def start(self, loops: Loops) -> None:
         """Start their loops, all but the feed's."""
@@ -49,6 +51,8 @@ class Safety:
         loops.start("neighbours", self.neighbours.run)
         if self.police is not None:
             loops.start("police", self.police.run)
+        if self.drainer is not None:
+            loops.start("drainer", self.drainer.run)
 
 
 def build_safety(
@@ -121,4 +125,5 @@ def build_safety(
         ),
         health_news=HealthNews(feed, pods, events),
         police=police,
+        drainer=None if mps is None or usage is None else Drainer(mps=mps, usage=usage, pods=pods),
     )

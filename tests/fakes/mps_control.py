@@ -8,6 +8,8 @@ _PROGRAM = """#!{python}
 import os, pathlib, sys, time
 folder = pathlib.Path(os.environ["CUDA_MPS_PIPE_DIRECTORY"])
 command = sys.stdin.readline().strip()
+with (folder / "commands").open("a") as commands:
+    commands.write(command + "\\n")
 answer = folder / command.replace(" ", "_")
 if (folder / "hangs").exists():
     time.sleep(60)
@@ -39,6 +41,11 @@ class FakeMpsDaemon:
     def answer(self, command: str, text: str) -> None:
         """Answer a command with this text."""
         (self.pipe_directory / command.replace(" ", "_")).write_text(text)
+
+    def commands(self) -> list[str]:
+        """What it was asked so far."""
+        asked = self.pipe_directory / "commands"
+        return asked.read_text().splitlines() if asked.exists() else []
 
     def hang(self) -> None:
         """Answer nothing any more."""
