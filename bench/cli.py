@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "node": "bench.node.command:command",
     "live": "bench.live.command:command",
     "replay": "bench.replay.command:command",
+    "scheduler": "bench.scheduler.command:command",
     "trace": "bench.trace.command:command",
 }
 """Subcommand to `module:attribute` of its click command."""

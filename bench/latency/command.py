@@ -1,142 +1,130 @@
-"""`python -m bench latency`: from a cluster size to a table and JSON of latencies, memory and the floor."""
+"""`python -m bench latency`: from a cluster size to tables and JSON of latencies, CPU and memory, and the floor."""
 
 import json
-import multiprocessing
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.synchronize import Event
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
-from bench.latency.driving import Caller, Cycles, measure_floor
-from bench.latency.load import NAMES, Load
-from bench.latency.percentiles import rss_mib
-from bench.latency.processes import MeasuredProcess, free_port
-from bench.simulated.apiserver import ApiServer
-from bench.simulated.client import ClusterClient
+from bench.latency import cases
+from bench.latency.calls import measure_calls
+from bench.latency.churning import measure_churn
+from bench.latency.plot import draw
+from bench.latency.report import table
+from bench.latency.world import Against, Size
 
-START_TIMEOUT_S = 60.0
-WARM_UP_CYCLES = 60
+CASES = ("calls", "start", "shapes", "growth", "events", "binds", "learning", "churn")
+_GROWTH_NODES = (100, 1000, 5000)
 
 
 @click.command()
-@click.option("--nodes", default=1000, show_default=True, help="Nodes of the simulated cluster.")
+@click.option("--nodes", default=1000, show_default=True, help="Nodes of the stand-in cluster.")
 @click.option("--gpus", default=8, show_default=True, help="GPUs of each node, 80 GiB each.")
+@click.option("--pods-per-node", default=4, show_default=True, help="Bound pods on each node at the start.")
+@click.option("--pod-bytes", default=2500, show_default=True, help="JSON bytes of a pod.")
 @click.option("--names", default=0, help="Node names in a filter call.  [default: all nodes]")
 @click.option("--cycles", default=400, show_default=True, help="Pods placed and measured, after a warm-up.")
 @click.option("--policy", default="", help="Packing policy.  [default: the extender's]")
 @click.option("--placement", type=click.Choice(["exact", "scored"]), default="exact", show_default=True)
+@click.option("--diverse", is_flag=True, help="Pods ask for many different amounts of CPU: few nodes look alike.")
+@click.option(
+    "--case",
+    "wanted",
+    type=click.Choice([*CASES, "all"]),
+    multiple=True,
+    default=("calls",),
+    show_default=True,
+    help="What to measure; may be given several times. churn makes --lives lives of pods.",
+)
+@click.option("--lives", default=1_000_000, show_default=True, help="Lives of pods in case churn.")
+@click.option(
+    "--against", metavar="URL", help="Measure another extender (case calls), started by you; see --kubeconfig."
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="With --against: written there for the other extender; the API server listens on --api-port.",
+)
+@click.option("--api-port", default=39998, show_default=True, help="With --against: port of the stand-in API server.")
+@click.option("--pid", default=0, help="With --against: its process, for CPU and memory.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures there, too.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw case growth as SVG.")
 @click.option("--max-ratio", type=float, help="Fail when filter p50 is more than this times the floor's p50.")
-def command(  # noqa: PLR0917 (click passes by name)
-    nodes: int,
-    gpus: int,
-    names: int,
-    cycles: int,
-    policy: str,
-    placement: str,
-    json_file: Path | None,
-    max_ratio: float | None,
-) -> None:
-    """Measure filter, prioritize and bind of the extender over HTTP, and a floor endpoint in the same run."""
-    report = measure(Load(nodes, gpus), names or nodes, cycles, policy=policy, placement=placement)
-    click.echo(_table(report))
-    if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    ratio = report["filter"]["p50_ms"] / report["floor"]["p50_ms"]
-    if max_ratio is not None and ratio > max_ratio:
-        click.echo(f"filter p50 is {ratio:.2f} times the floor's, expected at most {max_ratio}")
-        sys.exit(1)
+@click.option("--max-growth", type=float, help="Fail when filter at 5,000 nodes is more than this times that at 100.")
+@click.option("--max-rss-mib", type=float, help="Fail when case start leaves more than this resident.")
+def command(**options: Any) -> None:
+    """Measure what the extender costs over HTTP, and a floor endpoint in the same run."""
+    size = Size(options["nodes"], options["gpus"], options["pods_per_node"], options["pod_bytes"], options["diverse"])
+    extra = ["--policy", options["policy"]] if options["policy"] else []
+    wanted = CASES if "all" in options["wanted"] else options["wanted"]
+    reports: dict[str, Any] = {}
+    for case in wanted:
+        reports[case] = _measure(case, size, extra, options)
+        click.echo(table(case, reports[case]))
+    whole = {**reports.pop("calls", {}), **reports} if "calls" in reports else reports
+    if options["json_file"] is not None:
+        options["json_file"].write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    if options["plot_file"] is not None:
+        options["plot_file"].write_text(draw(whole), encoding="utf-8")
+    problems = _problems(whole, options)
+    for problem in problems:
+        click.echo(problem)
+    sys.exit(1 if problems else 0)
 
 
-def measure(load: Load, names: int, cycles: int, *, policy: str, placement: str) -> dict[str, Any]:
-    """Run the benchmark; latencies are milliseconds per call.
-
-    Raises:
-        AnswerError: the extender gave an answer that no working one gives.
-        TimeoutError: a process did not get ready.
-    """
-    node_names = [spec.name for spec in load.specs()][:names]
-    with tempfile.TemporaryDirectory() as folder, _api_server(load, Path(folder)) as kubeconfig:
-        client = ClusterClient.from_kubeconfig(kubeconfig)
-        port, floor_port = free_port(), free_port()
-        arguments = ["--kubeconfig", str(kubeconfig), "--listen", f"127.0.0.1:{port}", "--placement", placement]
-        arguments += ["--log-level", "warning", *(["--policy", policy] if policy else [])]
-        keep = "1" if placement == "exact" else "16"
-        with (
-            MeasuredProcess("extender", arguments, port, log=Path(folder) / "extender.log") as extender,
-            MeasuredProcess(
-                "bench.latency.floor", [str(floor_port), keep], floor_port, log=Path(folder) / "floor.log"
-            ) as floor,
-        ):
-            run = Cycles(Caller("127.0.0.1", port), client, node_names, extender.pid)
-            run.run("warm", WARM_UP_CYCLES)
-            run.forget()
-            # The floor is measured before and after, so that a machine whose speed drifts shows.
-            before = measure_floor(Caller("127.0.0.1", floor_port), node_names, cycles // 2, floor.pid)
-            run.run("load", cycles)
-            after = measure_floor(Caller("127.0.0.1", floor_port), node_names, cycles // 2, floor.pid)
-            lower, upper = sorted((before, after), key=lambda figures: figures.p50_ms)
-            return {
-                "nodes": load.nodes,
-                "gpus": load.gpus,
-                "names": len(node_names),
-                "placement": placement,
-                **{verb: figures.to_json() for verb, figures in run.report().items()},
-                "floor": lower.to_json(),
-                "floor_again": upper.to_json(),
-                "rss_mib": round(rss_mib(extender.pid), 1),
-            }
+def _measure(case: str, size: Size, extra: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    if case == "calls":
+        scored = options["placement"] == "scored"
+        return measure_calls(
+            size, extra, names=options["names"], cycles=options["cycles"], scored=scored, against=_against(options)
+        )
+    if case == "growth":
+        sizes = [Size(nodes, size.gpus, size.per_node, size.pod_bytes, size.diverse) for nodes in _GROWTH_NODES]
+        return cases.measure_growth(sizes, extra, names=options["names"] or 100, cycles=options["cycles"])
+    if case == "churn":
+        return measure_churn(size, lives=options["lives"], policy=options["policy"])
+    simple: dict[str, Callable[[Size, list[str]], dict[str, Any]]] = {
+        "start": cases.measure_start,
+        "shapes": cases.measure_shapes,
+        "events": cases.measure_events,
+        "binds": cases.measure_binds,
+        "learning": cases.measure_learning,
+    }
+    return simple[case](size, extra)
 
 
-@contextmanager
-def _api_server(load: Load, folder: Path) -> Iterator[Path]:
-    """A simulated API server with the load's nodes and pods, in a process of its own; yields its kubeconfig."""
-    context = multiprocessing.get_context("spawn")
-    ready, stop = context.Event(), context.Event()
-    kubeconfig = folder / "kubeconfig"
-    process = context.Process(target=_serve, args=(load, kubeconfig, ready, stop), daemon=True)
-    process.start()
-    try:
-        if not ready.wait(START_TIMEOUT_S + load.nodes * 0.05):
-            raise TimeoutError("the simulated API server did not get ready")
-        yield kubeconfig
-    finally:
-        stop.set()
-        process.join(10)
-        if process.is_alive():
-            process.kill()
+def _against(options: dict[str, Any]) -> Against | None:
+    if not options["against"]:
+        return None
+    if options["kubeconfig"] is None:
+        raise click.UsageError("--against needs --kubeconfig, a file to write for the other extender")
+    url = urlsplit(options["against"])
+    if url.scheme != "http" or not url.hostname:
+        raise click.BadParameter(f"{options['against']!r}: expected http://HOST:PORT/PREFIX", param_hint="--against")
+    return Against(
+        url.hostname, url.port or 80, url.path.rstrip("/"), options["pid"], options["kubeconfig"], options["api_port"]
+    )
 
 
-def _serve(load: Load, kubeconfig: Path, ready: Event, stop: Event) -> None:
-    with ApiServer() as server:
-        server.write_kubeconfig(kubeconfig)
-        client = ClusterClient.from_kubeconfig(kubeconfig)
-        for spec in load.specs():
-            client.create_node(spec.hollow_node_object(NAMES))
-        for pod in load.bound_pods():
-            client.create_pod(pod)
-        ready.set()
-        while not stop.wait(60.0):
-            pass
-
-
-def _table(report: dict[str, Any]) -> str:
-    rows = [
-        f"{report['nodes']} nodes x {report['gpus']} GPUs, {report['names']} names in a call",
-        f"placement {report['placement']}, extender RSS {report['rss_mib']} MiB",
-        f"{'':12}{'calls':>7}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'bytes':>8}",
-    ]
-    for verb in ("filter", "prioritize", "bind", "floor", "floor_again"):
-        if verb in report:
-            row = report[verb]
-            rows.append(
-                f"{verb:12}{row['calls']:>7}{row['p50_ms']:>9.3f}{row['p90_ms']:>9.3f}{row['p99_ms']:>9.3f}"
-                f"{row['cpu_ms']:>9.3f}{row['bytes_out']:>8}"
+def _problems(report: dict[str, Any], options: dict[str, Any]) -> list[str]:
+    """What is worse than the options allow."""
+    problems: list[str] = []
+    ratio, most = report.get("ratio"), options["max_ratio"]
+    if most is not None and ratio is not None and ratio > most:
+        problems.append(f"filter p50 is {ratio:.2f} times the floor's, expected at most {most}")
+    if options["max_growth"] is not None and "growth" in report:
+        rows = report["growth"]["filter"]
+        growth = rows[str(_GROWTH_NODES[-1])]["cpu_ms"] / max(0.01, rows[str(_GROWTH_NODES[0])]["cpu_ms"])
+        if growth > options["max_growth"]:
+            problems.append(
+                f"filter takes {growth:.2f} times the CPU at {_GROWTH_NODES[-1]} nodes that it takes at "
+                f"{_GROWTH_NODES[0]}, expected at most {options['max_growth']}"
             )
-    rows.append(f"filter p50 is {report['filter']['p50_ms'] / report['floor']['p50_ms']:.2f} times the floor's")
-    return "\n".join(rows)
+    if options["max_rss_mib"] is not None and "start" in report:
+        rss_mib = report["start"]["rss_mib"]
+        if rss_mib > options["max_rss_mib"]:
+            problems.append(f"{rss_mib} MiB are resident after the start, expected at most {options['max_rss_mib']}")
+    return problems

@@ -1,14 +1,11 @@
-"""The cluster and the pods that the latency benchmark uses: nodes half full of pods, and the bodies of the calls."""
+"""The cluster and the pods that the latency benchmark uses, and the bodies of kube-scheduler's calls."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from bench.simulated.specs import GpuSpec, NodeSpec
-from extender.contract.allocation import Allocation
 from extender.contract.names import Names
-from extender.contract.units import DEFAULT_UNIT_MIB, Units
 
 NAMES = Names()
 SIZES_UNITS = (4, 8, 10, 16, 24, 40)
@@ -17,7 +14,7 @@ GPU = GpuSpec("NVIDIA A100-SXM4-80GB", 81920)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`nodes` nodes of `gpus` GPUs each, of which every second GPU holds a pod."""
+    """`nodes` nodes of `gpus` GPUs each."""
 
     nodes: int
     gpus: int
@@ -30,17 +27,6 @@ class Load:
         """The nodes."""
         gpus = (GpuSpec(GPU.model, GPU.memory_mib, self.gpus),)
         return [NodeSpec(f"n{number:05}", gpus, cpu=128, memory_gib=1024) for number in range(self.nodes)]
-
-    def bound_pods(self) -> Iterator[dict[str, Any]]:
-        """Pods that are there already, with the allocation that a Binding would have written."""
-        for at, spec in enumerate(self.specs()):
-            for gpu in spec.inventory().gpus[::2]:
-                units = SIZES_UNITS[(at + gpu.index) % len(SIZES_UNITS)]
-                allocation = Allocation(DEFAULT_UNIT_MIB, {"main": {gpu.uuid: Units(units)}}, "binpack")
-                pod = pod_body(f"there-{at}-{gpu.index}", units)
-                pod["metadata"]["annotations"] = {NAMES.allocation_annotation: allocation.to_json()}
-                pod["spec"]["nodeName"] = spec.name
-                yield pod
 
 
 def pod_body(name: str, units: int) -> dict[str, Any]:

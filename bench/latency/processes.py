@@ -69,6 +69,23 @@ class MeasuredProcess:
             self._process.wait(STOP_TIMEOUT_S)
 
 
+def wait_listening(host: str, port: int, timeout_s: float) -> None:
+    """Wait until somebody accepts connections there.
+
+    Raises:
+        TimeoutError: nobody did.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        try:
+            socket.create_connection((host, port), timeout=1.0).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError(f"nobody listens on {host}:{port} after {timeout_s} s")
+
+
 def _is_ready(port: int) -> bool:
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:

@@ -45,7 +45,7 @@ def misfit(node: NodeInfo, request: PodRequest) -> Misfit:
 
 
 def _plain_misfit(node: NodeInfo, demand: Demand) -> Misfit | None:
-    """As `general_misfit`, in one pass, for one demand that accepts all GPUs; None where any GPU needs a closer look."""
+    """As `general_misfit`, in one pass, for one demand that accepts all GPUs; None where a GPU needs a closer look."""
     units, wanted = demand.units, demand.units * demand.gpus
     least = max(1, units)
     large_enough = capacity = 0

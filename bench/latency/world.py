@@ -1,0 +1,153 @@
+"""Starts what a measurement needs: the stand-in API server with its objects, an extender beside it, and the floor."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+from bench.latency.driving import Caller
+from bench.latency.processes import MeasuredProcess, free_port, wait_listening
+
+_AGAINST_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is: nodes, GPUs on each, bound pods on each, bytes of a pod; `diverse` CPU requests or one."""
+
+    nodes: int
+    gpus: int = 8
+    per_node: int = 4
+    pod_bytes: int = 2500
+    diverse: bool = False
+
+    def arguments(self) -> list[str]:
+        """For the stand-in API server's command line."""
+        return [str(value) for value in (self.nodes, self.gpus, self.per_node, self.pod_bytes, self.diverse)]
+
+    def names(self) -> list[str]:
+        """The nodes' names."""
+        return [f"n{number:05}" for number in range(self.nodes)]
+
+
+@dataclass(frozen=True, slots=True)
+class Director:
+    """Tells the stand-in API server what to do."""
+
+    port: int
+
+    def create(self, prefix: str, count: int, **how: Any) -> list[dict[str, Any]]:
+        """Create pending pods; they reach the extender by its watch."""
+        made: list[dict[str, Any]] = self._post("create", {"prefix": prefix, "count": count, **how})
+        return made
+
+    def play(self, count: int, rate: int) -> None:
+        """Begin to send `count` events of pods' lives, `rate` a second."""
+        self._post("play", {"count": count, "rate": rate})
+
+    def played(self) -> int:
+        """Events sent so far."""
+        return int(self._post("played", {})["played"])
+
+    def _post(self, verb: str, order: dict[str, Any]) -> Any:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request("POST", f"/stage/{verb}", json.dumps(order).encode())
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The extender under measurement; `pid` is 0 where its process is not known."""
+
+    host: str
+    port: int
+    prefix: str = ""
+    pid: int = 0
+    callers: list[Caller] = field(default_factory=list)
+
+    def caller(self) -> Caller:
+        """A new kept connection to it, until `close`."""
+        self.callers.append(Caller(self.host, self.port, self.prefix))
+        return self.callers[-1]
+
+    def close(self) -> None:
+        """Close the connections."""
+        for caller in self.callers:
+            caller.close()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What runs."""
+
+    size: Size
+    director: Director
+    subject: Subject
+    folder: Path
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """Another extender: where it listens, its process where known, and the kubeconfig that it was started with."""
+
+    host: str
+    port: int
+    prefix: str
+    pid: int
+    kubeconfig: Path
+    api_port: int
+
+
+@contextmanager
+def world(size: Size, options: Sequence[str] = (), against: Against | None = None) -> Iterator[World]:
+    """Start everything; `options` go to the extender.
+
+    Raises:
+        TimeoutError: a process did not get ready.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        api_port = against.api_port if against is not None else free_port()
+        kubeconfig = against.kubeconfig if against is not None else folder / "kubeconfig"
+        stack.enter_context(stage(size, api_port, kubeconfig, folder))
+        if against is not None:
+            wait_listening(against.host, against.port, _AGAINST_TIMEOUT_S)
+            subject = Subject(against.host, against.port, against.prefix, against.pid)
+        else:
+            extender = stack.enter_context(extender_process(kubeconfig, folder, options))
+            subject = Subject("127.0.0.1", extender.port, "", extender.pid)
+        stack.callback(subject.close)
+        yield World(size, Director(api_port), subject, folder, size.names())
+
+
+def stage(size: Size, port: int, kubeconfig: Path, folder: Path) -> MeasuredProcess:
+    """The stand-in API server."""
+    arguments = [str(port), str(kubeconfig), *size.arguments()]
+    return MeasuredProcess("bench.latency.stage", arguments, port, log=folder / "stage.log")
+
+
+def extender_process(kubeconfig: Path, folder: Path, options: Sequence[str]) -> MeasuredProcess:
+    """The extender."""
+    port = free_port()
+    arguments = ["--kubeconfig", str(kubeconfig), "--listen", f"127.0.0.1:{port}", "--log-level", "warning", *options]
+    return MeasuredProcess("extender", arguments, port, log=folder / "extender.log")
+
+
+@contextmanager
+def floor(keep: int) -> Iterator[Subject]:
+    """The endpoint that decides nothing and echoes the first `keep` names."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [str(port), str(keep)]
+        with MeasuredProcess("bench.latency.floor", arguments, port, log=Path(folder) / "floor.log") as process:
+            subject = Subject("127.0.0.1", port, "", process.pid)
+            yield subject
+            subject.close()

@@ -1,0 +1,50 @@
+"""What kube-scheduler is measured with: nobody, stubs that answer with so many nodes, and gpupack."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.latency.processes import MeasuredProcess, free_port
+from bench.latency.world import extender_process
+from tests.e2e.schedulerconfig import ExtenderStanza, scheduler_configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """`placement` of the extender, or how many names a stub keeps (0: all); neither: no extender."""
+
+    name: str
+    placement: str = ""
+    keep: int | None = None
+
+
+CONTENDERS = (
+    Contender("none"),
+    Contender("stub-one", keep=1),
+    Contender("exact", placement="exact"),
+    Contender("stub-16", keep=16),
+    Contender("scored", placement="scored"),
+    Contender("stub-all", keep=0),
+)
+"""In the order of a round; `scored` answers with 16 nodes by default, so `stub-16` is what it is held to."""
+
+
+@contextmanager
+def running(who: Contender, kubeconfig: Path, folder: Path, percentage: int) -> Iterator[dict[str, Any]]:
+    """Start the extender or stub; yields kube-scheduler's configuration for it."""
+    if not who.placement and who.keep is None:
+        yield scheduler_configuration(percentage_of_nodes_to_score=percentage)
+        return
+    with _process(who, kubeconfig, folder) as process:
+        stanza = ExtenderStanza(f"http://127.0.0.1:{process.port}", http_timeout_s=30)
+        yield scheduler_configuration([stanza], percentage_of_nodes_to_score=percentage)
+
+
+def _process(who: Contender, kubeconfig: Path, folder: Path) -> MeasuredProcess:
+    if who.placement:
+        return extender_process(kubeconfig, folder, ["--placement", who.placement])
+    port = free_port()
+    arguments = [str(port), str(kubeconfig), str(who.keep)]
+    return MeasuredProcess("bench.scheduler.stub", arguments, port, log=folder / f"{who.name}.log")
