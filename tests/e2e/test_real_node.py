@@ -25,6 +25,7 @@ from tests.e2e.realnode import (
     processes,
     share,
     the_gpu,
+    total,
     whole,
 )
 from tests.e2e.waiting import wait_until
@@ -79,6 +80,15 @@ def test_lesson_01_64_containers_of_one_size_at_once(real_node: RealNode) -> Non
             seen = real_node.environment(found["metadata"]["name"], name)
             assert (units, seen["NVIDIA_VISIBLE_DEVICES"]) == ({uuid: 10}, uuid)
     assert sorted(real_node.used().values()) == [0, 0] + [80] * 8
+    for found in real_node.pods():
+        # What the kubelet swapped is told, and nothing else is said to have moved.
+        swapped = total(placed(found)) != total(placed(found, NAMES.allocation_annotation))
+        expected = {"GpupackPlaced", "GpupackMoved"} if swapped else {"GpupackPlaced"}
+        name = found["metadata"]["name"]
+        wait_until(
+            lambda name=name, expected=expected: set(told(real_node, name)) == expected,  # type: ignore[misc]
+            what=f"{name} to be told of with {expected}",
+        )
 
 
 def waiting(real_node: RealNode) -> list[str]:
