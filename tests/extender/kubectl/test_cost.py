@@ -1,13 +1,19 @@
 """`cost` reports on the cluster as it is, on whole GPUs, behind gpushare, and packed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from bench.simulated.apiserver import ApiServer
+from bench.simulated.client import ClusterClient
+from bench.simulated.specs import NodeSpec, gpu_pod
 from extender.capacity.case import CaseError
 from extender.contract.names import Names
 from extender.kubectl.answer import Answer
+from extender.kubectl.cli import main
 from extender.kubectl.cost import cost
 from extender.kubectl.cost_case import case_of, read_usage
 from extender.kubectl.failures import BadUsage, No
@@ -85,3 +91,19 @@ def test_usage_is_a_csv_of_three_columns(tmp_path: Path) -> None:
     file.write_text("pod,memory_mib\na,much\n")
     with pytest.raises(CaseError, match="namespace,pod,memory_mib"):
         read_usage(file)
+
+
+def test_a_stock_cluster_is_found_out_by_itself(tmp_path: Path) -> None:
+    """Through the API server: no inventory anywhere, so nvidia.com/gpu counts."""
+    labels = {"nvidia.com/gpu.product": "Tesla-T4", "nvidia.com/gpu.memory": "15360"}
+    with ApiServer() as server:
+        access = server.write_kubeconfig(tmp_path / "kubeconfig")
+        client = ClusterClient.from_kubeconfig(access)
+        client.create_node(NodeSpec("stock", labels=labels).node_object({"nvidia.com/gpu": "2"}))
+        client.create_pod(gpu_pod("a", {"nvidia.com/gpu": 1}))
+        client.bind_pod("a", "stock")
+        client.close()
+        result = CliRunner().invoke(main, ["cost", "-o", "json", "--kubeconfig", str(access)])
+    assert result.exit_code == 0, result.output
+    now = json.loads(result.output)["scenarios"]["as it is"]
+    assert (now["pods"], now["held_gpus"], now["usd_per_hour"]) == (1, 1.0, 0.70)

@@ -1,9 +1,17 @@
 """`simulate` answers from the objects of the cluster, in words, in a document and by its exit code."""
 
+from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from bench.simulated.apiserver import ApiServer
+from bench.simulated.client import ClusterClient
+from bench.simulated.specs import GpuSpec, NodeSpec
 from extender.capacity.simulating import Wanted
+from extender.contract.names import Names
 from extender.kubectl.answer import Answer
+from extender.kubectl.cli import main
 from extender.kubectl.manifests import Manifest
 from extender.kubectl.options import Output
 from extender.kubectl.simulate import simulated
@@ -94,3 +102,29 @@ def test_what_cannot_be_read_is_said() -> None:
     here = view([node("n1", 16)])
     broken = view([node("n1", 16), {"metadata": {"name": 3}}])
     assert len(_document(_asked(broken, 1))["notes"]) > len(_document(_asked(here, 1))["notes"])
+
+
+def test_the_exit_code_says_what_a_script_must_know(tmp_path: Path) -> None:
+    """0 fits, 1 does not, 2 no manifest, 3 no answer; from a file or from standard input."""
+    container = "{name: a, resources: {limits: {gpupack.io/gpu-mem: 9}}}"
+    body = f"{{kind: Pod, metadata: {{name: x}}, spec: {{containers: [{container}]}}}}"
+    file = tmp_path / "pod.yaml"
+    file.write_text(body)
+    with ApiServer() as server:
+        access = ["--kubeconfig", str(server.write_kubeconfig(tmp_path / "kubeconfig"))]
+        client = ClusterClient.from_kubeconfig(tmp_path / "kubeconfig")
+        client.create_node(NodeSpec("n1", (GpuSpec("Tesla T4", 15360, 2),)).hollow_node_object(Names()))
+        client.close()
+
+        def exit_code(*words: str, given: str = "") -> int:
+            return CliRunner().invoke(main, ["simulate", *words, *access], input=given).exit_code
+
+        codes = [
+            exit_code("-f", str(file), "--copies", "2"),
+            exit_code("-f", "-", given=body),
+            exit_code("-f", str(file), "--copies", "3"),
+            exit_code("-f", "-", given="kind: 3"),
+            exit_code("-f", str(tmp_path / "none.yaml")),
+        ]
+    assert codes == [0, 0, 1, 2, 2]
+    assert CliRunner().invoke(main, ["simulate", "-f", str(file), *access]).exit_code == 3
