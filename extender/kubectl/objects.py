@@ -141,10 +141,18 @@ class Port(_Camel):
     host_port: int = 0
 
 
+class EnvVar(_Camel):
+    """EnvVar with a value of its own."""
+
+    name: str = ""
+    value: str | None = None
+
+
 class ContainerArguments(_Camel):
     """A container as far as its settings are looked at."""
 
     name: str = ""
+    env: list[EnvVar] | None = None
     ports: list[Port] | None = None
     resources: Resources | None = None
     args: list[str] | None = None

@@ -13,13 +13,15 @@ from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 from extender.decoding import DecodeError, Decoder
 from extender.envelopes import name_of
-from extender.kubectl.objects import Metadata, NodeObject, PodObject, read_node, read_pod
+from extender.kubectl.components import extenders_of
+from extender.kubectl.objects import ContainerArguments, Metadata, NodeObject, PodObject, read_node, read_pod
 from extender.scheduling.events import NodesListed, PodRecord, PodsListed
 from extender.scheduling.ledger import Ledger
 from extender.scheduling.node import NodeRecord
 from extender.scheduling.snapshot import Snapshot
 
-_UNIT_FLAG = "--memory-unit-mib="
+_UNIT_FLAG = "--memory-unit-mib"
+_UNIT_VARIABLE = "GPUPACK_MEMORY_UNIT_MIB"
 _LEFT_OUT = " is left out: "
 
 
@@ -122,15 +124,11 @@ def _readable(jsons: Iterable[bytes], read: Callable[[bytes], Read], warnings: l
 
 def _unit(nodes: Iterable[NodeRecord], pods: Iterable[PodObject]) -> tuple[UnitMib, str]:
     """The installation's unit, and how that is known."""
-    for pod in pods:
-        labels = pod.metadata.labels or {}
-        if labels.get("app.kubernetes.io/name") != "gpupack":
-            continue
+    for pod in extenders_of(pods):
         for container in pod.spec.containers:
-            arguments = [*(container.command or ()), *(container.args or ())]
-            given = [word.removeprefix(_UNIT_FLAG) for word in arguments if word.startswith(_UNIT_FLAG)]
-            if container.name == "extender" and given and given[-1] in map(str, UNIT_CHOICES_MIB):
-                return UnitMib(int(given[-1])), f"arguments of pod {pod.metadata.namespace}/{pod.metadata.name}"
+            given = _given_unit(container) if container.name == "extender" else ""
+            if given in map(str, UNIT_CHOICES_MIB):
+                return UnitMib(int(given)), f"settings of pod {pod.path}"
     gpus = Counter[UnitMib]()
     for node in nodes:
         if node.inventory is not None:
@@ -139,6 +137,17 @@ def _unit(nodes: Iterable[NodeRecord], pods: Iterable[PodObject]) -> tuple[UnitM
         return DEFAULT_UNIT_MIB, "default"
     unit = max(gpus, key=lambda one: (gpus[one], one == DEFAULT_UNIT_MIB, one))
     return unit, "inventories of the nodes" if len(gpus) == 1 else "inventory of most GPUs"
+
+
+def _given_unit(container: ContainerArguments) -> str:
+    """The unit that an extender is started with: the last flag, else the variable; empty when neither is there."""
+    words = [*(container.command or ()), *(container.args or ())]
+    given = ""
+    for at, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag == _UNIT_FLAG:
+            given = value if equals else "".join(words[at + 1 : at + 2])
+    return given or next((each.value or "" for each in container.env or () if each.name == _UNIT_VARIABLE), "")
 
 
 def _ledger(nodes: Iterable[NodeRecord], pods: Iterable[PodRecord], unit_mib: UnitMib) -> Ledger:

@@ -237,6 +237,17 @@ def test_held_for_another_pod_of_a_burst(start: Start) -> None:
     assert ask(environment, "top")["nodes"][0]["gpus"][0]["held"] is None
 
 
+def test_no_extender(start: Start) -> None:
+    """Nobody answers kube-scheduler: its own words say so, and the GPUs are not blamed."""
+    environment = start()
+    hollow(environment, "n0", *gpus(a100=1))
+    known(environment, 1)
+    environment.extender.kill()
+    answer = refused(environment, gpu_pod("waits", {MEMORY: 8}))
+    assert answer["cause"] == "no-extender"
+    assert [group["cause"] for group in answer["nodes"]] == ["fits"]
+
+
 def test_over_age_view(start: Start) -> None:
     """The extender has not heard from the API server for longer than it may: that is said, and no GPU reason."""
     environment = start(extender_arguments=("--stale-s", "2"))

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,12 +40,21 @@ def test_it_shows_the_same_nodes_as_a_running_extender(held: list[tuple[int, int
     assert seen.ledger().snapshot().nodes == seen.snapshot.nodes
 
 
-def test_the_unit_is_that_of_the_extenders_pod() -> None:
-    """What it is started with counts more than what most nodes say."""
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"args": ["--memory-unit-mib=512"]},
+        {"command": ["gpupack-extender", "--memory-unit-mib", "512"]},
+        {"args": ["--memory-unit-mib=256", "--memory-unit-mib=512"], "env": []},
+        {"env": [{"name": "GPUPACK_MEMORY_UNIT_MIB", "value": "512"}]},
+    ],
+)
+def test_the_unit_is_that_of_the_extenders_pod(settings: Json) -> None:
+    """What it is started with counts more than what most nodes say; of several flags the last."""
     extender = component("gpupack-scheduler-1", "scheduler")
-    extender["spec"]["containers"] = [{"name": "extender", "args": ["--memory-unit-mib=512"]}]
+    extender["spec"]["containers"] = [{"name": "kube-scheduler"}, {"name": "extender", **settings}]
     seen = view([with_unit("a", 1024)], [extender])
-    assert (seen.unit_mib, seen.unit_from) == (512, "arguments of pod gpupack-system/gpupack-scheduler-1")
+    assert (seen.unit_mib, seen.unit_from) == (512, "settings of pod gpupack-system/gpupack-scheduler-1")
 
 
 def test_else_the_unit_is_that_of_most_gpus() -> None:
