@@ -1,9 +1,10 @@
 """From what pods ask of their GPUs and have used at most to the size that each workload had better ask for.
 
-What a size costs the others follows from price-fit's prices (`extender.scheduling.pricing`) of all other workloads: k
-of them leave a hole that is worth U, so one costs (capacity - U(capacity - k x size)) / k, for the best k. What a
-change saves is then computed exactly: GPUs that the whole demand needs at least, before and after. Unknown use gives
-no advice.
+Sizes are judged by the GPUs that the whole demand needs at least, with the workload at that size and all others as
+they are (`extender.capacity.sizes.gpus_needed`, the cutting-stock bound). Those tried are the size asked for, the least
+that will do, those of which k fill a GPU, and the one that price-fit's prices of the other workloads speak for: k of a
+size leave a hole that is worth U, so one costs (capacity - U(capacity - k x size)) / k, for the best k. Unknown use
+gives no advice.
 """
 
 from collections import Counter
@@ -14,6 +15,9 @@ from math import ceil
 from extender.capacity.sizes import gpus_needed
 from extender.contract.units import UnitMib
 from extender.scheduling.pricing import hole_values, size_prices
+
+MOST_FILLING = 8
+"""Sizes that fill a GPU which are tried, the largest."""
 
 _DUST = 1e-6
 
@@ -158,29 +162,41 @@ def _advice(
     if not peaks:
         return base
     peak_mib = max(peaks)
-    least = max(1, ceil(peak_mib * (1.0 + headroom) / unit_mib))
+    least = min(capacity, max(1, ceil(peak_mib * (1.0 + headroom) / unit_mib)))
     if peak_mib <= units * unit_mib:
         least = min(least, units)  # it has been enough: headroom makes nobody ask for more
     # Without its own pods: they would change with it, so that the old size is no company for the new one.
     others = dict(demand[capacity])
     others[units] -= sum(use.capacity == capacity for use in group)
-    better = _better(units, least, capacity, _Worth(others, capacity))
-    saved = 0.0
-    if better is not None:
-        after = {size: dict(sizes) for size, sizes in demand.items()}
-        _shift(after, group, better)
-        saved = _needed(demand) - _needed(after)
+    sizes = [units, least] if least > units else _candidates(units, least, capacity, _Worth(others, capacity))
+    needed = {size: _needed_with(demand, group, size) for size in sizes}
+    needed[units] = _needed({use.capacity: demand[use.capacity] for use in group})
+    better = _best(units, least, capacity, needed)
+    saved = 0.0 if better is None else needed[units] - needed[better]
     return replace(base, peak_mib=peak_mib, least_units=least, better_units=better, gpus_saved=saved)
 
 
-def _better(units: int, least: int, capacity: int, worth: _Worth) -> int | None:
-    """The largest size from `least` to `units` that costs least; None where `units` is that already."""
+def _candidates(units: int, least: int, capacity: int, worth: _Worth) -> list[int]:
+    """The sizes from `least` to `units` that are worth a try."""
+    cheapest = min(range(least, units + 1), key=lambda size: (round(worth.cost(size), 6), -size))
+    filling = {capacity // copies for copies in range(1, capacity // least + 1)}
+    return [least, cheapest, *sorted((size for size in filling if least <= size <= units), reverse=True)[:MOST_FILLING]]
+
+
+def _best(units: int, least: int, capacity: int, needed: Mapping[int, float]) -> int | None:
+    """The largest of the sizes with which least is needed; None where `units` is that already."""
     if least > units:
-        return min(least, capacity) if units < capacity else None
-    costs = {size: worth.cost(size) for size in range(least, units + 1)}
-    cheapest = min(costs.values())
-    best = max(size for size, cost in costs.items() if cost <= cheapest + _DUST)
+        return least if units < capacity else None
+    fewest = min(needed.values())
+    best = max(size for size, gpus in needed.items() if gpus <= fewest + _DUST)
     return None if best == units else best
+
+
+def _needed_with(demand: Mapping[int, Mapping[int, float]], group: Sequence[Use], size: int) -> float:
+    """GPUs, of the sizes that the group is on, that are needed at least when it asks for `size` units."""
+    after = {use.capacity: dict(demand[use.capacity]) for use in group}
+    _shift(after, group, size)
+    return _needed(after)
 
 
 def _demand(uses: Iterable[Use]) -> dict[int, dict[int, float]]:

@@ -1,5 +1,7 @@
 """Size advice follows what was really used, packs better, and never guesses."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +58,19 @@ def test_who_uses_more_than_asked_for_is_told_to_ask_for_more() -> None:
     """Even though it costs."""
     one = _advice(_uses("llm", 4, 4, 5.5))["llm"]
     assert (one.better_units, one.verdict, one.gpus_saved < 0) == (6, "too small", True)
+
+
+def test_half_a_gpu_is_tried_whatever_the_company() -> None:
+    """One small pod beside two of 41 of 80 does not hide that two of 40 would share a GPU."""
+    advice = _advice(_uses("llm", 2, 41, 37.0, capacity=80), _uses("small", 1, 12, 12.0, capacity=80))
+    assert (advice["llm"].better_units, round(advice["llm"].gpus_saved, 3)) == (40, 0.833)
+
+
+def test_whole_gpus_of_several_sizes_are_one_wish() -> None:
+    """Those of the larger size are not counted as if they held the smaller one's units already."""
+    mixed = [*_uses("nb", 3, 16, 3.9, whole=True), *_uses("nb-large", 1, 80, 3.9, whole=True, capacity=80)]
+    (one,) = advise_sizes([replace(use, workload="nb") for use in mixed], GIB, headroom=0.0).workloads
+    assert (one.units, one.better_units, round(one.gpus_saved, 6)) == (16, 4, round(4 - 3 / 4 - 1 / 20, 6))
 
 
 def test_headroom_makes_nobody_ask_for_more() -> None:
