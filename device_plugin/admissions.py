@@ -41,6 +41,10 @@ LIVE_READ_TIMEOUT_S = 2.0
 _LIVE_READ_PAUSE_S = 5.0
 """After a live read that failed, so that an API server that is away does not slow every admission down."""
 
+_PATIENCE_S = 0.5
+_PAUSE_S = 0.02
+"""podresources answers 100 times a second (pkg/kubelet/apis/podresources/constants.go), whoever asks."""
+
 _GRANT_PATIENCE_S = 5.0
 """podresources shows an Allocate within 10 ms; what it does not show by then was refused, or has ended already."""
 
@@ -187,6 +191,15 @@ class Admissions:
             self._grants = settle(old, self._attribution, pods, snapshot.asked_s, _GRANT_PATIENCE_S) + young
         return True
 
+    def _refresh_patiently(self) -> bool:
+        """As `refresh`, and again when the kubelet refuses, as it does above a rate; False when it goes on to."""
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while not self.refresh(timeout_s=_PATIENCE_S):
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_PAUSE_S)
+        return True
+
     def read_live(self) -> bool:
         """Read the node's pods by quorum, unless that failed a moment ago; False when there is no news."""
         if time.monotonic() < self._no_live_read_before_s:
@@ -206,7 +219,7 @@ class Admissions:
         reused = self._pods_with(request.resource, request.must_include)
         pods, taken, occupied = self._view()
         found = self._candidates(request.resource, request.size, pods, taken, reused)
-        if is_ambiguous(found) and self.refresh():
+        if is_ambiguous(found) and self._refresh_patiently():
             pods, taken, occupied = self._view()
             found = self._candidates(request.resource, request.size, pods, taken, reused)
             found = among(found, self._pods.pods(), self._known)

@@ -177,6 +177,7 @@ def test_two_shapes_of_one_size_are_told_apart_by_the_pods_that_the_kubelet_know
         pod_body("two", {"main": {"GPU-a": 4, "GPU-b": 4}}, gpu_count=2),
     )
     node.podresources.pods = frozenset({("default", "two")})
+    node.podresources.refuses = 3  # above a hundred questions a second
     second = node.prefer(8)
     assert isinstance(node.allocate(second), Given)
     node.podresources.pods |= {("default", "one")}

@@ -13,10 +13,15 @@ class FakePodResources:
         self.entries: tuple[Entry, ...] = ()
         self.pods: frozenset[tuple[str, str]] = frozenset()
         self.problem = ""
+        self.refuses = 0
+        """How many of the next questions are refused."""
         self.reads = 0
 
     def read(self, newer_than_s: float, timeout_s: float) -> Snapshot:  # noqa: ARG002 - the answer is always new
         self.reads += 1
+        if self.refuses:
+            self.refuses -= 1
+            raise PodResourcesError("rejected by rate limit")
         if self.problem:
             raise PodResourcesError(self.problem)
         return Snapshot(self.entries, time.monotonic(), pods=self.pods)
