@@ -22,7 +22,6 @@ AFTERWARDS_S = 0.002
 """The call that decided is answered first."""
 
 
-
 class Audit:
     """Keeps the record until stopped; `tell` may be called from many threads and never waits.
 
