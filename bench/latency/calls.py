@@ -1,28 +1,26 @@
-"""One cycle after another, warm: filter, prioritize and bind beside the floor, in turns so that drift hits both."""
+"""One cycle after another, warm: filter, prioritize and bind, and after each the floor, so that noise hits both."""
 
 import json
 import time
-from dataclasses import replace
 from http.client import HTTPConnection
 from statistics import median
 from typing import Any
 
-from bench.latency.driving import Cycles, measure_floor
-from bench.latency.load import filter_body
-from bench.latency.percentiles import Figures, rss_mib
-from bench.latency.world import Size, World, floor, world
+from bench.latency.driving import Bodies, Cycles
+from bench.latency.load import filter_body, pod_body
+from bench.latency.percentiles import Figures, cpu_seconds, figures, percentile, rss_mib
+from bench.latency.world import Against, Size, Subject, World, floor, world
 
 WARM_UP_CYCLES = 60
-ROUNDS = 8
 SETTLE_S = 0.5
 BEST = 16
 """Nodes that the extender answers with under scored placement."""
 
 
 def measure_calls(
-    size: Size, options: list[str], *, names: int, cycles: int, scored: bool, against: Any = None
+    size: Size, options: list[str], *, names: int, cycles: int, scored: bool, against: Against | None = None
 ) -> dict[str, Any]:
-    """Latencies in milliseconds per call.
+    """Latencies in milliseconds per call; `ratio` is filter's p50 to the floor's, `ratio_p10` that of the fast calls.
 
     Raises:
         AnswerError: the extender gave an answer that no working one gives.
@@ -31,39 +29,54 @@ def measure_calls(
     placement = ["--placement", "scored"] if scored else ["--placement", "exact"]
     with world(size, [*options, *placement], against) as here, floor(BEST if scored else 1) as ground:
         asked = here.names[:names] if names else here.names
-        run = Cycles(here.subject.caller(), asked, here.subject.pid)
+        run, beside = Cycles(here.subject.caller(), asked, here.subject.pid), _Floor(ground, asked)
         run.run(_created(here, "warm", WARM_UP_CYCLES))
         run.forget()
-        rounds: list[tuple[Figures, dict[str, Figures]]] = []
-        total = Cycles(run.caller, asked, run.pid)
-        for number in range(ROUNDS):
-            pods = _created(here, f"load{number}", max(10, cycles // ROUNDS))
-            ground_figures = measure_floor(ground.caller(), asked, len(pods), ground.pid)
-            run.run(pods)
-            rounds.append((ground_figures, run.report()))
-            _add(total, run)
-            run.forget()
-        report = {verb: figures.to_json() for verb, figures in total.report().items()}
-        if "prioritize" not in report and here.subject.pid:
+        for number, pod in enumerate(_created(here, "load", cycles)):
+            run.run([pod])
+            beside.call(number)
+        report = {verb: figures.to_json() for verb, figures in run.report().items()}
+        if "prioritize" not in report:
             report["prioritize"] = _prioritize(here, asked).to_json()
-        grounds = [figures for figures, _ in rounds]
-        lower = median(figures.p50_ms for figures in grounds)
+        ground_figures = beside.report()
+        fast = percentile(sorted(run.seconds["filter"]), 0.1) / percentile(sorted(beside.seconds), 0.1)
         return {
             "nodes": size.nodes,
             "gpus": size.gpus,
             "names": len(asked),
             "placement": "scored" if scored else "exact",
             **report,
-            "floor": replace(
-                sorted(grounds, key=lambda one: one.p50_ms)[len(grounds) // 2],
-                p50_ms=lower,
-                p99_ms=median(figures.p99_ms for figures in grounds),
-                cpu_ms=sum(figures.cpu_ms for figures in grounds) / len(grounds),
-            ).to_json(),
-            "ratio": round(median(figures["filter"].p50_ms / ground.p50_ms for ground, figures in rounds), 3),
+            "floor": ground_figures.to_json(),
+            "ratio": round(report["filter"]["p50_ms"] / ground_figures.p50_ms, 3),
+            "ratio_p10": round(fast, 3),
             "bind_api_p50_ms": round(_binding_alone_ms(here), 3),
             "rss_mib": round(rss_mib(here.subject.pid), 1) if here.subject.pid else None,
         }
+
+
+class _Floor:
+    """Calls of the floor that are made between those of the extender, as cold as they are."""
+
+    def __init__(self, ground: Subject, names: list[str]) -> None:
+        bodies = Bodies(names)
+        self._calls = [bodies.filter(pod_body(f"floor-{at}", 8)) for at in range(16)]
+        self._caller = ground.caller()
+        self._pid = ground.pid
+        for body in self._calls:
+            self._caller.post("filter", body)
+        self._size = 0
+        self._cpu_s = cpu_seconds(self._pid)
+        self.seconds: list[float] = []
+
+    def call(self, number: int) -> None:
+        """Once more."""
+        elapsed_s, content = self._caller.post("filter", self._calls[number % len(self._calls)])
+        self.seconds.append(elapsed_s)
+        self._size += len(content)
+
+    def report(self) -> Figures:
+        """All calls so far."""
+        return figures(self.seconds, cpu_seconds(self._pid) - self._cpu_s, self._size)
 
 
 def _created(here: World, prefix: str, count: int) -> list[dict[str, Any]]:
@@ -71,13 +84,6 @@ def _created(here: World, prefix: str, count: int) -> list[dict[str, Any]]:
     # The watch brings the new pods; their decoding is not what is measured here.
     time.sleep(SETTLE_S)
     return pods
-
-
-def _add(total: Cycles, run: Cycles) -> None:
-    for verb, seconds in run.seconds.items():
-        total.seconds[verb].extend(seconds)
-        total.sizes[verb] += run.sizes[verb]
-        total.cpu_s[verb] += run.cpu_s[verb]
 
 
 def _prioritize(here: World, asked: list[str]) -> Figures:

@@ -10,6 +10,7 @@ class Figures:
     """One verb's latency as the caller sees it, and the server's CPU per call; all in milliseconds."""
 
     calls: int
+    p10_ms: float
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -37,6 +38,7 @@ def figures(seconds: Sequence[float], cpu_s: float, bytes_out: int) -> Figures:
     ordered = sorted(seconds)
     return Figures(
         calls=len(ordered),
+        p10_ms=percentile(ordered, 0.10) * 1000,
         p50_ms=percentile(ordered, 0.50) * 1000,
         p90_ms=percentile(ordered, 0.90) * 1000,
         p99_ms=percentile(ordered, 0.99) * 1000,

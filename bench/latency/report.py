@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_HEAD = f"{'':14}{'calls':>7}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'bytes':>8}"
+_HEAD = f"{'':14}{'calls':>7}{'p10 ms':>9}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'bytes':>8}"
 
 
 def table(case: str, report: dict[str, Any]) -> str:
@@ -19,7 +19,7 @@ def table(case: str, report: dict[str, Any]) -> str:
         rows.append(_HEAD)
         rows += [_row(name, row) for name, row in timed.items()]
     if "ratio" in report:
-        rows.append(f"filter p50 is {report['ratio']:.2f} times the floor's")
+        rows.append(f"filter p50 is {report['ratio']:.2f} times the floor's, p10 {report['ratio_p10']:.2f} times")
     return "\n".join(rows)
 
 
@@ -29,6 +29,6 @@ def _described(report: dict[str, Any]) -> str:
 
 def _row(name: str, row: dict[str, Any]) -> str:
     return (
-        f"{name:14}{row['calls']:>7}{row['p50_ms']:>9.3f}{row['p90_ms']:>9.3f}{row['p99_ms']:>9.3f}"
+        f"{name:14}{row['calls']:>7}{row['p10_ms']:>9.3f}{row['p50_ms']:>9.3f}{row['p90_ms']:>9.3f}{row['p99_ms']:>9.3f}"
         f"{row['cpu_ms']:>9.3f}{row['bytes_out']:>8}"
     )

@@ -14,7 +14,7 @@ from bench.latency.percentiles import figures, percentile
 from bench.latency.plot import draw
 from bench.latency.world import Size
 
-ROW = {"calls": 1, "p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "cpu_ms": 0.5, "bytes_out": 10}
+ROW = {"calls": 1, "p10_ms": 0.9, "p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "cpu_ms": 0.5, "bytes_out": 10}
 
 
 def test_percentiles_are_of_the_nearest_rank() -> None:
