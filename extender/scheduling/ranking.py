@@ -20,6 +20,7 @@ from extender.scheduling.request import PodRequest
 _Entry = tuple[Cost, str, int]
 
 _KNOWN_COSTS = 1024
+_KNOWN_FITS = 32
 
 _PROBES = 4
 """Names that are looked for in the list of those asked about; for more, a set of them pays."""
@@ -54,6 +55,7 @@ class Ranking:
     __slots__ = (
         "_answers",
         "_costs",
+        "_fits",
         "_fitting",
         "_groups",
         "_heap",
@@ -71,6 +73,7 @@ class Ranking:
         self._position = -1
         self._answers: dict[int, Cost | Misfit] = {}
         self._costs: dict[Cost, Cost] = {}
+        self._fits: dict[int, Fit] = {}
         self._heap: list[_Entry] = []
         self._fitting = 0
         self._refused: Counter[Misfit] = Counter()
@@ -91,7 +94,8 @@ class Ranking:
         ranked = self._few(asked, wanted) if few else self._many(_Asked(asked), wanted)
         best: list[Feasible] = []
         for _, name in ranked[:count]:
-            answer = fit(nodes[name], self._request, self._policy)
+            # What packs well is packed further: the latest answers are most often wanted again.
+            answer = self._fits.get(self._groups.of[name].serial) or fit(nodes[name], self._request, self._policy)
             if isinstance(answer, Fit):
                 best.append(Feasible(name, answer))
         runner_up = RunnerUp(ranked[1][1], ranked[1][0]) if len(ranked) > 1 else None
@@ -136,15 +140,18 @@ class Ranking:
                         todo[group] = by
                         return False
                     most -= 1
-                answers[group.serial] = self._judged(nodes[group.names[0]])
+                answers[group.serial] = self._judged(nodes[group.names[0]], group.serial)
                 by = len(group.names)  # nothing of this group has been counted yet
             self._count(group, by)
         return True
 
-    def _judged(self, node: NodeInfo) -> Cost | Misfit:
+    def _judged(self, node: NodeInfo, serial: int) -> Cost | Misfit:
         answer = fit(node, self._request, self._policy)
         if isinstance(answer, Misfit):
             return answer
+        if len(self._fits) >= _KNOWN_FITS:
+            self._fits.clear()
+        self._fits[serial] = answer
         if len(self._costs) > _KNOWN_COSTS:
             self._costs.clear()
         # Many nodes cost the same: one tuple for all of them.
