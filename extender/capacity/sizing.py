@@ -1,10 +1,10 @@
 """From what pods ask of their GPUs and have used at most to the size that each workload had better ask for.
 
-Sizes are judged by the GPUs that the whole demand needs at least, with the workload at that size and all others as
-they are (`extender.capacity.sizes.gpus_needed`, the cutting-stock bound). Those tried are the size asked for, the least
-that will do, those of which k fill a GPU, and the one that price-fit's prices of the other workloads speak for: k of a
-size leave a hole that is worth U, so one costs (capacity - U(capacity - k x size)) / k, for the best k. Unknown use
-gives no advice.
+Sizes are judged by the GPUs that the whole demand needs at least (`extender.capacity.sizes.gpus_needed`, the
+cutting-stock bound), with the workload at that size and the others as they are, or as was advised before. Those tried
+are the size asked for, the least that will do, those of which k fill a GPU, and the one that price-fit's prices of the
+other workloads speak for: k of a size leave a hole that is worth U, so one costs (capacity - U(capacity - k x size)) /
+k, for the best k. Unknown use gives no advice.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from extender.capacity.sizes import gpus_needed
 from extender.contract.units import UnitMib
 from extender.scheduling.pricing import hole_values, size_prices
 
-MOST_FILLING = 8
+MOST_FILLING = 4
 """Sizes that fill a GPU which are tried, the largest."""
 
 _DUST = 1e-6
@@ -61,7 +61,8 @@ class SizeAdvice:
         peak_mib: the most that one has used of a GPU; None when nobody knows.
         least_units: what that takes, with the headroom where it was within the share; None when nobody knows.
         better_units: what they had better ask for; None when what they ask for is right, or nobody knows.
-        gpus_saved: GPUs that all pods together would need less with it; negative where more is needed.
+        gpus_saved: GPUs that all pods together would need less with it, when the advice to those who have more is
+            taken, too; negative where more is needed.
     """
 
     namespace: str
@@ -110,9 +111,12 @@ def advise_sizes(uses: Iterable[Use], unit_mib: UnitMib, *, headroom: float = 0.
     for use in all_uses:
         # Whole GPUs of several sizes are one wish.
         groups.setdefault((use.namespace, use.workload, 0 if use.whole else use.units, use.whole), []).append(use)
-    found = [_advice(group, demand, unit_mib, headroom) for group in groups.values()]
     after = {capacity: dict(sizes) for capacity, sizes in demand.items()}
-    for one, group in zip(found, groups.values(), strict=True):
+    found: list[SizeAdvice] = []
+    # One after the other, each with what was advised before: pods that all wait for the same company waste more.
+    for group in sorted(groups.values(), key=lambda group: _turn(group, unit_mib)):
+        one = _advice(group, after, unit_mib, headroom)
+        found.append(one)
         if one.better_units is not None:
             _shift(after, group, one.better_units)
     return SizingAdvice(
@@ -137,6 +141,13 @@ class _Worth:
             return float(self._capacity)
         most = self._capacity // size
         return min((self._capacity - self._holes[self._capacity - k * size]) / k for k in range(1, most + 1))
+
+
+def _turn(group: Sequence[Use], unit_mib: UnitMib) -> tuple[bool, int, str, str, int]:
+    """Who has to ask for more comes first, then who has most."""
+    first = group[0]
+    enough = all(use.peak_mib is None or use.peak_mib <= use.units * unit_mib for use in group)
+    return (enough, -sum(use.units for use in group), first.namespace, first.workload, first.units)
 
 
 def _advice(

@@ -104,9 +104,12 @@ def test_all_advice_together_is_counted_once() -> None:
     st.floats(0.0, 0.5),
 )
 def test_advice_never_goes_below_what_was_used(groups: list[tuple[int, int, float | None]], headroom: float) -> None:
-    """And a smaller size never needs more GPUs."""
+    """A smaller size never needs more GPUs, and what is saved adds up."""
     uses = [use for at, (pods, units, peak) in enumerate(groups) for use in _uses(f"w{at}", pods, units, peak)]
-    for one in advise_sizes(uses, GIB, headroom=headroom).workloads:
+    found = advise_sizes(uses, GIB, headroom=headroom)
+    saved = found.needed_gpus - found.needed_gpus_after
+    assert abs(sum(one.gpus_saved for one in found.workloads) - saved) < 1e-6
+    for one in found.workloads:
         if one.peak_mib is None:
             assert one.better_units is None
         elif one.better_units is not None:
