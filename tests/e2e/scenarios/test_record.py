@@ -39,6 +39,8 @@ def test_a_placement_and_a_refusal_are_told_on_the_pods_and_read_back(start: Sta
     environment.wait_bound("waits")
     wait_until(lambda: len(_told(environment, "waits")) == 2, "the placement to be told")
     answer = environment.explain("waits")
-    assert [each["verdict"] for each in answer["decisions"]] == ["rejected", "bound"]
+    # In between it may be refused for another reason: kube-scheduler can see the room before the extender does.
+    verdicts = [each["verdict"] for each in answer["decisions"]]
+    assert (verdicts[0], verdicts[-1], set(verdicts)) == ("rejected", "bound", {"rejected", "bound"})
     (gpu,) = answer["decision"]["gpus"]["main"]
     assert f"main gets 31 GiB of {gpu} on {answer['node']}." in _told(environment, "waits")["GpupackPlaced"]
