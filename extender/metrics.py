@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from extender.scheduling.describing import describe_gpu
 from extender.scheduling.reasons import Misfit
+from extender.slices import Slices
 from extender.state import State
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -78,7 +79,9 @@ class StateCollector(Collector):
     def _gpus(self) -> Iterable[Metric]:
         units = dict.fromkeys(("capacity", "allocated", "held", "outside", "free", "overcommitted"), 0)
         gpus = dict.fromkeys(("healthy", "unhealthy", "idle", "whole"), 0)
+        slices = Slices()
         for node in self._state.snapshot().nodes.values():
+            slices.breathe()  # tens of thousands of GPUs, while kube-scheduler calls
             for gpu in node.gpus:
                 row = describe_gpu(node, gpu)
                 for key in units:
