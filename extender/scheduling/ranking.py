@@ -94,9 +94,11 @@ class Ranking:
         ranked = self._few(asked, wanted) if few else self._many(_Asked(asked), wanted)
         best: list[Feasible] = []
         for _, name in ranked[:count]:
-            # What packs well is packed further: the latest answers are most often wanted again.
-            answer = self._fits.get(self._groups.of[name].serial) or fit(nodes[name], self._request, self._policy)
+            serial = self._groups.of[name].serial
+            # What packs well is packed further, and the best nodes often look alike: the answer is there already.
+            answer = self._fits.get(serial) or fit(nodes[name], self._request, self._policy)
             if isinstance(answer, Fit):
+                self._remember(serial, answer)
                 best.append(Feasible(name, answer))
         runner_up = RunnerUp(ranked[1][1], ranked[1][0]) if len(ranked) > 1 else None
         return Ranked(tuple(best), self._fitting, dict(self._refused), runner_up)
@@ -149,13 +151,16 @@ class Ranking:
         answer = fit(node, self._request, self._policy)
         if isinstance(answer, Misfit):
             return answer
-        if len(self._fits) >= _KNOWN_FITS:
-            self._fits.clear()
-        self._fits[serial] = answer
+        self._remember(serial, answer)
         if len(self._costs) > _KNOWN_COSTS:
             self._costs.clear()
         # Many nodes cost the same: one tuple for all of them.
         return self._costs.setdefault(answer.cost, answer.cost)
+
+    def _remember(self, serial: int, answer: Fit) -> None:
+        if len(self._fits) >= _KNOWN_FITS:
+            self._fits.clear()
+        self._fits[serial] = answer
 
     def _count(self, group: Group, by: int) -> None:
         """The group, whose answer is known, has grown by so many nodes, or has other ones."""
