@@ -43,4 +43,5 @@ class Evictions:
         left = [holder for holder in node.holders if holder.uid not in victims.uids]
         if len(left) == len(node.holders):
             return False
-        return isinstance(fit(node_info(node.record, left, unit_mib=self._unit_mib), request, policy), Fit)
+        emptier = node_info(node.record, left, unit_mib=self._unit_mib, before=node)
+        return isinstance(fit(emptier, request, policy), Fit)

@@ -118,7 +118,7 @@ def _leaving(unit_mib: UnitMib, asker: Asker, nodes: Sequence[NodeInfo]) -> Iter
             if holder.request is None or holder.footprint is None:
                 continue
             others = [other for other in info.holders if other.uid != holder.uid]
-            without = node_info(info.record, others, unit_mib=unit_mib)
+            without = node_info(info.record, others, unit_mib=unit_mib, before=info)
             if isinstance(fit(without, asker.request, asker.policy), Fit):
                 shares = holder.footprint.shares
                 whole = [gpu.capacity for gpu in info.gpus if gpu.uuid in holder.footprint.whole]

@@ -56,9 +56,8 @@ def _victims_on(
 ) -> tuple[str, ...] | None:
     def fits_without(gone: set[str]) -> bool:
         left = [holder for holder in node.holders if holder.uid not in gone]
-        return isinstance(
-            fit(node_info(node.record, left, unit_mib=unit_mib), preemptor.request, preemptor.policy), Fit
-        )
+        emptier = node_info(node.record, left, unit_mib=unit_mib, before=node)
+        return isinstance(fit(emptier, preemptor.request, preemptor.policy), Fit)
 
     # The least important first, then the smallest: the fewest and cheapest additional evictions, one by one.
     spare = sorted(

@@ -79,5 +79,6 @@ def _place(pod: Refused, nodes: Iterable[NodeInfo], unit_mib: UnitMib) -> NodeIn
         if isinstance(answer, Fit):
             footprint = footprint_of_choice(node, pod.request, answer.chosen)
             holder = Holder(pod.uid, pod.namespace, pod.name, pod.request, footprint, hold=Hold.HELD)
-            return node_info(node.record, (*node.holders, holder), unit_mib=unit_mib, generation=node.generation)
+            holders = (*node.holders, holder)
+            return node_info(node.record, holders, unit_mib=unit_mib, generation=node.generation, before=node)
     return None
