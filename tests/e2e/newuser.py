@@ -32,6 +32,8 @@ NODE = "node"
 GPUS = {"gpus": [{"model": "NVIDIA A100-SXM4-80GB", "memory_mib": 81920, "count": 2}]}
 EXTENDER_ADDRESS = "http://127.0.0.1:39999"
 COMMAND_TIMEOUT_S = 200
+_NOT_HERS = ("GPUPACK_", "PYTHON", "KUBE", "MAKE", "MFLAGS", "ARGS")
+"""Variables of whoever runs the tests; with MAKEFLAGS a `make` inside `make e2e` would get its ARGS."""
 SETTLE_TIMEOUT_S = 60
 CONTROLLERS = {"device-plugin": "daemonsets", "scheduler": "deployments"}
 
@@ -220,7 +222,5 @@ class NewUser:
     def _environment(self) -> Mapping[str, str]:
         kubectl = self.machine.control_plane.binaries.kubectl.parent
         path = f"{self.clone / '.venv' / 'bin'}:{kubectl}:{os.environ['PATH']}"
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("GPUPACK_", "PYTHON", "KUBE"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_HERS)}
         return {**kept, "HOME": str(self._home), "PATH": path, "NO_PROXY": "127.0.0.1"}

@@ -33,7 +33,11 @@ class PageWalk:
         shutil.copy(control_plane.admin_kubeconfig, home / ".kube" / "config")
         self._replacing = replacing
         path = [*map(str, programs), str(control_plane.binaries.kubectl.parent), os.environ["PATH"]]
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBE", "HELM"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("KUBE", "HELM", "MAKE", "MFLAGS", "ARGS"))
+        }
         self._environment = {**kept, "HOME": str(home), "PATH": ":".join(path), "NO_PROXY": "127.0.0.1"}
 
     def blocks(self, page: str) -> list[str]:

@@ -188,16 +188,15 @@ def test_no_plugin(start: Start, *, inventory: bool) -> None:
     annotations = {NAMES.inventory_annotation: spec.inventory().to_json()} if inventory else {}
     environment.client.create_node(spec.node_object({MEMORY: "0"} if inventory else {}, annotations))
     known(environment, 1)
-    answer = refused(environment, gpu_pod("waits", {MEMORY: 8}))
-    assert answer["cause"] == "no-plugin"
+    assert refused(environment, gpu_pod("waits", {MEMORY: 8}))["cause"] == "no-plugin"
     missing = "its kubelet offers no gpupack.io/gpu-mem" if inventory else "no annotation gpupack.io/inventory"
-    # The real control plane has the DaemonSet, whose pod waits there for a kubelet.
+    # The real control plane has the DaemonSet, whose pod comes by and by, and waits there for a kubelet.
     plugin = (
         "its device plugin gpupack-system/gpupack-device-plugin-"
         if environment.backend.kind == "real"
         else "no device plugin pod is there"
     )
-    assert f"{missing}; {plugin}" in answer["why"]
+    wait_until(lambda: f"{missing}; {plugin}" in ask(environment, "explain", "waits")["why"], "both to be named")
     environment.remove_node("n0")
 
 
