@@ -82,7 +82,7 @@ def svg(made: Figure) -> str:
 
 def draw_lines(axes: Axes, lines: Sequence[Line], *, x_from: float, y_from: float) -> None:
     """Curves from there on, the legend in the order of their ends."""
-    colors = colors_of([line.label for line in lines])
+    colors = colors_of([line.label for line in lines if not line.bound])
     for line in sorted(lines, key=lambda one: -one.points[-1][1]):
         known = line.label in _OWN_COLORS
         axes.plot(

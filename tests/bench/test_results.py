@@ -69,12 +69,21 @@ def test_the_default_policy_needs_fewer_gpus_than_fgd() -> None:
 
 
 @pytest.mark.parametrize("load", ["0.85", "0.95", "1.05"])
-def test_the_default_policy_rejects_no_more_than_others_when_pods_leave(load: str) -> None:
-    """Than FGD and best fit, in the steady state, but for a tenth of a point, which a few pods of eight GPUs make."""
+def test_the_default_policy_rejects_less_than_fgd_when_pods_leave(load: str) -> None:
+    """And less than best fit where best fit rejects anything, on ten seeds."""
     ours, fgd, best_fit = (
         _mean(f"departures-{load}.json", name)["rejected_percent"] for name in ("price-fit-robust", "fgd", "best-fit")
     )
-    assert ours <= min(fgd, best_fit) + 0.1
+    assert len(_seeds(f"departures-{load}.json", "price-fit-robust")) == 10
+    assert ours < fgd
+    # At the lowest load best fit rejects nothing; while it still learns, the default policy rejects seven pods.
+    assert ours < best_fit if best_fit else ours < 0.05
+
+
+def test_knowing_the_list_the_default_policy_rejects_nothing_at_the_lowest_load() -> None:
+    """As FGD knows it from the start: what is rejected at 0.85 is the price of learning."""
+    told = _mean("departures-0.85-list.json", "price-fit-robust@list")
+    assert told["rejected_percent"] == 0.0
 
 
 @pytest.mark.timeout(600)
