@@ -26,14 +26,13 @@ from tests.e2e.api import Json
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import SYSTEM, ContainerProcess, pods_of
 from tests.e2e.processes import free_port
+from tests.e2e.shell import run_written
 
 REPOSITORY = Path(__file__).parents[2]
 NODE = "node"
 GPUS = {"gpus": [{"model": "NVIDIA A100-SXM4-80GB", "memory_mib": 81920, "count": 2}]}
 EXTENDER_ADDRESS = "http://127.0.0.1:39999"
 COMMAND_TIMEOUT_S = 200
-_NOT_HERS = ("GPUPACK_", "PYTHON", "KUBE", "MAKE", "MFLAGS", "ARGS")
-"""Variables of whoever runs the tests; with MAKEFLAGS a `make` inside `make e2e` would get its ARGS."""
 SETTLE_TIMEOUT_S = 60
 CONTROLLERS = {"device-plugin": "daemonsets", "scheduler": "deployments"}
 
@@ -200,20 +199,9 @@ class NewUser:
         """
         for name, value in self.placeholders.items():
             text = text.replace(name, value)
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
-            cwd=self.clone,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_TIMEOUT_S,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{text}\nended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        said = run_written(text, folder=self.clone, environment=self._environment(), timeout_s=COMMAND_TIMEOUT_S)
         self.machine.settle()
-        return done.stdout
+        return said
 
     def write(self, name: str, text: str) -> None:
         """Save a block of a page as a file."""
@@ -222,5 +210,7 @@ class NewUser:
     def _environment(self) -> Mapping[str, str]:
         kubectl = self.machine.control_plane.binaries.kubectl.parent
         path = f"{self.clone / '.venv' / 'bin'}:{kubectl}:{os.environ['PATH']}"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_HERS)}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("GPUPACK_", "PYTHON", "KUBE"))
+        }
         return {**kept, "HOME": str(self._home), "PATH": path, "NO_PROXY": "127.0.0.1"}

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.docs.pages import REPOSITORY, fences
 from tests.e2e.controlplane import ControlPlane
+from tests.e2e.shell import run_written
 
 TIMEOUT_S = 120
 
@@ -33,11 +33,7 @@ class PageWalk:
         shutil.copy(control_plane.admin_kubeconfig, home / ".kube" / "config")
         self._replacing = replacing
         path = [*map(str, programs), str(control_plane.binaries.kubectl.parent), os.environ["PATH"]]
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("KUBE", "HELM", "MAKE", "MFLAGS", "ARGS"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBE", "HELM"))}
         self._environment = {**kept, "HOME": str(home), "PATH": ":".join(path), "NO_PROXY": "127.0.0.1"}
 
     def blocks(self, page: str) -> list[str]:
@@ -52,16 +48,4 @@ class PageWalk:
         """
         for written, here in self._replacing.items():
             text = text.replace(written, here)
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
-            cwd=self.clone,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{text}\nended with {done.returncode}:\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return run_written(text, folder=self.clone, environment=self._environment, timeout_s=TIMEOUT_S)
