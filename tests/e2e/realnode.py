@@ -17,6 +17,7 @@ from bench.simulated.extender_process import ExtenderProcess
 from device_plugin.podresources import CHANNEL_OPTIONS
 from device_plugin.podresources_v1 import podresources_pb2, podresources_pb2_grpc
 from extender.contract.names import Names
+from extender.contract.quantity import parse_quantity
 from tests.e2e.api import Json
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.pluginprocess import PluginProcess
@@ -27,6 +28,7 @@ from tests.e2e.waiting import wait_until
 NAMES = Names()
 MEMORY = NAMES.memory_resource
 WHOLE = NAMES.gpu_resource
+CORE = NAMES.core_resource
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAY = MANIFESTS / "overlays" / "default-scheduler"
 SYSTEM = "gpupack-system"
@@ -194,13 +196,16 @@ class RealNode:
         answer: Json = json.loads(body) if status == 200 else {}
         return answer
 
-    def allocatable(self) -> tuple[str, str]:
-        """Units of GPU memory and whole GPUs that the Node offers."""
-        return self.kubelet.allocatable(MEMORY), self.kubelet.allocatable(WHOLE)
+    def allocatable(self) -> tuple[int, ...]:
+        """Units of GPU memory, whole GPUs and percent of compute that the Node offers."""
+        return tuple(parse_quantity(self.kubelet.allocatable(resource)) for resource in (MEMORY, WHOLE, CORE))
 
     def wait_allocatable(self, units: int, gpus: int) -> None:
-        """Wait until the Node offers this much, in units of GPU memory and in whole GPUs."""
-        expected = (str(units), str(gpus))
+        """Wait until the Node offers this much, in units of GPU memory and in whole GPUs, with all of their compute.
+
+        The kubelet takes in the three resources one after another, so to wait for one says nothing of the next.
+        """
+        expected = (units, gpus, 100 * gpus)
         wait_until(lambda: self.allocatable() == expected, what=f"the node to offer {expected}", timeout_s=60)
 
     def disagreements(self) -> list[str]:

@@ -38,7 +38,7 @@ SPREAD = {NAMES.policy_annotation: "spread"}
 
 def test_the_plugin_registers_both_resources_and_publishes_each_gpu(real_node: RealNode) -> None:
     """Allocatable has every unit and every GPU; the inventory has each GPU's own model and size (lesson 12)."""
-    assert real_node.allocatable() == (str(UNITS), str(GPUS))
+    assert real_node.allocatable() == (UNITS, GPUS, 100 * GPUS)
     inventory = json.loads(real_node.kubelet.node()["metadata"]["annotations"][NAMES.inventory_annotation])
     sizes = [(gpu["model"], gpu["memoryMib"]) for gpu in inventory["gpus"]]
     assert sizes == [("NVIDIA A100-SXM4-80GB", 81920)] * 8 + [("Tesla T4", 15360)] * 2
