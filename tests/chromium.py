@@ -16,7 +16,7 @@ import urllib3
 from websocket import WebSocketTimeoutException, create_connection
 
 Json = dict[str, Any]
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 needs_chromium = pytest.mark.skipif(
@@ -42,6 +42,7 @@ class Chromium:
         self._socket = create_connection(self._tab(), timeout=TIMEOUT_S, suppress_origin=True)
         for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Accessibility"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
         self.call("Performance.enable", timeDomain="threadTicks")
 
     def _tab(self) -> str:
@@ -52,8 +53,14 @@ class Chromium:
             time.sleep(0.05)
         port = port_file.read_text(encoding="ascii").split("\n")[0]
         with urllib3.PoolManager(retries=False, timeout=TIMEOUT_S) as pool:
-            tabs: list[Json] = pool.request("GET", f"http://127.0.0.1:{port}/json/list").json()
-        return str(next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page"))
+            while True:
+                # It answers before its first tab is there.
+                tabs: list[Json] = pool.request("GET", f"http://127.0.0.1:{port}/json/list").json()
+                found = [str(tab["webSocketDebuggerUrl"]) for tab in tabs if tab["type"] == "page"]
+                if found:
+                    return found[0]
+                assert time.monotonic() < deadline_s, "the browser opens no tab"
+                time.sleep(0.05)
 
     def __enter__(self) -> Self:
         return self
@@ -97,11 +104,11 @@ class Chromium:
             self.problems.append(str(parameters["exceptionDetails"]))
 
     def open(self, url: str) -> None:
-        """Load a page, until its load event."""
+        """Load a page, until its own load event: that of the page before may come late."""
         self._events.clear()
-        self.call("Page.navigate", url=url)
+        loader = self.call("Page.navigate", url=url)["loaderId"]
         deadline_s = time.monotonic() + TIMEOUT_S
-        while not any(event["method"] == "Page.loadEventFired" for event in self._events):
+        while not any(_is_load(event, loader) for event in self._events):
             assert time.monotonic() < deadline_s, f"{url} is not loaded"
             try:
                 self._note(self._receive(1.0))
@@ -148,3 +155,13 @@ class Chromium:
         """Role and name of everything that a screen reader is told of."""
         nodes = self.call("Accessibility.getFullAXTree")["nodes"]
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+
+
+def _is_load(event: Json, loader: str) -> bool:
+    """Whether it is the load event of the navigation with this loader."""
+    parameters = event.get("params", {})
+    return (event["method"], parameters.get("name"), parameters.get("loaderId")) == (
+        "Page.lifecycleEvent",
+        "load",
+        loader,
+    )

@@ -51,23 +51,25 @@ def test_a_client_that_is_held_to_its_limit_proves_its_gpu_only(daemon: FakeMpsD
 
 
 @pytest.mark.parametrize(
-    ("mode", "why"),
+    ("mode", "timeout_s", "why"),
     [
-        ("no-limit", f"a client took more than its limit of {LIMIT_MIB} MiB"),
-        ("no-client", "a process of ours on this GPU is no client of the daemon"),
-        ("refuses", "cuCtxCreate answered with CUDA error 805"),
-        ("full", "not even 16 MiB are free to try it with"),
-        ("crowded", "too little memory is free to tell the limit from a full GPU"),
-        ("hangs-at-init", "no answer from a client in 1.5 s"),
+        ("no-limit", 20.0, f"a client took more than its limit of {LIMIT_MIB} MiB"),
+        ("no-client", 20.0, "a process of ours on this GPU is no client of the daemon"),
+        ("refuses", 20.0, "cuCtxCreate answered with CUDA error 805"),
+        ("full", 20.0, "not even 16 MiB are free to try it with"),
+        ("crowded", 20.0, "too little memory is free to tell the limit from a full GPU"),
+        ("hangs-at-init", 1.5, "no answer from a client in 1.5 s"),
     ],
 )
-def test_anything_less_is_no_proof_and_says_what_was_missing(daemon: FakeMpsDaemon, mode: str, why: str) -> None:
+def test_anything_less_is_no_proof_and_says_what_was_missing(
+    daemon: FakeMpsDaemon, mode: str, timeout_s: float, why: str
+) -> None:
     """Whether the limit failed, or nothing could be told."""
     (daemon.pipe_directory / mode).touch()
     daemon.serve({100: ()})
     proc = daemon.pipe_directory / "proc"
     (proc / "100").mkdir(parents=True)
-    found = proofs(daemon, timeout_s=1.5, proc=proc)
+    found = proofs(daemon, timeout_s=timeout_s, proc=proc)
     found.attempt(A, MpsState())
     assert found.obstacle(A) == why
 

@@ -1,6 +1,5 @@
 """The whole plugin over the real NVML binding: XIDs reach the kubelet at once, limits are claimed where proven."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,28 +28,29 @@ def cluster(folder: Path, driver: SimulatedDriver) -> Iterator[Cluster]:
     guards = Safeguards(cgroup_root=folder / "cgroup", probation_s=0.2, ignored_xids=frozenset({119}))
     with ApiServer() as server:
         found = Cluster(folder, server)
-        found.settings = replace(found.settings, gpus="nvml", sample_interval_s=5.0, safeguards=guards)
+        found.settings = replace(found.settings, gpus="nvml", sample_interval_s=120.0, safeguards=guards)
         with found.kubelet:
             yield found
         found.client.close()
 
 
-def test_an_xid_reaches_the_kubelet_in_less_than_a_second(cluster: Cluster, driver: SimulatedDriver) -> None:
-    """Without waiting for the next look; as one list per resource, and as an Event on the node."""
+def test_an_xid_reaches_the_kubelet_without_waiting_for_the_next_look(
+    cluster: Cluster, driver: SimulatedDriver
+) -> None:
+    """Two minutes away; as one list per resource, and as an Event on the node. The benchmark has the time it takes."""
     uuid = driver.gpus[0].uuid.decode()
     with Running(cluster.settings) as plugin:
         until(lambda: plugin.get("/readyz")[0] == 200)
-        cluster.kubelet.wait_listed(WHOLE)
+        for resource in (WHOLE, MEMORY):
+            cluster.kubelet.wait_listed(resource)
         until(lambda: driver.state.registrations >= 2)
         # An application's error, and one that the admin ignores, are no news.
         for xid in (13, 119):
             driver.raise_xid(xid, 0)
-        started_s = time.monotonic()
         driver.raise_xid(79, 0)
         lists = cluster.kubelet.wait_listed(WHOLE, 2)
-        took_s = time.monotonic() - started_s
         assert (lists[0][uuid], lists[1][uuid]) == ("Healthy", "Unhealthy")
-        assert took_s < 1.0
+        cluster.kubelet.wait_listed(MEMORY, 2)
         until(lambda: any(reason == "GPUUnhealthy" and "XID 79" in text for reason, text in said(cluster, "n1")))
         assert len(lists) == 2
         assert [len(plugin.lists) for name, plugin in cluster.kubelet.plugins.items() if name == MEMORY] == [2]

@@ -1,5 +1,6 @@
 """The kubelet's calls over real sockets: devices, choices, answers, refusals, and the record before a start."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from tests.device_plugin.builders import gpus, pod_body
 from tests.device_plugin.serving import MEMORY, Plugin
 from tests.fakes.kubelet_server import FakeKubelet
+
+LEAST_GAP_S = 0.2
+"""Between two lists of one resource."""
 
 
 @pytest.fixture
@@ -42,11 +46,13 @@ def test_lesson_11_a_burst_of_changes_is_not_a_burst_of_lists(folder: Path, plug
     with FakeKubelet(folder) as kubelet:
         plugin.start()
         kubelet.wait_listed(MEMORY)
+        started_s = time.monotonic()
         for number in range(100):
             plugin.source.samples = gpus(a=16, b=8 + number % 2).samples
             plugin.feed.step()
         assert kubelet.wait_for(lambda: len(kubelet.plugins[MEMORY].lists[-1]) == 25)
-        assert len(kubelet.plugins[MEMORY].lists) <= 5
+        # The first, the one that was due, and one for each gap since, however long this machine took for the samples.
+        assert len(kubelet.plugins[MEMORY].lists) <= 2 + (time.monotonic() - started_s) / LEAST_GAP_S
 
 
 def test_numa_nodes_are_told(folder: Path) -> None:

@@ -270,13 +270,13 @@ def test_lesson_14_filter_answers_while_a_bind_waits_for_the_api_server() -> Non
     bench.api.gate.clear()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(bench.bind)
-        assert bench.api.entered.acquire(timeout=10)
+        assert bench.api.entered.acquire(timeout=30)
         try:
             asked = pool_free_filter(bench)
         finally:
             bench.api.gate.set()
         assert isinstance(asked, Passed)
-        assert answer.result(10) == ""
+        assert answer.result(30) == ""
 
 
 def pool_free_filter(bench: Bench) -> object:
@@ -284,7 +284,7 @@ def pool_free_filter(bench: Bench) -> object:
     answers: list[object] = []
     thread = threading.Thread(target=lambda: answers.append(bench.cluster.filter(pod("other", 8))), daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(30)
     return answers[0] if answers else "filter is blocked"
 
 
@@ -297,9 +297,9 @@ def test_forty_binds_run_side_by_side() -> None:
     bench.api.gate.clear()
     with ThreadPoolExecutor(40) as pool:
         answers = [pool.submit(bench.bind, f"p{at}", bench.cluster.state.reserved_on(f"uid-p{at}")) for at in range(40)]
-        entered = [bench.api.entered.acquire(timeout=10) for _ in pods]
+        entered = [bench.api.entered.acquire(timeout=30) for _ in pods]
         bench.api.gate.set()
-        assert [answer.result(10) for answer in answers] == [""] * 40
+        assert [answer.result(30) for answer in answers] == [""] * 40
     assert entered == [True] * 40
     assert sum(bench.cluster.free("a")) + sum(bench.cluster.free("b")) == 48 - 40
     for body in bench.api.pods.values():

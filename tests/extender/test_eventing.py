@@ -12,7 +12,7 @@ from extender.verdicts import News
 from tests.fakes.events_api import EventsApi
 from tests.fakes.reflecting import StandingClock
 
-ONCE_S = 10.0
+ONCE_S = 30.0
 SOON = Backoff(first_s=0.001, last_s=0.002)
 
 

@@ -112,5 +112,5 @@ def test_it_runs_in_a_thread_of_its_own_until_stopped() -> None:
     """Stopping does not wait for the next look."""
     learning = Learning(_cluster().state)
     learning.start()
-    learning.stop(5.0)
+    learning.stop(30.0)
     assert not learning._thread.is_alive()

@@ -27,7 +27,7 @@ from tests.fakes.certificate import write_certificate
 THREADS = 8
 SILENT = 5
 LOOPBACK = Address("127.0.0.1", 0)
-ONCE_S = 10.0
+ONCE_S = 30.0
 
 
 def served_pods() -> Served:

@@ -3,24 +3,52 @@
 import threading
 import time
 
+import pytest
+
+from extender import slices as slices_module
 from extender.slices import Slices
+from tests.fakes.reflecting import StandingClock
+
+TURNS = 300
+SWITCH_S = 0.005
+"""For so long CPython lets a busy thread go on when another one wants its turn."""
 
 
-def test_it_sleeps_only_when_the_slice_is_over() -> None:
+class Sleeping:
+    """What the module uses of `time`: a clock that stands but for sleeps, which are remembered."""
+
+    def __init__(self) -> None:
+        self.perf_counter = StandingClock()
+        self.slept_s: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        """Take no time by any other clock."""
+        self.slept_s.append(seconds)
+        self.perf_counter.advance(seconds)
+
+
+def test_it_sleeps_only_when_the_slice_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first time at once; then not before the slice has passed."""
-    slices = Slices(slice_s=0.2, pause_s=0.05)
-    started_s = time.perf_counter()
-    slices.breathe()
-    first_s = time.perf_counter() - started_s
-    started_s = time.perf_counter()
+    clock = Sleeping()
+    monkeypatch.setattr(slices_module, "time", clock)
+    slices = Slices(slice_s=0.25, pause_s=0.0625)
     for _ in range(100):
         slices.breathe()
-    assert first_s >= 0.05
-    assert time.perf_counter() - started_s < first_s + 0.2
+    assert clock.slept_s == [0.0625]
+    clock.perf_counter.advance(0.125)
+    slices.breathe()
+    assert clock.slept_s == [0.0625]
+    clock.perf_counter.advance(0.125)
+    slices.breathe()
+    assert clock.slept_s == [0.0625] * 2
 
 
 def test_others_get_their_turn_beside_work_without_end() -> None:
-    """A thread that breathes lets another count, although it never stops by itself."""
+    """A thread that breathes lets another count, although it never stops by itself.
+
+    Told by the processor time of both, which other programs on this machine do not take: without a breath the busy
+    thread burns a whole interval between any two turns of the other one.
+    """
     stop = threading.Event()
     slices = Slices()
 
@@ -30,12 +58,11 @@ def test_others_get_their_turn_beside_work_without_end() -> None:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    turns = 0
-    until_s = time.perf_counter() + 0.3
-    while time.perf_counter() < until_s:
+    before_s = time.process_time()
+    for _ in range(TURNS):
         time.sleep(0)
-        turns += 1
+    took_s = time.process_time() - before_s
     stop.set()
-    thread.join(5.0)
-    assert turns > 60  # at 5 ms a turn there were 60 at most
+    thread.join(30.0)
+    assert took_s < TURNS * SWITCH_S / 2
     assert not thread.is_alive()

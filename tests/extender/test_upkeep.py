@@ -180,8 +180,8 @@ def test_the_thread_outlives_a_round_that_fails(caplog: pytest.LogCaptureFixture
     bench.cluster.clock.advance(1)
     upkeep = Upkeep(bench.cluster.state, bench.binder, Broken(), RETRY, bench.cluster.clock)
     upkeep.start()
-    assert failed.wait(10)
-    upkeep.stop(10)
+    assert failed.wait(30)
+    upkeep.stop(30)
     assert "upkeep round failed; the next one tries again" in caplog.text
     assert not [thread for thread in threading.enumerate() if thread.name == "upkeep"]
 

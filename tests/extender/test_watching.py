@@ -114,7 +114,7 @@ def test_synced_only_after_the_whole_first_list(here: World) -> None:
     last_page = threading.Event()
 
     def hold(exchange: Exchange) -> None:
-        last_page.wait(10.0)
+        last_page.wait(30.0)
         listing(10, [pod("b", 2)])(exchange)
 
     here.server.on_list(listing(10, [pod("a", 1)], "to/2"), hold)
@@ -122,7 +122,7 @@ def test_synced_only_after_the_whole_first_list(here: World) -> None:
     here.server.wait_for("list", 2)
     assert not here.reflector.synced
     last_page.set()
-    assert here.reflector.wait_synced(10.0)
+    assert here.reflector.wait_synced(30.0)
     assert here.sink.objects == {"a": 1, "b": 2}
 
 
@@ -133,13 +133,13 @@ def test_contact_age_is_the_time_since_the_server_last_fed_the_view(here: World)
     def line_by_line(exchange: Exchange) -> None:
         here.clock.advance(5.0)
         exchange.open_stream()
-        lines[0].wait(10.0)
+        lines[0].wait(30.0)
         exchange.send(bookmark(20))
-        lines[1].wait(10.0)
+        lines[1].wait(30.0)
         exchange.hang_up()
 
     def hold(exchange: Exchange) -> None:
-        lines[2].wait(10.0)
+        lines[2].wait(30.0)
         exchange.hang_up()
 
     here.server.on_list(refusing(503, "ServiceUnavailable"), listing(10, []))

@@ -25,7 +25,7 @@ def test_a_relist_and_a_watch_lead_to_the_same_state(
 ) -> None:
     """However a history is cut into watched and listed stretches, the sink ends with the objects that there are."""
     history = History(changes)
-    small = ReflectorSettings(page_size=page_size, list_timeout_s=5.0, silence_s=5.0)
+    small = ReflectorSettings(page_size=page_size, list_timeout_s=30.0, silence_s=30.0)
     with world(tmp_path_factory.mktemp("world"), reflector_settings=small) as here:
         # A list for the start and after each cut, in pages of one object at the least.
         here.server.on_list(*[history.answer_list] * (len(cuts) + 1) * 5)

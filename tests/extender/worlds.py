@@ -14,7 +14,7 @@ from tests.extender.api_calls import PODS
 from tests.fakes.api_server import ApiServer, Exchange, Step, kubeconfig_for, wait_until
 from tests.fakes.reflecting import InstantEvent, RecordingSink, StandingClock
 
-SETTINGS = ReflectorSettings(page_size=2, list_timeout_s=5.0, silence_s=5.0)
+SETTINGS = ReflectorSettings(page_size=2, list_timeout_s=30.0, silence_s=30.0)
 LOGGER = "extender.watching"
 
 
@@ -31,7 +31,7 @@ class World:
     def start(self) -> None:
         """Start, and wait for the first full list in the sink."""
         self.reflector.start()
-        assert self.reflector.wait_synced(10.0)
+        assert self.reflector.wait_synced(30.0)
 
     def versions(self) -> list[str]:
         """The version that each watch so far asked to go on from."""
@@ -63,7 +63,7 @@ def world(
             stopping=stopping,
         )
         yield World(server, reflector, sink, clock, stopping)
-        assert reflector.stop(10.0)
+        assert reflector.stop(30.0)
         api.close()
 
 

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-_ONCE_S = 10.0
+_ONCE_S = 30.0
 """No wait of a test is longer."""
 
 

@@ -18,7 +18,7 @@ from device_plugin.v1beta1 import deviceplugin_pb2 as messages
 from device_plugin.v1beta1 import deviceplugin_pb2_grpc as services
 
 OPTIONS = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 @dataclass(slots=True)

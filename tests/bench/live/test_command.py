@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from bench.cli import main
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_the_live_extender_puts_pods_where_the_replay_puts_them(tmp_path: Path) -> None:
     """A synthetic trace, learning on the way."""
     words = ["--nodes", "20", "--pods", "150", "--out", str(tmp_path)]

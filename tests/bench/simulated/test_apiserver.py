@@ -13,7 +13,7 @@ from bench.simulated.apiserver import ApiServer
 from bench.simulated.connections import WatchSettings
 from bench.simulated.faults import Fault
 
-_HTTP = urllib3.PoolManager(retries=False, timeout=10)
+_HTTP = urllib3.PoolManager(retries=False, timeout=30)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_watch_replays_and_follows(server: ApiServer, core: Any) -> None:
     seen = []
     kubernetes_watch: Any = watch
     stream = kubernetes_watch.Watch().stream(
-        core.list_pod_for_all_namespaces, resource_version=listed.metadata.resource_version, timeout_seconds=1
+        core.list_pod_for_all_namespaces, resource_version=listed.metadata.resource_version, timeout_seconds=3
     )
     for event in stream:
         seen.append((event["type"], event["object"].metadata.name, event["object"].spec.node_name))

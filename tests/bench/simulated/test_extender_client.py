@@ -44,7 +44,7 @@ def test_an_extender_that_does_not_answer_times_out() -> None:
     thaw.set()
 
     def answer(_: Any) -> Any:
-        thaw.wait(10)
+        thaw.wait(30)
         return {"NodeNames": []}
 
     with ScriptedExtender(filter=answer) as extender:

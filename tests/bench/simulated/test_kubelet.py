@@ -42,7 +42,7 @@ def client() -> Iterator[ClusterClient]:
 @pytest.fixture
 def kubelet(client: ClusterClient, root: Path) -> Iterator[SimulatedKubelet]:
     """A node without plugin."""
-    settings = KubeletSettings(status_interval_s=0.05, endpoint_grace_s=0.3)
+    settings = KubeletSettings(status_interval_s=0.05, endpoint_grace_s=3.0)
     with SimulatedKubelet(NodeSpec("n1", pods=6), client, root, settings) as running:
         yield running
 
@@ -65,7 +65,7 @@ def _amounts(client: ClusterClient) -> tuple[str | None, str | None]:
 def _run(client: ClusterClient, body: dict[str, Any], phase: str = "Running") -> dict[str, Any]:
     client.create_pod(body)
     client.bind_pod(body["metadata"]["name"], "n1")
-    return client.wait_for_phase(body["metadata"]["name"], phase, timeout_s=10)
+    return client.wait_for_phase(body["metadata"]["name"], phase, timeout_s=30)
 
 
 def _container(name: str, amount: int, **more: Any) -> dict[str, Any]:
@@ -157,8 +157,7 @@ def test_a_node_that_is_full_rejects(client: ClusterClient, plugin: ScriptedPlug
 def test_devices_come_back_when_a_pod_ends(client: ClusterClient, plugin: ScriptedPlugin) -> None:
     """By itself after its run time, or deleted once it has stopped."""
     del plugin
-    _run(client, gpu_pod("a", {RESOURCE: 8}, annotations={"simulated.gpupack.io/run-seconds": "0.1"}))
-    client.wait_for_phase("a", "Succeeded")
+    _run(client, gpu_pod("a", {RESOURCE: 8}, annotations={"simulated.gpupack.io/run-seconds": "0.1"}), "Succeeded")
     _run(client, gpu_pod("b", {RESOURCE: 8}))
     client.delete_pod("b")
     client.wait_gone("b")
@@ -240,10 +239,7 @@ def test_podresources_refuses_a_tight_poll(kubelet: SimulatedKubelet) -> None:
         f"unix:{kubelet.podresources_socket}", options=[("grpc.default_authority", "localhost")]
     ) as channel:
         stub = podresources_pb2_grpc.PodResourcesListerStub(channel)
-        codes = set()
-        for _ in range(200):
-            try:
-                stub.List(podresources_pb2.ListPodResourcesRequest(), timeout=5)
-            except grpc.RpcError as error:
-                codes.add(error.code())
-    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        # All at once: a machine that is slow to ask must not stay below the rate.
+        asked = [stub.List.future(podresources_pb2.ListPodResourcesRequest(), timeout=30) for _ in range(400)]
+        codes = {call.code() for call in asked}
+    assert codes == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}

@@ -49,7 +49,7 @@ def _binder(client: ClusterClient) -> Callable[[Any], Any]:
 
 
 def _bound(client: ClusterClient, name: str) -> str:
-    pod = client.wait_for_pod(name, lambda pod: bool(pod["spec"].get("nodeName")), "bound", timeout_s=10)
+    pod = client.wait_for_pod(name, lambda pod: bool(pod["spec"].get("nodeName")), "bound", timeout_s=30)
     return str(pod["spec"]["nodeName"])
 
 
@@ -58,7 +58,7 @@ def _condition(client: ClusterClient, name: str, reason: str) -> str:
         conditions = pod["status"].get("conditions") or []
         return [entry["message"] for entry in conditions if entry.get("reason") == reason]
 
-    return matching(client.wait_for_pod(name, lambda pod: bool(matching(pod)), reason, timeout_s=10))[0]
+    return matching(client.wait_for_pod(name, lambda pod: bool(matching(pod)), reason, timeout_s=30))[0]
 
 
 def test_calls_have_kube_schedulers_bodies_and_headers(client: ClusterClient) -> None:
