@@ -106,7 +106,7 @@ class Api:
         """Delete one pod; on a simulated node only 0 s of grace makes it go, since no kubelet ends it."""
         return self.delete(f"/api/v1/namespaces/{namespace}/pods/{name}", grace_period_s=grace_period_s)
 
-    def wait_scheduled(self, namespace: str, name: str, *, timeout_s: float = 30) -> str:
+    def wait_scheduled(self, namespace: str, name: str, *, timeout_s: float = 60) -> str:
         """Wait until the pod is bound, and return its node's name."""
         node: str = wait_until(
             lambda: self.pod(namespace, name)["spec"].get("nodeName"),
@@ -115,14 +115,38 @@ class Api:
         )
         return node
 
-    def wait_unschedulable(self, namespace: str, name: str, *, timeout_s: float = 30) -> str:
-        """Wait until the scheduler has refused the pod, and return its message."""
-        message: str = wait_until(
-            lambda: _refusal(self.pod(namespace, name)),
-            what=f"the scheduler's refusal of pod {namespace}/{name}",
-            timeout_s=timeout_s,
-        )
-        return message
+    def wait_unschedulable(self, namespace: str, name: str, saying: str = "", *, timeout_s: float = 60) -> None:
+        """Wait until the scheduler has refused the pod with a message that has `saying` in it.
+
+        Its first refusal may be of a view that lacks the newest node: the next one comes with that node.
+
+        Raises:
+            TimeoutError: it has not; the message has its last one.
+        """
+        try:
+            wait_until(
+                lambda: (said := _refusal(self.pod(namespace, name))) and saying in said,
+                what=f"the scheduler's refusal of pod {namespace}/{name} with {saying!r}",
+                timeout_s=timeout_s,
+            )
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; it says {_refusal(self.pod(namespace, name))!r}") from None
+
+    def wait_allowed(self, user: str, verb: str, resource: str, namespace: str = "", *, group: str = "") -> None:
+        """Wait until the API server has taken in the bindings that let a user do this; "pods/binding" is a part."""
+        kind, _, part = resource.partition("/")
+        asked = {"verb": verb, "group": group, "resource": kind, "subresource": part, "namespace": namespace}
+        review = {"spec": {"user": user, "resourceAttributes": asked}}
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        wait_until(lambda: self.create(path, review)["status"]["allowed"], what=f"{user} to be let {verb} {resource}")
+
+    def remove_pod(self, namespace: str, name: str) -> None:
+        """Force-delete a pod that somebody else may be deleting, too."""
+        try:
+            self.delete_pod(namespace, name, grace_period_s=0)
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
     def _request(
         self,

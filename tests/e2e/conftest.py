@@ -47,7 +47,8 @@ def started_node(
 
 @pytest.fixture
 def real_node(started_node: RealNode) -> Iterator[RealNode]:
-    """That node, offering all of its GPUs, and without pods afterwards."""
+    """That node, offering all of its GPUs, as the extender knows, and without pods afterwards."""
     started_node.wait_allocatable(UNITS, GPUS)
+    started_node.wait_known()
     yield started_node
     started_node.clear()

@@ -15,7 +15,7 @@ from tests.e2e.podspecs import IDLE_IMAGE
 from tests.e2e.processes import ServerProcess
 from tests.e2e.waiting import wait_until
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 COMMAND_TIMEOUT_S = 120
 
 # `restrict_oom_score_adj`: without it runc dies where the test run may not lower its own score, as in a container.
@@ -153,7 +153,7 @@ def clean_up(folder: Path) -> None:
     for process in _processes_naming(str(folder)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-    wait_until(lambda: not _processes_naming(str(folder)), what=f"the end of the processes of {folder}")
+    wait_until(lambda: not _processes_naming(str(folder)), what=f"the end of the processes of {folder}", timeout_s=120)
     for mount in reversed(_mounts_below(folder)):
         subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True, timeout=30)
 

@@ -14,7 +14,7 @@ from tests.e2e.realkubelet import RealKubelet
 from tests.e2e.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
-READY_TIMEOUT_S = 60
+READY_TIMEOUT_S = 180
 MODELS = (("NVIDIA A100-SXM4-80GB", 81920, 8), ("Tesla T4", 15360, 2))
 """Model, MiB and count of the node's GPUs: 8 of 80 units, then 2 of 15."""
 

@@ -26,7 +26,7 @@ DEVICE_PLUGINS_FOLDER = Path("/var/lib/kubelet/device-plugins")
 """Where device plugins register; compiled into the kubelet, so there is one per machine."""
 LOCK = Path("/var/lock/gpupack-e2e-kubelet")
 LOCK_TIMEOUT_S = 600
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 
 
 class RealKubelet:
@@ -116,7 +116,7 @@ class RealKubelet:
         """How much of a resource the node offers, as Kubernetes writes it ("10k"); "0" when it does not."""
         return str(self.node()["status"].get("allocatable", {}).get(resource, "0"))
 
-    def wait_running(self, namespace: str, name: str, *, timeout_s: float = 60) -> Json:
+    def wait_running(self, namespace: str, name: str, *, timeout_s: float = 120) -> Json:
         """Wait until all containers of the pod run, and return the pod.
 
         Raises:
@@ -132,9 +132,9 @@ class RealKubelet:
     def log_of(self, namespace: str, pod_name: str, container: str) -> str:
         """What the containers of that name have written, oldest first: the idle program writes its environment."""
         files = sorted(self.folder.glob(f"pod-logs/{namespace}_{pod_name}_*/{container}/*.log"))
-        lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
-        # The format of the CRI: time, stream, flag, text.
-        return "\n".join(line.split(" ", 3)[3] for line in lines)
+        lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True))
+        # The format of the CRI: time, stream, flag, text. The last line may be half written.
+        return "\n".join(line.rstrip("\n").split(" ", 3)[3] for line in lines if line.endswith("\n"))
 
     def environment_of(self, namespace: str, pod_name: str, container: str = "main") -> dict[str, str]:
         """The environment that a container of the idle image has seen."""

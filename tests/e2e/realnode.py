@@ -5,12 +5,13 @@ The extender, the device plugin and kube-scheduler's configuration are the shipp
 
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
+import urllib3
 import yaml
 
 from bench.simulated.extender_process import ExtenderProcess
@@ -117,7 +118,7 @@ class RealNode:
         """Delete a pod and wait until it is gone, from the extender's ledger as well."""
         self.api.delete_pod(NAMESPACE, name)
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}"
-        wait_until(lambda: not self.api.exists(path), what=f"pod {name} to be gone", timeout_s=60)
+        wait_until(lambda: not self.api.exists(path), what=f"pod {name} to be gone", timeout_s=120)
         wait_until(lambda: not self.charged(name), what=f"the extender to know that pod {name} is gone")
 
     def clear(self) -> None:
@@ -170,7 +171,7 @@ class RealNode:
 
     def gpus(self) -> dict[str, Json]:
         """The node's GPUs by UUID, as the extender sees them."""
-        nodes = json.loads(self.extender.get("/v1/nodes")[1])["nodes"]
+        nodes = json.loads(self._asked("/v1/nodes")[1])["nodes"]
         return {gpu["uuid"]: gpu for node in nodes if node["name"] == self.kubelet.node_name for gpu in node["gpus"]}
 
     def used(self) -> dict[str, int]:
@@ -192,7 +193,7 @@ class RealNode:
 
     def explain(self, name: str) -> Json:
         """What the extender says of a pod; empty while it does not know it."""
-        status, body = self.extender.get(f"/v1/explain/{NAMESPACE}/{name}")
+        status, body = self._asked(f"/v1/explain/{NAMESPACE}/{name}")
         answer: Json = json.loads(body) if status == 200 else {}
         return answer
 
@@ -206,7 +207,14 @@ class RealNode:
         The kubelet takes in the three resources one after another, so to wait for one says nothing of the next.
         """
         expected = (units, gpus, 100 * gpus)
-        wait_until(lambda: self.allocatable() == expected, what=f"the node to offer {expected}", timeout_s=60)
+        wait_until(lambda: self.allocatable() == expected, what=f"the node to offer {expected}", timeout_s=120)
+
+    def wait_known(self) -> None:
+        """Wait until the extender knows every GPU of the node, and that all of them are well."""
+        wait_until(
+            lambda: len(found := self.gpus()) == GPUS and all(gpu["healthy"] for gpu in found.values()),
+            what=f"the extender to know {GPUS} healthy GPUs",
+        )
 
     def disagreements(self) -> list[str]:
         """What is not the same in podresources, in `allocated` and in the extender's ledger, pod by pod."""
@@ -230,6 +238,16 @@ class RealNode:
             wait_until(lambda: not self.disagreements(), what="kubelet, annotations and extender to agree")
         except TimeoutError as error:
             raise TimeoutError(f"{error}: {'; '.join(self.disagreements())}") from None
+
+    def _asked(self, path: str) -> tuple[int, bytes]:
+        """Status and body of what the extender answers, when it gets to it."""
+
+        def answer() -> tuple[int, bytes] | None:
+            with suppress(urllib3.exceptions.HTTPError):
+                return self.extender.get(path)
+            return None
+
+        return wait_until(answer, what=f"the extender's answer to {path}")
 
     def _count(self, units: dict[str, int], resource: str, device: str) -> None:
         if resource == MEMORY:

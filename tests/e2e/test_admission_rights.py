@@ -11,7 +11,7 @@ from tests.e2e.controlplane import ControlPlane
 from tests.e2e.podspecs import container, pod
 from tests.e2e.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 TENANT = f"system:serviceaccount:{NAMESPACE}:default"
@@ -28,6 +28,7 @@ def api(control_plane: ControlPlane) -> Api:
     # What the role "edit" is made of; the controller that makes it is left out.
     edits = ("create", "rolebinding", "edits", f"--namespace={NAMESPACE}", "--clusterrole=system:aggregate-to-edit")
     control_plane.kubectl(*edits, f"--serviceaccount={NAMESPACE}:default")
+    control_plane.api.wait_allowed(TENANT, "create", "pods", NAMESPACE)
     tenant = control_plane.api_as(NAMESPACE, "default")
     wait_until(lambda: refusal(tenant, asking({MEM: 7}, {ALLOCATION: "{}"})), what="gpupack-allocations to be in force")
     tenant.close()
@@ -67,6 +68,8 @@ def test_a_binding_of_somebody_else_does_not_say_on_which_gpus_a_pod_is(control_
     control_plane.kubectl("create", "serviceaccount", "binder", f"--namespace={NAMESPACE}")
     role = ("create", "clusterrolebinding", "binder", "--clusterrole=system:kube-scheduler")
     control_plane.kubectl(*role, f"--serviceaccount={NAMESPACE}:binder")
+    for resource in ("pods/binding", "bindings"):
+        api.wait_allowed(f"system:serviceaccount:{NAMESPACE}:binder", "create", resource, NAMESPACE)
     binder = control_plane.api_as(NAMESPACE, "binder")
     target = {"apiVersion": "v1", "kind": "Node", "name": "somewhere"}
     forged = {"metadata": {"name": "bound", "annotations": {ALLOCATION: "{}"}}, "target": target}

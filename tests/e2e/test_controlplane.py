@@ -14,7 +14,7 @@ from tests.e2e.schedulerconfig import ExtenderStanza, scheduler_configuration
 from tests.e2e.waiting import wait_until
 from tests.e2e.yesextender import YesExtender
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROLE = """
 apiVersion: v1
@@ -61,7 +61,7 @@ def test_a_plain_pod_is_scheduled_onto_the_simulated_node(api: Api) -> None:
 def test_an_extended_resource_that_is_short_leaves_the_pod_pending_with_the_reason(api: Api) -> None:
     """The scheduler counts extended resources by itself, and takes the pod when there is more."""
     api.create_pod("work", pod("big", container(limits={"gpupack.io/gpu-mem": 17})))
-    assert "Insufficient gpupack.io/gpu-mem" in api.wait_unschedulable("work", "big")
+    api.wait_unschedulable("work", "big", "Insufficient gpupack.io/gpu-mem")
     set_resources(api, "node-a", {"gpupack.io/gpu-mem": 32})
     assert api.wait_scheduled("work", "big") == "node-a"
 
@@ -88,6 +88,7 @@ def test_a_service_account_may_do_what_its_role_grants_and_no_more(control_plane
     manifest = control_plane.folder / "role.yaml"
     manifest.write_text(ROLE, encoding="utf-8")
     control_plane.apply(manifest)
+    api.wait_allowed("system:serviceaccount:rights:reader", "list", "nodes")
     reader = control_plane.api_as("rights", "reader")
     assert [node["metadata"]["name"] for node in reader.get("/api/v1/nodes")["items"]] == ["node-a"]
     with pytest.raises(ApiError, match="is forbidden") as refused:

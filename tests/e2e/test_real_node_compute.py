@@ -54,12 +54,11 @@ def test_compute_is_spread_with_gpu_count_and_given_once(real_node: RealNode) ->
     assert sorted(compute(real_node, both).values()) == [80, 80]
     real_node.run(whole("six", 6, annotations=ON_A100))
     real_node.create(with_core("more", 8, 30))
-    text = "not enough compute (gpu-core) on the same GPU"
-    assert text in real_node.api.wait_unschedulable(NAMESPACE, "more")
+    real_node.api.wait_unschedulable(NAMESPACE, "more", "not enough compute (gpu-core) on the same GPU")
     without = real_node.run(share("without", 8, annotations=ON_A100))
     assert the_gpu(without) in compute(real_node, both)
     real_node.delete("both")
-    wait_until(lambda: real_node.pod("more")["status"]["phase"] == "Running", what="the waiting pod to run")
+    real_node.kubelet.wait_running(NAMESPACE, "more")
 
 
 def test_an_init_containers_compute_is_used_again(real_node: RealNode) -> None:

@@ -35,7 +35,9 @@ def test_4512_devices_are_offered_given_out_to_the_last_and_reported(
     control_plane: ControlPlane, real_kubelet: RealKubelet, plugin: PluginProcess
 ) -> None:
     """Sixteen halves of a GPU, each on one; the kubelet writes every ID of theirs into the pods' status."""
-    wait_until(lambda: real_kubelet.allocatable(MEMORY) == str(DEVICES), what="the node to offer every unit")
+    wait_until(
+        lambda: real_kubelet.allocatable(MEMORY) == str(DEVICES), what="the node to offer every unit", timeout_s=120
+    )
     api = control_plane.api
     for number in range(2 * DEVICES // PER_GPU):
         api.create_pod(NAMESPACE, share(f"half-{number}", HALF, nodeName=real_kubelet.node_name))
@@ -44,7 +46,7 @@ def test_4512_devices_are_offered_given_out_to_the_last_and_reported(
         name = f"half-{number}"
         real_kubelet.wait_running(NAMESPACE, name, timeout_s=120)
         wait_until(
-            lambda name=name: NAMES.allocated_annotation in api.pod(NAMESPACE, name)["metadata"]["annotations"],  # type: ignore[misc]
+            lambda name=name: NAMES.allocated_annotation in api.pod(NAMESPACE, name)["metadata"].get("annotations", {}),  # type: ignore[misc]
             what=f"the plugin's report on {name}",
         )
         ((uuid, units),) = placed(api.pod(NAMESPACE, name))["main"].items()

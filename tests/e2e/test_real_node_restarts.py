@@ -67,7 +67,11 @@ def test_a_plugin_that_starts_before_the_kubelet_serves_once_the_kubelet_is_ther
     real_node.plugin.terminate()
     real_node.kubelet.stop()
     real_node.plugin.start(ready=False)
-    wait_until(lambda: "kubelet" in (real_node.plugin.not_ready_because() or ""), what="the plugin to miss the kubelet")
+    wait_until(
+        lambda: "kubelet" in (real_node.plugin.not_ready_because() or ""),
+        what="the plugin to miss the kubelet",
+        timeout_s=120,
+    )
     real_node.kubelet.start()
     real_node.plugin.wait_ready()
     check_as_before(real_node, before)
@@ -99,6 +103,7 @@ def test_a_kubelet_that_lost_its_checkpoint_gives_out_no_gpu_twice(real_node: Re
     real_node.kubelet.wipe_checkpoint()
     real_node.kubelet.start()
     real_node.wait_allocatable(UNITS, GPUS)
+    real_node.wait_known()
     used = {uuid: amount for uuid, amount in real_node.used().items() if amount}
     assert used == total(placed(before[0])) | total(placed(before[1]))
     fills = real_node.run(share("fills", 30, annotations=ON_A100))

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T | None], *, what: str, timeout_s: float = 30, pause_s: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T | None], *, what: str, timeout_s: float = 60, pause_s: float = 0.05) -> T:
     """Call `condition` until its answer is true in Python's sense, and return that answer.
 
     Args:
