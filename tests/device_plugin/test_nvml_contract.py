@@ -1,6 +1,5 @@
 """What the plugin relies on of NVML: true of the simulated driver, and of a real one wherever these tests find it."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,10 +108,12 @@ def test_facts_are_known_of_every_gpu_that_was_read(reader: NvmlReader) -> None:
     assert all(each.driver_version and each.pci_bus_id and len(each.pci_bus_id) == 12 for each in facts)
 
 
-def test_the_wait_for_xids_ends_soon(nvml: object) -> None:  # noqa: ARG001 - starts it
-    """A plugin that is told to stop does not hang in the driver."""
+def test_the_wait_for_xids_ends_soon(
+    nvml: object,  # noqa: ARG001 - starts it
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A plugin that is told to stop does not hang in the driver, which it would say."""
     source = NvmlSource()
     source.sample()
-    started_s = time.monotonic()
     source.close()
-    assert time.monotonic() - started_s < 2.0
+    assert "NVML does not return" not in caplog.text

@@ -11,7 +11,6 @@ from click.testing import CliRunner, Result
 from bench.simulated.apiserver import ApiServer
 from bench.simulated.faults import Fault
 from extender.cli import main
-from tests.fakes.api_server import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -66,13 +65,13 @@ def test_check_names_the_right_that_is_missing(server: ApiServer, kubeconfig: st
 
 def test_check_of_an_api_server_that_is_away_fails(tmp_path: Path) -> None:
     """The address is in the message."""
-    port = free_port()
-    with ApiServer(port=port) as gone:
+    with ApiServer() as gone:
         kubeconfig = str(gone.write_kubeconfig(tmp_path / "kubeconfig"))
+        port = gone.url.rpartition(":")[2]
     result = run("--check", "--kubeconfig", kubeconfig)
     assert result.exit_code == 1
     assert "/api/v1/nodes" in result.stderr
-    assert str(port) in result.stderr
+    assert port in result.stderr
 
 
 def test_options_may_come_from_the_environment(kubeconfig: str) -> None:

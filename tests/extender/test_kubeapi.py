@@ -8,7 +8,7 @@ import pytest
 
 from extender.kubeapi import ApiError, ApiUnreachable, KubeApi, connect
 from tests.extender.api_calls import PODS, bind
-from tests.fakes.api_server import ApiServer, Exchange, free_port, kubeconfig_for, listing, pod, pod_list, refusing
+from tests.fakes.api_server import ApiServer, Exchange, kubeconfig_for, listing, pod, pod_list, refusing, refusing_port
 
 
 def ok(exchange: Exchange) -> None:
@@ -170,9 +170,10 @@ def test_a_redirect_is_not_followed(api: KubeApi, server: ApiServer) -> None:
 def test_a_refused_connection_was_not_sent(server: ApiServer, tmp_path: Path) -> None:
     """The bind can be forgotten: nothing has left."""
     path = Path(kubeconfig_for(server, tmp_path))
-    path.write_text(path.read_text().replace(str(server.port), str(free_port())))
-    with pytest.raises(ApiUnreachable) as caught:
-        bind(connect(str(path)))
+    with refusing_port() as port:
+        path.write_text(path.read_text().replace(str(server.port), str(port)))
+        with pytest.raises(ApiUnreachable) as caught:
+            bind(connect(str(path)))
     assert caught.value.sent is False
 
 

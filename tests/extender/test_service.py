@@ -21,8 +21,8 @@ from bench.simulated.connections import WatchSettings
 from extender.kubeapi import connect
 from extender.service import Service
 from extender.settings import Settings, parse_address
+from tests.e2e.processes import free_port
 from tests.extender.objects import Json, bind_call, filter_call, node, pod, raw
-from tests.fakes.api_server import free_port
 
 ONCE_S = 40.0
 SETTINGS = Settings(listen=parse_address("127.0.0.1:0", setting="listen"))

@@ -12,8 +12,8 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -305,11 +305,13 @@ def kubeconfig_for(server: ApiServer, directory: Path, **user: str) -> str:
     return str(path)
 
 
-def free_port() -> int:
-    """A port on which nothing listens (a moment ago)."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port that refuses every connection: it is taken, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        yield port
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = _ONCE_S) -> bool:

@@ -23,7 +23,7 @@ from extender.kubectl.options import Options, Output
 from extender.kubectl.running import wants_colour
 from extender.kubectl.session import Session
 from tests.extender.kubectl.conftest import Run
-from tests.fakes.api_server import free_port
+from tests.fakes.api_server import refusing_port
 
 T4 = GpuSpec("Tesla T4", 15360, 1)
 CORDON = "gpupack.io/cordon"
@@ -85,7 +85,13 @@ def test_failures_are_one_clear_line_and_a_code(kubectl: Run, arguments: list[st
 
 def test_an_api_server_that_is_not_there_is_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scripts can tell it from a no."""
-    cluster = {"server": f"http://127.0.0.1:{free_port()}"}
+    with refusing_port() as port:
+        not_there(f"http://127.0.0.1:{port}", tmp_path, monkeypatch)
+
+
+def not_there(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask at an address where nobody listens."""
+    cluster = {"server": server}
     content = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -100,7 +106,7 @@ def test_an_api_server_that_is_not_there_is_3(tmp_path: Path, monkeypatch: pytes
     result = CliRunner().invoke(main, ["top", "--kubeconfig", str(file)])
     assert result.exit_code == 3
     assert result.stderr.startswith("Error: API server can't be reached: GET /api/v1/pods: ")
-    result = CliRunner().invoke(main, ["top", "--kubeconfig", str(file), "--extender", cluster["server"]])
+    result = CliRunner().invoke(main, ["top", "--kubeconfig", str(file), "--extender", server])
     assert result.exit_code == 3
 
 
