@@ -9,7 +9,7 @@ from tests.e2e.binaries import Binaries
 from tests.e2e.certificates import KeyPair
 from tests.e2e.processes import ServerProcess
 
-READY_TIMEOUT_S = 60
+READY_TIMEOUT_S = 180
 
 # What keeps pods, their owners, their volumes and service accounts in order. Left out is what watches over nodes:
 # it would evict pods from simulated ones, whose leases nobody renews.

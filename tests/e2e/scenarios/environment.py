@@ -8,11 +8,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import urllib3
 import yaml
 
 from bench.simulated.apiserver import ApiServer
@@ -21,8 +22,8 @@ from bench.simulated.extender_client import ExtenderClient
 from bench.simulated.extender_process import ExtenderProcess
 from bench.simulated.node import NodeSettings, SimulatedNode
 from bench.simulated.scheduler import SimulatedScheduler
-from bench.simulated.specs import GpuSpec, NodeSpec
-from bench.simulated.waiting import wait_until
+from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.waiting import WaitTimeoutError, wait_until
 from extender.contract.names import Names
 from tests.e2e.controlplane import ControlPlane
 
@@ -149,35 +150,65 @@ class Environment:
 
     def extender_nodes(self) -> list[dict[str, Any]]:
         """What the extender says of every node."""
-        answer: dict[str, list[dict[str, Any]]] = json.loads(self.extender.get("/v1/nodes")[1])
+        answer: dict[str, list[dict[str, Any]]] = json.loads(self._asked("/v1/nodes"))
         return answer["nodes"]
 
     def explain(self, pod: str) -> dict[str, Any]:
         """What the extender says of a pod."""
-        answer: dict[str, Any] = json.loads(self.extender.get(f"/v1/explain/default/{pod}")[1])
+        answer: dict[str, Any] = json.loads(self._asked(f"/v1/explain/default/{pod}"))
         return answer
 
     def calls(self, verb: str, outcome: str = "") -> int:
         """Calls that the extender has counted so far."""
         total = 0
-        for line in self.extender.get("/metrics")[1].decode().splitlines():
+        for line in self._asked("/metrics").decode().splitlines():
             wanted = line.startswith("gpupack_extender_requests_total{") and f'verb="{verb}"' in line
             if wanted and (not outcome or f'outcome="{outcome}"' in line):
                 total += int(float(line.rpartition(" ")[2]))
         return total
 
-    def wait_bound(self, name: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
+    def wait_scheduler_knows_nodes(self) -> None:
+        """Wait until all that was written about nodes so far has reached the scheduler, which tells nobody of it.
+
+        It learns of nodes in the order of the writes: once it binds a pod to a new one, it knows what came before.
+        """
+        name = "the-newest"
+        self.client.create_node(NodeSpec(name).node_object({}))
+        here = {"kubernetes.io/hostname": name}
+        # It asks for no GPU, so that it passes the extender by.
+        self.client.create_pod(gpu_pod(name, {}, nodeSelector=here))
+        self.wait_bound(name)
+        self.client.delete_pod(name, grace_s=0)
+        self.client.delete_node(name)
+
+    def wait_bound(self, name: str, *, timeout_s: float = 60.0) -> dict[str, Any]:
         """The pod once it has a node."""
         return self.client.wait_for_pod(
             name, lambda pod: bool(pod["spec"].get("nodeName")), "to be bound", timeout_s=timeout_s
         )
 
-    def wait_refused(self, name: str, *, timeout_s: float = 30.0) -> str:
-        """What kube-scheduler says of a pod that fits nowhere."""
-        pod = self.client.wait_for_pod(name, lambda pod: bool(_refusal(pod)), "to be refused", timeout_s=timeout_s)
-        return _refusal(pod)
+    def wait_refused(self, name: str, saying: str = "", *, timeout_s: float = 60.0) -> str:
+        """What kube-scheduler says of a pod that fits nowhere, once that has `saying` in it.
 
-    def wait_ledger(self, pods: int, *, timeout_s: float = 30.0) -> None:
+        Its first refusal may be of a view that lacks the newest node: the next one comes with that node.
+
+        Raises:
+            WaitTimeoutError: it has not said so; the message has what it said last.
+        """
+        last = ""
+
+        def refused(pod: Mapping[str, Any]) -> bool:
+            nonlocal last
+            last = _refusal(pod)
+            return bool(last) and saying in last
+
+        try:
+            self.client.wait_for_pod(name, refused, f"to be refused with {saying!r}", timeout_s=timeout_s)
+        except WaitTimeoutError as error:
+            raise WaitTimeoutError(f"{error}; it says {last!r}") from None
+        return last
+
+    def wait_ledger(self, pods: int, *, timeout_s: float = 60.0) -> None:
         """Wait until so many pods hold memory in the extender's ledger, as bound."""
 
         def counted() -> bool:
@@ -192,6 +223,16 @@ class Environment:
 
         wait_until(counted, f"{pods} pods in the extender's ledger", timeout_s=timeout_s)
 
+    def _asked(self, path: str) -> bytes:
+        """The body of the extender's answer, when it gets to it."""
+
+        def answer() -> tuple[int, bytes] | None:
+            with suppress(urllib3.exceptions.HTTPError):
+                return self.extender.get(path)
+            return None
+
+        return wait_until(answer, f"the extender's answer to {path}", timeout_s=60)[1]
+
     def _clear(self) -> None:
         for node in list(self.nodes.values()):
             node.stop()
@@ -199,7 +240,7 @@ class Environment:
             self.client.delete_pod(pod["metadata"]["name"], pod["metadata"]["namespace"], grace_s=0)
         for node_object in self.client.list_all("/api/v1/nodes")[0]:
             self.client.delete_node(node_object["metadata"]["name"])
-        wait_until(lambda: not self.client.pods(), "all pods to be gone")
+        wait_until(lambda: not self.client.pods(), "all pods to be gone", timeout_s=60)
 
 
 def _refusal(pod: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from tests.e2e.scenarios.environment import MEMORY, Environment, gpus
 PODS = 300
 SIZES = (2, 3, 4, 6, 8, 10, 15, 20, 40)
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(900)]
 
 
 def _units(pods: int) -> list[int]:
@@ -65,7 +65,7 @@ def test_a_burst_of_mixed_sizes_fills_the_cluster_and_overbooks_nothing(start: S
     sizes = _units(PODS)
     with Checker(environment.client) as checker:
         _submit(environment, sizes)
-        _wait_settled(environment, sizes, timeout_s=90)
+        _wait_settled(environment, sizes, timeout_s=300)
         environment.wait_ledger(sum(bool(pod["spec"].get("nodeName")) for pod in environment.client.pods("default")))
         assert checker.settle() == ()
     assert environment.calls("bind", "error") == 0
@@ -81,10 +81,10 @@ def test_five_kills_in_the_middle_of_a_burst_lose_and_double_nothing(start: Star
         _submit(environment, sizes)
         for kill in range(1, 6):
             # Each process gets some work done, so that each is killed in the middle of binds.
-            wait_until(_more_than(checker, 35 * kill), "more pods to be bound", timeout_s=90)
+            wait_until(_more_than(checker, 35 * kill), "more pods to be bound", timeout_s=120)
             environment.extender.kill()
             environment.extender.start()
-        _wait_settled(environment, sizes, timeout_s=180)
+        _wait_settled(environment, sizes, timeout_s=300)
         assert checker.settle() == ()
         assert len(environment.client.pods("default")) == PODS
 
@@ -99,5 +99,5 @@ def test_a_frozen_extender_thaws_into_a_true_view(start: Start) -> None:
         time.sleep(30)
         environment.extender.thaw()
         _submit(environment, sizes[PODS // 2 :], first=PODS // 2)
-        _wait_settled(environment, sizes, timeout_s=180)
+        _wait_settled(environment, sizes, timeout_s=300)
         assert checker.settle() == ()

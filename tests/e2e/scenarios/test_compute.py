@@ -13,7 +13,7 @@ from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, NAMES, Environment, gpus
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
 
 CORE = NAMES.core_resource
 
@@ -58,7 +58,7 @@ def test_compute_of_a_gpu_is_given_out_once_and_told_to_the_container(start: Sta
     assert [seen["NVIDIA_VISIBLE_DEVICES"]] == first
     assert {device.rpartition("-c")[0] for device in node.kubelet.devices_of(pod)["main"][CORE]} == set(first)
     environment.client.create_pod(gpu_pod("third", {MEMORY: 4, CORE: 60}))
-    assert "1 GPU memory is free but not enough compute (gpu-core) on the same GPU" in environment.wait_refused("third")
+    environment.wait_refused("third", "1 GPU memory is free but not enough compute (gpu-core) on the same GPU")
     _run(environment, "without", 4, 0)
     wait_until(lambda: _used(environment) == {first[0]: 60, second[0]: 60}, "the ledger to have the compute of two")
     environment.client.delete_pod("first", grace_s=0)
@@ -83,9 +83,9 @@ def test_compute_that_means_nothing_is_refused_with_the_reason(start: Start) -> 
     environment.add_hollow_node(NodeSpec("n0", gpus(a100=2)))
     wait_until(lambda: len(environment.extender_nodes()) == 1, "the extender to know the node")
     environment.client.create_pod(gpu_pod("alone", {CORE: 30}))
-    assert "asks for gpu-core without gpu-mem, expected both" in environment.wait_refused("alone")
+    environment.wait_refused("alone", "asks for gpu-core without gpu-mem, expected both")
     environment.client.create_pod(gpu_pod("much", {MEMORY: 4, CORE: 150}))
-    assert "gpu-core is 150, expected at most 100 percent for each of its GPUs" in environment.wait_refused("much")
+    environment.wait_refused("much", "gpu-core is 150, expected at most 100 percent for each of its GPUs")
 
 
 def test_containers_of_one_size_and_several_shapes_are_told_apart(start: Start) -> None:

@@ -15,7 +15,7 @@ from extender.kubectl.cli import main
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, NAMES, T4, Environment, gpus
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
 
 QUOTA_FAILURE = (
     'pods "web-7d-x2" is forbidden: exceeded quota: gpus, requested: requests.gpupack.io/gpu-mem=8, '
@@ -172,7 +172,7 @@ def test_taint(start: Start) -> None:
     known(environment, 2)
     taint = {"key": "team", "value": "vision", "effect": "NoSchedule"}
     environment.client.patch_node("dedicated", {"spec": {"taints": [taint]}})
-    wait_until(lambda: bool((environment.client.node("dedicated") or {})["spec"].get("taints")), "the taint")
+    environment.wait_scheduler_knows_nodes()
     answer = refused(environment, gpu_pod("waits", {MEMORY: 40}))
     assert answer["cause"] == "taint"
     assert "taint team=vision:NoSchedule" in answer["why"]
@@ -279,7 +279,7 @@ def test_top_and_pods_show_what_the_extender_shows(start: Start) -> None:
         environment.wait_bound(f"p{number}")
     environment.wait_ledger(4)
     environment.client.create_pod(gpu_pod("waits", {MEMORY: 80}))
-    environment.wait_refused("waits")
+    environment.wait_refused("waits", "2 Insufficient gpupack.io/gpu-mem")
 
     def agree() -> bool:
         shown = {node["name"]: node["gpus"] for node in ask(environment, "top", "--no-used")["nodes"]}

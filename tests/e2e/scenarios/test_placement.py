@@ -11,7 +11,7 @@ from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, Environment, gpus
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
 PLACEMENTS = pytest.mark.parametrize("placement", ["exact", "scored"])
 
 
@@ -20,6 +20,7 @@ def _cluster(start: Start, placement: str) -> Environment:
     for number in range(3):
         environment.add_hollow_node(NodeSpec(f"n{number}", gpus(a100=2)))
     wait_until(lambda: len(environment.extender_nodes()) == 3, "the extender to know the nodes")
+    environment.wait_scheduler_knows_nodes()
     return environment
 
 
@@ -45,12 +46,7 @@ def test_taints_and_node_affinity_are_respected(start: Start, placement: str) ->
     first = _node_of(environment, gpu_pod("first", {MEMORY: 20}))
     taint = {"key": "closed", "value": "yes", "effect": "NoSchedule"}
     environment.client.patch_node(first, {"spec": {"taints": [taint]}})
-
-    def closed() -> bool:
-        node = environment.client.node(first)
-        return node is not None and bool(node["spec"].get("taints"))
-
-    wait_until(closed, "the taint")
+    environment.wait_scheduler_knows_nodes()
     assert _node_of(environment, gpu_pod("second", {MEMORY: 20})) != first
     tolerations = [{"key": "closed", "operator": "Exists"}]
     wanted: dict[str, Any] = {"nodeSelector": {"kubernetes.io/hostname": first}, "tolerations": tolerations}

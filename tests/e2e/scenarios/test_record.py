@@ -7,7 +7,7 @@ from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, Environment, gpus
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
 
 
 def _told(environment: Environment, pod: str) -> dict[str, str]:

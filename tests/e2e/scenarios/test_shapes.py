@@ -14,7 +14,7 @@ from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, NAMES, WHOLE, Environment, gpus
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
 
 
 def _container(name: str, limits: Mapping[str, int], **fields: Any) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_whole_gpus_and_shares_live_on_one_node_but_never_on_one_gpu(start: Star
         assert len(set(used)) == 2
         assert not set(_placed(whole)["main"]) & set(used)
         environment.client.create_pod(gpu_pod("too-much", {WHOLE: 1}))
-        assert "no idle GPU for a whole-GPU request" in environment.wait_refused("too-much")
+        environment.wait_refused("too-much", "no idle GPU for a whole-GPU request")
         assert checker.settle() == ()
 
 
