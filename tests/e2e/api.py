@@ -94,6 +94,21 @@ class Api:
             raise
         return True
 
+    def wait_served(self, collection: str) -> None:
+        """Wait until a kind that was just defined can be listed and found: 404 first, then 429 for its storage."""
+        group, _, plural = collection.rpartition("/")
+
+        def served() -> bool:
+            try:
+                self.get(collection)
+                return plural in {each["name"] for each in self.get(group)["resources"]}
+            except ApiError as error:
+                if error.status in (404, 429, 503):
+                    return False
+                raise
+
+        wait_until(served, what=f"{collection} to be served")
+
     def pod(self, namespace: str, name: str) -> Json:
         """Read one pod."""
         return self.get(f"/api/v1/namespaces/{namespace}/pods/{name}")

@@ -22,7 +22,7 @@ from tests.e2e.processes import ServerProcess
 REPOSITORY = Path(__file__).parents[2]
 MANIFESTS = REPOSITORY / "manifests"
 SYSTEM = "gpupack-system"
-READY_TIMEOUT_S = 60
+READY_TIMEOUT_S = 180
 POD = {"kind": "Pod", "apiVersion": "v1"}
 
 

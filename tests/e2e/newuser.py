@@ -33,7 +33,7 @@ NODE = "node"
 GPUS = {"gpus": [{"model": "NVIDIA A100-SXM4-80GB", "memory_mib": 81920, "count": 2}]}
 EXTENDER_ADDRESS = "http://127.0.0.1:39999"
 COMMAND_TIMEOUT_S = 200
-SETTLE_TIMEOUT_S = 60
+SETTLE_TIMEOUT_S = 180
 CONTROLLERS = {"device-plugin": "daemonsets", "scheduler": "deployments"}
 
 
@@ -102,8 +102,11 @@ class Machine:
             if self.control_plane.api.exists(path):
                 owner = self.control_plane.api.get(path)
                 wanted = owner["spec"].get("replicas", owner["status"].get("desiredNumberScheduled"))
-                looked = owner["status"].get("observedGeneration") == owner["metadata"]["generation"]
-                if not looked or len(pods) != wanted:
+                status = owner["status"]
+                looked = status.get("observedGeneration") == owner["metadata"]["generation"]
+                # Of the newest revision, by the names that the two kinds have for it.
+                newest = status.get("updatedReplicas", status.get("updatedNumberScheduled", 0))
+                if not looked or len(pods) != wanted or newest != wanted:
                     return None
             if any("deletionTimestamp" in pod["metadata"] or not pod["spec"].get("nodeName") for pod in pods):
                 return None

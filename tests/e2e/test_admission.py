@@ -26,7 +26,7 @@ from tests.e2e.api import STRATEGIC_MERGE_PATCH, Api, ApiError, Json
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 NOT_DIVIDED = REFUSED["memory not divided"]

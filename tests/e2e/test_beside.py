@@ -18,7 +18,7 @@ from tests.e2e.pagewalk import PageWalk
 from tests.e2e.processes import ServerProcess, free_port
 from tests.e2e.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PAGE = "docs/control-plane.md"
 NAMES = Names()

@@ -12,7 +12,7 @@ from tests.e2e.pagewalk import PageWalk
 from tests.e2e.waiting import wait_until
 from tests.manifests.conftest import programs as programs_fixture
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 programs = programs_fixture
 PAGE = "docs/helm.md"

@@ -23,7 +23,7 @@ from tests.e2e.podspecs import container, pod
 from tests.e2e.processes import free_port
 from tests.e2e.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (MANIFESTS / "components").iterdir())
@@ -163,9 +163,14 @@ def test_device_plugins_run_where_a_gpu_was_found(system: ControlPlane) -> None:
     system.kubectl("delete", "-k", str(overlay("second-scheduler")), "--wait=false")
     for name in nodes:
         delete_node(system.api, name)
-    for each in [*pods_of(system, "device-plugin"), *pods_of(system, "scheduler")]:
-        system.api.delete_pod(SYSTEM, each["metadata"]["name"], grace_period_s=0)
-    wait_until(lambda: not system.api.exists(f"/api/v1/namespaces/{SYSTEM}"), what="the namespace to be gone")
+
+    def gone() -> bool:
+        # No kubelet ends the pods; the garbage collector may be quicker with those that have no node.
+        for each in [*pods_of(system, "device-plugin"), *pods_of(system, "scheduler")]:
+            system.api.remove_pod(SYSTEM, each["metadata"]["name"])
+        return not system.api.exists(f"/api/v1/namespaces/{SYSTEM}")
+
+    wait_until(gone, what="the namespace to be gone", timeout_s=200)
 
 
 @pytest.fixture
@@ -235,7 +240,7 @@ def _start_scheduler(control_plane: ControlPlane, container: ContainerProcess, e
     def not_leading() -> str | None:
         return None if control_plane.api.exists(lease) else "it leads not yet"
 
-    process.wait_ready(not_leading, timeout_s=60)
+    process.wait_ready(not_leading, timeout_s=180)
 
 
 def test_what_is_installed_runs_a_pod_under_its_own_rights(installed: ControlPlane) -> None:
@@ -248,7 +253,7 @@ def test_what_is_installed_runs_a_pod_under_its_own_rights(installed: ControlPla
         found = installed.api.pod("work", "asks")
         return found if NAMES.allocated_annotation in found["metadata"].get("annotations", {}) else None
 
-    found = wait_until(reported, what="the device plugin to say which GPU it gave", timeout_s=60)
+    found = wait_until(reported, what="the device plugin to say which GPU it gave", timeout_s=120)
     annotations = found["metadata"]["annotations"]
     assert re.sub(r'"(policy|at)":.*', "", annotations[NAMES.allocation_annotation]) == re.sub(
         r'"(policy|at)":.*', "", annotations[NAMES.allocated_annotation]

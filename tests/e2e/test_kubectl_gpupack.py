@@ -18,7 +18,7 @@ from tests.e2e.controlplane import ControlPlane
 from tests.e2e.measured import MeasuredPlugin, own_address
 from tests.e2e.scenarios.environment import MEMORY, NAMES, Environment, RealBackend, gpus
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PAGE = REPOSITORY / "docs" / "kubectl.md"
 T4 = GpuSpec("Tesla T4", 15360)
@@ -49,7 +49,7 @@ def environment(control_plane: ControlPlane) -> Iterator[Environment]:
             started.wait_bound(name)
             started.client.patch_pod(name, {"status": {"phase": "Running"}}, subresource="status")
         started.client.create_pod(gpu_pod("llm-large", {MEMORY: 60}))
-        started.wait_refused("llm-large")
+        started.wait_refused("llm-large", "0/2 nodes")
         first, second = (gpu.uuid for gpu in spec.inventory().gpus)
         used = {("llm", first): 40_000, ("notebook", first): 900, ("trial", second): 12_288}
         with MeasuredPlugin(started.client, "gpu-1", spec.inventory(), used):
@@ -110,6 +110,7 @@ def test_the_shown_role_is_enough_to_look(
     roles = "/apis/rbac.authorization.k8s.io/v1"
     subprocess.run(["kubectl", "apply", "-f", "-"], env=shell, input=role, text=True, check=True, timeout=60)
     environment.client.request("POST", f"{roles}/clusterrolebindings", binding)
+    control_plane.api.wait_allowed("system:serviceaccount:default:default", "list", "nodes")
     viewer = {**shell, "KUBECONFIG": str(control_plane.kubeconfig_for("default", "default"))}
     assert "39.94Gi" in typed("kubectl gpupack top", viewer)
     assert "39.06Gi" in typed("kubectl gpupack pods", viewer)

@@ -6,10 +6,9 @@ import pytest
 
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import MANIFESTS, rendered
-from tests.e2e.waiting import wait_until
 from tests.manifests.conftest import programs as programs_fixture
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 programs = programs_fixture
 DASHBOARDS = MANIFESTS / "dashboards"
@@ -20,7 +19,8 @@ def test_the_operators_schema_takes_what_is_scraped_and_the_alerts(control_plane
     for kind in ("podmonitors", "prometheusrules"):
         control_plane.apply(programs / f"monitoring.coreos.com_{kind}.yaml")
     group = "/apis/monitoring.coreos.com/v1"
-    wait_until(lambda: control_plane.api.exists(group), what="the operator's kinds to be served")
+    for kind in ("podmonitors", "prometheusrules"):
+        control_plane.api.wait_served(f"{group}/{kind}")
     control_plane.apply(MANIFESTS / "base" / "namespace.yaml")
     control_plane.kubectl("apply", "--server-side", "--warnings-as-errors", "-k", str(DASHBOARDS))
     kinds = sorted(each["kind"] for each in rendered(control_plane, DASHBOARDS))

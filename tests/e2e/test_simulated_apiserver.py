@@ -17,7 +17,7 @@ from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.controlplane import ControlPlane
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 MEMORY = "gpupack.io/gpu-mem"
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NUMBER = re.compile(r"\d{2,}")
@@ -210,13 +210,20 @@ def _seen(client: ClusterClient) -> list[Any]:
     client.bind_pod("watched", "n9")
     client.patch_pod("watched", {"metadata": {"labels": {"x": "y"}}})
     client.delete_pod("watched", grace_s=0)
+    # The last that either watch has to show: it comes to the one unbound, and to the other bound.
+    client.create_pod(gpu_pod("last", {MEMORY: 1}))
+    client.bind_pod("last", "n9")
     found = []
     for selector in ("spec.nodeName=n9", "spec.nodeName="):
-        query = {"resourceVersion": start, "timeoutSeconds": "1", "fieldSelector": selector}
-        for line in client.stream("/api/v1/pods", read_timeout_s=10, **query):
+        query = {"resourceVersion": start, "timeoutSeconds": "60", "fieldSelector": selector}
+        lines = client.stream("/api/v1/pods", read_timeout_s=60, **query)
+        for line in lines:
             event = json.loads(line)
+            if event["object"]["metadata"]["name"] == "last":
+                break
             spec, labels = event["object"]["spec"], event["object"]["metadata"].get("labels")
             found.append((selector, event["type"], event["object"]["kind"], spec.get("nodeName"), labels))
+        lines.close()
     return found
 
 

@@ -19,9 +19,9 @@ REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "manifests" / "chart"
 NAMESPACE = "gpupack-system"
 VERSION = "1.36.3"
-TIMEOUT_S = 60
+TIMEOUT_S = 200
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 Objects = dict[Key, dict[str, Any]]
 
 

@@ -34,7 +34,7 @@ def clone(tmp_path: Path) -> Path:
 
 def rendered(kubectl: str, folder: Path) -> list[dict[str, Any]]:
     """The objects of a folder."""
-    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 

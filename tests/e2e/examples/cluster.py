@@ -87,6 +87,8 @@ class ExampleCluster:
             serving = self.control_plane.authority.issue("metrics-adapter", "metrics-adapter")
             self.metrics = stack.enter_context(MetricsAdapter(serving))
             self._create([kind.definition() for kind in CUSTOM_KINDS] + self.metrics.registration())
+            for kind in CUSTOM_KINDS:
+                self.control_plane.api.wait_served(f"/apis/{kind.group}/{kind.version}/{kind.plural}")
             self.environment = Environment(SecondScheduler(self.control_plane))
             stack.callback(self.environment.stop)
             self.environment.start()
@@ -139,7 +141,7 @@ class ExampleCluster:
         return self.client.pods(namespace, labelSelector=selector)
 
     def placed(
-        self, selector: str, count: int, namespace: str = "default", *, timeout_s: float = 60
+        self, selector: str, count: int, namespace: str = "default", *, timeout_s: float = 120
     ) -> list[PlacedPod]:
         """Wait until exactly so many pods with these labels are there, and all run with their GPUs reported."""
 
@@ -156,10 +158,12 @@ class ExampleCluster:
         wait_until(lambda: not self.pods(selector, namespace), f"pods {selector} to be gone", timeout_s=90)
 
     def finish(self, *pods: PlacedPod) -> None:
-        """Let pods' containers end well."""
+        """Let pods' containers end well, and wait until they have."""
         for pod in pods:
             annotations = {"metadata": {"annotations": {RUN_ANNOTATION: "0"}}}
             self.client.patch_pod(pod.name, annotations, pod.body["metadata"]["namespace"])
+        for pod in pods:
+            self.client.wait_for_phase(pod.name, "Succeeded", namespace=pod.body["metadata"]["namespace"])
 
     def model(self, uuid: str) -> str:
         """The model of a GPU."""
@@ -176,7 +180,7 @@ class ExampleCluster:
         def equal() -> bool:
             return {gpu["uuid"]: gpu["allocated"] for gpu in self._gpus() if gpu["allocated"]} == expected
 
-        wait_until(equal, f"the ledger to be {expected}", timeout_s=20)
+        wait_until(equal, f"the ledger to be {expected}", timeout_s=60)
         assert all(gpu["allocated"] <= gpu["capacity"] for gpu in self._gpus())
 
     def clear(self) -> None:

@@ -8,7 +8,7 @@ from tests.e2e.examples.cluster import ExampleCluster, Walk
 from tests.e2e.examples.customresources import INFERENCE_SERVICE, KNATIVE_SERVICE, NOTEBOOK
 from tests.e2e.examples.servingoperators import knative_deployment, kserve_deployment, notebook_statefulset
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 WAITING = "inference_requests_waiting"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 

@@ -6,7 +6,7 @@ from tests.e2e.examples.cluster import ExampleCluster, Walk
 from tests.e2e.examples.customresources import EXPERIMENT, PYTORCH_JOB, TF_JOB, VOLCANO_JOB
 from tests.e2e.examples.trainingoperators import katib_trials, pytorchjob_pods, tfjob_pods, volcano_pods
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def test_pytorchjob_on_whole_gpus(cluster: ExampleCluster, walk: Walk) -> None:
