@@ -63,7 +63,7 @@ class RealNode:
         """Start extender, scheduler and plugin, and make the namespace of the pods."""
         with ExitStack() as stack:
             stack.callback(self.extender.stop)
-            self.extender.start()
+            self.extender.start(timeout_s=180)
             stack.callback(self.control_plane.stop_scheduler)
             self.start_scheduler()
             stack.callback(self.plugin.stop)

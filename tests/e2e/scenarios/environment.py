@@ -115,7 +115,7 @@ class Environment:
         log = folder / "extender.log"
         self.extender = ExtenderProcess(self.backend.extender_access, log, self.extender_arguments)
         self._stack.callback(self.extender.stop)
-        self.extender.start()
+        self.extender.start(timeout_s=180)
         self.backend.start_scheduler(self.extender.url, self._stack)
 
     def stop(self) -> None:
@@ -133,7 +133,7 @@ class Environment:
         )
         self.nodes[spec.name] = node
         node.start()
-        node.wait_ready()
+        node.wait_ready(timeout_s=180)
         return node
 
     def add_hollow_node(self, spec: NodeSpec) -> None:
