@@ -4,26 +4,31 @@ filter, prioritize, preempt and bind answer 200 with `Error` set when something 
 of any other status. Only a request that cannot be read gets another.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Protocol, overload
 
 import msgspec
 from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from extender.binder import Binder
+from extender.apierrors import ApiError, ApiUnreachable
+from extender.binder import WRITE_TIMEOUT_S, Binder
 from extender.decoding import DecodeError, Decoder
 from extender.explaining import explain
 from extender.metrics import Metrics
-from extender.outcomes import Leaving, Passed, Rejected
+from extender.outcomes import FilterOutcome, Leaving, Passed, Rejected
 from extender.page.presenting import Presenter
 from extender.page.views import page_blueprint
 from extender.scheduling.describing import describe_nodes
-from extender.shortcut import BROWSERS_SEND, Answered, Shortcut
+from extender.shortcut import BROWSERS_SEND, Answer, Call
 from extender.state import State
 from extender.wire import (
+    ExtenderArgs,
     decode_binding_args,
     decode_extender_args,
     decode_preemption_args,
@@ -52,9 +57,19 @@ class Health:
     not_ready: Callable[[], str | None]
 
 
+class LoopBindingApi(Protocol):
+    """What writing a Binding in the event loop needs; see `extender.loopapi.LoopApi`."""
+
+    async def bind_pod(  # noqa: PLR0917 (the parts of one Binding, in the order of the API)
+        self, namespace: str, name: str, uid: str, node: str, annotations: Mapping[str, str], timeout_s: float
+    ) -> None:
+        """Write a Binding."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the app answers from."""
+    """What the app answers from; without `loop_api` Bindings are written by threads."""
 
     state: State
     binder: Binder
@@ -62,29 +77,35 @@ class Parts:
     metrics: Metrics
     health: Health
     max_body_bytes: int
+    loop_api: LoopBindingApi | None = None
 
 
-Verb = Callable[[bytes], tuple[bytes, str]]
-"""From a call's body to the answer's bytes and the outcome for the metrics; raises DecodeError."""
+Said = tuple[bytes, str]
+"""An answer's bytes and the outcome for the metrics."""
 
 
-def create_app(parts: Parts) -> Flask:
-    """The whole surface, for the address that kube-scheduler calls."""
+def create_calls(parts: Parts) -> dict[str, Call]:
+    """Kube-scheduler's calls by path. What needs no API server and no other pod's end is answered at once."""
+    verbs, metrics = _Verbs(parts), parts.metrics
+    prioritize = _measured("prioritize", verbs.prioritize, metrics)
+    return {
+        "/filter": Call(
+            _measured("filter", verbs.filter, metrics), at_once=_measured("filter", verbs.filter_at_once, metrics)
+        ),
+        "/prioritize": Call(prioritize, at_once=prioritize),
+        "/preempt": Call(_measured("preempt", verbs.preempt, metrics)),
+        "/bind": Call(_measured("bind", verbs.bind, metrics), soon=_measured_soon("bind", verbs.bind_soon, metrics)),
+    }
+
+
+def create_app(parts: Parts, calls: Mapping[str, Call] | None = None) -> Flask:
+    """The whole surface, for the address that kube-scheduler calls; `calls` are made where they are not given."""
     app = create_observer_app(parts)
     app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
     app.register_blueprint(page_blueprint(Presenter(parts.state, parts.health.not_ready)))
     app.before_request(_refuse_browsers)
-    verbs = _Verbs(parts)
-    calls: dict[str, Answered] = {}
-    for name, verb in (
-        ("filter", verbs.filter),
-        ("prioritize", verbs.prioritize),
-        ("preempt", verbs.preempt),
-        ("bind", verbs.bind),
-    ):
-        calls[f"/{name}"] = answered = _measured(name, verb, parts.metrics)
-        app.add_url_rule(f"/{name}", name, _view(answered), methods=["POST"])
-    app.wsgi_app = Shortcut(app.wsgi_app, calls, max_body_bytes=parts.max_body_bytes)  # type: ignore[method-assign]
+    for path, call in (calls if calls is not None else create_calls(parts)).items():
+        app.add_url_rule(path, path.removeprefix("/"), _view(call.answer), methods=["POST"])
 
     @app.get("/v1/nodes")
     def nodes() -> Response:
@@ -103,7 +124,7 @@ def create_app(parts: Parts) -> Flask:
 
 def _refuse_browsers() -> Response | None:
     """Whoever looks at the page through a tunnel must not bind pods by opening another page beside it."""
-    if request.method == "GET" or BROWSERS_SEND.isdisjoint(request.environ):
+    if request.method == "GET" or not any(name.decode() in request.headers for name in BROWSERS_SEND):
         return None
     return _json({"Error": "gpupack: calls from a browser are refused"}, status=403)
 
@@ -132,14 +153,15 @@ def create_observer_app(parts: Parts) -> Flask:
 
 
 class _Verbs:
-    """One method per verb: bytes in, bytes and outcome out."""
+    """One method per verb: bytes in, bytes and outcome out; each raises DecodeError for a call that can't be read."""
 
     def __init__(self, parts: Parts) -> None:
         self._state = parts.state
         self._binder = parts.binder
         self._decoder = parts.decoder
+        self._loop_api = parts.loop_api
 
-    def filter(self, body: bytes) -> tuple[bytes, str]:
+    def filter(self, body: bytes) -> Said:
         args = decode_extender_args(body)
         pod, names = self._decoder.pod_record(args.pod), args.names()
         outcome = self._state.filter(pod, names)
@@ -148,52 +170,120 @@ class _Verbs:
             # Some milliseconds of watch delay, spared kube-scheduler another round of evictions.
             time.sleep(LEAVING_PAUSE_S)
             outcome = self._state.filter(pod, names)
-        if isinstance(outcome, Passed):
-            return encode_feasible(args, outcome.names), "ok"
-        if isinstance(outcome, Rejected):
-            return encode_infeasible(args, outcome.reasons), "rejected"
-        return encode_filter_error(f"gpupack: {outcome.message}"), "unavailable"
+        return _said(args, outcome)
 
-    def prioritize(self, body: bytes) -> tuple[bytes, str]:
+    def filter_at_once(self, body: bytes) -> Said | None:
+        """None while pods that were evicted for this one are not seen gone."""
+        args = decode_extender_args(body)
+        outcome = self._state.filter(self._decoder.pod_record(args.pod), args.names())
+        return None if isinstance(outcome, Leaving) else _said(args, outcome)
+
+    def prioritize(self, body: bytes) -> Said:
         args = decode_extender_args(body)
         return encode_scores(self._state.prioritize(self._decoder.pod_record(args.pod), args.names())), "ok"
 
-    def preempt(self, body: bytes) -> tuple[bytes, str]:
+    def preempt(self, body: bytes) -> Said:
         args = decode_preemption_args(body)
         answers = self._state.preempt(self._decoder.pod_record(args.pod), args.candidates())
         return encode_victims(answers), "ok" if answers else "rejected"
 
-    def bind(self, body: bytes) -> tuple[bytes, str]:
-        problem = self._binder.bind(decode_binding_args(body))
-        return encode_bind_answer(f"gpupack: {problem}" if problem else ""), "error" if problem else "ok"
+    def bind(self, body: bytes) -> Said:
+        return _bound(self._binder.bind(decode_binding_args(body)))
 
-
-def _measured(name: str, verb: Verb, metrics: Metrics) -> Answered:
-    seconds = metrics.request_seconds.labels(name)
-    outcomes = {
-        outcome: metrics.outcomes.labels(name, outcome)
-        for outcome in ("ok", "rejected", "unavailable", "error", "malformed")
-    }
-
-    def answer(call: bytes) -> tuple[int, bytes]:
-        started_s = time.perf_counter()
-        status = 200
+    async def bind_soon(self, body: bytes, threads: Executor) -> Said:
+        """Write the Binding in the event loop; what is not plain is a thread's."""
+        args, loop = decode_binding_args(body), asyncio.get_running_loop()
+        prepared = self._binder.begin(args) if self._loop_api is not None else None
+        if prepared is None or self._loop_api is None:
+            return _bound(await loop.run_in_executor(threads, self._binder.bind, args))
         try:
-            body, outcome = verb(call)
-        except DecodeError as error:
-            _LOG.warning("%s: call can't be read: %s", name, error)
-            body, outcome, status = msgspec.json.encode({"Error": f"gpupack: {error}"}), "malformed", 400
-        except Exception:  # noqa: BLE001 (kube-scheduler is to hear of it in the form that it reads)
-            _LOG.exception("%s: call failed", name)
-            body, outcome = msgspec.json.encode({"Error": "gpupack: internal error, see its log"}), "error"
-        seconds.observe(time.perf_counter() - started_s)
-        outcomes[outcome].inc()
+            await self._loop_api.bind_pod(
+                args.pod_namespace, args.pod_name, args.pod_uid, args.node, prepared.annotations, WRITE_TIMEOUT_S
+            )
+        except (ApiError, ApiUnreachable) as error:
+            return _bound(await loop.run_in_executor(threads, self._binder.failed, args, prepared, error))
+        self._binder.done(prepared)
+        return _bound("")
+
+
+def _bound(problem: str) -> Said:
+    return encode_bind_answer(f"gpupack: {problem}" if problem else ""), "error" if problem else "ok"
+
+
+def _said(args: ExtenderArgs, outcome: FilterOutcome) -> Said:
+    if isinstance(outcome, Passed):
+        return encode_feasible(args, outcome.names), "ok"
+    if isinstance(outcome, Rejected):
+        return encode_infeasible(args, outcome.reasons), "rejected"
+    return encode_filter_error(f"gpupack: {outcome.message}"), "unavailable"
+
+
+class _Measure:
+    """Counts and times the calls of one verb, and gives failures the form that kube-scheduler reads."""
+
+    def __init__(self, name: str, metrics: Metrics) -> None:
+        self._name = name
+        self._seconds = metrics.request_seconds.labels(name)
+        self._outcomes = {
+            outcome: metrics.outcomes.labels(name, outcome)
+            for outcome in ("ok", "rejected", "unavailable", "error", "malformed")
+        }
+
+    def answered(self, said: Said, started_s: float) -> Answer:
+        return self._counted(200, *said, started_s)
+
+    def failed(self, error: Exception, started_s: float) -> Answer:
+        """While the error is being handled: an unforeseen one is logged with its traceback."""
+        if isinstance(error, DecodeError):
+            _LOG.warning("%s: call can't be read: %s", self._name, error)
+            return self._counted(400, msgspec.json.encode({"Error": f"gpupack: {error}"}), "malformed", started_s)
+        _LOG.exception("%s: call failed", self._name)
+        text = msgspec.json.encode({"Error": "gpupack: internal error, see its log"})
+        return self._counted(200, text, "error", started_s)
+
+    def _counted(self, status: int, body: bytes, outcome: str, started_s: float) -> Answer:
+        self._seconds.observe(time.perf_counter() - started_s)
+        self._outcomes[outcome].inc()
         return status, body
+
+
+@overload
+def _measured(name: str, verb: Callable[[bytes], Said], metrics: Metrics) -> Callable[[bytes], Answer]: ...
+@overload
+def _measured(
+    name: str, verb: Callable[[bytes], Said | None], metrics: Metrics
+) -> Callable[[bytes], Answer | None]: ...
+def _measured(name: str, verb: Callable[[bytes], Said | None], metrics: Metrics) -> Callable[[bytes], Answer | None]:
+    measure = _Measure(name, metrics)
+
+    def answer(call: bytes) -> Answer | None:
+        started_s = time.perf_counter()
+        try:
+            said = verb(call)
+        except Exception as error:  # noqa: BLE001 (kube-scheduler is to hear of it)
+            return measure.failed(error, started_s)
+        return None if said is None else measure.answered(said, started_s)
 
     return answer
 
 
-def _view(answered: Answered) -> Callable[[], Response]:
+def _measured_soon(
+    name: str, verb: Callable[[bytes, Executor], Awaitable[Said]], metrics: Metrics
+) -> Callable[[bytes, Executor], Awaitable[Answer]]:
+    measure = _Measure(name, metrics)
+
+    async def answer(call: bytes, threads: Executor) -> Answer:
+        started_s = time.perf_counter()
+        try:
+            said = await verb(call, threads)
+        except Exception as error:  # noqa: BLE001 (kube-scheduler is to hear of it)
+            return measure.failed(error, started_s)
+        return measure.answered(said, started_s)
+
+    return answer
+
+
+def _view(answered: Callable[[bytes], Answer]) -> Callable[[], Response]:
     def view() -> Response:
         status, body = answered(request.get_data(cache=False))
         return Response(body, status=status, content_type=_JSON)

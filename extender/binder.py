@@ -6,7 +6,7 @@ settled by reading the pod; what cannot be settled now is settled in the backgro
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from extender.apierrors import ApiError, ApiUnreachable
 from extender.contract.names import Names
 from extender.decoding import DecodeError, Decoder
 from extender.outcomes import AlreadyBound, Assumed, Refused, UnknownPod
+from extender.scheduling.binding import Plan
 from extender.scheduling.events import PodChanged, PodDeleted, PodRecord
 from extender.scheduling.ledger import Reservation
 from extender.state import State
@@ -40,10 +41,20 @@ class BindingApi(Protocol):
         ...
 
     def bind_pod(  # noqa: PLR0917 (the parts of one Binding, in the order of the API)
-        self, namespace: str, name: str, uid: str, node: str, annotations: dict[str, str], timeout_s: float = ...
+        self, namespace: str, name: str, uid: str, node: str, annotations: Mapping[str, str], timeout_s: float = ...
     ) -> None:
         """Write a Binding."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A pod that is charged, and the annotations that its Binding is to carry."""
+
+    pod: PodRecord
+    plan: Plan
+    policy: str
+    annotations: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +105,51 @@ class Binder:
             return self._failed(args, "pod is not known to the API server")
         return self._write(args, start)
 
+    def begin(self, args: BindingArgs) -> Prepared | None:
+        """Charge the pod and say what to write; None when it takes more than that: `bind` knows what.
+
+        Whoever begins ends with `done` or `failed`.
+        """
+        start = self._state.begin_bind(args.pod_uid, args.node)
+        return self._prepared(start) if isinstance(start, Assumed) else None
+
+    def done(self, prepared: Prepared) -> None:
+        """The Binding is written."""
+        self._state.decisions.bound(prepared.pod, prepared.policy, prepared.plan)
+
+    def failed(self, args: BindingArgs, prepared: Prepared, error: ApiError | ApiUnreachable) -> str:
+        """It is not, or nobody knows: find out. Empty when it is written after all; waits for the API server."""
+        # An answer that refuses says that nothing was written; a server's own trouble does not say so.
+        refused = isinstance(error, ApiError) and 400 <= error.status < 500 and error.status != 408
+        certain = refused or (isinstance(error, ApiUnreachable) and not error.sent)
+        return self._after_failure(args, prepared, f"API server: {error}", certain=certain)
+
     def _write(self, args: BindingArgs, start: Assumed) -> str:
+        prepared = self._prepared(start)
+        try:
+            self._api.bind_pod(
+                args.pod_namespace,
+                args.pod_name,
+                args.pod_uid,
+                args.node,
+                prepared.annotations,
+                timeout_s=WRITE_TIMEOUT_S,
+            )
+        except (ApiError, ApiUnreachable) as error:
+            return self.failed(args, prepared, error)
+        self.done(prepared)
+        return ""
+
+    def _prepared(self, start: Assumed) -> Prepared:
         policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name
         allocation = replace(start.plan.allocation, policy=policy, at=self._state.decisions.now())
         annotations = {self._names.allocation_annotation: allocation.to_json()}
         if start.pod.claims_allocated:
             # What a tenant wrote there would be believed once the pod is bound; a Binding can empty it, not remove it.
             annotations[self._names.allocated_annotation] = ""
-        try:
-            self._api.bind_pod(
-                args.pod_namespace, args.pod_name, args.pod_uid, args.node, annotations, timeout_s=WRITE_TIMEOUT_S
-            )
-        except ApiError as error:
-            # An answer that refuses says that nothing was written; a server's own trouble does not say so.
-            certain = 400 <= error.status < 500 and error.status != 408
-            return self._after_failure(args, start, f"API server: {error}", certain=certain)
-        except ApiUnreachable as error:
-            return self._after_failure(args, start, f"API server: {error}", certain=not error.sent)
-        self._state.decisions.bound(start.pod, policy, start.plan)
-        return ""
+        return Prepared(start.pod, start.plan, policy, annotations)
 
-    def _after_failure(self, args: BindingArgs, start: Assumed, problem: str, *, certain: bool) -> str:
+    def _after_failure(self, args: BindingArgs, prepared: Prepared, problem: str, *, certain: bool) -> str:
         settled = self._read_back(args)
         if settled is None:
             if certain:
@@ -123,8 +158,7 @@ class Binder:
                 problem = f"{problem}; the bind is being settled"
             return self._failed(args, problem)
         if settled.node == args.node and settled.has_gpus:
-            policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name
-            self._state.decisions.bound(start.pod, policy, start.plan)
+            self.done(prepared)
             return ""
         if settled.node:
             return self._failed(args, f"pod is bound to {settled.node} already")

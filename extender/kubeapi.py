@@ -1,6 +1,6 @@
 """From calls to HTTP requests to the API server and back: lists, watches, and the few writes that the extender makes.
 
-The official client reads the configuration, signs the requests and owns the connections; bodies are passed as bytes
+The official client reads the configuration, knows the credentials and owns the connections; bodies are passed as bytes
 in both directions, because its models cost a hundred times more than the JSON inside them. It is imported when the
 first connection is made, since that takes a third of a second.
 """
@@ -11,14 +11,20 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 
 from extender.apierrors import ApiError, ApiUnreachable, KubeConfigError, error_of_answer
+from extender.bindings import binding
+from extender.paths import pod_path, segment
+from extender.transport import Transport
 from extender.watchstream import BLOCK_BYTES, WatchStream
+
+if TYPE_CHECKING:
+    from extender.loopapi import LoopApi
 
 __all__ = ["ApiError", "ApiUnreachable", "KubeApi", "KubeConfigError", "connect"]
 
@@ -45,6 +51,13 @@ class KubeApi:
     def __init__(self, client: Any) -> None:
         """Take a `kubernetes.client.ApiClient`; `connect` makes one that suits."""
         self._client = client
+        self._transport = Transport(client)
+
+    def for_loop(self) -> "LoopApi | None":
+        """The same API server for an event loop; None when its settings are too unusual for that."""
+        from extender.loopapi import LoopApi, fits  # noqa: PLC0415 - only the extender's own process needs it
+
+        return LoopApi(self._client) if fits(self._client.configuration) else None
 
     def list_page(
         self, path: str, limit: int, continue_token: str, timeout_s: float, resource_version: str | None = None
@@ -82,7 +95,7 @@ class KubeApi:
     def get_pod(self, namespace: str, name: str, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """The pod's JSON, read from the newest state (not from a cache)."""
         deadline = time.monotonic() + timeout_s
-        return _read_body(self._send("GET", _pod_path(namespace, name), timeout_s=timeout_s), deadline)
+        return _read_body(self._send("GET", pod_path(namespace, name), timeout_s=timeout_s), deadline)
 
     def bind_pod(  # noqa: PLR0917 - the parts of one Binding, in the order of the API
         self,
@@ -99,13 +112,8 @@ class KubeApi:
             ApiError: 409 when the pod is bound already or has another UID, 404 when it is gone.
             ApiUnreachable: with `sent` true the pod may be bound: read it before giving its place away.
         """
-        body = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": name, "namespace": namespace, "uid": uid, "annotations": dict(annotations)},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        }
-        self._write("POST", f"{_pod_path(namespace, name)}/binding", body, timeout_s)
+        body = binding(namespace, name, uid, node, annotations)
+        self._write("POST", f"{pod_path(namespace, name)}/binding", body, timeout_s)
 
     def annotate_pod(
         self,
@@ -117,7 +125,7 @@ class KubeApi:
     ) -> None:
         """Set annotations of the pod (None removes one) if it still has this `uid`; else `ApiError` 409 or 422."""
         body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
-        self._write("PATCH", _pod_path(namespace, name), body, timeout_s, content_type=_MERGE_PATCH)
+        self._write("PATCH", pod_path(namespace, name), body, timeout_s, content_type=_MERGE_PATCH)
 
     def annotate_node(
         self,
@@ -128,7 +136,7 @@ class KubeApi:
     ) -> None:
         """Set annotations of the node (None removes one) if it is still of this version; else `ApiError` 409."""
         body = {"metadata": {"resourceVersion": resource_version, "annotations": dict(annotations)}}
-        path = f"/api/v1/nodes/{_segment('name', name)}"
+        path = f"/api/v1/nodes/{segment('name', name)}"
         self._write("PATCH", path, body, timeout_s, content_type=_MERGE_PATCH)
 
     def create(self, path: str, body: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
@@ -139,13 +147,13 @@ class KubeApi:
 
     def create_event(self, namespace: str, body: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         """Create a core/v1 Event from its JSON object."""
-        self._write("POST", f"/api/v1/namespaces/{_segment('namespace', namespace)}/events", dict(body), timeout_s)
+        self._write("POST", f"/api/v1/namespaces/{segment('namespace', namespace)}/events", dict(body), timeout_s)
 
     def patch_event(
         self, namespace: str, name: str, change: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S
     ) -> None:
         """Change fields of a core/v1 Event."""
-        path = f"/api/v1/namespaces/{_segment('namespace', namespace)}/events/{_segment('name', name)}"
+        path = f"/api/v1/namespaces/{segment('namespace', namespace)}/events/{segment('name', name)}"
         self._write("PATCH", path, dict(change), timeout_s, content_type=_MERGE_PATCH)
 
     def close(self) -> None:
@@ -172,44 +180,29 @@ class KubeApi:
         content_type: str | None = None,
     ) -> urllib3.HTTPResponse:
         """Send one request and return its 2xx answer, body not yet read."""
-        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415 - imported late, see the module
+        from kubernetes.config import ConfigException  # noqa: PLC0415 - imported late, see the module
 
         resource, _, selectors = path.partition("?")
-        headers = {"Accept": "application/json"}
-        if content_type is not None:
-            headers["Content-Type"] = content_type
         deadline = time.monotonic() + timeout_s
-        request = self._signed(method, resource, [*parse_qsl(selectors), *query], headers, body)
         try:
-            answer = self._client.call_api(*request, _request_timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s))
-        except (HTTPError, OSError, ApiException) as error:
+            response = self._transport.open(
+                method,
+                resource,
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s),
+                query=[*parse_qsl(selectors), *query],
+                body=body,
+                content_type=content_type,
+            )
+        except HTTPError as error:
             raise _unreachable(method, path, error) from error
-        response: urllib3.HTTPResponse = answer.response
+        except (ConfigException, OSError) as error:
+            raise ApiUnreachable(f"{method} {path}: credentials can't be read: {error}", sent=False) from error
         if 200 <= response.status <= 299:
             return response
         text = b""
         with suppress(ApiUnreachable):
             text = _read_body(response, deadline)
         raise error_of_answer(response.status, response.reason or "", response.headers, text)
-
-    def _signed(
-        self,
-        method: str,
-        path: str,
-        query: list[tuple[str, str]],
-        headers: dict[str, str],
-        body: dict[str, Any] | None,
-    ) -> tuple[Any, ...]:
-        """The client's own form of a request, with the credentials of this moment (it reads rotated tokens again)."""
-        from kubernetes.config import ConfigException  # noqa: PLC0415 - imported late, see the module
-
-        try:
-            request: tuple[Any, ...] = self._client.param_serialize(
-                method, path, None, query, headers, body, auth_settings=["BearerToken"]
-            )
-        except (ConfigException, OSError) as error:
-            raise ApiUnreachable(f"{method} {path}: credentials can't be read: {error}", sent=False) from error
-        return request
 
 
 def connect(
@@ -289,14 +282,3 @@ def _unreachable(method: str, path: str, error: Exception) -> ApiUnreachable:
     cause = error.__context__ if error.__context__ is not None else error
     refused_tls = any(isinstance(arg, ssl.SSLCertVerificationError) for arg in (cause, *cause.args))
     return ApiUnreachable(f"{method} {path}: {error}", sent=not (isinstance(error, _NEVER_SENT) or refused_tls))
-
-
-def _pod_path(namespace: str, name: str) -> str:
-    return f"/api/v1/namespaces/{_segment('namespace', namespace)}/pods/{_segment('name', name)}"
-
-
-def _segment(field: str, value: str) -> str:
-    """`value` as one segment of a path, as the API server itself restricts it (path.IsValidPathSegmentName)."""
-    if not value or value in (".", "..") or not set(value).isdisjoint("/%?#{}") or not value.isprintable():
-        raise ValueError(f"{field} {value!r}: expected a Kubernetes object's name")
-    return value

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from extender.app import Health, Parts, create_app, create_observer_app
+from extender.app import Health, Parts, create_app, create_calls, create_observer_app
 from extender.auditing import Audit
 from extender.binder import Binder
 from extender.decisions import Decisions
@@ -76,14 +76,18 @@ class Service:
         registry.register(LearningCollector(lambda: self._learning.considered))
         registry.register(RecordCollector(self._events.counts, lambda: self._audit.dropped))
         health = Health(dead=self._dead, not_ready=self._not_ready)
-        parts = Parts(self.state, binder, decoder, Metrics(registry), health, settings.max_body_bytes)
+        loop_api = api.for_loop()
+        parts = Parts(self.state, binder, decoder, Metrics(registry), health, settings.max_body_bytes, loop_api)
+        calls = create_calls(parts)
         self._servers = [
             Server(
                 settings.listen,
-                create_app(parts),
+                create_app(parts, calls),
+                calls,
                 threads=settings.threads,
                 max_body_bytes=settings.max_body_bytes,
                 tls=settings.tls,
+                closing=None if loop_api is None else loop_api.close,
             )
         ]
         if settings.observe is not None:

@@ -1,28 +1,36 @@
-"""Serves a WSGI app with cheroot: from an address and an app to a running server that can be stopped cleanly."""
+"""Serves an app with uvicorn: from an address, an app and kube-scheduler's calls to a server that stops cleanly.
 
-import io
+One event loop in a thread of its own parses HTTP (llhttp) and answers what needs no waiting; the rest gets threads.
+"""
+
 import logging
+import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from cheroot import wsgi
-from cheroot.errors import FatalSSLAlert
-from cheroot.makefile import StreamReader, StreamWriter
-from cheroot.ssl import Adapter
+import uvicorn
+from a2wsgi import WSGIMiddleware
 
+from extender.connections import IDLE_TIMEOUT_S, Connection
 from extender.settings import Address, SettingsError, Tls
+from extender.shortcut import AsgiApp, Call, Shortcut
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 _LOG = logging.getLogger(__name__)
 
-IDLE_TIMEOUT_S = 120
-"""kube-scheduler closes its idle connections after 90 s; a server that closes first loses calls."""
+WAITING_CONNECTIONS = 128
+MAX_CONNECTIONS = 1_024
+"""More are answered 503. kube-scheduler keeps one for each bind under way, and few without them."""
 
-HANDSHAKE_TIMEOUT_S = 10.0
-"""A client that is silent for so long gives its thread back; only one that is let in may idle longer."""
+FRAMEWORK_THREADS = 4
+"""For people, probes and Prometheus."""
 
 SHUTDOWN_TIMEOUT_S = 6
 """Longer than a bind may take."""
@@ -31,33 +39,67 @@ SHUTDOWN_TIMEOUT_S = 6
 class Server:
     """One address; `start` returns when it listens, `stop` when what ran has been answered or the time is over.
 
+    Args:
+        address: where to listen.
+        app: the framework's; gets what `calls` do not take.
+        calls: kube-scheduler's, by path.
+        threads: of `calls` that wait, so many are answered at the same time.
+        max_body_bytes: largest call that is read.
+        tls: without it plain HTTP is spoken.
+        closing: awaited in the event loop when all is answered.
+
     Raises:
         SettingsError: a TLS file cannot be used.
     """
 
     def __init__(
-        self, address: Address, app: Callable[..., Any], *, threads: int, max_body_bytes: int, tls: Tls | None = None
+        self,
+        address: Address,
+        app: "WSGIApplication",
+        calls: Mapping[str, Call] | None = None,
+        *,
+        threads: int,
+        max_body_bytes: int,
+        tls: Tls | None = None,
+        closing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._server = _Wsgi(
-            (address.host, address.port),
-            app,
-            numthreads=threads,
-            max=threads,
-            request_queue_size=128,
-            timeout=IDLE_TIMEOUT_S,
-            shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        self._address = address
+        self._threads = ThreadPoolExecutor(threads, "call")
+        # Its types of WSGI and ASGI are its own.
+        self._framework = WSGIMiddleware(cast("Any", app), workers=FRAMEWORK_THREADS)
+        front = Shortcut(
+            cast("AsgiApp", self._framework), calls or {}, self._threads, max_body_bytes=max_body_bytes, closing=closing
         )
-        self._server.keep_alive_conn_limit = 256
-        self._server.max_request_body_size = max_body_bytes
-        self._server.max_request_header_size = 64 * 1024
-        if tls is not None:
-            self._server.ssl_adapter = _ClientCertificates(tls)
+        context = _context(tls) if tls is not None else None
+        self._uvicorn = uvicorn.Server(
+            uvicorn.Config(
+                front,
+                http=Connection,
+                loop="uvloop",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                limit_concurrency=MAX_CONNECTIONS,
+                backlog=WAITING_CONNECTIONS,
+                timeout_keep_alive=IDLE_TIMEOUT_S,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+                ssl_context_factory=None if context is None else lambda _config, _default: context,
+            )
+        )
+        self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        return int(self._server.bind_addr[1])
+        """The port it listens on; 0 before `start`, and afterwards what it was."""
+        return self._port
+
+    _port = 0
 
     @property
     def alive(self) -> bool:
@@ -70,75 +112,56 @@ class Server:
         Raises:
             OSError: the address cannot be listened on.
         """
-        self._server.prepare()
+        self._socket = _listen(self._address)
+        self._port = int(self._socket.getsockname()[1])
         self._thread.start()
 
     def _serve(self) -> None:
         try:
-            self._server.serve()
-        except Exception:  # noqa: BLE001 (health turns bad with the thread; the log says why)
+            self._uvicorn.run(sockets=[self._socket] if self._socket is not None else None)
+        except BaseException:  # noqa: BLE001 (SystemExit, too; health turns bad with the thread, and the log says why)
             _LOG.exception("the HTTP server has ended")
+        finally:
+            for pool in (self._threads, self._framework.executor):
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def stop(self) -> None:
         """Accept nothing more, let calls finish, close."""
-        self._server.stop()
+        self._uvicorn.should_exit = True
         if self._thread.is_alive():
-            self._thread.join(SHUTDOWN_TIMEOUT_S)
+            self._thread.join(2 * SHUTDOWN_TIMEOUT_S)
 
 
-class _Wsgi(wsgi.Server):
-    """Cheroot's server, with its messages in our log."""
+def _listen(address: Address) -> socket.socket:
+    """A listening socket.
 
-    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 (cheroot's signature)
-        _LOG.log(level, "http: %s", msg.strip(), exc_info=traceback)
-
-
-class _ClientCertificates(Adapter):
-    """TLS that lets in only clients with a certificate of one authority."""
-
-    def __init__(self, tls: Tls) -> None:
-        super().__init__(tls.certificate, tls.key)
-        self._context = _context(tls)
-
-    def bind(self, sock: Any) -> Any:
-        return sock
-
-    def wrap(self, sock: Any) -> tuple[Any, dict[str, str]]:
-        secured = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        return secured, self.get_environ()
-
-    def get_environ(self) -> dict[str, str]:
-        return {"wsgi.url_scheme": "https", "HTTPS": "on"}
-
-    def makefile(self, sock: Any, mode: str = "r", bufsize: int = io.DEFAULT_BUFFER_SIZE) -> Any:
-        return StreamReader(sock, mode, bufsize) if "r" in mode else StreamWriter(sock, mode, bufsize)
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, place = found[0]
+    both = address.host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        (str(place[0]), int(place[1])), family=family, backlog=WAITING_CONNECTIONS, dualstack_ipv6=both
+    )
 
 
-class _LateHandshake(ssl.SSLSocket):
-    """Shakes hands at the first read, in a worker thread: in the accepting thread one silent client would stop all."""
+class _Reporting(ssl.SSLObject):
+    """Says who was not let in; the event loop would drop it without a word."""
 
-    _done = False
-
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        if not self._done:
-            self._shake_hands()
-            self._done = True
-        return super().recv_into(buffer, nbytes, flags)
-
-    def _shake_hands(self) -> None:
-        timeout_s = self.gettimeout()
-        self.settimeout(HANDSHAKE_TIMEOUT_S)
+    def do_handshake(self) -> None:
         try:
-            self.do_handshake()
-        except OSError as error:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
             # Anybody who reaches the port can bring this about: one line, and no traceback.
             _LOG.info("TLS client was not let in: %s", error)
-            raise FatalSSLAlert(str(error)) from error
-        self.settimeout(timeout_s)
+            raise
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer, client certificates required.
+    """TLS 1.2 or newer that lets in only clients with a certificate of one authority.
 
     Raises:
         SettingsError: a file cannot be used.
@@ -146,7 +169,7 @@ def _context(tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
-    context.sslsocket_class = _LateHandshake
+    context.sslobject_class = _Reporting
     for name, path in asdict(tls).items():
         if not Path(path).is_file():
             raise SettingsError(f"tls: {name} is {path!r}, expected an existing file")

@@ -2,13 +2,16 @@
 
 import signal
 import sys
+import threading
 
 import msgspec
+from cheroot import wsgi
 from flask import Flask, Response, request
 
 from extender.decoding import Pod
-from extender.serving import Server
-from extender.settings import Address
+
+_THREADS = 64
+_IDLE_TIMEOUT_S = 120
 
 
 class _Call(msgspec.Struct, rename={"pod": "Pod", "names": "NodeNames"}, gc=False):
@@ -40,9 +43,18 @@ def create_floor(keep: int) -> Flask:
 
 def main(port: int, keep: int) -> None:
     """Serve until SIGTERM."""
-    server = Server(Address("127.0.0.1", port), create_floor(keep), threads=64, max_body_bytes=64 * 1024 * 1024)
+    server = wsgi.Server(
+        ("127.0.0.1", port),
+        create_floor(keep),
+        numthreads=_THREADS,
+        max=_THREADS,
+        request_queue_size=128,
+        timeout=_IDLE_TIMEOUT_S,
+    )
+    server.keep_alive_conn_limit = 256
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    server.start()
+    server.prepare()
+    threading.Thread(target=server.serve, daemon=True).start()
     signal.sigwait({signal.SIGTERM})
     server.stop()
 

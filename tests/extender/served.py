@@ -10,7 +10,7 @@ from extender.contract.names import Names
 from extender.metrics import Metrics, StateCollector
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json
-from tests.fakes.binding_api import BindingApi
+from tests.fakes.binding_api import BindingApi, LoopBindingApi
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -18,9 +18,17 @@ MAX_BODY_BYTES = 64 * 1024
 class Served:
     """All that an app answers from; `dead` and `not_ready` are what its health says."""
 
-    def __init__(self, *nodes: Json, pods: tuple[Json, ...] = (), names: Names | None = None, answers: int = 1) -> None:
+    def __init__(
+        self,
+        *nodes: Json,
+        pods: tuple[Json, ...] = (),
+        names: Names | None = None,
+        answers: int = 1,
+        in_loop: bool = False,
+    ) -> None:
         self.cluster = Cluster(*nodes, names=names, answers=answers)
         self.api = BindingApi(*pods)
+        self.loop_api = LoopBindingApi(self.api) if in_loop else None
         self.dead: str | None = None
         self.not_ready: str | None = None
         self.view_age_s = 0.5
@@ -37,6 +45,7 @@ class Served:
             metrics=Metrics(self.registry),
             health=Health(dead=lambda: self.dead, not_ready=lambda: self.not_ready),
             max_body_bytes=MAX_BODY_BYTES,
+            loop_api=self.loop_api,
         )
 
     def sample(self, name: str, **labels: str) -> Any:

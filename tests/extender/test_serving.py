@@ -15,35 +15,38 @@ from pathlib import Path
 
 import pytest
 
-from extender.app import create_app
+from extender.apierrors import ApiError, ApiUnreachable
+from extender.app import create_app, create_calls
 from extender.serving import Server
 from extender.settings import Address, SettingsError, Tls
 from tests.extender import golden
 from tests.extender.go_answers import FilterResult, read
 from tests.extender.objects import bind_call, filter_call, node, pod
 from tests.extender.served import MAX_BODY_BYTES, Served
+from tests.fakes.binding_api import Trouble, unreachable
 from tests.fakes.certificate import write_certificate
 
 THREADS = 8
 SILENT = 5
 LOOPBACK = Address("127.0.0.1", 0)
 ONCE_S = 30.0
+CALLS = "gpupack_extender_requests_total"
 
 
-def served_pods() -> Served:
-    """One node and two pods."""
-    return Served(node("a", 16, 16, 16), pods=(pod("train", 8), pod("slow", 8)))
+def served_pods(*, in_loop: bool = False) -> Served:
+    """One node and two pods; Bindings are written by threads or in the event loop."""
+    return Served(node("a", 16, 16, 16), pods=(pod("train", 8), pod("slow", 8)), in_loop=in_loop)
 
 
-@pytest.fixture(scope="module")
-def served() -> Served:
+@pytest.fixture(scope="module", params=[False, True], ids=["threads", "loop"])
+def served(request: pytest.FixtureRequest) -> Served:
     """What the shared servers answer from."""
-    return served_pods()
+    return served_pods(in_loop=request.param)
 
 
 @pytest.fixture(scope="module")
 def server(served: Served) -> Iterator[Server]:
-    """Listening on a free port; shared, since each stop takes cheroot half a second."""
+    """Listening on a free port; shared, since each stop takes some tenths of a second."""
     running = serve(served)
     yield running
     running.stop()
@@ -51,7 +54,9 @@ def server(served: Served) -> Iterator[Server]:
 
 def serve(served: Served, tls: Tls | None = None) -> Server:
     """A started server."""
-    made = Server(LOOPBACK, create_app(served.parts), threads=THREADS, max_body_bytes=MAX_BODY_BYTES, tls=tls)
+    calls = create_calls(served.parts)
+    app = create_app(served.parts, calls)
+    made = Server(LOOPBACK, app, calls, threads=THREADS, max_body_bytes=MAX_BODY_BYTES, tls=tls)
     made.start()
     return made
 
@@ -156,6 +161,28 @@ def test_lesson_14_filter_is_answered_while_binds_wait(served: Served, server: S
         assert bind.result(ONCE_S) == (200, b'{"Error":""}')
 
 
+@pytest.mark.parametrize("trouble", [ApiError(409, "Conflict", "no"), unreachable(sent=True)], ids=["no", "lost"])
+def test_a_bind_in_the_loop_that_fails_is_settled_by_a_thread(trouble: Trouble) -> None:
+    """The answer is the truth, read back; and where nobody is known to the ledger, a thread does it all."""
+    served = served_pods(in_loop=True)
+    assert served.loop_api is not None
+    server = serve(served)
+    try:
+        ask_once(server, "/filter", filter_call(pod("train", 8), ["a"]))
+        (served.api.lost if isinstance(trouble, ApiUnreachable) else served.api.refusals).append(trouble)
+        answer = ask_once(server, "/bind", bind_call("train", "a"))
+        refused = b'{"Error":"gpupack: API server: 409 Conflict: no"}'
+        assert answer == (200, b'{"Error":""}' if isinstance(trouble, ApiUnreachable) else refused)
+        assert (served.loop_api.binds, served.api.reads) == (1, 1)
+        assert ask_once(server, "/bind", bind_call("slow", "a")) == (200, b'{"Error":""}')
+        assert (served.loop_api.binds, served.api.binds) == (1, 2)
+        assert ask_once(server, "/bind", b"nonsense")[0] == 400
+        counted = [served.sample(CALLS, verb="bind", outcome=one) for one in ("ok", "error", "malformed")]
+        assert counted == ([2, 0, 1] if isinstance(trouble, ApiUnreachable) else [1, 1, 1])
+    finally:
+        server.stop()
+
+
 def test_lesson_9_stopping_finishes_what_runs_and_takes_nothing_more() -> None:
     """The bind that is under way is answered; a new connection is refused meanwhile."""
     served = served_pods()
@@ -186,8 +213,6 @@ def listens(port: int) -> bool:
     return True
 
 
-# cheroot leaves the socket that it could not bind to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_address_that_is_taken_is_an_os_error(served: Served, server: Server) -> None:
     """At start, not later."""
     app = create_app(served.parts)
