@@ -246,12 +246,28 @@ class Ledger:
         return changed
 
     def _charge(self, node: str, holder: Holder) -> set[str]:
-        if self._holders.get(node, {}).get(holder.uid) == holder:
+        before = self._holders.get(node, {}).get(holder.uid)
+        if before == holder or (before is not None and self._relabel(node, before, holder)):
             return set()
         changed = self._discharge(holder.uid)
         self._holders.setdefault(node, {})[holder.uid] = holder
         self._charged_on[holder.uid] = node
         return changed | {node}
+
+    def _relabel(self, node: str, before: Holder, holder: Holder) -> bool:
+        """Take over a holder that is only surer or less sure of the same GPUs: no GPU is another for it.
+
+        False: more than that differs.
+        """
+        info = self._infos.get(node)
+        if info is None or before not in info.holders or replace(before, hold=holder.hold) != holder:
+            return False
+        self._holders[node][holder.uid] = holder
+        self.generation += 1
+        self._remember({node})
+        holders = tuple([holder if one.uid == holder.uid else one for one in info.holders])
+        self._infos[node] = replace(info, holders=holders, generation=self.generation)
+        return True
 
     def _discharge(self, uid: str) -> set[str]:
         node = self._charged_on.pop(uid, None)

@@ -9,7 +9,7 @@ from extender.scheduling.binding import Plan, plan_binding
 from extender.scheduling.events import PodRecord
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.ledger import Ledger
-from extender.scheduling.node import Holder
+from extender.scheduling.node import Hold, Holder, node_info
 from extender.scheduling.request import PodRequest
 from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpu, on, pod, record, shares, wholes
 from tests.extender.scheduling.naive_cluster import ApiServer, Claim, account, expected
@@ -85,6 +85,17 @@ class Listening(RuleBasedStateMachine):
         """On no GPU, whatever happened."""
         for node in self.ledger.snapshot().nodes.values():
             assert min(node.free, default=0) >= 0
+
+    @invariant()
+    def a_node_is_what_its_holders_make_it(self) -> None:
+        """However it came about, it is as if it were computed now; and each holder is as sure as the ledger is."""
+        reserved = {uid: one.holder.hold for uid, one in self.ledger.reservations()}
+        for node in self.ledger.snapshot().nodes.values():
+            anew = node_info(node.record, node.holders, unit_mib=UNIT_MIB, generation=node.generation)
+            assert (anew, anew.free, anew.idle) == (node, node.free, node.idle)
+            assert {one.uid: one.hold for one in node.holders} == {
+                one.uid: reserved.get(one.uid, Hold.BOUND) for one in node.holders
+            }
 
 
 class AnyCluster(Listening):

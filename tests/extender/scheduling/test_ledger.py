@@ -1,5 +1,6 @@
 """The ledger: who holds what, whatever order, however often and by which way the news arrive."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
@@ -18,7 +19,7 @@ from extender.scheduling.events import (
     PodsListed,
 )
 from extender.scheduling.ledger import CHANGES, TOMBSTONES, Ledger
-from extender.scheduling.node import Hold
+from extender.scheduling.node import Hold, Holder
 from extender.scheduling.reasons import Misfit
 from tests.extender.scheduling.builders import (
     UNIT_MIB,
@@ -234,6 +235,25 @@ def test_a_pod_that_moves_to_another_gpu_frees_the_first() -> None:
     known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({0: 4}))))
     assert known.apply(PodChanged(pod("a", 3, node="node", footprint=on({1: 4})))) == ("node",)
     assert node_of(known).free == (16, 12)
+
+
+def test_from_filter_to_the_watch_the_same_gpus_are_only_held_more_surely() -> None:
+    """Held, assumed, bound: the GPUs are not computed again, the holder is another, and followers hear of it."""
+    bound = pod("a", 3, node="node", footprint=on({1: 6}))
+    held = Holder("a", "default", "a", bound.request, bound.footprint)
+    known = ledger(PodChanged(replace(bound, resource_version=2, node="", footprint=None)))
+    known.hold("node", held, 2, 60.0)
+    gpus, told = node_of(known).gpus, []
+    steps: tuple[Callable[[], tuple[str, ...]], ...] = (
+        lambda: known.assume("node", held, 2),
+        lambda: known.apply(PodChanged(bound)),
+    )
+    for step in steps:
+        _, position = known.changed_since(0)
+        freed = step()
+        told.append((freed, node_of(known).holders[0].hold, list(known.changed_since(position)[0] or ())))
+        assert node_of(known).gpus is gpus
+    assert told == [((), Hold.ASSUMED, ["node"]), ((), Hold.BOUND, ["node"])]
 
 
 def test_changes_are_told_from_a_position() -> None:
