@@ -1,7 +1,8 @@
 """From news about pods to Events of the API server, written by a thread of its own at a bounded rate.
 
-Nobody waits for an Event. What says the same of the same pod again is counted on the Event that is there; when more
-happens than can be written, the oldest news is dropped and counted. The log has every decision.
+Nobody waits for an Event, so they give way: while pod after pod is decided they are written later. What says the same
+of the same pod again is counted on the Event that is there; when more happens than can be written, the oldest news is
+dropped and counted. The log has every decision.
 """
 
 import logging
@@ -10,6 +11,8 @@ import threading
 import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Protocol
 
 from extender.apierrors import ApiError, ApiUnreachable
@@ -28,9 +31,26 @@ RETRIES = Backoff(first_s=0.8, last_s=30.0)
 BURST = 25
 """Events that may be written at once after a quiet time."""
 
+QUIET_S = 0.5
+"""News that nothing has followed for so long is written at once."""
+
+PATIENCE_S = 10.0
+"""News that has waited for so long is written although more comes: an Event costs the API server as much as a bind."""
+
+_LOOK_S = 0.1
+
 LONGEST_MESSAGE = 1_024
 LONGEST_NAME = 230
 OUTCOMES = ("written", "dropped", "refused", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Since when news waits by the clock, how many times it was said, and the time of the first."""
+
+    since_s: float
+    times: int
+    first_at: str
 
 
 class EventsApi(Protocol):
@@ -78,7 +98,8 @@ class Events:
         self._backoff = backoff
         self._failures = FailureLog(_LOG, "events")
         self._changed = threading.Condition()
-        self._waiting: OrderedDict[News, int] = OrderedDict()
+        self._waiting: OrderedDict[News, _Waiting] = OrderedDict()
+        self._latest_s = -inf
         self._written: OrderedDict[News, tuple[str, int]] = OrderedDict()
         self._counts: Counter[str] = Counter()
         self._tokens = float(BURST)
@@ -91,7 +112,11 @@ class Events:
         if self._per_s <= 0:
             return
         with self._changed:
-            self._waiting[news] = self._waiting.pop(news, 0) + 1
+            self._latest_s = self._clock()
+            known = self._waiting.get(news)
+            if known is None:
+                known = _Waiting(self._latest_s, 0, self._now())
+            self._waiting[news] = replace(known, times=known.times + 1)
             if len(self._waiting) > self._limit:
                 self._waiting.popitem(last=False)
                 self._counts["dropped"] += 1
@@ -128,10 +153,21 @@ class Events:
                 continue
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting) or self._stop.is_set(), 1.0)
-                item = self._waiting.popitem(last=False) if self._waiting and not self._stop.is_set() else None
+                due = self._due()
+                item = self._waiting.popitem(last=False) if due and not self._stop.is_set() else None
             if item is not None:
                 self._tokens -= 1.0
                 self._deliver(*item)
+            elif not due:
+                self._stop.wait(_LOOK_S)
+
+    def _due(self) -> bool:
+        """Whether the oldest news is to be written now; the lock is held."""
+        if not self._waiting:
+            return False
+        now_s, oldest = self._clock(), next(iter(self._waiting.values()))
+        full = 2 * len(self._waiting) >= self._limit
+        return full or now_s - self._latest_s >= QUIET_S or now_s - oldest.since_s >= PATIENCE_S
 
     def _pause_s(self) -> float:
         """Seconds until the next Event may be written: a bucket of tokens, as client-go limits its requests."""
@@ -140,10 +176,10 @@ class Events:
         self._filled_s = now_s
         return 0.0 if self._tokens >= 1.0 else (1.0 - self._tokens) / self._per_s
 
-    def _deliver(self, news: News, times: int) -> None:
+    def _deliver(self, news: News, waiting: _Waiting) -> None:
         for failures in range(1, MAX_TRIES + 1):
             try:
-                self._write(news, times)
+                self._write(news, waiting)
             except ApiError as error:
                 self._failures.failed("write", error)
                 if 400 <= error.status < 500 and error.status != 429:
@@ -163,11 +199,11 @@ class Events:
         with self._changed:
             self._counts[outcome] += 1
 
-    def _write(self, news: News, times: int) -> None:
+    def _write(self, news: News, waiting: _Waiting) -> None:
         name, count = self._written.get(news, ("", 0))
         if name:
             try:
-                change = {"count": count + times, "lastTimestamp": self._now()}
+                change = {"count": count + waiting.times, "lastTimestamp": self._now()}
                 self._api.patch_event(news.namespace, name, change, timeout_s=TIMEOUT_S)
             except ApiError as error:
                 if error.status != 404:
@@ -175,14 +211,13 @@ class Events:
                 name, count = "", 0  # the API server keeps Events for an hour
         if not name:
             name = f"{news.name[:LONGEST_NAME].rstrip('.-')}.{uuid.uuid4().hex[:16]}"
-            self._api.create_event(news.namespace, self._body(news, name, times), timeout_s=TIMEOUT_S)
-        self._written[news] = (name, count + times)
+            self._api.create_event(news.namespace, self._body(news, name, waiting), timeout_s=TIMEOUT_S)
+        self._written[news] = (name, count + waiting.times)
         self._written.move_to_end(news)
         if len(self._written) > MAX_REMEMBERED:
             self._written.popitem(last=False)
 
-    def _body(self, news: News, name: str, times: int) -> dict[str, object]:
-        now = self._now()
+    def _body(self, news: News, name: str, waiting: _Waiting) -> dict[str, object]:
         long = len(news.message) > LONGEST_MESSAGE
         return {
             "apiVersion": "v1",
@@ -201,7 +236,7 @@ class Events:
             "source": {"component": COMPONENT},
             "reportingComponent": COMPONENT,
             "reportingInstance": self._host,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": times,
+            "firstTimestamp": waiting.first_at,
+            "lastTimestamp": self._now(),
+            "count": waiting.times,
         }

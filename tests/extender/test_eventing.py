@@ -7,7 +7,7 @@ from typing import Any
 
 from extender.apierrors import ApiError, ApiUnreachable
 from extender.backoff import Backoff
-from extender.eventing import BURST, LONGEST_MESSAGE, MAX_TRIES, Events
+from extender.eventing import BURST, LONGEST_MESSAGE, MAX_TRIES, PATIENCE_S, QUIET_S, Events
 from extender.verdicts import News
 from tests.fakes.events_api import EventsApi
 from tests.fakes.reflecting import StandingClock
@@ -23,12 +23,15 @@ def news(name: str = "train", message: str = "Fits on none of 2 nodes.") -> News
 
 @contextmanager
 def writing(
-    api: EventsApi, *, per_s: float = 1000.0, limit: int = 100, clock: Callable[[], float] = time.monotonic
+    api: EventsApi,
+    *,
+    per_s: float = 1000.0,
+    limit: int = 100,
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], str] = lambda: "2026-01-31T12:00:00Z",
 ) -> Iterator[Events]:
     """Events whose thread runs."""
-    events = Events(
-        api, host="here", now=lambda: "2026-01-31T12:00:00Z", clock=clock, per_s=per_s, limit=limit, backoff=SOON
-    )
+    events = Events(api, host="here", now=now, clock=clock, per_s=per_s, limit=limit, backoff=SOON)
     events.start()
     try:
         yield events
@@ -141,16 +144,50 @@ def test_without_room_the_oldest_is_dropped_and_counted() -> None:
 def test_a_burst_is_written_at_once_and_no_more_than_the_rate_after_it() -> None:
     """While the clock stands, no token comes."""
     api, clock = EventsApi(), StandingClock()
-    with writing(api, per_s=10.0, clock=clock) as events:
+    with writing(api, per_s=0.001, clock=clock) as events:
         for at in range(BURST + 5):
             events.put(news(f"p{at}"))
+        clock.advance(QUIET_S)
         until(lambda: events.counts()["written"] == BURST)
         time.sleep(0.3)
         assert len(api.events) == BURST
-        clock.advance(0.2)
+        clock.advance(2_000.0)
         until(lambda: len(api.events) == BURST + 2)
         time.sleep(0.2)
         assert len(api.events) == BURST + 2
+
+
+def test_events_give_way_to_decisions() -> None:
+    """While news follows news none is written, until the oldest has waited for long; the time is when it was said."""
+    api, clock = EventsApi(), StandingClock()
+    times = iter(f"2026-01-31T12:00:{second:02}Z" for second in range(60))
+    with writing(api, clock=clock, now=lambda: next(times)) as events:
+        for at in range(3):
+            events.put(news(f"p{at}"))
+            clock.advance(QUIET_S / 2)
+        time.sleep(0.3)
+        assert api.events == {}
+        clock.advance(PATIENCE_S - 1.5 * QUIET_S)
+        events.put(news("latest"))
+        until(lambda: events.counts()["written"] == 1)
+        time.sleep(0.3)
+        assert [name for name, *_ in said(api)] == ["p0"]
+        clock.advance(QUIET_S)
+        until(lambda: events.counts()["written"] == 4)
+    assert [event["firstTimestamp"] for event in api.events.values()] == [
+        f"2026-01-31T12:00:{second:02}Z" for second in range(4)
+    ]
+
+
+def test_half_a_queue_is_reason_enough_to_write() -> None:
+    """Else news would be dropped that could have been written."""
+    api, clock = EventsApi(), StandingClock()
+    with writing(api, limit=4, clock=clock) as events:
+        events.put(news("a"))
+        time.sleep(0.3)
+        assert api.events == {}
+        events.put(news("b"))
+        until(lambda: events.counts()["written"] == 1)
 
 
 def test_a_rate_of_zero_writes_nothing_and_keeps_nothing() -> None:
