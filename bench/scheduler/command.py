@@ -23,7 +23,7 @@ def _sizes(_: click.Context, __: click.Parameter, text: str) -> list[int]:
 @click.option("--nodes", "sizes", callback=_sizes, default="1000", show_default=True, help="Nodes, comma-separated.")
 @click.option("--gpus", default=8, show_default=True, help="GPUs of each node, 80 GiB each.")
 @click.option("--pods", default=300, show_default=True, help="Pods in one run.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; in each all run in turn.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; in each all run in turn, there and back.")
 @click.option("--percentage", default=100, show_default=True, help="percentageOfNodesToScore; 0 is the default.")
 @click.option("--only", default="", help="Contenders, comma-separated.  [default: all]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures there, too.")
