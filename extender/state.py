@@ -25,7 +25,8 @@ from extender.outcomes import (
 from extender.scheduling import waking
 from extender.scheduling.binding import Plan, holds_good, plan_binding, plan_on
 from extender.scheduling.events import ClusterEvent, PodChanged, PodDeleted, PodRecord
-from extender.scheduling.filtering import Feasible, filter_nodes
+from extender.scheduling.filtering import Feasible
+from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.inforce import InForce
 from extender.scheduling.ledger import Ledger, Reservation
 from extender.scheduling.node import Holder
@@ -144,8 +145,8 @@ class State:
             self._note_freed(self._ledger.release(pod.uid))
             ranking = self._in_force.rankings.of(pod.request, policy)
             ranked = ranking.best(self._ledger, names, self._answers)
-            if ranked.best:
-                plan = self._hold(pod, pod.request, ranked.best[0], now_s)
+            if ranked.first is not None:
+                plan = self._hold(pod, pod.request, ranked.first, now_s)
                 self._waiting.pop(pod.uid, None)
                 self._evictions.forget(pod.uid)
             else:
@@ -154,13 +155,13 @@ class State:
                 refusals = ranking.refusals(self._ledger, names)
                 asked = frozenset(names) if len(names) <= MAX_ASKED else None
                 self._wait(pod, pod.request, policy, now_s, asked)
-        if not ranked.best:
+        if ranked.first is None:
             self.decisions.rejected(pod, refusals)
             return Rejected({name: reason.text for name, reason in refusals.items()})
         self.decisions.chose(
             pod, policy.name, plan, feasible=ranked.fitting, refused=ranked.refused, runner_up=ranked.runner_up
         )
-        return Passed([candidate.node for candidate in ranked.best], plan)
+        return Passed(ranked.names, plan)
 
     def prioritize(self, pod: PodRecord, names: Collection[str]) -> list[tuple[str, int]]:
         """Scores of the nodes; the pod's own hold does not count against them."""
@@ -168,9 +169,14 @@ class State:
         if request is None:
             return [(name, 0) for name in names]
         with self._lock:
-            snapshot = self._without_own(pod.uid)
-            filtered = filter_nodes(snapshot, names, request, self.policy_of(request), self._in_force.table)
-        return prioritize(filtered, names)
+            policy = self.policy_of(request)
+            costs = self._in_force.rankings.of(request, policy).costs(self._ledger, names)
+            reservation = self._ledger.reservation(pod.uid)
+            if reservation is not None and reservation.expires_s is not None and reservation.node in names:
+                emptier = self._ledger.snapshot_without(pod.uid).nodes.get(reservation.node)
+                if emptier is not None and isinstance(answer := fit(emptier, request, policy), Fit):
+                    costs[reservation.node] = answer.cost
+        return prioritize(costs, names)
 
     def preempt(self, pod: PodRecord, candidates: Mapping[str, Victims]) -> dict[str, Victims]:
         """The candidates where the evictions would make room, with the victims that it takes."""

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import nsmallest
 
-from extender.scheduling.fit_table import FitTable
-from extender.scheduling.fitting import Fit
+from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.reasons import Misfit
 from extender.scheduling.request import PodRequest
@@ -38,20 +37,17 @@ def _rank(candidate: Feasible) -> tuple[tuple[float, ...], str]:
     return candidate.fit.cost, candidate.node
 
 
-def filter_nodes(
-    snapshot: Snapshot, names: Iterable[str], request: PodRequest, policy: Policy, table: FitTable
-) -> Filtered:
-    """Fit `request` on each node of `names`; a name twice counts once. `table` remembers answers between calls."""
+def filter_nodes(snapshot: Snapshot, names: Iterable[str], request: PodRequest, policy: Policy) -> Filtered:
+    """Fit `request` on each node of `names`, from scratch; a name twice counts once."""
     feasible: list[Feasible] = []
     rejected: dict[str, Misfit] = {}
-    answers = table.answers(request, policy)
     nodes = snapshot.nodes
     for name in dict.fromkeys(names):
         node = nodes.get(name)
         if node is None:
             rejected[name] = Misfit.UNKNOWN_NODE
             continue
-        answer = answers.get(node)
+        answer = fit(node, request, policy)
         if isinstance(answer, Fit):
             feasible.append(Feasible(name, answer))
         else:

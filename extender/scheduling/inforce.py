@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from extender.scheduling.alike import Changing
-from extender.scheduling.fit_table import FitTable
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import POLICIES, policies_with
 from extender.scheduling.rankings import Rankings
@@ -11,12 +10,11 @@ from extender.scheduling.weights import Weights
 
 
 class InForce:
-    """`policies` by name, and the `rankings` and `table` of their answers; its owner serializes all calls."""
+    """`policies` by name, and the `rankings` of their answers; its owner serializes all calls."""
 
     def __init__(self, policies: Mapping[str, Policy] = POLICIES, rankings: Rankings | None = None) -> None:
         self.policies = policies
         self.rankings = rankings if rankings is not None else Rankings()
-        self.table = FitTable()
 
     def under(self, weights: Weights) -> "InForce":
         """The policies as they are with these weights; for the kinds of request known here, nothing is computed yet."""

@@ -5,16 +5,15 @@ fraction makes it drop the whole answer. Costs of a policy do not survive such a
 gets 10, the worst 0, equal costs get equal scores.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from extender.scheduling.filtering import Filtered
+from extender.scheduling.policies.policy import Cost
 
 MAX_SCORE = 10
 
 
-def prioritize(filtered: Filtered, names: Iterable[str]) -> list[tuple[str, int]]:
-    """Scores of `names`, in that order; a node on which the pod does not fit gets 0."""
-    costs = {candidate.node: candidate.fit.cost for candidate in filtered.feasible}
+def prioritize(costs: Mapping[str, Cost], names: Iterable[str]) -> list[tuple[str, int]]:
+    """Scores of `names`, in that order; a node without a cost, on which the pod does not fit, gets 0."""
     ranks = {cost: rank for rank, cost in enumerate(sorted(set(costs.values())))}
     worst = max(1, len(ranks) - 1)
     scores: list[tuple[str, int]] = []

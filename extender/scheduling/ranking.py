@@ -36,9 +36,10 @@ class RunnerUp:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The best nodes, best first, and how all nodes of the cluster stand to the request."""
+    """The best nodes, best first, how the pod fits on the first, and how all nodes of the cluster stand to it."""
 
-    best: tuple[Feasible, ...]
+    names: tuple[str, ...]
+    first: Feasible | None
     fitting: int
     refused: Mapping[Misfit, int]
     runner_up: RunnerUp | None = None
@@ -92,16 +93,22 @@ class Ranking:
         few = 4 * len(asked) < self._fitting
         wanted = max(2, count)  # the second is who the best was preferred to
         ranked = self._few(asked, wanted) if few else self._many(_Asked(asked), wanted)
-        best: list[Feasible] = []
-        for _, name in ranked[:count]:
+        first = None
+        for _, name in ranked[:1]:
             serial = self._groups.of[name].serial
             # What packs well is packed further, and the best nodes often look alike: the answer is there already.
             answer = self._fits.get(serial) or fit(nodes[name], self._request, self._policy)
             if isinstance(answer, Fit):
                 self._remember(serial, answer)
-                best.append(Feasible(name, answer))
+                first = Feasible(name, answer)
         runner_up = RunnerUp(ranked[1][1], ranked[1][0]) if len(ranked) > 1 else None
-        return Ranked(tuple(best), self._fitting, dict(self._refused), runner_up)
+        names = tuple([name for _, name in ranked[:count]])
+        return Ranked(names, first, self._fitting, dict(self._refused), runner_up)
+
+    def costs(self, cluster: Changing, asked: Iterable[str]) -> dict[str, Cost]:
+        """The cost of each of `asked` on which the request fits."""
+        self.catch_up(cluster)
+        return {name: cost for name in asked if type(cost := self._answer(name)) is tuple}
 
     def refusals(self, cluster: Changing, asked: Iterable[str]) -> dict[str, Misfit]:
         """The reason of each of `asked` on which the request does not fit."""

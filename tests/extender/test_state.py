@@ -5,6 +5,7 @@ import pytest
 from extender.contract.allocation import Allocation
 from extender.contract.units import Units
 from extender.outcomes import AlreadyBound, Assumed, Passed, Refused, Rejected, Unavailable, UnknownPod
+from extender.scheduling.events import NodeDeleted
 from extender.scheduling.preemption import Victims
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import UNIT_MIB, allocation, node, pod, uuid
@@ -257,6 +258,15 @@ def test_prioritize_does_not_count_the_pods_own_hold_against_it() -> None:
     record = cluster.record(pod("train", 8))
     cluster.state.filter(record, ["a", "b"])
     assert cluster.state.prioritize(record, ["a", "b"]) == [("a", 10), ("b", 0)]
+
+
+def test_prioritize_after_the_held_node_is_gone() -> None:
+    """It was deleted between filter and prioritize: it gets nothing, the other keeps its score."""
+    cluster = Cluster(node("a", 8), node("b", 16), answers=2)
+    record = cluster.record(pod("train", 8))
+    cluster.state.filter(record, ["a", "b"])
+    cluster.state.apply(NodeDeleted("a", 99))
+    assert cluster.state.prioritize(record, ["a", "b"]) == [("a", 0), ("b", 10)]
 
 
 def offer(*uids: str) -> dict[str, Victims]:

@@ -16,6 +16,8 @@ import pytest
 from extender.outcomes import AlreadyBound, Assumed, Passed, Rejected
 from extender.scheduling.binding import Plan
 from extender.scheduling.events import ClusterEvent, PodChanged, PodDeleted, PodRecord, PodsListed
+from extender.scheduling.filtering import filter_nodes
+from extender.scheduling.prioritizing import prioritize
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import node, pod
 
@@ -117,10 +119,20 @@ class Life:
             if isinstance(outcome, Passed):
                 assert outcome.plan is not None
                 self.promised[name] = (outcome.plan, self.cluster.clock.now + HOLD_S)
+                self.prioritize(name)
             elif isinstance(outcome, Rejected):
                 assert set(outcome.reasons) == set(NODES)
             else:
                 assert name in self.lost
+
+    def prioritize(self, name: str) -> None:
+        """The scores are those of costs computed from scratch, without the pod's own hold."""
+        record = self.record(self.pods[name])
+        assert record.request is not None
+        snapshot = self.state.snapshot_for(record.uid)
+        found = filter_nodes(snapshot, list(NODES), record.request, self.state.policy_of(record.request))
+        costs = {one.node: one.fit.cost for one in found.feasible}
+        assert self.state.prioritize(record, list(NODES)) == prioritize(costs, list(NODES))
 
     def bind(self) -> None:
         """Kube-scheduler binds pods that passed filter, to the node that filter named or sometimes to another one."""

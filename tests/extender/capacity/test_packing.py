@@ -7,7 +7,6 @@ from extender.capacity.cluster import Cluster
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits, Taint, ineligible
 from extender.capacity.packing import Packing
 from extender.scheduling.filtering import filter_nodes
-from extender.scheduling.fit_table import FitTable
 from extender.scheduling.policies.table import POLICIES
 from extender.scheduling.request import PodRequest, pod_request
 from tests.extender.capacity.clusters import cluster, machine, running
@@ -40,7 +39,7 @@ def test_it_chooses_what_filter_chooses(steps: list[tuple[int, int, Constraints,
         request = pod_request((app(units),), cpu_milli=1000 * cpu)
         shown = _shown(packing, request, constraints)
         chosen = packing.policy_of(request)
-        best = filter_nodes(packing.ledger.snapshot(), shown, request, chosen, FitTable()).best(1)
+        best = filter_nodes(packing.ledger.snapshot(), shown, request, chosen).best(1)
         plan = packing.place(str(number), request, constraints)
         assert [one.node for one in best] == ([plan.node] if plan else [])
         if plan:

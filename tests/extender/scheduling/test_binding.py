@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from extender.contract.units import UnitMib
 from extender.scheduling.binding import Plan, holds_good, plan_binding
 from extender.scheduling.filtering import filter_nodes
-from extender.scheduling.fit_table import FitTable
 from extender.scheduling.footprint import footprint
 from extender.scheduling.node import Holder, NodeInfo
 from extender.scheduling.placing import footprint_of_choice
@@ -45,7 +44,7 @@ def charged(place: NodeInfo, request: PodRequest, plan: Plan) -> NodeInfo:
 def test_promise(cluster: tuple[NodeInfo, ...], request: PodRequest, policy: Policy) -> None:
     """What passed filter is planned as filter chose; what was rejected is refused for the same reason."""
     names = [each.name for each in cluster]
-    filtered = filter_nodes(snapshot(*cluster), names, request, policy, FitTable())
+    filtered = filter_nodes(snapshot(*cluster), names, request, policy)
     passed = {candidate.node: candidate.fit for candidate in filtered.feasible}
     for place in cluster:
         plan = plan_binding(place, request, policy, unit_mib=UNIT_MIB)

@@ -5,8 +5,6 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.scheduling.filtering import Feasible, Filtered
-from extender.scheduling.fitting import Fit
 from extender.scheduling.prioritizing import MAX_SCORE, prioritize
 
 COSTS = st.dictionaries(
@@ -16,17 +14,12 @@ COSTS = st.dictionaries(
 )
 
 
-def filtered(costs: dict[str, tuple[float, ...]]) -> Filtered:
-    """Nodes that fit at these costs."""
-    return Filtered(tuple(Feasible(name, Fit((), (), cost)) for name, cost in costs.items()))
-
-
 @settings(max_examples=200, deadline=None)
 @given(COSTS, st.data())
 def test_scores_are_whole_and_in_order(costs: dict[str, tuple[float, ...]], data: st.DataObject) -> None:
     """The best gets 10, equal costs get equal scores, and a worse cost never gets a better score."""
     names = data.draw(st.permutations(sorted(costs)))
-    answers = prioritize(filtered(costs), names)
+    answers = prioritize(costs, names)
     assert [name for name, _ in answers] == names
     scores = dict(answers)
     assert all(type(score) is int and 0 <= score <= MAX_SCORE for score in scores.values())
@@ -41,7 +34,7 @@ def test_scores_are_whole_and_in_order(costs: dict[str, tuple[float, ...]], data
 @given(COSTS)
 def test_up_to_eleven_costs_are_told_apart(costs: dict[str, tuple[float, ...]]) -> None:
     """That is what the scale can do; the worst of several gets 0."""
-    scores = dict(prioritize(filtered(costs), list(costs)))
+    scores = dict(prioritize(costs, list(costs)))
     different = len(set(costs.values()))
     assert len(set(scores.values())) == min(different, MAX_SCORE + 1)
     if different > 1:
@@ -50,6 +43,6 @@ def test_up_to_eleven_costs_are_told_apart(costs: dict[str, tuple[float, ...]]) 
 
 def test_a_node_on_which_the_pod_does_not_fit_gets_nothing() -> None:
     """It was full between filter and prioritize, or is not known."""
-    assert prioritize(filtered({"a": (1.0,)}), ["b", "a"]) == [("b", 0), ("a", 10)]
-    assert prioritize(Filtered(), ["a"]) == [("a", 0)]
-    assert prioritize(filtered({"a": (1.0,)}), []) == []
+    assert prioritize({"a": (1.0,)}, ["b", "a"]) == [("b", 0), ("a", 10)]
+    assert prioritize({}, ["a"]) == [("a", 0)]
+    assert prioritize({"a": (1.0,)}, []) == []

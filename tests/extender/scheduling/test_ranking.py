@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from extender.scheduling.alike import Groups
 from extender.scheduling.events import NodeChanged, NodeDeleted, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.filtering import filter_nodes
-from extender.scheduling.fit_table import FitTable
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.ledger import Ledger
 from extender.scheduling.policies.policy import Policy
@@ -23,11 +22,13 @@ NAMES = [f"node-{number}" for number in range(5)]
 
 
 def _check(ranking: Ranking, ledger: Ledger, asked: list[str], request: PodRequest, policy: Policy) -> None:
-    expected = filter_nodes(ledger.snapshot(), asked, request, policy, FitTable())
+    expected = filter_nodes(ledger.snapshot(), asked, request, policy)
     for count in (1, 3):
-        assert ranking.best(ledger, asked, count).best == expected.best(count)
+        best, ranked = expected.best(count), ranking.best(ledger, asked, count)
+        assert (ranked.names, ranked.first) == (tuple(one.node for one in best), best[0] if best else None)
+    assert ranking.costs(ledger, asked) == {one.node: one.fit.cost for one in expected.feasible}
     assert ranking.refusals(ledger, asked) == expected.rejected
-    everywhere = filter_nodes(ledger.snapshot(), list(ledger.nodes), request, policy, FitTable())
+    everywhere = filter_nodes(ledger.snapshot(), list(ledger.nodes), request, policy)
     ranked = ranking.best(ledger, asked, 1)
     assert (ranked.fitting, sum(ranked.refused.values())) == (len(everywhere.feasible), len(everywhere.rejected))
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from extender.contract.inventory import InventoryGpu
 from extender.contract.units import UnitMib
 from extender.scheduling.filtering import filter_nodes
-from extender.scheduling.fit_table import FitTable
 from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.node import Holder, NodeInfo
 from extender.scheduling.policies.policy import Policy
@@ -133,7 +132,7 @@ def test_every_reason_is_reached() -> None:
     known = record("node", gpus_of(16))
     assert known.inventory is not None
     other = replace(known, inventory=replace(known.inventory, unit_mib=UnitMib(256)))
-    unknown = filter_nodes(snapshot(), ["node"], shares(1), BINPACK, FitTable()).rejected["node"]
+    unknown = filter_nodes(snapshot(), ["node"], shares(1), BINPACK).rejected["node"]
     reached = {expected for expected, _, _ in CASES.values()} | {refused(info(other), shares(1)), unknown}
     assert reached == set(Misfit)
 
