@@ -30,7 +30,9 @@ from .v1beta1 import deviceplugin_pb2, deviceplugin_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
 
-_LOOK_S = 0.5
+_LOOK_S = 0.1
+"""A kubelet that starts admits pods about a second later: by then its resources have to be there."""
+
 _REGISTER_TIMEOUT_S = 5.0
 _UNHEARD_S = 10.0
 """A kubelet that gave up on our list of devices does not come back by itself."""

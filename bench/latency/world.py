@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.latency.driving import Caller
-from bench.latency.processes import MeasuredProcess, free_port, wait_listening
+from bench.latency.processes import MeasuredProcess, wait_listening
+from bench.simulated.ports import free_port
 
 _AGAINST_TIMEOUT_S = 120.0
 

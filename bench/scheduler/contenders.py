@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.latency.processes import MeasuredProcess, free_port
+from bench.latency.processes import MeasuredProcess
 from bench.latency.world import extender_process
+from bench.simulated.ports import free_port
 from tests.e2e.schedulerconfig import ExtenderStanza, scheduler_configuration
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,17 +9,11 @@ from pathlib import Path
 
 import urllib3
 
+from bench.simulated.ports import free_port
+
 from .waiting import wait_until
 
 _STOP_TIMEOUT_S = 20.0
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class ExtenderProcess:

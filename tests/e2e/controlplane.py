@@ -9,13 +9,14 @@ from typing import Any, Self
 
 import yaml
 
+from bench.simulated.ports import free_port
 from tests.e2e import audit, servers
 from tests.e2e.api import Api
 from tests.e2e.audit import AuditedRequest
 from tests.e2e.binaries import Binaries
 from tests.e2e.certificates import CertificateAuthority, KeyPair, write_service_account_key
 from tests.e2e.kubeconfig import write_kubeconfig
-from tests.e2e.processes import ServerProcess, free_port
+from tests.e2e.processes import ServerProcess
 from tests.e2e.schedulerconfig import on_this_machine, scheduler_configuration
 from tests.e2e.waiting import wait_until
 

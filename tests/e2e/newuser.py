@@ -21,11 +21,11 @@ import yaml
 
 from bench.simulated.client import ClusterClient
 from bench.simulated.kubelet import SimulatedKubelet
+from bench.simulated.ports import free_port
 from bench.simulated.specs import NodeSpec
 from tests.e2e.api import Json
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import SYSTEM, ContainerProcess, pods_of
-from tests.e2e.processes import free_port
 from tests.e2e.shell import run_written
 
 REPOSITORY = Path(__file__).parents[2]

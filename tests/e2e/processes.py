@@ -3,10 +3,8 @@
 import atexit
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -98,20 +96,3 @@ def _ends_with_its_parent() -> list[str]:
     if setpriv is None or threading.current_thread() is not threading.main_thread():
         return []
     return [setpriv, "--pdeathsig", "KILL", "--"]
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 for a server that cannot be told to choose one by itself.
-
-    Taken from below the range that the kernel gives to outgoing connections: a port of that range could be
-    given away in the moment before the server opens it.
-    """
-    for _ in range(1000):
-        port = random.randrange(15000, 32000)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
-            try:
-                candidate.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise ProcessError("none of 1000 ports between 15000 and 32000 of 127.0.0.1 was free")

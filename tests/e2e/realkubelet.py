@@ -15,11 +15,12 @@ from typing import IO, Any, Self
 import urllib3
 import yaml
 
+from bench.simulated.ports import free_port
 from tests.e2e.api import Json
 from tests.e2e.binaries import Binaries
 from tests.e2e.containerruntime import ContainerRuntime, clean_up, remove_pod_cgroups
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.processes import ServerProcess, free_port
+from tests.e2e.processes import ServerProcess
 from tests.e2e.waiting import wait_until
 
 DEVICE_PLUGINS_FOLDER = Path("/var/lib/kubelet/device-plugins")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.simulated.ports import free_port
 from bench.simulated.specs import GpuSpec, NodeSpec
 from extender.contract.names import Names
 from tests.e2e.admissioncases import asking
@@ -15,7 +16,7 @@ from tests.e2e.confinement import confined
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import REPOSITORY, SYSTEM, wait_ready
 from tests.e2e.pagewalk import PageWalk
-from tests.e2e.processes import ServerProcess, free_port
+from tests.e2e.processes import ServerProcess
 from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

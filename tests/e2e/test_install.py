@@ -11,6 +11,7 @@ import yaml
 
 from bench.simulated.client import ClusterClient
 from bench.simulated.kubelet import SimulatedKubelet
+from bench.simulated.ports import free_port
 from bench.simulated.specs import NodeSpec
 from extender.contract.names import Names
 from tests.e2e.admissioncases import LET_THROUGH, REFUSED, refusal
@@ -20,7 +21,6 @@ from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import MANIFESTS, SYSTEM, ContainerProcess, pods_of, rendered
 from tests.e2e.nodes import SimulatedNode, create_node, delete_node
 from tests.e2e.podspecs import container, pod
-from tests.e2e.processes import free_port
 from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

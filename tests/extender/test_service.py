@@ -18,10 +18,10 @@ import urllib3
 
 from bench.simulated.apiserver import ApiServer
 from bench.simulated.connections import WatchSettings
+from bench.simulated.ports import free_port
 from extender.kubeapi import connect
 from extender.service import Service
 from extender.settings import Settings, parse_address
-from tests.e2e.processes import free_port
 from tests.extender.objects import Json, bind_call, filter_call, node, pod, raw
 
 ONCE_S = 40.0
