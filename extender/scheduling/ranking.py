@@ -92,7 +92,7 @@ class Ranking:
         # Few names: looking at each is less work than passing over the others.
         few = 4 * len(asked) < self._fitting
         wanted = max(2, count)  # the second is who the best was preferred to
-        ranked = self._few(asked, wanted) if few else self._many(_Asked(asked), wanted)
+        ranked = self._few(asked, wanted) if few else self._many(_Asked(asked, wanted), wanted)
         first = None
         for _, name in ranked[:1]:
             serial = self._groups.of[name].serial
@@ -242,13 +242,13 @@ class Ranking:
 
 
 class _Asked:
-    """The names asked about; a set of them is made only when more than a few are looked for."""
+    """The names asked about; a set of them is made only when more than a few are looked for (`wanted`: at least)."""
 
     __slots__ = ("_left", "_names")
 
-    def __init__(self, names: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], wanted: int) -> None:
         self._names = names
-        self._left = _PROBES
+        self._left = _PROBES if wanted < _PROBES else 1
 
     def __contains__(self, name: str) -> bool:
         self._left -= 1
