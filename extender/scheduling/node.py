@@ -4,6 +4,7 @@ Usage is computed afresh from the set of holders each time, so it cannot leak or
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from operator import attrgetter
@@ -189,7 +190,7 @@ def node_info(
         offered = {gpu.uuid: gpu.capacity - gpu.outside if gpu.healthy else 0 for gpu in known}
         for request in unplaced:
             _add(cores, _charge_worst(request, used, capacity, offered, whole))
-    gpus = tuple([_charged(gpu, used[gpu.uuid], gpu.uuid in whole, cores.get(gpu.uuid, 0)) for gpu in known])
+    gpus, free, idle = _charged(known, before, used, whole, cores)
     return NodeInfo(
         record=record,
         gpus=gpus,
@@ -198,8 +199,8 @@ def node_info(
         unit_matches=inventory.unit_mib == unit_mib,
         cpu_used_milli=cpu_milli,
         memory_used_bytes=memory_bytes,
-        free=tuple([gpu.free for gpu in gpus]),
-        idle=tuple([gpu.idle for gpu in gpus]),
+        free=free,
+        idle=idle,
     )
 
 
@@ -221,10 +222,26 @@ def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:
     )
 
 
-def _charged(gpu: GpuInfo, used: int, whole: bool, core_used_percent: int) -> GpuInfo:  # noqa: FBT001 (a fact of the GPU)
-    if gpu.used == used and gpu.whole == whole and gpu.core_used_percent == core_used_percent:
-        return gpu
-    return replace(gpu, used=used, whole=whole, core_used_percent=core_used_percent)
+def _charged(
+    known: tuple[GpuInfo, ...],
+    before: NodeInfo | None,
+    used: Mapping[GpuUuid, int],
+    whole: AbstractSet[GpuUuid],
+    cores: Mapping[GpuUuid, int],
+) -> tuple[tuple[GpuInfo, ...], tuple[int, ...], tuple[bool, ...]]:
+    """The GPUs with what is used of each, their free units, and whether each is idle."""
+    if before is not None and known is before.gpus:
+        gpus, free, idle = list(known), list(before.free), list(before.idle)
+    else:
+        gpus, free, idle = list(known), [gpu.free for gpu in known], [gpu.idle for gpu in known]
+    for at, gpu in enumerate(known):
+        uuid = gpu.uuid
+        units, all_of_it, core_percent = used[uuid], uuid in whole, cores.get(uuid, 0)
+        # Most GPUs of a node are as they were.
+        if gpu.used != units or gpu.whole != all_of_it or gpu.core_used_percent != core_percent:
+            gpus[at] = now = replace(gpu, used=units, whole=all_of_it, core_used_percent=core_percent)
+            free[at], idle[at] = now.free, now.idle
+    return tuple(gpus), tuple(free), tuple(idle)
 
 
 def _charge(
