@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, overload
 
 import msgspec
@@ -88,13 +89,16 @@ def create_calls(parts: Parts) -> dict[str, Call]:
     """Kube-scheduler's calls by path. What needs no API server and no other pod's end is answered at once."""
     verbs, metrics = _Verbs(parts), parts.metrics
     prioritize = _measured("prioritize", verbs.prioritize, metrics)
+    soon = None
+    if parts.loop_api is not None:
+        soon = _measured_soon("bind", partial(verbs.bind_soon, parts.loop_api), metrics)
     return {
         "/filter": Call(
             _measured("filter", verbs.filter, metrics), at_once=_measured("filter", verbs.filter_at_once, metrics)
         ),
         "/prioritize": Call(prioritize, at_once=prioritize),
         "/preempt": Call(_measured("preempt", verbs.preempt, metrics)),
-        "/bind": Call(_measured("bind", verbs.bind, metrics), soon=_measured_soon("bind", verbs.bind_soon, metrics)),
+        "/bind": Call(_measured("bind", verbs.bind, metrics), soon=soon),
     }
 
 
@@ -159,7 +163,6 @@ class _Verbs:
         self._state = parts.state
         self._binder = parts.binder
         self._decoder = parts.decoder
-        self._loop_api = parts.loop_api
 
     def filter(self, body: bytes) -> Said:
         args = decode_extender_args(body)
@@ -190,14 +193,14 @@ class _Verbs:
     def bind(self, body: bytes) -> Said:
         return _bound(self._binder.bind(decode_binding_args(body)))
 
-    async def bind_soon(self, body: bytes, threads: Executor) -> Said:
+    async def bind_soon(self, loop_api: LoopBindingApi, body: bytes, threads: Executor) -> Said:
         """Write the Binding in the event loop; what is not plain is a thread's."""
         args, loop = decode_binding_args(body), asyncio.get_running_loop()
-        prepared = self._binder.begin(args) if self._loop_api is not None else None
-        if prepared is None or self._loop_api is None:
+        prepared = self._binder.begin(args)
+        if prepared is None:
             return _bound(await loop.run_in_executor(threads, self._binder.bind, args))
         try:
-            await self._loop_api.bind_pod(
+            await loop_api.bind_pod(
                 args.pod_namespace, args.pod_name, args.pod_uid, args.node, prepared.annotations, WRITE_TIMEOUT_S
             )
         except (ApiError, ApiUnreachable) as error:

@@ -25,7 +25,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin to wait for the first request."""
         super().connection_made(cast("asyncio.Transport", _InOnePiece(transport, self.loop)))
-        self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, transport.abort)
+        self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
@@ -36,8 +36,7 @@ class Connection(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._head_bytes = 0
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
+        self._expect()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request line."""
@@ -54,6 +53,10 @@ class Connection(HttpToolsProtocol):
         """The last byte of a request."""
         self._in_time()
         super().on_message_complete()
+
+    def _expect(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
 
     def _in_time(self) -> None:
         if self._deadline is not None:

@@ -57,7 +57,8 @@ class KubeApi:
         """The same API server for an event loop; None when its settings are too unusual for that."""
         from extender.loopapi import LoopApi, fits  # noqa: PLC0415 - only the extender's own process needs it
 
-        return LoopApi(self._client) if fits(self._client.configuration) else None
+        configuration = self._client.configuration
+        return LoopApi(configuration, self._transport) if fits(configuration) else None
 
     def list_page(
         self, path: str, limit: int, continue_token: str, timeout_s: float, resource_version: str | None = None
@@ -185,18 +186,20 @@ class KubeApi:
         resource, _, selectors = path.partition("?")
         deadline = time.monotonic() + timeout_s
         try:
+            headers = self._transport.headers(content_type)
+        except (ConfigException, OSError) as error:
+            raise ApiUnreachable(f"{method} {path}: credentials can't be read: {error}", sent=False) from error
+        try:
             response = self._transport.open(
                 method,
                 resource,
+                headers=headers,
                 timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s),
                 query=[*parse_qsl(selectors), *query],
                 body=body,
-                content_type=content_type,
             )
-        except HTTPError as error:
+        except (HTTPError, OSError) as error:
             raise _unreachable(method, path, error) from error
-        except (ConfigException, OSError) as error:
-            raise ApiUnreachable(f"{method} {path}: credentials can't be read: {error}", sent=False) from error
         if 200 <= response.status <= 299:
             return response
         text = b""

@@ -33,6 +33,9 @@ CONNECT_TIMEOUT_S = 5.0
 CREDENTIALS_S = 30.0
 """For so long they are good without a look: the official client renews them minutes before they expire."""
 
+_NO_ANSWER = (ClientError, OSError)
+"""Timeouts are OSErrors."""
+
 _NEVER_SENT = (ClientConnectorError, ConnectionTimeoutError)
 
 
@@ -47,16 +50,16 @@ def fits(configuration: Any) -> bool:
 class LoopApi:
     """Writes Bindings; for the tasks of one event loop, in which it is closed, too."""
 
-    def __init__(self, client: Any) -> None:
-        """Take a `kubernetes.client.ApiClient` whose configuration `fits`; nothing is connected yet.
+    def __init__(self, configuration: Any, transport: Transport) -> None:
+        """Take a `kubernetes.client.Configuration` that `fits` and who knows its credentials; nothing is connected yet.
 
         Raises:
             OSError, ssl.SSLError: a certificate can't be used.
         """
-        self._transport = Transport(client)
-        self._configuration = client.configuration
-        self._base = client.configuration.host.rstrip("/")
-        self._tls = _context(self._configuration) if self._base.startswith("https:") else None
+        self._transport = transport
+        self._configuration = configuration
+        self._base = configuration.host.rstrip("/")
+        self._tls = _context(configuration) if self._base.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
         self._known: dict[str, str] = {}
         self._known_s = -inf
@@ -88,13 +91,13 @@ class LoopApi:
             ) as answer:
                 if 200 <= answer.status <= 299:
                     # The status line says that it is done. What follows is read only to keep the connection usable.
-                    with suppress(ClientError, OSError, TimeoutError):
+                    with suppress(*_NO_ANSWER):
                         await answer.read()
                     return
                 text = b""
-                with suppress(ClientError, OSError, TimeoutError):
+                with suppress(*_NO_ANSWER):
                     text = await answer.read()
-        except (ClientError, OSError, TimeoutError) as error:
+        except _NO_ANSWER as error:
             sent = not isinstance(error, _NEVER_SENT)
             raise ApiUnreachable(f"POST {path}: {error or type(error).__name__}", sent=sent) from error
         raise error_of_answer(answer.status, answer.reason or "", answer.headers, text)

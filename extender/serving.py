@@ -92,14 +92,13 @@ class Server:
             )
         )
         self._socket: socket.socket | None = None
+        self._port = 0
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     @property
     def port(self) -> int:
         """The port it listens on; 0 before `start`, and afterwards what it was."""
         return self._port
-
-    _port = 0
 
     @property
     def alive(self) -> bool:

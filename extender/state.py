@@ -171,11 +171,11 @@ class State:
         with self._lock:
             policy = self.policy_of(request)
             costs = self._in_force.rankings.of(request, policy).costs(self._ledger, names)
-            reservation = self._ledger.reservation(pod.uid)
-            if reservation is not None and reservation.expires_s is not None and reservation.node in names:
-                emptier = self._ledger.snapshot_without(pod.uid).nodes.get(reservation.node)
+            own = self._ledger.reservation(pod.uid)
+            if own is not None and own.node in names:
+                emptier = self._without_own(pod.uid).nodes.get(own.node)
                 if emptier is not None and isinstance(answer := fit(emptier, request, policy), Fit):
-                    costs[reservation.node] = answer.cost
+                    costs[own.node] = answer.cost
         return prioritize(costs, names)
 
     def preempt(self, pod: PodRecord, candidates: Mapping[str, Victims]) -> dict[str, Victims]:

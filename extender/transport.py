@@ -73,18 +73,16 @@ class Transport:
         method: str,
         path: str,
         *,
+        headers: Mapping[str, str],
         timeout: urllib3.Timeout,
         query: Sequence[tuple[str, str]] = (),
         body: Mapping[str, Any] | None = None,
-        content_type: str | None = None,
     ) -> urllib3.HTTPResponse:
-        """Send, and return the answer with its body not yet read; redirections are not followed.
+        """Send with these `headers`, and return the answer with its body not yet read; redirections are not followed.
 
         Raises:
-            kubernetes.config.ConfigException, OSError: credentials can't be read.
-            urllib3.exceptions.HTTPError: there is no answer.
+            urllib3.exceptions.HTTPError, OSError: there is no answer.
         """
-        headers = self.headers(content_type)
         url = f"{self._prefix}{path}?{urlencode(query, quote_via=quote)}" if query else f"{self._prefix}{path}"
         data = None if body is None else msgspec.json.encode(body)
         answer = self._pool.urlopen(

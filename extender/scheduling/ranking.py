@@ -94,7 +94,8 @@ class Ranking:
         wanted = max(2, count)  # the second is who the best was preferred to
         ranked = self._few(asked, wanted) if few else self._many(_Asked(asked, wanted), wanted)
         first = None
-        for _, name in ranked[:1]:
+        if ranked:
+            name = ranked[0][1]
             serial = self._groups.of[name].serial
             # What packs well is packed further, and the best nodes often look alike: the answer is there already.
             answer = self._fits.get(serial) or fit(nodes[name], self._request, self._policy)

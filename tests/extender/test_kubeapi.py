@@ -2,12 +2,13 @@
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from extender.kubeapi import ApiError, ApiUnreachable, KubeApi, connect
-from tests.extender.api_calls import PODS, bind
+from tests.extender.api_calls import BOTH_WAYS, PODS, bind
 from tests.fakes.api_server import ApiServer, Exchange, kubeconfig_for, listing, pod, pod_list, refusing, refusing_port
 
 
@@ -167,31 +168,38 @@ def test_a_redirect_is_not_followed(api: KubeApi, server: ApiServer) -> None:
     assert (caught.value.status, len(server.requests)) == (307, 1)
 
 
-def test_a_refused_connection_was_not_sent(server: ApiServer, tmp_path: Path) -> None:
+@BOTH_WAYS
+def test_a_refused_connection_was_not_sent(server: ApiServer, tmp_path: Path, write: Callable[..., None]) -> None:
     """The bind can be forgotten: nothing has left."""
     path = Path(kubeconfig_for(server, tmp_path))
     with refusing_port() as port:
         path.write_text(path.read_text().replace(str(server.port), str(port)))
         with pytest.raises(ApiUnreachable) as caught:
-            bind(connect(str(path)))
+            write(connect(str(path)))
     assert caught.value.sent is False
 
 
 @pytest.mark.parametrize("fault", [Exchange.reset, Exchange.hang_up], ids=["reset", "closed"])
-def test_a_lost_bind_reply_may_have_been_executed(api: KubeApi, server: ApiServer, fault: object) -> None:
+@BOTH_WAYS
+def test_a_lost_bind_reply_may_have_been_executed(
+    api: KubeApi, server: ApiServer, fault: object, write: Callable[..., None]
+) -> None:
     """The request arrived, the answer did not: only a live read can tell (lesson 15)."""
     assert callable(fault)
     server.on_other(fault, ok)
     with pytest.raises(ApiUnreachable) as caught:
-        bind(api)
+        write(api)
     assert (caught.value.sent, len(server.requests)) == (True, 1)
 
 
-def test_a_bind_that_is_never_answered_ends_with_its_timeout(api: KubeApi, server: ApiServer) -> None:
+@BOTH_WAYS
+def test_a_bind_that_is_never_answered_ends_with_its_timeout(
+    api: KubeApi, server: ApiServer, write: Callable[..., None]
+) -> None:
     """And may have been executed."""
     server.on_other(Exchange.hang)
     with pytest.raises(ApiUnreachable) as caught:
-        bind(api, timeout_s=0.5)
+        write(api, timeout_s=0.5)
     assert caught.value.sent is True
 
 
@@ -201,6 +209,20 @@ def test_a_bind_whose_reply_breaks_off_after_its_status_is_done(api: KubeApi, se
     bind(api)
     bind(api)
     assert len(server.requests) == 2
+
+
+def test_an_exchange_that_fails_in_whatever_way_may_have_been_executed(
+    api: KubeApi, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is known never to have left is said not to have been sent."""
+
+    def broken(*_args: object, **_kwargs: object) -> None:
+        raise OSError("broken pipe")
+
+    monkeypatch.setattr(api._transport._pool, "urlopen", broken)
+    with pytest.raises(ApiUnreachable, match="broken pipe") as caught:
+        bind(api)
+    assert (caught.value.sent, server.requests) == (True, [])
 
 
 def test_half_a_list_is_no_list(api: KubeApi, server: ApiServer) -> None:

@@ -3,13 +3,14 @@
 import datetime
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from extender.kubeapi import ApiUnreachable, KubeConfigError, connect
-from tests.extender.api_calls import PODS, bind
+from tests.extender.api_calls import BOTH_WAYS, PODS, bind
 from tests.fakes.api_server import ApiServer, kubeconfig_for, listing
 from tests.fakes.certificate import server_context, write_certificate
 
@@ -47,7 +48,10 @@ def test_the_service_account_is_found_and_its_rotated_token_is_read_again(
         assert caught.value.sent is False
 
 
-def test_a_certificate_of_another_authority_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@BOTH_WAYS
+def test_a_certificate_of_another_authority_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., None]
+) -> None:
     """Before the request, and so the token, is sent."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     other = tmp_path / "other"
@@ -58,7 +62,7 @@ def test_a_certificate_of_another_authority_is_refused(tmp_path: Path, monkeypat
         content["clusters"][0]["cluster"]["certificate-authority"] = str(write_certificate(tmp_path))
         path.write_text(json.dumps(content))
         with pytest.raises(ApiUnreachable, match=r"(?i)certificate") as caught:
-            bind(connect(str(path)))
+            write(connect(str(path)))
         assert (caught.value.sent, server.requests) == (False, [])
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +9,9 @@ import pytest
 
 from extender import loopapi
 from extender.kubeapi import ApiError, ApiUnreachable, KubeApi, connect
-from extender.loopapi import LoopApi, fits
-from tests.extender.api_calls import bind
-from tests.fakes.api_server import ApiServer, Exchange, kubeconfig_for, refusing, refusing_port
+from extender.loopapi import fits
+from tests.extender.api_calls import bind, one, soon
+from tests.fakes.api_server import ApiServer, Exchange, refusing
 from tests.fakes.certificate import server_context, write_certificate
 
 
@@ -24,26 +23,6 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def ok(exchange: Exchange) -> None:
     """Answer as the API server does to a write."""
     exchange.answer(201, {"kind": "Status", "status": "Success"})
-
-
-async def one(api: LoopApi, timeout_s: float = 5.0) -> None:
-    """One bind as the extender makes it."""
-    await api.bind_pod("team", "train-0", "uid-1", "node-a", {"gpupack.io/allocation": "{}"}, timeout_s)
-
-
-def soon(api: KubeApi, times: int = 1, timeout_s: float = 5.0) -> None:
-    """So many binds, one after the other, in one loop."""
-
-    async def run() -> None:
-        loop_api = api.for_loop()
-        assert loop_api is not None
-        try:
-            for _ in range(times):
-                await one(loop_api, timeout_s)
-        finally:
-            await loop_api.close()
-
-    asyncio.run(run())
 
 
 def test_the_request_is_the_threads(api: KubeApi, server: ApiServer) -> None:
@@ -91,41 +70,12 @@ def test_a_redirect_is_not_followed(api: KubeApi, server: ApiServer) -> None:
     assert (caught.value.status, len(server.requests)) == (307, 1)
 
 
-def test_a_refused_connection_was_not_sent(server: ApiServer, tmp_path: Path) -> None:
-    """The bind can be forgotten: nothing has left."""
-    path = Path(kubeconfig_for(server, tmp_path))
-    with refusing_port() as port:
-        path.write_text(path.read_text().replace(str(server.port), str(port)))
-        with pytest.raises(ApiUnreachable) as caught:
-            soon(connect(str(path)))
-    assert caught.value.sent is False
-
-
-@pytest.mark.parametrize("fault", [Exchange.reset, Exchange.hang_up], ids=["reset", "closed"])
-def test_a_lost_reply_may_have_been_executed(
-    api: KubeApi, server: ApiServer, fault: Callable[[Exchange], None]
-) -> None:
-    """The request arrived, the answer did not: only a live read can tell. It is not sent again."""
-    server.on_other(fault, ok)
-    with pytest.raises(ApiUnreachable) as caught:
-        soon(api)
-    assert (caught.value.sent, len(server.requests)) == (True, 1)
-
-
 def test_a_lost_reply_on_a_kept_connection_is_not_sent_again(api: KubeApi, server: ApiServer) -> None:
     """A client that takes a kept connection for stale would repeat the bind behind our back."""
     server.on_other(ok, Exchange.hang_up, ok)
     with pytest.raises(ApiUnreachable) as caught:
         soon(api, times=2)
     assert (caught.value.sent, len(server.requests)) == (True, 2)
-
-
-def test_a_bind_that_is_never_answered_ends_with_its_timeout(api: KubeApi, server: ApiServer) -> None:
-    """And may have been executed."""
-    server.on_other(Exchange.hang)
-    with pytest.raises(ApiUnreachable) as caught:
-        soon(api, timeout_s=0.5)
-    assert caught.value.sent is True
 
 
 def test_an_answer_that_breaks_off_after_its_status_is_that_answer(api: KubeApi, server: ApiServer) -> None:
@@ -173,20 +123,6 @@ def test_tls_authority_and_rotated_token_are_the_service_accounts(
 
         asyncio.run(run())
         assert [request.headers["authorization"] for request in server.requests] == ["1", "1", "2"]
-
-
-def test_a_certificate_of_another_authority_is_refused(tmp_path: Path) -> None:
-    """Before the request, and so the token, is sent."""
-    other = tmp_path / "other"
-    other.mkdir()
-    with ApiServer(server_context(write_certificate(other))) as server:
-        path = Path(kubeconfig_for(server, tmp_path, token="secret-token"))
-        content = json.loads(path.read_text())
-        content["clusters"][0]["cluster"]["certificate-authority"] = str(write_certificate(tmp_path))
-        path.write_text(json.dumps(content))
-        with pytest.raises(ApiUnreachable, match=r"(?i)certificate") as caught:
-            soon(connect(str(path)))
-        assert (caught.value.sent, server.requests) == (False, [])
 
 
 def test_credentials_that_cannot_be_read_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
