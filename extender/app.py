@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from extender.apierrors import ApiError, ApiUnreachable
 from extender.binder import WRITE_TIMEOUT_S, Binder
+from extender.calls import BROWSERS_SEND, Answer, Call
 from extender.decoding import DecodeError, Decoder
 from extender.explaining import explain
 from extender.metrics import Metrics
@@ -26,7 +27,6 @@ from extender.outcomes import FilterOutcome, Leaving, Passed, Rejected
 from extender.page.presenting import Presenter
 from extender.page.views import page_blueprint
 from extender.scheduling.describing import describe_nodes
-from extender.shortcut import BROWSERS_SEND, Answer, Call
 from extender.state import State
 from extender.wire import (
     ExtenderArgs,

@@ -3,6 +3,7 @@
 One event loop in a thread of its own parses HTTP (llhttp) and answers what needs no waiting; the rest gets threads.
 """
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -10,15 +11,16 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from a2wsgi import WSGIMiddleware
 
-from extender.connections import IDLE_TIMEOUT_S, Connection
+from extender.calls import Call
+from extender.connections import IDLE_TIMEOUT_S, Connection, Front
 from extender.settings import Address, SettingsError, Tls
-from extender.shortcut import AsgiApp, Call, Shortcut
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -67,14 +69,12 @@ class Server:
         self._threads = ThreadPoolExecutor(threads, "call")
         # Its types of WSGI and ASGI are its own.
         self._framework = WSGIMiddleware(cast("Any", app), workers=FRAMEWORK_THREADS)
-        front = Shortcut(
-            cast("AsgiApp", self._framework), calls or {}, self._threads, max_body_bytes=max_body_bytes, closing=closing
-        )
+        front = Front({path.encode(): call for path, call in (calls or {}).items()}, self._threads, max_body_bytes)
         context = _context(tls) if tls is not None else None
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(
-                front,
-                http=Connection,
+                _App(self._framework, closing),
+                http=cast("type[asyncio.Protocol]", partial(Connection, front=front)),
                 loop="uvloop",
                 ws="none",
                 lifespan="on",
@@ -129,6 +129,24 @@ class Server:
         self._uvicorn.should_exit = True
         if self._thread.is_alive():
             self._thread.join(2 * SHUTDOWN_TIMEOUT_S)
+
+
+class _App:
+    """The framework's app, and the end of the event loop's work. ASGI 3.0, asgi.readthedocs.io."""
+
+    def __init__(self, framework: Any, closing: Callable[[], Awaitable[None]] | None) -> None:
+        self._framework = framework
+        self._closing = closing
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await self._framework(scope, receive, send)
+            return
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        if self._closing is not None:
+            await self._closing()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _listen(address: Address) -> socket.socket:
