@@ -8,43 +8,29 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from math import inf
 from typing import Any
+from urllib.parse import quote, urlsplit
 
-import aiohttp
 import msgspec
-from aiohttp.client_exceptions import ClientConnectorError, ClientError, ConnectionTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
+from extender.apiconnections import ApiConnections, UnsentError
 from extender.apierrors import ApiUnreachable, error_of_answer
 from extender.bindings import binding
 from extender.paths import pod_path
 from extender.transport import Transport
 
-CONNECTIONS = 80
-"""As many binds as kube-scheduler has under way at a time, and some."""
-
-IDLE_S = 60.0
-"""API servers keep idle connections for longer; a server that closes first makes a bind uncertain."""
-
-CONNECT_TIMEOUT_S = 5.0
-
 CREDENTIALS_S = 30.0
 """For so long they are good without a look: the official client renews them minutes before they expire."""
-
-_NO_ANSWER = (ClientError, OSError)
-"""Timeouts are OSErrors."""
-
-_NEVER_SENT = (ClientConnectorError, ConnectionTimeoutError)
 
 
 def fits(configuration: Any) -> bool:
     """Whether the official client's configuration asks for nothing that only `extender.kubeapi` can do.
 
-    Proxies and host names that are checked otherwise are left to threads.
+    Proxies, host names that are checked otherwise and those that are not ASCII are left to threads.
     """
-    return configuration.proxy is None and configuration.assert_hostname is None
+    return configuration.proxy is None and configuration.assert_hostname is None and configuration.host.isascii()
 
 
 class LoopApi:
@@ -57,11 +43,14 @@ class LoopApi:
             OSError, ssl.SSLError: a certificate can't be used.
         """
         self._transport = transport
-        self._configuration = configuration
-        self._base = configuration.host.rstrip("/")
-        self._tls = _context(configuration) if self._base.startswith("https:") else None
-        self._session: aiohttp.ClientSession | None = None
-        self._known: dict[str, str] = {}
+        host = configuration.host.rstrip("/")
+        place = urlsplit(host)
+        tls = _context(configuration) if place.scheme == "https" else None
+        port = place.port or (443 if tls is not None else 80)
+        self._prefix = quote(place.path)
+        self._host = b"Host: %b\r\n" % place.netloc.rpartition("@")[2].encode("ascii")
+        self._connections = ApiConnections(place.hostname or "", port, tls, configuration.tls_server_name or None)
+        self._known = b""
         self._known_s = -inf
         self._renewing = asyncio.Lock()
 
@@ -76,57 +65,51 @@ class LoopApi:
         """
         path = f"{pod_path(namespace, name)}/binding"
         body = msgspec.json.encode(binding(namespace, name, uid, node, annotations))
-        headers = await self._headers()
-        timeout = aiohttp.ClientTimeout(
-            total=2 * timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s), sock_read=timeout_s
+        if time.monotonic() - self._known_s > CREDENTIALS_S:
+            await self._renew()
+        request = b"POST %b%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
+            self._prefix.encode(),
+            quote(path).encode(),
+            self._host,
+            self._known,
+            len(body),
+            body,
         )
         try:
-            async with self._opened().post(
-                self._base + path,
-                data=body,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-                server_hostname=self._configuration.tls_server_name or None,
-            ) as answer:
-                if 200 <= answer.status <= 299:
-                    # The status line says that it is done. What follows is read only to keep the connection usable.
-                    with suppress(*_NO_ANSWER):
-                        await answer.read()
-                    return
-                text = b""
-                with suppress(*_NO_ANSWER):
-                    text = await answer.read()
-        except _NO_ANSWER as error:
-            sent = not isinstance(error, _NEVER_SENT)
+            answer = await self._connections.exchange(request, timeout_s)
+        except OSError as error:
+            sent = not isinstance(error, UnsentError)
             raise ApiUnreachable(f"POST {path}: {error or type(error).__name__}", sent=sent) from error
-        raise error_of_answer(answer.status, answer.reason or "", answer.headers, text)
+        if not 200 <= answer.status <= 299:
+            raise error_of_answer(answer.status, answer.phrase, answer.headers, answer.body)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._connections.close()
 
-    async def _headers(self) -> dict[str, str]:
-        """With credentials; a thread asks for them, since a kubeconfig may name a program that makes them."""
-        if time.monotonic() - self._known_s > CREDENTIALS_S:
-            async with self._renewing:
-                if time.monotonic() - self._known_s > CREDENTIALS_S:
-                    try:
-                        self._known = await asyncio.to_thread(self._transport.headers, "application/json")
-                    except Exception as error:  # a program, a file, YAML: the official client raises what they raise
-                        raise ApiUnreachable(f"credentials can't be read: {error}", sent=False) from error
-                    self._known_s = time.monotonic()
-        return self._known
+    async def _renew(self) -> None:
+        """Headers with credentials; a thread asks for them, since a kubeconfig may name a program that makes them."""
+        async with self._renewing:
+            if time.monotonic() - self._known_s <= CREDENTIALS_S:
+                return
+            try:
+                headers = await asyncio.to_thread(self._transport.headers, "application/json")
+                self._known = _lines(headers)
+            except Exception as error:  # a program, a file, YAML: the official client raises what they raise
+                raise ApiUnreachable(f"credentials can't be read: {error}", sent=False) from error
+            self._known_s = time.monotonic()
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=CONNECTIONS, keepalive_timeout=IDLE_S, ssl=self._tls if self._tls is not None else True
-            )
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        return self._session
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    """As they are sent.
+
+    Raises:
+        ValueError: one would be more than a line; what it says is not told, it may be a credential.
+    """
+    for name, value in headers.items():
+        if not set(name + value).isdisjoint("\r\n\0"):
+            raise ValueError(f"header {name!r} has more than one line")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
 def _context(configuration: Any) -> ssl.SSLContext:

@@ -145,10 +145,29 @@ def test_credentials_that_cannot_be_read_are_said(tmp_path: Path, monkeypatch: p
         assert (caught.value.sent, server.requests) == (False, [])
 
 
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\0"])
+def test_a_credential_of_several_lines_is_not_sent(api: KubeApi, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """It would become headers of its own; the message does not tell it."""
+    loop_api = api.for_loop()
+    assert loop_api is not None
+    monkeypatch.setattr(loop_api._transport, "headers", lambda _type: {"authorization": value})
+    with pytest.raises(ApiUnreachable, match="can't be read: header 'authorization' has more than one line") as caught:
+        asyncio.run(one(loop_api))
+    assert caught.value.sent is False
+
+
 @pytest.mark.parametrize(
-    ("proxy", "assert_hostname", "expected"),
-    [(None, None, True), ("http://proxy:3128", None, False), (None, False, False), (None, "api.example", False)],
+    ("host", "proxy", "assert_hostname", "expected"),
+    [
+        ("https://a", None, None, True),
+        ("https://ä", None, None, False),
+        ("https://a", "http://proxy:3128", None, False),
+        ("https://a", None, False, False),
+        ("https://a", None, "api.example", False),
+    ],
 )
-def test_unusual_settings_are_left_to_threads(proxy: str | None, assert_hostname: object, expected: object) -> None:
+def test_unusual_settings_are_left_to_threads(
+    host: str, proxy: str | None, assert_hostname: object, expected: object
+) -> None:
     """What this client would do otherwise than the official one, it does not do at all."""
-    assert fits(SimpleNamespace(proxy=proxy, assert_hostname=assert_hostname)) is expected
+    assert fits(SimpleNamespace(host=host, proxy=proxy, assert_hostname=assert_hostname)) is expected
