@@ -25,8 +25,8 @@ PAUSE_S = 0.0006
 """Between two slices; nothing waits for an estimate."""
 
 ANSWERS_A_STEP = 16
-MAX_SEEN = 100_000
-"""UIDs of counted pods that are remembered, the latest seen; a relist must not count its pods again."""
+KEPT_SEEN = 1024
+"""UIDs of counted pods that are remembered at least; beyond it they are at most about twice the pods that there are."""
 
 
 class Learning:
@@ -64,10 +64,21 @@ class Learning:
                     self._seen.move_to_end(pod.uid)
                 elif pod.request is not None:
                     self._seen[pod.uid] = None
-                    if len(self._seen) > MAX_SEEN:
-                        self._seen.popitem(last=False)
+                    self._forget_gone()
                     if self._counter.observe(pod.request):
                         self._due.set()
+
+    def _forget_gone(self) -> None:
+        """A relist must not count its pods again, but pods that are gone are in none.
+
+        With each new pod the two seen longest ago are looked at: so all are in the end, and never many at once.
+        """
+        for _ in range(2):
+            if len(self._seen) <= KEPT_SEEN:
+                return
+            uid, _ = self._seen.popitem(last=False)
+            if self._state.pod(uid) is not None:
+                self._seen[uid] = None
 
     def start(self) -> None:
         """Begin."""

@@ -15,8 +15,9 @@ from extender.scheduling.request import PodRequest
 
 LookOf = Callable[[NodeInfo, int], Hashable]
 
-REMEMBERED = 65_536
-"""Moves between groups that are remembered for those who follow them; who is further behind looks at all groups."""
+MOVES, MOVES_PER_GROUP = 1024, 4
+"""Moves between groups that are remembered for those who follow them: as many, and so many more for each group there
+is. Who is further behind looks at all groups, which is less work than to follow more moves."""
 
 EMPTY_GROUPS = 1024
 """Groups without nodes that are kept at least: a node that is held and released comes back to its old look."""
@@ -71,13 +72,12 @@ def _kind(request: PodRequest) -> tuple[bool, int]:
 class Group:
     """Nodes that look alike; `names` ascending, perhaps none. Compared by identity; `serial` orders."""
 
-    __slots__ = ("dead", "look", "names", "serial")
+    __slots__ = ("look", "names", "serial")
 
     def __init__(self, look: Hashable, serial: int) -> None:
         self.look = look
         self.serial = serial
         self.names: list[str] = []
-        self.dead = False
 
 
 class Groups:
@@ -108,10 +108,9 @@ class Groups:
             self._see(name, nodes.get(name))
         if len(self._by_look) > 2 * self._occupied + EMPTY_GROUPS:
             self._bury()
-        if len(self._moves) > REMEMBERED:
-            dropped = len(self._moves) - REMEMBERED // 2
-            del self._moves[:dropped]
-            self._moves_dropped += dropped
+        most = MOVES + MOVES_PER_GROUP * len(self._by_look)
+        if len(self._moves) > most:
+            self._drop_moves(len(self._moves) - most // 2)
         return self._moves_dropped + len(self._moves)
 
     def moves_since(self, position: int) -> dict[Group, int] | None:
@@ -167,11 +166,17 @@ class Groups:
             self._occupied -= 1
         self._moves.append((group, -1))
 
+    def _drop_moves(self, count: int) -> None:
+        del self._moves[:count]
+        self._moves_dropped += count
+
     def _bury(self) -> None:
-        """Forget the groups without nodes; who follows hears of it as of a move."""
-        for look, group in [(look, group) for look, group in self._by_look.items() if not group.names]:
-            group.dead = True
-            del self._by_look[look], self.by_serial[group.serial]
-            self._moves.append((group, 0))
+        """Forget the groups without nodes, and with them all moves: who follows looks at all groups and misses them.
+
+        No one has followed all those moves yet, for one of them brought the groups to so many.
+        """
+        self._by_look = {look: group for look, group in self._by_look.items() if group.names}
+        self.by_serial = {group.serial: group for group in self._by_look.values()}
+        self._drop_moves(len(self._moves))
         in_use = {make for _, make in self._made.values()}
         self._makes = {parts: make for parts, make in self._makes.items() if make in in_use}

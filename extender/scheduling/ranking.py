@@ -126,9 +126,8 @@ class Ranking:
         grown = self._groups.moves_since(self._position)
         self._position = position
         if grown is None:
-            self._forget()
-            grown = self._groups.occupied()
-        if self._todo:
+            self._count_anew()
+        elif self._todo:
             for group, by in grown.items():
                 self._todo[group] = self._todo.get(group, 0) + by
         else:
@@ -179,15 +178,23 @@ class Ranking:
             self._fitting += by
             if group.names:
                 heappush(self._heap, (answer, group.names[0], group.serial))
-        if group.dead:
-            del self._answers[group.serial]
 
-    def _forget(self) -> None:
-        self._answers.clear()
-        self._heap.clear()
+    def _count_anew(self) -> None:
+        """Nobody remembers what moved: forget the groups that are gone, and look where the nodes are now."""
+        by_serial, known = self._groups.by_serial, self._answers
+        answers = self._answers = {serial: answer for serial, answer in known.items() if serial in by_serial}
         self._refused.clear()
         self._todo = {}
         self._fitting = 0
+        for group, nodes in self._groups.occupied().items():
+            answer = answers.get(group.serial)
+            if answer is None:
+                self._todo[group] = nodes
+            elif isinstance(answer, Misfit):
+                self._refused[answer] += nodes
+            else:
+                self._fitting += nodes
+        self._sweep()
 
     def _sweep(self) -> None:
         """Leave only what is true in the heap, once."""

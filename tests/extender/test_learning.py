@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from extender.learning import Learning
+from extender.learning import KEPT_SEEN, Learning
 from extender.scheduling.estimating import estimate
-from extender.scheduling.events import NodeChanged, PodRecord
+from extender.scheduling.events import NodeChanged, PodChanged, PodRecord, PodsListed
 from extender.scheduling.request import PodRequest
 from extender.sinks import PodSink
 from tests.extender.cluster import Cluster
@@ -54,6 +54,35 @@ def test_a_pod_counts_once_however_often_it_is_seen() -> None:
     for _ in range(3):
         learning.observe(_pods(0, 24, shares(9)))
     assert learning.round(force=False) is False
+
+
+def test_pods_that_are_there_are_remembered_however_many_went() -> None:
+    """So they count once when they are listed again; of those that are gone no more are remembered than of these."""
+    cluster = _cluster()
+    learning = Learning(cluster.state)
+    there = _pods(0, 40, shares(9))
+    for pod in there:
+        cluster.state.apply(PodChanged(pod))
+    learning.observe(there)
+    learning.observe(_pods(100, 3 * KEPT_SEEN, shares(9)))
+    assert len(learning._seen) == KEPT_SEEN
+    learning.round(force=True)
+    seen = learning.considered
+    learning.observe([replace(pod, resource_version=10_000) for pod in there])
+    learning.round(force=True)
+    assert learning.considered == seen
+
+
+def test_as_many_pods_are_remembered_as_there_are() -> None:
+    """A cluster may have more than are remembered at least."""
+    cluster = _cluster()
+    learning = Learning(cluster.state)
+    there = _pods(0, 3 * KEPT_SEEN, shares(9))
+    for _ in range(2):
+        cluster.state.apply(PodsListed(tuple(there), 10_000))
+        learning.observe(there)
+    learning.round(force=True)
+    assert learning.considered == len(there)
 
 
 def test_pods_without_gpus_teach_nothing() -> None:

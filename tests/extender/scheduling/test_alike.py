@@ -110,16 +110,34 @@ def test_groups_that_stay_empty_are_forgotten(monkeypatch: pytest.MonkeyPatch) -
     for version in range(2, 12):
         ledger.apply(NodeChanged(record("a", gpus_of(4 + version), version)))
         groups.follow(ledger)
-    assert (first.dead, len(groups.by_serial) <= 5) == (True, True)
+    assert (first.serial in groups.by_serial, len(groups.by_serial) <= 5) == (False, True)
     ledger.apply(NodeChanged(record("a", gpus_of(4), 20)))
     groups.follow(ledger)
     assert groups.of["a"] is not first
 
 
+def test_moves_are_remembered_as_the_number_of_groups_demands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for ever, and none of a group that is forgotten: its look would be kept with it."""
+    monkeypatch.setattr("extender.scheduling.alike.EMPTY_GROUPS", 20)
+    monkeypatch.setattr("extender.scheduling.alike.MOVES", 10)
+    ledger, groups = Ledger(UNIT_MIB), Groups()
+    reached = 0
+    for version in range(1, 400):
+        ledger.apply(NodeChanged(record("a", gpus_of(4 + version % (8 if version < 200 else 100)), version)))
+        position = groups.follow(ledger)
+        assert groups.moves_since(position) == {}
+        moves = groups._moves
+        assert len(moves) <= 10 + 4 * len(groups.by_serial)
+        assert {group.serial for group, _ in moves} <= groups.by_serial.keys()
+        reached = max(reached, len(moves))
+    assert reached > 50
+    assert groups.moves_since(0) is None
+
+
 def test_a_ranking_survives_forgotten_groups_and_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both memories are bounded; what is forgotten is computed again."""
     monkeypatch.setattr("extender.scheduling.alike.EMPTY_GROUPS", 1)
-    monkeypatch.setattr("extender.scheduling.alike.REMEMBERED", 4)
+    monkeypatch.setattr("extender.scheduling.alike.MOVES", 4)
     ledger, rankings = Ledger(UNIT_MIB), Rankings()
     for version in range(1, 40):
         ledger.apply(NodeChanged(record(NAMES[version % 4], gpus_of(4 + version * 7 % 11), version)))

@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.scheduling.alike import Groups
+from extender.scheduling import alike
+from extender.scheduling.alike import Groups, full_look_of
 from extender.scheduling.events import NodeChanged, NodeDeleted, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.ledger import Ledger
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.ranking import Ranking
-from extender.scheduling.rankings import Rankings
 from extender.scheduling.request import PodRequest
-from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpus_of, record, uuid
+from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpus_of, record, shares, uuid
+from tests.extender.scheduling.counting_policy import CountingPolicy
 from tests.extender.scheduling.strategies import POLICY, records, requests
 
 NAMES = [f"node-{number}" for number in range(5)]
@@ -33,26 +34,56 @@ def _check(ranking: Ranking, ledger: Ledger, asked: list[str], request: PodReque
     assert (ranked.fitting, sum(ranked.refused.values())) == (len(everywhere.feasible), len(everywhere.rejected))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), request=requests(most=2), policy=POLICY)
 def test_cached_answers_equal_answers_from_scratch(data: st.DataObject, request: PodRequest, policy: Policy) -> None:
-    """Nodes come, change and go, pods come and go, questions about any nodes in between."""
-    ledger, ranking = Ledger(UNIT_MIB), Rankings().of(request, policy)
-    for version in range(1, data.draw(st.integers(2, 14)) + 1):
-        name = data.draw(st.sampled_from(NAMES))
-        match data.draw(st.sampled_from(["node", "node", "gone", "pod", "pod", "ended", "ask"])):
-            case "node":
-                ledger.apply(NodeChanged(replace(data.draw(records(name)), resource_version=version)))
-            case "gone":
-                ledger.apply(NodeDeleted(name, version))
-            case "pod":
-                held = Footprint({uuid(data.draw(st.integers(0, 3))): data.draw(st.integers(1, 6))})
-                ledger.apply(PodChanged(PodRecord(f"p{version}", node=name, request=request, footprint=held)))
-            case "ended":
-                ledger.apply(PodDeleted(f"p{version - 1}"))
-            case _:
-                _check(ranking, ledger, data.draw(st.lists(st.sampled_from(NAMES))), request, policy)
-    _check(ranking, ledger, NAMES, request, policy)
+    """Nodes come, change and go, pods come and go, questions about any nodes and single steps in between.
+
+    So it is however many empty groups and moves between groups are remembered.
+    """
+    ledger, groups = Ledger(UNIT_MIB), Groups(full_look_of)
+    ranking = Ranking(request, policy, groups)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alike, "EMPTY_GROUPS", data.draw(st.sampled_from([0, 1, 1024])))
+        patch.setattr(alike, "MOVES", data.draw(st.sampled_from([0, 4, 1024])))
+        patch.setattr(alike, "MOVES_PER_GROUP", 0)
+        for version in range(1, data.draw(st.integers(2, 14)) + 1):
+            name = data.draw(st.sampled_from(NAMES))
+            match data.draw(st.sampled_from(["node", "node", "gone", "pod", "pod", "ended", "ask", "step", "other"])):
+                case "node":
+                    ledger.apply(NodeChanged(replace(data.draw(records(name)), resource_version=version)))
+                case "gone":
+                    ledger.apply(NodeDeleted(name, version))
+                case "pod":
+                    held = Footprint({uuid(data.draw(st.integers(0, 3))): data.draw(st.integers(1, 6))})
+                    ledger.apply(PodChanged(PodRecord(f"p{version}", node=name, request=request, footprint=held)))
+                case "ended":
+                    ledger.apply(PodDeleted(f"p{version - 1}"))
+                case "step":
+                    ranking.catch_up(ledger, 1)
+                case "other":
+                    groups.follow(ledger)
+                case _:
+                    _check(ranking, ledger, data.draw(st.lists(st.sampled_from(NAMES))), request, policy)
+        _check(ranking, ledger, NAMES, request, policy)
+
+
+@pytest.mark.parametrize("forgetting", [{"EMPTY_GROUPS": 0}, {"MOVES": 0, "MOVES_PER_GROUP": 0}])
+def test_what_moved_may_be_forgotten_without_loss_of_answers(
+    monkeypatch: pytest.MonkeyPatch, forgetting: dict[str, int]
+) -> None:
+    """Nodes that look as they did are not judged again."""
+    for name, value in forgetting.items():
+        monkeypatch.setattr(alike, name, value)
+    ledger, policy = Ledger(UNIT_MIB), CountingPolicy(BINPACK)
+    ranking = Ranking(shares(2), policy, Groups())
+    for at, name in enumerate(NAMES):
+        ledger.apply(NodeChanged(record(name, gpus_of(4 + at), 1)))
+    assert (ranking.catch_up(ledger), policy.judged) == (True, 5)
+    for version in range(2, 12):
+        ledger.apply(NodeChanged(record(NAMES[0], gpus_of(20 + version), version)))
+        _check(ranking, ledger, NAMES, shares(2), BINPACK)
+    assert policy.judged == 5 + 10
 
 
 def test_a_ranking_that_fell_too_far_behind_looks_at_all_nodes_again(monkeypatch: pytest.MonkeyPatch) -> None:
