@@ -29,6 +29,7 @@ from extender.page.views import page_blueprint
 from extender.scheduling.describing import describe_nodes
 from extender.state import State
 from extender.wire import (
+    CalledPods,
     ExtenderArgs,
     decode_binding_args,
     decode_extender_args,
@@ -162,11 +163,11 @@ class _Verbs:
     def __init__(self, parts: Parts) -> None:
         self._state = parts.state
         self._binder = parts.binder
-        self._decoder = parts.decoder
+        self._record = CalledPods(parts.decoder).record
 
     def filter(self, body: bytes) -> Said:
         args = decode_extender_args(body)
-        pod, names = self._decoder.pod_record(args.pod), args.names()
+        pod, names = self._record(args.pod), args.names()
         outcome = self._state.filter(pod, names)
         until_s = time.monotonic() + LEAVING_S
         while isinstance(outcome, Leaving) and time.monotonic() < until_s:
@@ -178,16 +179,16 @@ class _Verbs:
     def filter_at_once(self, body: bytes) -> Said | None:
         """None while pods that were evicted for this one are not seen gone."""
         args = decode_extender_args(body)
-        outcome = self._state.filter(self._decoder.pod_record(args.pod), args.names())
+        outcome = self._state.filter(self._record(args.pod), args.names())
         return None if isinstance(outcome, Leaving) else _said(args, outcome)
 
     def prioritize(self, body: bytes) -> Said:
         args = decode_extender_args(body)
-        return encode_scores(self._state.prioritize(self._decoder.pod_record(args.pod), args.names())), "ok"
+        return encode_scores(self._state.prioritize(self._record(args.pod), args.names())), "ok"
 
     def preempt(self, body: bytes) -> Said:
         args = decode_preemption_args(body)
-        answers = self._state.preempt(self._decoder.pod_record(args.pod), args.candidates())
+        answers = self._state.preempt(self._record(args.pod), args.candidates())
         return encode_victims(answers), "ok" if answers else "rejected"
 
     def bind(self, body: bytes) -> Said:

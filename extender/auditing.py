@@ -81,7 +81,7 @@ class Audit:
             text = sentence(decided.decision, self._unit_mib)
             extra = {"decision": line_of(decided, self._unit_mib)}
             _LOG.info("%s/%s: %s", decided.namespace, decided.name, text, extra=extra)
-            self._announce(news_of(decided, self._unit_mib))
+            self._announce(news_of(decided, text))
         except Exception:
             # One decision that can't be told must not end the record of the others.
             logging.getLogger(__name__).exception("decision on %s/%s is not told", decided.namespace, decided.name)

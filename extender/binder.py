@@ -7,10 +7,11 @@ settled by reading the pod; what cannot be settled now is settled in the backgro
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from extender.apierrors import ApiError, ApiUnreachable
+from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.decoding import DecodeError, Decoder
 from extender.outcomes import AlreadyBound, Assumed, Refused, UnknownPod
@@ -142,7 +143,8 @@ class Binder:
 
     def _prepared(self, start: Assumed) -> Prepared:
         policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name
-        allocation = replace(start.plan.allocation, policy=policy, at=self._state.decisions.now())
+        chosen = start.plan.allocation
+        allocation = Allocation(chosen.unit_mib, chosen.containers, policy, self._state.decisions.now())
         annotations = {self._names.allocation_annotation: allocation.to_json()}
         if start.pod.claims_allocated:
             # What a tenant wrote there would be believed once the pod is bound; a Binding can empty it, not remove it.

@@ -114,9 +114,9 @@ class Connection(HttpToolsProtocol):
         """
         self._in_head = False
         call = self._front.calls.get(self.url)
-        if call is not None and self._is_plain():
+        if call is not None and self._is_plain(named := dict(self.headers)):
             self.cycle = self._exchange = _Exchange(call)  # type: ignore[assignment] # has what uvicorn asks of it
-            self._bound(self._announced())
+            self._bound(int(named.get(b"content-length", b"0")))  # the parser lets nothing but digits through
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         if len(url) + sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
@@ -155,19 +155,15 @@ class Connection(HttpToolsProtocol):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def _is_plain(self) -> bool:
-        parser = self.parser
-        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+    def _is_plain(self, named: Mapping[bytes, bytes]) -> bool:
+        parser, cycle = self.parser, self.cycle
+        if (cycle is not None and not cycle.response_complete) or self.flow.write_paused:
             return False
-        if not (self.cycle is None or self.cycle.response_complete) or self.flow.write_paused:
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return False
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
             return False
-        return all(name not in _ODD for name, _ in self.headers)
-
-    def _announced(self) -> int:
-        """Length of the body; 0 when it comes in chunks. The parser lets nothing but digits through."""
-        return next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+        return _ODD.isdisjoint(named)
 
     def _bound(self, body_bytes: int) -> None:
         if body_bytes > (most := self._front.max_body_bytes) and self._exchange is not None:

@@ -95,7 +95,8 @@ class History:
 
 def timestamp(now: datetime) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = now if now.tzinfo is UTC else now.astimezone(UTC)
+    return f"{utc.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 class Decisions:
@@ -234,11 +235,13 @@ class Decisions:
                 decision = replace(decision, at=same.at, times=same.times + 1, last_at=decision.at)
             kept.append(decision)
             forgotten = max(0, len(kept) - MAX_OF_A_POD)
-            self._known[pod.uid] = replace(
-                before,
-                decisions=tuple(kept[forgotten:]),
-                forgotten=before.forgotten + forgotten,
-                planned=planned or before.planned,
+            self._known[pod.uid] = History(
+                before.namespace,
+                before.name,
+                before.uid,
+                tuple(kept[forgotten:]),
+                before.forgotten + forgotten,
+                planned or before.planned,
             )
             if len(self._known) > self._limit:
                 self._known.popitem(last=False)

@@ -115,8 +115,9 @@ class Events:
             self._latest_s = self._clock()
             known = self._waiting.get(news)
             if known is None:
-                known = _Waiting(self._latest_s, 0, self._now())
-            self._waiting[news] = replace(known, times=known.times + 1)
+                self._waiting[news] = _Waiting(self._latest_s, 1, self._now())
+            else:
+                self._waiting[news] = replace(known, times=known.times + 1)
             if len(self._waiting) > self._limit:
                 self._waiting.popitem(last=False)
                 self._counts["dropped"] += 1

@@ -150,11 +150,12 @@ class Service:
         self.state.decisions.seen(pods)
 
     def _view_age_s(self) -> float:
-        now_s = time.monotonic()
-        return max(reflector.contact_age_s(now_s) for reflector in self._reflectors)
+        now_s, (nodes, pods) = time.monotonic(), self._reflectors
+        return max(nodes.contact_age_s(now_s), pods.contact_age_s(now_s))
 
     def _synced(self) -> bool:
-        return all(reflector.synced for reflector in self._reflectors)
+        nodes, pods = self._reflectors
+        return nodes.synced and pods.synced
 
     def _view_problem(self) -> str | None:
         # Constant texts: kube-scheduler puts them into events and conditions.

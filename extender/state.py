@@ -23,14 +23,14 @@ from extender.outcomes import (
     UnknownPod,
 )
 from extender.scheduling import waking
-from extender.scheduling.binding import Plan, holds_good, plan_binding, plan_on
+from extender.scheduling.binding import Plan, holder_of, holds_good, plan_binding, plan_on
 from extender.scheduling.events import ClusterEvent, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.filtering import Feasible
 from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.inforce import InForce
 from extender.scheduling.ledger import Ledger, Reservation
-from extender.scheduling.node import Holder
-from extender.scheduling.policies.policy import Policy
+from extender.scheduling.node import Hold, NodeInfo
+from extender.scheduling.policies.policy import Cost, Policy
 from extender.scheduling.policies.table import policy_named
 from extender.scheduling.preemption import Preemptor, Victims, preempt
 from extender.scheduling.prioritizing import prioritize
@@ -86,6 +86,7 @@ class State:
         self._waiting: OrderedDict[str, waking.Refused] = OrderedDict()
         self._freed: dict[str, float] = {}
         self._named: set[str] = set()
+        self._latest: tuple[str, Policy, NodeInfo | None] | None = None
 
     @property
     def policy(self) -> Policy:
@@ -146,7 +147,7 @@ class State:
             ranking = self._in_force.rankings.of(pod.request, policy)
             ranked = ranking.best(self._ledger, names, self._answers)
             if ranked.first is not None:
-                plan = self._hold(pod, pod.request, ranked.first, now_s)
+                plan = self._hold(pod, pod.request, policy, ranked.first, now_s)
                 self._waiting.pop(pod.uid, None)
                 self._evictions.forget(pod.uid)
             else:
@@ -173,9 +174,9 @@ class State:
             costs = self._in_force.rankings.of(request, policy).costs(self._ledger, names)
             own = self._ledger.reservation(pod.uid)
             if own is not None and own.node in names:
-                emptier = self._without_own(pod.uid).nodes.get(own.node)
-                if emptier is not None and isinstance(answer := fit(emptier, request, policy), Fit):
-                    costs[own.node] = answer.cost
+                cost = self._own_cost(own, request, policy)
+                if cost is not None:
+                    costs[own.node] = cost
         return prioritize(costs, names)
 
     def preempt(self, pod: PodRecord, candidates: Mapping[str, Victims]) -> dict[str, Victims]:
@@ -219,10 +220,20 @@ class State:
             plan = held or self._new_plan(uid, node, pod.request)
             if isinstance(plan, Misfit):
                 return Refused(plan.text)
-            holder = _holder(pod, pod.request, plan)
+            holder = holder_of(pod, pod.request, plan, Hold.ASSUMED)
             freed = self._ledger.assume(node, holder, pod.resource_version, since_s=now_s, plan=plan)
             self._note_freed(freed)
             return Assumed(plan, pod)
+
+    def _own_cost(self, own: Reservation, request: PodRequest, policy: Policy) -> Cost | None:
+        """What the node where the pod has its place would cost without it; None when it would not fit."""
+        uid = own.holder.uid
+        now = self._ledger.nodes.get(own.node)
+        if own.plan is not None and own.holder.request == request and self._latest == (uid, policy, now):
+            return own.plan.cost  # as filter found it, for nothing has changed there but the hold
+        emptier = self._without_own(uid).nodes.get(own.node)
+        answer = fit(emptier, request, policy) if emptier is not None else None
+        return answer.cost if isinstance(answer, Fit) else None
 
     def _held_plan(self, reservation: Reservation | None, node: str, request: PodRequest) -> Plan | None:
         """What filter held for this very request on this node, if it can still be carried out."""
@@ -358,10 +369,12 @@ class State:
             if uid in self._ledger.pods or self._ledger.is_gone(uid):
                 del self._waiting[uid]
 
-    def _hold(self, pod: PodRecord, request: PodRequest, best: Feasible, now_s: float) -> Plan:
+    def _hold(self, pod: PodRecord, request: PodRequest, policy: Policy, best: Feasible, now_s: float) -> Plan:
         plan = plan_on(self._ledger.nodes[best.node], request, best.fit, unit_mib=self.unit_mib)
         expires_s = now_s + self._hold_s
-        self._ledger.hold(best.node, _holder(pod, request, plan), pod.resource_version, expires_s, plan=plan)
+        holder = holder_of(pod, request, plan, Hold.HELD)
+        self._ledger.hold(best.node, holder, pod.resource_version, expires_s, plan=plan)
+        self._latest = (pod.uid, policy, self._ledger.nodes[best.node])
         return plan
 
     def _wait(
@@ -385,15 +398,3 @@ class State:
         if reservation is None or reservation.expires_s is None:
             return self._ledger.snapshot()
         return self._ledger.snapshot_without(uid)
-
-
-def _holder(pod: PodRecord, request: PodRequest, plan: Plan) -> Holder:
-    return Holder(
-        uid=pod.uid,
-        namespace=pod.namespace,
-        name=pod.name,
-        request=request,
-        footprint=plan.footprint,
-        cpu_milli=pod.cpu_milli,
-        memory_bytes=pod.memory_bytes,
-    )

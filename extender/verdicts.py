@@ -35,10 +35,9 @@ class News:
     message: str
 
 
-def news_of(decided: Decided, unit_mib: UnitMib) -> News:
-    """The Event of a decision."""
+def news_of(decided: Decided, message: str) -> News:
+    """The Event of a decision, with its sentence."""
     level, reason = _REASONS[decided.decision.verdict]
-    message = sentence(decided.decision, unit_mib)
     return News(decided.namespace, decided.name, decided.uid, level, reason, message)
 
 

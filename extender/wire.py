@@ -10,8 +10,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from extender.decoding import UNREADABLE, DecodeError, Pod
+from extender.decoding import UNREADABLE, DecodeError, Decoder
 from extender.nodenames import NodeNames
+from extender.scheduling.events import PodRecord
 from extender.scheduling.preemption import Victims
 
 _Args = TypeVar("_Args")
@@ -35,16 +36,16 @@ class _NodeWithName(msgspec.Struct, gc=False):
 
 
 class _ExtenderArgs(msgspec.Struct, rename=_FILTER_NAMES, gc=False):
-    pod: Pod
+    pod: msgspec.Raw
     nodes: _NodeList | None = None
     node_names: msgspec.Raw = _NULL
 
 
 @dataclass(frozen=True, slots=True)
 class ExtenderArgs:
-    """What filter and prioritize get: the pod and the nodes, by name (nodeCacheCapable) or whole."""
+    """What filter and prioritize get: the pod's JSON and the nodes, by name (nodeCacheCapable) or whole."""
 
-    pod: Pod
+    pod: bytes
     nodes: _NodeList | None = None
     node_names: NodeNames | None = None
 
@@ -113,9 +114,9 @@ class PreemptionArgs(
     rename={"pod": "Pod", "whole": "NodeNameToVictims", "meta": "NodeNameToMetaVictims"},
     gc=False,
 ):
-    """What preempt gets: per node the pods that kube-scheduler would evict, by UID or whole."""
+    """What preempt gets: the pod's JSON, and per node the pods that kube-scheduler would evict, by UID or whole."""
 
-    pod: Pod
+    pod: msgspec.Raw
     whole: dict[str, _WholeVictims] | None = None
     meta: dict[str, _MetaVictims] | None = None
 
@@ -146,10 +147,11 @@ def decode_extender_args(body: bytes) -> ExtenderArgs:
         DecodeError: malformed; the message names the field.
     """
     args = _decode(_extender_args, body, "ExtenderArgs")
+    pod = bytes(args.pod)
     if args.node_names == _NULL:
-        return ExtenderArgs(args.pod, args.nodes)
+        return ExtenderArgs(pod, args.nodes)
     try:
-        return ExtenderArgs(args.pod, args.nodes, NodeNames(bytes(args.node_names)))
+        return ExtenderArgs(pod, args.nodes, NodeNames(bytes(args.node_names)))
     except UNREADABLE as error:
         raise DecodeError(f"ExtenderArgs: NodeNames: {error}".replace("`$", "`$.NodeNames")) from error
 
@@ -170,6 +172,27 @@ def decode_preemption_args(body: bytes) -> PreemptionArgs:
         DecodeError: malformed; the message names the field.
     """
     return _decode(_preemption_args, body, "ExtenderPreemptionArgs")
+
+
+class CalledPods:
+    """Reads the pods of calls; the one of the last call again costs nothing: prioritize asks about filter's pod."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._last: tuple[bytes, PodRecord] | None = None
+
+    def record(self, pod: bytes | msgspec.Raw) -> PodRecord:
+        """The record of a call's pod.
+
+        Raises:
+            DecodeError: malformed; the message names the field.
+        """
+        last = self._last
+        if last is not None and last[0] == pod:
+            return last[1]
+        record = self._decoder.pod(pod)
+        self._last = (bytes(pod), record)
+        return record
 
 
 def _decode(decoder: msgspec.json.Decoder[_Args], body: bytes, what: str) -> _Args:

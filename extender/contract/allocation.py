@@ -13,6 +13,7 @@ from .units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib
 
 VERSION = 1
 _LONGEST = 256 * 1024
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Allocation:
             body["policy"] = self.policy
         if self.at:
             body["at"] = self.at
-        return json.dumps(body, separators=(",", ":"))
+        return _encode(body)
 
 
 def parse_allocation(text: str) -> Allocation:

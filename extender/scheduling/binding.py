@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from extender.contract.allocation import Allocation
 from extender.contract.units import CORE_PERCENT, UnitMib
+from extender.scheduling.events import PodRecord
 from extender.scheduling.fitting import Fit, fit
 from extender.scheduling.footprint import Footprint
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.node import Hold, Holder, NodeInfo
 from extender.scheduling.placing import allocation_of, footprint_of_choice
 from extender.scheduling.policies.policy import Cost, Policy
 from extender.scheduling.reasons import Misfit
@@ -30,6 +31,20 @@ def plan_on(node: NodeInfo, request: PodRequest, answer: Fit, *, unit_mib: UnitM
         allocation=allocation_of(node, request, answer.chosen, unit_mib=unit_mib),
         footprint=footprint_of_choice(node, request, answer.chosen),
         cost=answer.cost,
+    )
+
+
+def holder_of(pod: PodRecord, request: PodRequest, plan: Plan, hold: Hold) -> Holder:
+    """What the ledger charges for the pod once the plan is in force in this way."""
+    return Holder(
+        uid=pod.uid,
+        namespace=pod.namespace,
+        name=pod.name,
+        request=request,
+        footprint=plan.footprint,
+        hold=hold,
+        cpu_milli=pod.cpu_milli,
+        memory_bytes=pod.memory_bytes,
     )
 
 

@@ -83,7 +83,7 @@ def test_pod_specs_mean_something(fence: Fence) -> None:
 
 def _decoded(pod: dict[str, Any]) -> PodRecord:
     args = decode_extender_args(msgspec.json.encode({"Pod": pod, "NodeNames": ["n"]}))
-    return Decoder(Names(), DEFAULT_UNIT_MIB).pod_record(args.pod)
+    return Decoder(Names(), DEFAULT_UNIT_MIB).pod(args.pod)
 
 
 def test_every_reason_is_explained_and_every_explanation_is_a_reason() -> None:

@@ -89,8 +89,8 @@ def test_evictions_name_the_first_nodes() -> None:
 def test_each_verdict_has_its_event(verdict: str, level: str, reason: str) -> None:
     """The reasons are documented; dashboards count them."""
     decided = Decided("team", "train", "uid-1", Decision(verdict, AT, node="a", message="why"))
-    news = news_of(decided, GIB)
-    assert news == News("team", "train", "uid-1", level, reason, sentence(decided.decision, GIB))
+    said = sentence(decided.decision, GIB)
+    assert news_of(decided, said) == News("team", "train", "uid-1", level, reason, said)
 
 
 def test_the_line_answers_who_got_what_when_and_why() -> None:
