@@ -1,134 +1,25 @@
-"""From the JSON of Kubernetes Node and Pod objects to the ledger's records; the API's field names live here only.
+"""From the JSON of Kubernetes Node and Pod objects to the ledger's records."""
 
-Fields that are not named here are skipped without being decoded. Effective requests follow the kubelet and
-kube-scheduler (k8s.io/component-helpers/resource, PodRequests): max over init containers of (it + sidecars before it)
-against all app containers + all sidecars, per resource.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import msgspec
 
+from extender.apiobjects import ABSENT, Condition, ContainerStatus, Identified, Metadata, Node, Pod, PodEvent, PodStatus
+from extender.asking import Asked, Asking
 from extender.contract.allocation import Allocation, parse_allocation
 from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError, UnitMib
-from extender.scheduling.events import PodRecord
-from extender.scheduling.footprint import footprint_of
-from extender.scheduling.models import ANY_MODEL, RequestError, parse_models
+from extender.scheduling.events import PodChanged, PodDeleted, PodRecord
+from extender.scheduling.footprint import Footprint, footprint_of
 from extender.scheduling.node import NodeRecord
-from extender.scheduling.policies.table import policy_named
-from extender.scheduling.request import ContainerKind, ContainerRequest, PodRequest, pod_request
 
-Quantities = dict[str, str | int | float]
-
-
-class _Camel(msgspec.Struct, rename="camel", gc=False):
-    """Base of the API's objects."""
-
-
-class Resources(_Camel):
-    """ResourceRequirements."""
-
-    limits: Quantities | None = None
-    requests: Quantities | None = None
-
-
-class Container(_Camel):
-    """Container; `restart_policy` Always makes an init container a sidecar."""
-
-    name: str = ""
-    resources: Resources | None = None
-    restart_policy: str | None = None
-
-
-class Metadata(_Camel):
-    """ObjectMeta."""
-
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    deletion_timestamp: str | None = None
-    annotations: dict[str, str] | None = None
-
-
-class PodSpec(_Camel):
-    """PodSpec."""
-
-    containers: list[Container] = []
-    init_containers: list[Container] | None = None
-    node_name: str = ""
-    scheduler_name: str = ""
-    priority: int | None = None
-    overhead: Quantities | None = None
-    resources: Resources | None = None
-
-
-class Terminated(_Camel):
-    """ContainerStateTerminated; that it is there is all that counts."""
-
-
-class ContainerState(_Camel):
-    """ContainerState; present fields say which state it is."""
-
-    terminated: Terminated | None = None
-
-
-class ContainerStatus(_Camel):
-    """ContainerStatus."""
-
-    state: ContainerState | None = None
-
-
-class Condition(_Camel):
-    """PodCondition."""
-
-    type: str = ""
-    status: str = ""
-    reason: str = ""
-
-
-class PodStatus(_Camel):
-    """PodStatus."""
-
-    phase: str = ""
-    container_statuses: list[ContainerStatus] | None = None
-    init_container_statuses: list[ContainerStatus] | None = None
-    conditions: list[Condition] | None = None
-    nominated_node_name: str = ""
-
-
-class Pod(_Camel):
-    """Pod."""
-
-    metadata: Metadata
-    spec: PodSpec
-    status: PodStatus | None = None
-
-
-class NodeStatus(_Camel):
-    """NodeStatus."""
-
-    allocatable: Quantities | None = None
-
-
-class Node(_Camel):
-    """Node."""
-
-    metadata: Metadata
-    status: NodeStatus | None = None
-
-
-class _Identity(_Camel):
-    uid: str = ""
-
-
-class _Identified(_Camel):
-    metadata: _Identity
+MAX_PLACES = 4096
+MAX_PLACE_CHARACTERS = 4096
+"""Longer annotations are read each time: what is remembered is bounded in bytes, too."""
 
 
 class DecodeError(ValueError):
@@ -138,18 +29,45 @@ class DecodeError(ValueError):
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for malformed or mistyped JSON, for bytes that are not UTF-8, and for absurd nesting."""
 
-_pod_decoder = msgspec.json.Decoder(Pod)
-_identity_decoder = msgspec.json.Decoder(_Identified)
-_node_decoder = msgspec.json.Decoder(Node)
+_decode_pod = msgspec.json.Decoder(Pod).decode
+_decode_pod_event = msgspec.json.Decoder(PodEvent).decode
+_decode_identity = msgspec.json.Decoder(Identified).decode
+_decode_node = msgspec.json.Decoder(Node).decode
+_decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
+_decode_conditions = msgspec.json.Decoder(list[Condition] | None).decode
+_NO_ANNOTATIONS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a bound pod's annotations say of where it is."""
+
+    footprint: Footprint | None = None
+    policy: str = ""
+    at: str = ""
+
+
+_NOWHERE = _Place()
 
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Decodes for one installation's names and unit; `warn` is told of annotations that cannot be read."""
+    """Decodes for one installation's names and unit; `warn` is told of annotations that cannot be read.
+
+    Safe to use from many threads.
+    """
 
     names: Names
     unit_mib: UnitMib
     warn: Callable[[str], None] = lambda _message: None
+    _asking: Asking = field(init=False, repr=False, compare=False)
+    _planned: str = field(init=False, repr=False, compare=False)
+    _actual: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_asking", Asking(self.names))
+        object.__setattr__(self, "_planned", self.names.allocation_annotation)
+        object.__setattr__(self, "_actual", self.names.allocated_annotation)
 
     def pod(self, raw: bytes | msgspec.Raw) -> PodRecord:
         """A pod of the watch.
@@ -158,9 +76,28 @@ class Decoder:
             DecodeError: not a Pod.
         """
         try:
-            return self.pod_record(_pod_decoder.decode(raw))
+            pod = _decode_pod(raw)
         except UNREADABLE as error:
             raise DecodeError(f"Pod: {error}") from error
+        return self.pod_record(pod)
+
+    def pod_event(self, line: bytes) -> tuple[PodChanged | PodDeleted, str]:
+        """What a watch line shows of a pod, and the pod's resource version.
+
+        Raises:
+            DecodeError: an error or a bookmark, or not a line of a watch of pods.
+        """
+        try:
+            event = _decode_pod_event(line)
+        except UNREADABLE as error:
+            raise DecodeError(f"event of a Pod: {error}") from error
+        pod = event.object
+        metadata = pod.metadata
+        if event.type != "DELETED":
+            return PodChanged(self.pod_record(pod)), metadata.resource_version
+        if not metadata.uid or not metadata.resource_version:
+            raise DecodeError("event of a Pod: metadata.uid or metadata.resourceVersion is empty")
+        return PodDeleted(metadata.uid), metadata.resource_version
 
     def uid(self, raw: bytes | msgspec.Raw) -> str:
         """Identity of an object of which nothing else matters any more.
@@ -169,7 +106,7 @@ class Decoder:
             DecodeError: it has none.
         """
         try:
-            uid = _identity_decoder.decode(raw).metadata.uid
+            uid = _decode_identity(raw).metadata.uid
         except UNREADABLE as error:
             raise DecodeError(f"object: {error}") from error
         if not uid:
@@ -183,27 +120,28 @@ class Decoder:
             DecodeError: not a Node.
         """
         try:
-            return self._node_record(_node_decoder.decode(raw))
+            return self._node_record(_decode_node(raw))
         except UNREADABLE as error:
             raise DecodeError(f"Node: {error}") from error
 
     def pod_record(self, pod: Pod) -> PodRecord:
-        """The record of a decoded pod; a request without meaning becomes `request_error`."""
-        request: PodRequest | None = None
-        request_error = ""
-        cpu_milli = memory_bytes = 0
+        """The record of a decoded pod; a request without meaning becomes `request_error`.
+
+        Raises:
+            DecodeError: not a Pod where it was not looked at before.
+        """
         try:
-            cpu_milli = _effective(pod.spec, "cpu", parse_milli_quantity)
-            memory_bytes = _effective(pod.spec, "memory", parse_quantity)
-            request = self._request(pod, cpu_milli, memory_bytes)
-        except (RequestError, ContractError) as error:
-            request_error = str(error)
-        metadata = pod.metadata
-        bound = pod.spec.node_name
-        if bound and request_error:
-            request = self._charged_anyway(pod, cpu_milli, memory_bytes)
-        planned = self._allocation(metadata, self.names.allocation_annotation) if bound and request else None
-        actual = self._allocation(metadata, self.names.allocated_annotation) if bound and request else None
+            return self._pod_record(pod)
+        except UNREADABLE as error:
+            raise DecodeError(f"Pod: {error}") from error
+
+    def _pod_record(self, pod: Pod) -> PodRecord:
+        metadata, spec, status = pod.metadata, pod.spec, pod.status
+        annotations = metadata.annotations or _NO_ANNOTATIONS
+        asked = self._asking.of(spec, annotations)
+        bound = spec.node_name
+        request = asked.charged if bound else asked.request
+        place = self._place(metadata, annotations, asked) if bound and request else _NOWHERE
         return PodRecord(
             uid=metadata.uid,
             namespace=metadata.namespace,
@@ -211,88 +149,42 @@ class Decoder:
             resource_version=_version(metadata),
             node=bound,
             request=request,
-            request_error=request_error,
-            footprint=footprint_of(request, self.unit_mib, planned, actual) if request else None,
-            cpu_milli=cpu_milli,
-            memory_bytes=memory_bytes,
-            priority=pod.spec.priority or 0,
-            ended=_ended(pod),
-            policy=planned.policy if planned else "",
-            placed_at=planned.at if planned else "",
-            scheduler=pod.spec.scheduler_name,
-            unschedulable=not bound and _unschedulable(pod.status),
-            claims_allocated=not bound and self.names.allocated_annotation in (metadata.annotations or {}),
-            nominated_node=pod.status.nominated_node_name if pod.status is not None else "",
+            request_error=asked.error,
+            footprint=place.footprint,
+            cpu_milli=asked.cpu_milli,
+            memory_bytes=asked.memory_bytes,
+            priority=spec.priority or 0,
+            ended=status is not None and _ended(pod, status),
+            policy=place.policy,
+            placed_at=place.at,
+            scheduler=spec.scheduler_name,
+            unschedulable=not bound and status is not None and _unschedulable(status),
+            claims_allocated=not bound and self._actual in annotations,
+            nominated_node=status.nominated_node_name if status is not None else "",
         )
 
-    def _containers(self, pod: Pod) -> tuple[ContainerRequest, ...]:
-        asking = [
-            *(
-                self._container(c, ContainerKind.SIDECAR if c.restart_policy == "Always" else ContainerKind.INIT)
-                for c in pod.spec.init_containers or ()
-            ),
-            *(self._container(c, ContainerKind.APP) for c in pod.spec.containers),
-        ]
-        return tuple(container for container in asking if container is not None)
-
-    def _charged_anyway(self, pod: Pod, cpu_milli: int, memory_bytes: int) -> PodRequest | None:
-        """What a pod that somebody bound despite its senseless annotations asks for by its spec alone."""
+    def _place(self, metadata: Metadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
+        planned, actual = annotations.get(self._planned, ""), annotations.get(self._actual, "")
+        if not planned and not actual:
+            return _NOWHERE
+        read = _place_of if len(planned) + len(actual) <= MAX_PLACE_CHARACTERS else _place_of.__wrapped__
         try:
-            containers = self._containers(pod)
-            if not containers:
-                return None
-            return pod_request(containers, cpu_milli=cpu_milli, memory_bytes=memory_bytes, bound=True)
-        except (RequestError, ContractError):
-            return None  # amounts that no kubelet could have admitted
+            return read(asked, self.unit_mib, planned, actual)
+        except ContractError:
+            # Seldom; what can be read of the two counts.
+            readable = [
+                text if self._readable(metadata, annotation, text) else ""
+                for annotation, text in ((self._planned, planned), (self._actual, actual))
+            ]
+            return read(asked, self.unit_mib, *readable)
 
-    def _request(self, pod: Pod, cpu_milli: int, memory_bytes: int) -> PodRequest | None:
-        containers = self._containers(pod)
-        if not containers:
-            return None
-        annotations = pod.metadata.annotations or {}
-        count = annotations.get(self.names.count_annotation, "1")
-        if not (count.isascii() and count.isdigit() and len(count) < 10):
-            raise RequestError(f"annotation {self.names.count_annotation} is {count[:64]!r}, expected a number of GPUs")
-        models = annotations.get(self.names.model_annotation)
-        policy = annotations.get(self.names.policy_annotation, "")
-        if policy:
-            policy_named(policy)
-        return pod_request(
-            containers,
-            gpu_count=int(count),
-            models=parse_models(models) if models is not None else ANY_MODEL,
-            policy=policy,
-            cpu_milli=cpu_milli,
-            memory_bytes=memory_bytes,
-        )
-
-    def _container(self, container: Container, kind: ContainerKind) -> ContainerRequest | None:
-        limits = container.resources.limits if container.resources is not None else None
-        if not limits:
-            return None
-        memory = limits.get(self.names.memory_resource)
-        gpus = limits.get(self.names.gpu_resource)
-        core = limits.get(self.names.core_resource)
-        if memory is None and gpus is None and core is None:
-            return None
-        request = ContainerRequest(
-            container.name,
-            kind,
-            parse_quantity(str(memory or 0)),
-            parse_quantity(str(gpus or 0)),
-            parse_quantity(str(core or 0)),
-        )
-        return request if request.memory_units or request.gpus else None
-
-    def _allocation(self, metadata: Metadata, annotation: str) -> Allocation | None:
-        text = (metadata.annotations or {}).get(annotation)
-        if not text:
-            return None
+    def _readable(self, metadata: Metadata, annotation: str, text: str) -> bool:
         try:
-            return _parse_allocation(text)
+            _allocation(text)
         except ContractError as error:
             self.warn(f"pod {metadata.namespace}/{metadata.name}: annotation {annotation} is not used: {error}")
-            return None
+            return False
+        return True
 
     def _node_record(self, node: Node) -> NodeRecord:
         metadata = node.metadata
@@ -319,8 +211,19 @@ class Decoder:
         )
 
 
-# A pod is shown several times with the same annotation.
-_parse_allocation = lru_cache(maxsize=4096)(parse_allocation)
+@lru_cache(MAX_PLACES)  # a pod is shown several times with the same annotations
+def _place_of(asked: Asked, unit_mib: UnitMib, planned: str, actual: str) -> _Place:
+    request = asked.charged
+    plan, given = _allocation(planned), _allocation(actual)
+    return _Place(
+        footprint_of(request, unit_mib, plan, given) if request else None,
+        plan.policy if plan else "",
+        plan.at if plan else "",
+    )
+
+
+def _allocation(text: str) -> Allocation | None:
+    return parse_allocation(text) if text else None
 
 
 def _version(metadata: Metadata) -> int:
@@ -341,31 +244,7 @@ def _quantity(quantities: Mapping[str, str | int | float], name: str, parse: Cal
         return None
 
 
-def _effective(spec: PodSpec, resource: str, parse: Callable[[str], int]) -> int:
-    whole_pod = spec.resources.requests if spec.resources is not None else None
-    overhead = parse(str((spec.overhead or {}).get(resource, 0)))
-    if whole_pod and resource in whole_pod:
-        return parse(str(whole_pod[resource])) + overhead
-
-    def asked(container: Container) -> int:
-        requests = container.resources.requests if container.resources is not None else None
-        return parse(str(requests[resource])) if requests and resource in requests else 0
-
-    sidecars = largest = 0
-    for container in spec.init_containers or ():
-        amount = asked(container)
-        if container.restart_policy == "Always":
-            sidecars += amount
-            largest = max(largest, sidecars)
-        else:
-            largest = max(largest, sidecars + amount)
-    return max(largest, sidecars + sum(map(asked, spec.containers))) + overhead
-
-
-def _ended(pod: Pod) -> bool:
-    status = pod.status
-    if status is None:
-        return False
+def _ended(pod: Pod, status: PodStatus) -> bool:
     if status.phase in {"Succeeded", "Failed"}:
         return True
     if pod.metadata.deletion_timestamp is None:
@@ -376,13 +255,14 @@ def _ended(pod: Pod) -> bool:
     )
 
 
-def _all_stopped(statuses: Sequence[ContainerStatus] | None, containers: int) -> bool:
-    stopped = [one for one in statuses or () if one.state is not None and one.state.terminated is not None]
+def _all_stopped(statuses: msgspec.Raw, containers: int) -> bool:
+    known = _decode_statuses(statuses) or ()
+    stopped = [one for one in known if one.state is not None and one.state.terminated is not None]
     return len(stopped) == containers
 
 
-def _unschedulable(status: PodStatus | None) -> bool:
-    return status is not None and any(
+def _unschedulable(status: PodStatus) -> bool:
+    return status.conditions is not ABSENT and any(
         one.type == "PodScheduled" and one.status == "False" and one.reason == "Unschedulable"
-        for one in status.conditions or ()
+        for one in _decode_conditions(status.conditions) or ()
     )

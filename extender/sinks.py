@@ -65,6 +65,10 @@ class NodeSink:
         self._pages.end()
         self._state.apply(NodesListed(tuple(records), int(resource_version)))
 
+    def take(self, _line: bytes) -> str:
+        """Nothing: a node changes seldom."""
+        return ""
+
     def changed(self, kind: str, raw: bytes) -> None:
         """One node."""
         node = self._decoder.node(raw)
@@ -92,6 +96,17 @@ class PodSink:
         self._pages.end()
         self._state.apply(PodsListed(tuple(records), int(resource_version)))
         self._observe(records)
+
+    def take(self, line: bytes) -> str:
+        """The change of one pod, decoded in one pass over the line."""
+        try:
+            event, version = self._decoder.pod_event(line)
+        except DecodeError:
+            return ""
+        self._state.apply(event)
+        if isinstance(event, PodChanged):
+            self._observe((event.pod,))
+        return version
 
     def changed(self, kind: str, raw: bytes) -> None:
         """One pod."""

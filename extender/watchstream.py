@@ -43,6 +43,11 @@ class WatchStream(Iterator[bytes]):
             self._lines.extend(self._splitter.feed(block))
         return self._lines.popleft()
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether the next line is there without a read."""
+        return bool(self._lines)
+
     def _read_block(self) -> bytes:
         """Whatever has arrived, at least one byte; nothing at the end."""
         if self._aborted.is_set() or self._closed:

@@ -8,7 +8,7 @@ import msgspec
 from cheroot import wsgi
 from flask import Flask, Response, request
 
-from extender.decoding import Pod
+from extender.apiobjects import Pod
 
 _THREADS = 64
 _IDLE_TIMEOUT_S = 120

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from extender.decoding import UNREADABLE, DecodeError, Quantities, Resources
+from extender.apiobjects import Quantities, Resources
+from extender.decoding import UNREADABLE, DecodeError
 
 
 class _Camel(msgspec.Struct, rename="camel", gc=False):

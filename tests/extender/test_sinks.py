@@ -3,8 +3,12 @@
 import logging
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extender.decoding import DecodeError
+from extender.envelopes import parse_event
+from extender.scheduling.events import PodRecord
 from extender.sinks import MAX_LOGGED, NodeSink, PodSink
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json, allocation, node, pod, raw, uuid
@@ -106,3 +110,51 @@ def test_an_unreadable_change_is_the_reflectors_to_log() -> None:
         with pytest.raises(DecodeError):
             sink.changed("ADDED", b"{}")
     assert cluster.free("a") == [16]
+
+
+def line(kind: str, body: object) -> bytes:
+    """A line of a watch."""
+    return raw({"type": kind, "object": body})
+
+
+kinds = st.sampled_from(["ADDED", "MODIFIED", "DELETED"])
+shows = st.tuples(kinds, st.sampled_from(["p0", "p1"]), st.integers(1, 9), st.booleans(), st.sampled_from([2, 4]))
+
+
+@given(st.lists(shows, max_size=12))
+def test_one_go_and_step_by_step_come_to_the_same(changes: list[tuple[str, str, int, bool, int]]) -> None:
+    """For changes in any order, of any age, and pods that the hook is shown."""
+    seen: list[list[PodRecord]] = [[], []]
+    clusters = [Cluster(node("a", 16)) for _ in seen]
+    one, other = (PodSink(each.state, each.decoder, shown.extend) for each, shown in zip(clusters, seen, strict=True))
+    for kind, name, version, is_bound, units in changes:
+        body = bound(name, units, version) if is_bound else pod(name, units, version=version)
+        whole = line(kind, body)
+        event = parse_event(whole)
+        assert one.take(whole) == event.resource_version
+        other.changed(event.kind, event.raw)
+    assert seen[0] == seen[1]
+    assert clusters[0].state.snapshot() == clusters[1].state.snapshot()
+    assert clusters[0].state.pending() == clusters[1].state.pending()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        line("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": "9"}, "spec": {"containers": None}}),
+        line("BOOKMARK", bound("p0", 4, 5)),
+        line("ERROR", {"kind": "Status", "code": 410, "message": "too old"}),
+        line("ADDED", {"metadata": {"uid": "u", "resourceVersion": "5"}}),
+        line("ADDED", bound("p0", 4, 5) | {"metadata": {"uid": "u", "resourceVersion": ""}}),
+        line("DELETED", {"metadata": {"uid": "u", "resourceVersion": ""}, "spec": {}}),
+        line("DELETED", {"metadata": {"uid": "", "resourceVersion": "5"}, "spec": {}}),
+        line("ADDED", bound("p0", 4, 5))[:-1],
+        b"",
+    ],
+)
+def test_what_is_no_plain_change_is_left_to_be_read_step_by_step(odd: bytes) -> None:
+    """Bookmarks, errors, and what lacks something: nothing of it is taken."""
+    cluster = Cluster(node("a", 16))
+    for sink in sinks(cluster):
+        assert sink.take(odd) == ""
+    assert (cluster.free("a"), cluster.state.counts()["pods"]) == ([16], 0)

@@ -43,6 +43,20 @@ def test_it_sleeps_only_when_the_slice_is_over(monkeypatch: pytest.MonkeyPatch) 
     assert clock.slept_s == [0.0625] * 2
 
 
+def test_who_has_waited_begins_a_new_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others had their turn meanwhile; a wait shorter than a pause does not count."""
+    clock = Sleeping()
+    monkeypatch.setattr(slices_module, "time", clock)
+    slices = Slices(slice_s=0.25, pause_s=0.0625)
+    for waited_s, pauses in ((0.0625, 0), (0.03125, 1)):
+        clock.perf_counter.advance(0.25)
+        slices.away()
+        clock.perf_counter.advance(waited_s)
+        slices.back()
+        slices.breathe()
+        assert len(clock.slept_s) == pauses
+
+
 def test_others_get_their_turn_beside_work_without_end() -> None:
     """A thread that breathes lets another count, although it never stops by itself.
 

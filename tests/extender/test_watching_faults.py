@@ -23,7 +23,7 @@ from tests.fakes.api_server import (
     wait_until,
     watching,
 )
-from tests.fakes.reflecting import InstantEvent, RecordingSink
+from tests.fakes.reflecting import InstantEvent, RecordingSink, TakingSink
 
 
 def test_a_version_that_is_gone_is_listed_again(here: World) -> None:
@@ -220,16 +220,17 @@ def test_missing_rights_are_logged_once_per_change(here: World, caplog: pytest.L
     ]
 
 
+@pytest.mark.parametrize("sink", [RecordingSink(fail_on="bad"), TakingSink(fail_on="bad")], ids=["steps", "one go"])
 def test_one_object_that_the_sink_cannot_take_does_not_stop_the_rest(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sink: RecordingSink
 ) -> None:
     """It is logged by name and counted."""
-    with world(tmp_path, RecordingSink(fail_on="bad")) as here:
+    with world(tmp_path, sink) as here:
         here.server.on_list(listing(10, []))
         here.server.on_watch(watching(event("ADDED", pod("bad", 11)), event("ADDED", pod("good", 12))))
         here.start()
         assert wait_until(lambda: here.sink.objects == {"good": 12})
-        assert here.reflector.counts.sink_errors == 1
+        assert (here.reflector.counts.events, here.reflector.counts.sink_errors) == (2, 1)
         assert logged(caplog, logging.ERROR) == [f"{PODS}: event ADDED of team/bad was not taken over"]
 
 

@@ -57,6 +57,10 @@ class RecordingSink:
         self.raw.extend(items)
         self.calls.append(("replaced", resource_version, *self.objects))
 
+    def take(self, _line: bytes) -> str:
+        """Nothing: see each change step by step."""
+        return ""
+
     def changed(self, kind: str, raw: bytes) -> None:
         """Apply one change."""
         name, version = _name_and_version(raw)
@@ -68,6 +72,24 @@ class RecordingSink:
             self.objects[name] = version
         self.raw.append(raw)
         self.calls.append((kind, name, str(version)))
+
+
+class TakingSink(RecordingSink):
+    """Takes whole lines, as the sink of pods does, but for those that name `leave` anywhere."""
+
+    def __init__(self, *, leave: str = "", fail_on: str | None = None) -> None:
+        super().__init__(fail_on=fail_on)
+        self._leave = leave.encode()
+        self.lines: list[bytes] = []
+
+    def take(self, line: bytes) -> str:
+        """Apply the line's change."""
+        body = msgspec.json.decode(line)
+        if body["type"] not in {"ADDED", "MODIFIED", "DELETED"} or (self._leave and self._leave in line):
+            return ""
+        self.changed(body["type"], msgspec.json.encode(body["object"]))
+        self.lines.append(line)
+        return str(body["object"]["metadata"]["resourceVersion"])
 
 
 def _name_and_version(raw: bytes) -> tuple[str, int]:
