@@ -48,10 +48,13 @@ class DemandCounter:
 
     def observe(self, request: PodRequest) -> bool:
         """Count one pod; whether it is time for another estimate."""
-        kind = replace(request, policy="", containers=()) if request.policy or request.containers else request
+        kind = replace(request, policy="") if request.policy else request
+        before = self._counts.get(kind)
+        if before is None:
+            kind, before = replace(kind, containers=()), 0.0
         # A younger pod counts more instead of all older ones less.
         self._step *= self._growth
-        self._counts[kind] = self._counts.get(kind, 0.0) + self._step
+        self._counts[kind] = before + self._step
         self._seen += 1
         if self._seen % REESTIMATE_PODS and self._seen not in FIRST_ESTIMATES_PODS:
             return False

@@ -7,6 +7,7 @@ soon, else where filter holds room for it. A node's usage is recomputed from its
 from collections import ChainMap, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import gt
 
 from extender.contract.units import UnitMib
 from extender.scheduling.binding import Plan
@@ -120,7 +121,7 @@ class Ledger:
         self, node: str, holder: Holder, resource_version: int, *, since_s: float = 0.0, plan: Plan | None = None
     ) -> tuple[str, ...]:
         """Charge a pod whose Binding is on its way; kept until an event shows it bound or gone, or `forget`."""
-        assumed = replace(holder, hold=Hold.ASSUMED)
+        assumed = _held(holder, Hold.ASSUMED)
         return self._reserve(Reservation(node, assumed, resource_version, since_s=since_s, plan=plan))
 
     def hold(
@@ -133,7 +134,7 @@ class Ledger:
         before = self._reserved.get(holder.uid)
         if before is not None and before.expires_s is None:
             return ()
-        held = replace(holder, hold=Hold.HELD)
+        held = _held(holder, Hold.HELD)
         return self._reserve(Reservation(node, held, resource_version, expires_s, plan=plan))
 
     def forget(self, uid: str) -> tuple[str, ...]:
@@ -181,6 +182,8 @@ class Ledger:
         if not pod.node and pod.request is None and not pod.request_error:
             return set()  # pending and not ours: nothing of it is ever asked for
         self.pods[pod.uid] = pod
+        if known is not None and known.node and _charged_alike(known, pod):
+            return set()
         self.pending.pop(pod.uid, None)
         if pod.ended:
             self._reserved.pop(pod.uid, None)
@@ -260,13 +263,16 @@ class Ledger:
         False: more than that differs.
         """
         info = self._infos.get(node)
-        if info is None or before not in info.holders or replace(before, hold=holder.hold) != holder:
+        if info is None or _held(before, holder.hold) != holder:
             return False
+        at = next((at for at, one in enumerate(info.holders) if one is before), None)
+        if at is None:
+            return False  # charged otherwise than it says
         self._holders[node][holder.uid] = holder
         self.generation += 1
         self._remember({node})
-        holders = tuple([holder if one.uid == holder.uid else one for one in info.holders])
-        self._infos[node] = replace(info, holders=holders, generation=self.generation)
+        holders = (*info.holders[:at], holder, *info.holders[at + 1 :])
+        self._infos[node] = info.held_by(holders, self.generation)
         return True
 
     def _discharge(self, uid: str) -> set[str]:
@@ -319,6 +325,32 @@ def _holder_of(pod: PodRecord) -> Holder:
     )
 
 
+def _held(holder: Holder, hold: Hold) -> Holder:
+    # As `dataclasses.replace`, at a third of its price.
+    return Holder(
+        holder.uid,
+        holder.namespace,
+        holder.name,
+        holder.request,
+        holder.footprint,
+        holder.cpu_milli,
+        holder.memory_bytes,
+        hold,
+    )
+
+
+def _charged_alike(known: PodRecord, pod: PodRecord) -> bool:
+    """Whether a bound pod that neither had nor has ended is charged as it was: only its status changed."""
+    return (
+        not (known.ended or pod.ended)
+        and known.node == pod.node
+        and known.footprint == pod.footprint
+        and known.request == pod.request
+        and (known.cpu_milli, known.memory_bytes) == (pod.cpu_milli, pod.memory_bytes)
+        and (known.namespace, known.name) == (pod.namespace, pod.name)
+    )
+
+
 def _differ_in_version_only(one: NodeRecord, other: NodeRecord) -> bool:
     return one is other or replace(one, resource_version=other.resource_version) == other
 
@@ -326,4 +358,4 @@ def _differ_in_version_only(one: NodeRecord, other: NodeRecord) -> bool:
 def _has_more_room(before: NodeInfo | None, after: NodeInfo) -> bool:
     if before is None or not _differ_in_version_only(before.record, after.record):
         return True  # new, or its capacity or GPUs changed
-    return any(now > then for then, now in zip((*before.free, *before.idle), (*after.free, *after.idle), strict=True))
+    return any(map(gt, after.free, before.free)) or any(map(gt, after.idle, before.idle))
