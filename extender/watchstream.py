@@ -1,7 +1,7 @@
 """From one open watch answer to its lines, with an end that any thread may bring about."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from threading import Event, Lock
 
@@ -12,7 +12,7 @@ from extender.apierrors import ApiUnreachable
 from extender.watchlines import DEFAULT_MAX_LINE_BYTES, LineSplitter
 
 BLOCK_BYTES = 64 * 2**10
-"""At most so much is taken off the network at once; a read returns what is there and never waits to fill it."""
+"""At most so much is taken off the network at once."""
 
 
 class WatchStream(Iterator[bytes]):
@@ -27,6 +27,7 @@ class WatchStream(Iterator[bytes]):
 
     def __init__(self, response: urllib3.HTTPResponse, max_line_bytes: int = DEFAULT_MAX_LINE_BYTES) -> None:
         self._response = response
+        self._blocks = _blocks(response)
         self._splitter = LineSplitter(max_line_bytes)
         self._lines: deque[bytes] = deque()
         self._lock = Lock()
@@ -53,7 +54,7 @@ class WatchStream(Iterator[bytes]):
         if self._aborted.is_set() or self._closed:
             return b""
         try:
-            block = self._response.read1(BLOCK_BYTES)
+            block = next(self._blocks, b"")
         except (HTTPError, OSError, ValueError) as error:
             if self._aborted.is_set():
                 return b""
@@ -79,5 +80,16 @@ class WatchStream(Iterator[bytes]):
             if self._closed:
                 return
             self._closed = True
+        self._blocks.close()
         self._response.close()
         self._response.release_conn()
+
+
+def _blocks(response: urllib3.HTTPResponse) -> Generator[bytes]:
+    """What has arrived, as it arrives; a read waits for the chunk that has begun, never for another one."""
+    if response.chunked:
+        # An API server sends each event as a chunk. Half as much work for each of them as by way of `read1`.
+        yield from response.read_chunked(BLOCK_BYTES)
+    else:
+        while block := response.read1(BLOCK_BYTES):
+            yield block

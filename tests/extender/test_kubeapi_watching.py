@@ -38,6 +38,26 @@ def test_watch_yields_a_line_of_megabytes(api: KubeApi, server: ApiServer) -> No
     assert [line] == list(api.watch(PODS, "3", 300, 5.0))
 
 
+def test_a_watch_without_chunks_yields_its_lines_as_they_come(api: KubeApi, server: ApiServer) -> None:
+    """As a proxy may turn it into: nothing waits until a block is full."""
+    lines = [json.dumps(event("ADDED", pod(name, 4))).encode() for name in "ab"]
+    first_seen = threading.Event()
+
+    def until_closed(exchange: Exchange) -> None:
+        exchange.raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n")
+        exchange.raw(lines[0] + b"\n")
+        assert first_seen.wait(30.0)
+        exchange.raw(lines[1] + b"\n")
+        exchange.hang_up()
+
+    server.on_watch(until_closed)
+    stream = api.watch(PODS, "3", 300, 30.0)
+    assert next(stream) == lines[0]
+    first_seen.set()
+    assert list(stream) == lines[1:]
+    stream.close()
+
+
 def test_a_refused_watch_is_an_api_error(api: KubeApi, server: ApiServer) -> None:
     """410 as an HTTP status."""
     server.on_watch(refusing(410, "Expired"))
