@@ -10,14 +10,13 @@ fixed size is full: the largest, of decisions, holds `MAX_REMEMBERED` pods. Memo
 import os
 import random
 import time
-from array import array
 from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
 from bench.latency.load import GPU, Load
 from bench.latency.objects import Pods, Population, encoded
-from bench.latency.percentiles import percentile, rss_mib
+from bench.latency.percentiles import Histogram, rss_mib
 from bench.latency.world import Size
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB
@@ -54,18 +53,18 @@ def measure_churn(size: Size, *, lives: int, policy: str) -> dict[str, Any]:
     churn.run(warm_up)
     parts: list[dict[str, float]] = []
     for _ in range(_PARTS):
-        del churn.filter_s[:], churn.filter_cpu_s[:]
+        churn.filters.clear()
+        churn.filters_cpu.clear()
         cpu_s = time.process_time()
         churn.run(lives // _PARTS)
-        cpu_s, resident_mib = time.process_time() - cpu_s, rss_mib(os.getpid())
-        ordered, ordered_cpu = sorted(churn.filter_s), sorted(churn.filter_cpu_s)
+        cpu_s = time.process_time() - cpu_s
         parts.append(
             {
-                "rss_mib": round(resident_mib, 1),
-                "p50_ms": round(percentile(ordered, 0.5) * 1000, 4),
-                "p99_ms": round(percentile(ordered, 0.99) * 1000, 4),
-                "cpu_p50_ms": round(percentile(ordered_cpu, 0.5) * 1000, 4),
-                "cpu_p99_ms": round(percentile(ordered_cpu, 0.99) * 1000, 4),
+                "rss_mib": round(rss_mib(os.getpid()), 1),
+                "p50_ms": churn.filters.percentile_ms(0.5),
+                "p99_ms": churn.filters.percentile_ms(0.99),
+                "cpu_p50_ms": churn.filters_cpu.percentile_ms(0.5),
+                "cpu_p99_ms": churn.filters_cpu.percentile_ms(0.99),
                 "cpu_us_per_life": round(cpu_s / (lives // _PARTS) * 1e6, 1),
             }
         )
@@ -107,7 +106,8 @@ class _Churn:
         mean = sum(request.memory_units for request in self._requests) / _KINDS
         self.steady = int(_BUSY_SHARE * units / mean)
         self._alive: deque[str] = deque()
-        self.filter_s, self.filter_cpu_s = array("d"), array("d")
+        # Lists of a hundred thousand timings would take more memory than the state grows by, and leave holes in it.
+        self.filters, self.filters_cpu = Histogram(), Histogram()
         self._born = 0
 
     @property
@@ -136,8 +136,8 @@ class _Churn:
         self._learning.observe((pod,))
         started_s, started_cpu_s = time.perf_counter(), time.thread_time()
         outcome = state.filter(pod, self._names)
-        self.filter_cpu_s.append(time.thread_time() - started_cpu_s)
-        self.filter_s.append(time.perf_counter() - started_s)
+        self.filters_cpu.add(time.thread_time() - started_cpu_s)
+        self.filters.add(time.perf_counter() - started_s)
         if not isinstance(outcome, Passed) or outcome.plan is None:
             raise ChurnError(f"{uid} of {request.memory_units} units: {outcome}")
         start = state.begin_bind(uid, outcome.plan.node)

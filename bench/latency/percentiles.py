@@ -1,5 +1,6 @@
 """From timings to the figures that are reported."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,39 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
     if not sorted_values:
         raise ValueError("percentile of no values, expected at least one")
     return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
+
+
+class Histogram:
+    """Any number of timings in memory that does not grow: counted by whole microseconds, from 0.1 s on as 0.1 s."""
+
+    _MOST_US = 100_000
+
+    def __init__(self) -> None:
+        self._counts = array("Q", [0]) * (self._MOST_US + 1)
+        self._total = 0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self._counts[min(self._MOST_US, round(seconds * 1e6))] += 1
+        self._total += 1
+
+    def clear(self) -> None:
+        """Forget all."""
+        for microseconds, count in enumerate(self._counts):
+            if count:
+                self._counts[microseconds] = 0
+        self._total = 0
+
+    def percentile_ms(self, share: float) -> float:
+        """Nearest-rank percentile in milliseconds.
+
+        Raises:
+            ValueError: there are no values.
+        """
+        if not self._total:
+            raise ValueError("percentile of no values, expected at least one")
+        rank, passed = min(self._total - 1, int(share * self._total)), 0
+        return next(us for us, count in enumerate(self._counts) if (passed := passed + count) > rank) / 1000
 
 
 def figures(seconds: Sequence[float], cpu_s: float, bytes_out: int) -> Figures:

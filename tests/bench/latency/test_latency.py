@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bench.latency import cases
 from bench.latency.churning import measure_churn
 from bench.latency.command import command
-from bench.latency.percentiles import figures, percentile
+from bench.latency.percentiles import Histogram, figures, percentile
 from bench.latency.plot import draw
 from bench.latency.world import Size
 
@@ -24,6 +24,21 @@ def test_percentiles_are_of_the_nearest_rank() -> None:
     assert (row.p50_ms, row.cpu_ms, row.bytes_out) == (2.0, 2.0, 10)
     with pytest.raises(ValueError, match="percentile of no values"):
         percentile([], 0.5)
+
+
+def test_a_histogram_has_the_percentiles_of_what_it_counted() -> None:
+    """To the microsecond; what takes longer than it counts is not left out."""
+    seconds = [number * 1e-6 for number in range(300, 0, -1)]
+    counted = Histogram()
+    for value in (9.0, *seconds):
+        counted.add(value)
+    shares = (0.0, 0.5, 0.99)
+    expected = [round(1000 * percentile(sorted((0.1, *seconds)), share), 3) for share in shares]
+    assert [counted.percentile_ms(share) for share in shares] == expected
+    assert counted.percentile_ms(1.0) == 100.0
+    counted.clear()
+    with pytest.raises(ValueError, match="percentile of no values"):
+        counted.percentile_ms(0.5)
 
 
 def test_calls_are_measured_beside_the_floor(tmp_path: Path) -> None:
