@@ -58,8 +58,10 @@ class Learning:
     def observe(self, pods: Iterable[PodRecord]) -> None:
         """Take in pods that the watch has shown; each counts once, in the order in which they were last changed."""
         news = [pod for pod in pods if pod.request is not None and pod.request.demands]
+        if len(news) > 1:
+            news.sort(key=lambda pod: (pod.resource_version, pod.uid))
         with self._lock:
-            for pod in sorted(news, key=lambda pod: (pod.resource_version, pod.uid)):
+            for pod in news:
                 if pod.uid in self._seen:
                     self._seen.move_to_end(pod.uid)
                 elif pod.request is not None:
