@@ -13,6 +13,7 @@ from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError, UnitMib
+from extender.scheduling.drafting import draft_of
 from extender.scheduling.events import PodChanged, PodDeleted, PodRecord
 from extender.scheduling.footprint import Footprint, footprint_of
 from extender.scheduling.node import NodeRecord
@@ -35,6 +36,7 @@ _decode_identity = msgspec.json.Decoder(Identified).decode
 _decode_node = msgspec.json.Decoder(Node).decode
 _decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
 _decode_conditions = msgspec.json.Decoder(list[Condition] | None).decode
+_PodDraft = draft_of(PodRecord)
 _NO_ANNOTATIONS: Mapping[str, str] = {}
 
 
@@ -142,7 +144,7 @@ class Decoder:
         bound = spec.node_name
         request = asked.charged if bound else asked.request
         place = self._place(metadata, annotations, asked) if bound and request else _NOWHERE
-        return PodRecord(
+        record = _PodDraft(
             uid=metadata.uid,
             namespace=metadata.namespace,
             name=metadata.name,
@@ -162,6 +164,8 @@ class Decoder:
             claims_allocated=not bound and self._actual in annotations,
             nominated_node=status.nominated_node_name if status is not None else "",
         )
+        record.__class__ = PodRecord
+        return record
 
     def _place(self, metadata: Metadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
         planned, actual = annotations.get(self._planned, ""), annotations.get(self._actual, "")

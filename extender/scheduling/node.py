@@ -10,6 +10,7 @@ from operator import attrgetter
 
 from extender.contract.inventory import Inventory
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, units_in
+from extender.scheduling.drafting import draft_of
 from extender.scheduling.footprint import Footprint
 from extender.scheduling.request import PodRequest
 from extender.scheduling.shape import NodeShape, shape_of
@@ -156,6 +157,10 @@ class NodeInfo:
         )
 
 
+_GpuDraft = draft_of(GpuInfo)
+_NodeDraft = draft_of(NodeInfo)
+
+
 def node_info(
     record: NodeRecord,
     holders: Iterable[Holder],
@@ -195,17 +200,10 @@ def node_info(
     for request in unplaced:
         charges.add_worst(request)
     gpus, free, idle = charges.made(before)
-    return NodeInfo(
-        record=record,
-        gpus=gpus,
-        holders=tuple(everyone),
-        generation=generation,
-        unit_matches=inventory.unit_mib == unit_mib,
-        cpu_used_milli=cpu_milli,
-        memory_used_bytes=memory_bytes,
-        free=free,
-        idle=idle,
-    )
+    unit_matches = inventory.unit_mib == unit_mib
+    info = _NodeDraft(record, gpus, tuple(everyone), generation, unit_matches, cpu_milli, memory_bytes, free, idle)
+    info.__class__ = NodeInfo
+    return info
 
 
 def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:
@@ -293,8 +291,7 @@ class _Charges:
 
 
 def _with(gpu: GpuInfo, used: int, core_used_percent: int, *, whole: bool) -> GpuInfo:
-    # As `dataclasses.replace`, at a third of its price.
-    return GpuInfo(
+    info = _GpuDraft(
         gpu.uuid,
         gpu.index,
         gpu.model,
@@ -308,6 +305,8 @@ def _with(gpu: GpuInfo, used: int, core_used_percent: int, *, whole: bool) -> Gp
         gpu.core_enforcement,
         core_used_percent,
     )
+    info.__class__ = GpuInfo
+    return info
 
 
 def _add(cores: dict[GpuUuid, int], more: Mapping[GpuUuid, int]) -> None:
