@@ -24,7 +24,7 @@ CHECK_S = 5.0
 PAUSE_S = 0.0006
 """Between two slices; nothing waits for an estimate."""
 
-ANSWERS_A_STEP = 16
+ANSWERS_A_STEP = 4
 KEPT_SEEN = 1024
 """UIDs of counted pods that are remembered at least; beyond it they are at most about twice the pods that there are."""
 
@@ -113,11 +113,12 @@ class Learning:
         self._due.clear()
         if not (due or force or shapes != self._shapes):
             return False
+        self._slices.breathe()
         with self._lock:
             counts, seen = self._counter.counts(), self._counter.seen
         weights = estimate(counts, shapes, pause=self._slices.breathe)
         self._shapes = shapes
-        worth_it = differs(self._weights, weights)
+        worth_it = differs(self._weights, weights, pause=self._slices.breathe)
         if worth_it:
             self._weights = weights
             while not self._state.prepare(weights, ANSWERS_A_STEP):

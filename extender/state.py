@@ -36,7 +36,7 @@ from extender.scheduling.preemption import Preemptor, Victims, preempt
 from extender.scheduling.prioritizing import prioritize
 from extender.scheduling.reasons import Misfit
 from extender.scheduling.request import PodRequest
-from extender.scheduling.shape import NodeShape
+from extender.scheduling.shape import NodeShape, counted
 from extender.scheduling.snapshot import Snapshot
 from extender.scheduling.weights import Weights
 
@@ -120,7 +120,7 @@ class State:
         """How many nodes there are of each shape."""
         with self._lock:
             nodes = list(self._ledger.nodes.values())
-        return Counter(node.record.shape for node in nodes)
+        return counted([node.record.shape for node in nodes])
 
     def filter(self, pod: PodRecord, names: Collection[str]) -> FilterOutcome:
         """Which nodes can take the pod; room for it is held on the best of them."""

@@ -7,12 +7,11 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from bench.latency.driving import Cycles, measure_floor
 from bench.latency.load import bind_body
-from bench.latency.percentiles import cpu_seconds, figures, peak_rss_mib, percentile, rss_mib
+from bench.latency.percentiles import cpu_seconds, figures, peak_rss_mib, rss_mib
 from bench.latency.world import Size, World, extender_process, floor, stage, world
 from bench.simulated.ports import free_port
 
@@ -193,26 +192,3 @@ class _Burst:
         )
         result = json.loads(answer.stdout)
         self.seconds, self.errors, self.took_s = result["seconds"], result["errors"], result["took_s"]
-
-
-def measure_learning(size: Size, options: list[str], *, cycles: int = 600) -> dict[str, Any]:
-    """The slowest filter calls while weights are estimated anew: each estimate comes after 200 pods seen."""
-    with world(size, options) as here:
-        run = Cycles(here.subject.caller(), here.names, here.subject.pid)
-        run.run(_create(here, "warm", 60))
-        run.forget()
-        shapes = [(1 + at % 40, 100 + 53 * (at % 67)) for at in range(67)]
-        slowest: list[float] = []
-        for units, cpu_milli in shapes[: cycles // 10]:
-            pods = _create(here, f"mix{units}-{cpu_milli}", 10, units=[units], cpu_milli=cpu_milli)
-            run.run(pods)
-        seconds = run.seconds["filter"]
-        slowest = sorted(seconds)[-10:]
-        typical = median(seconds)
-        return {
-            "nodes": size.nodes,
-            "filter": run.report()["filter"].to_json(),
-            "p50_ms": round(typical * 1000, 3),
-            "p99_ms": round(percentile(sorted(seconds), 0.99) * 1000, 3),
-            "slowest_ms": [round(one * 1000, 2) for one in slowest],
-        }

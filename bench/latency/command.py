@@ -12,6 +12,7 @@ import click
 from bench.latency import cases
 from bench.latency.calls import measure_calls
 from bench.latency.churning import measure_churn
+from bench.latency.estimates import measure_learning
 from bench.latency.plot import draw
 from bench.latency.report import table
 from bench.latency.world import Against, Size
@@ -93,7 +94,7 @@ def _measure(case: str, size: Size, extra: list[str], options: dict[str, Any]) -
         "shapes": cases.measure_shapes,
         "events": cases.measure_events,
         "binds": cases.measure_binds,
-        "learning": cases.measure_learning,
+        "learning": measure_learning,
     }
     return simple[case](size, extra)
 

@@ -53,7 +53,7 @@ class Stage:
         )
 
     def create(self, order: Body) -> bytes:
-        """Create pending pods; the answer has them."""
+        """Create pending pods; the answer has them unless nobody wants it (`told` is false)."""
         made: list[Body] = []
         sizes = order.get("units") or SIZES_UNITS
         for number in range(order["count"]):
@@ -64,7 +64,7 @@ class Stage:
             self._created[name] = body
             made.append(body)
             self._publish("ADDED", encoded(body))
-        return json.dumps(made).encode()
+        return json.dumps(made if order.get("told", True) else []).encode()
 
     def bind(self, name: str, binding: Body) -> tuple[int, bytes]:
         """Carry out a Binding, as the API server does: annotations and node in one write."""

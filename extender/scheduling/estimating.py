@@ -1,14 +1,18 @@
 """From the pods seen so far and the nodes to Weights; the same history gives the same weights on every replica."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from extender.scheduling.fragmentation import TypicalPod
+from extender.scheduling.models import ModelPatterns
 from extender.scheduling.pricing import hole_values, size_prices
 from extender.scheduling.request import PodRequest
 from extender.scheduling.scarcity import abundance
 from extender.scheduling.shape import NodeShape, capacities_of
 from extender.scheduling.weights import Weights
+
+_Item = TypeVar("_Item")
 
 HALF_LIFE_PODS = 4000
 REESTIMATE_PODS = 200
@@ -89,8 +93,8 @@ def estimate(
     units = sum(count * shape.units for shape, count in shapes.items())
     cores = sum(count * shape.cpu_cores for shape, count in shapes.items())
     reference = units / gpus if gpus else 1.0
-    asking = {kind: count for kind, count in counts.items() if kind.demands}
-    asked = sum(count * _units(kind, reference) for kind, count in asking.items())
+    asking = {kind: count for kind, count in _paced(counts.items(), pause) if kind.demands}
+    asked = sum(count * _units(kind, reference) for kind, count in _paced(asking.items(), pause))
     if asked:
         cpu_per_unit = sum(count * kind.cpu_milli for kind, count in asking.items()) / asked
     else:
@@ -99,14 +103,16 @@ def estimate(
         holes={capacity: _holes(asking, capacity, pause) for capacity in capacities_of(shapes)},
         cpu_per_unit=cpu_per_unit or None,
         abundance=_believed(abundance(asking, shapes, reference_units=reference, pause=pause), sum(counts.values())),
-        typical=typical_pods(counts),
+        typical=typical_pods(counts, pause=pause),
         reference_units=reference,
         largest_cpu_milli=max((1000 * shape.cpu_cores for shape in shapes), default=0) or 1,
         largest_units=max((shape.units for shape in shapes), default=0) or 1,
     )
 
 
-def differs(old: Weights, new: Weights, tolerance: float = TOLERANCE) -> bool:
+def differs(
+    old: Weights, new: Weights, tolerance: float = TOLERANCE, *, pause: Callable[[], object] = lambda: None
+) -> bool:
     """Whether a policy with `new` would be worth more than the answers remembered for `old`.
 
     It is not while the value of every hole, the CPU per unit, the abundance of every shape and the shares of the
@@ -121,9 +127,9 @@ def differs(old: Weights, new: Weights, tolerance: float = TOLERANCE) -> bool:
     ):
         return True
     before, after = old.cpu_per_unit or 0.0, new.cpu_per_unit or 0.0
-    shares = {replace(pod, share=0.0): pod.share for pod in old.typical}
-    for pod in new.typical:
-        kind = replace(pod, share=0.0)
+    shares = {_kind_of(pod): pod.share for pod in _paced(old.typical, pause)}
+    for pod in _paced(new.typical, pause):
+        kind = _kind_of(pod)
         shares[kind] = shares.get(kind, 0.0) - pod.share
     return (
         abs(before - after) > tolerance * before
@@ -137,36 +143,57 @@ def differs(old: Weights, new: Weights, tolerance: float = TOLERANCE) -> bool:
     )
 
 
-def typical_pods(counts: Mapping[PodRequest, float]) -> tuple[TypicalPod, ...]:
+def typical_pods(
+    counts: Mapping[PodRequest, float], *, pause: Callable[[], object] = lambda: None
+) -> tuple[TypicalPod, ...]:
     """The most frequent kinds that make up `TYPICAL_SHARE` of the pods, their shares scaled to 1.
 
     Memory is ignored. A pod of several demands counts as its largest.
     """
-    kinds: dict[TypicalPod, float] = {}
-    for request, count in counts.items():
+    kinds: dict[_Kind, float] = {}
+    for request, count in _paced(counts.items(), pause):
         kind = _typical(request)
         kinds[kind] = kinds.get(kind, 0.0) + count
     total = sum(kinds.values())
-    chosen: list[tuple[TypicalPod, float]] = []
+    ordered = [(count, *_typical_order(kind), kind) for kind, count in _paced(kinds.items(), pause)]
+    ordered.sort(reverse=True)  # kinds themselves are never compared: no two have the same order
+    chosen: list[tuple[_Kind, float]] = []
     reached = 0.0
-    for kind, count in sorted(kinds.items(), key=lambda item: (item[1], *_typical_order(item[0])), reverse=True):
+    for count, *_, kind in _paced(ordered, pause):
         if reached >= TYPICAL_SHARE * total:
             break
         chosen.append((kind, count))
         reached += count
-    return tuple(replace(kind, share=count / reached) for kind, count in chosen)
+    return tuple([TypicalPod(*kind, share=count / reached) for kind, count in _paced(chosen, pause)])
 
 
-def _typical(request: PodRequest) -> TypicalPod:
+_Kind = tuple[int, int, int, ModelPatterns]
+"""A TypicalPod's fields without its share."""
+
+
+def _kind_of(pod: TypicalPod) -> _Kind:
+    return pod.cpu_milli, pod.units, pod.gpus, pod.models
+
+
+def _typical(request: PodRequest) -> _Kind:
     if not request.demands:
-        return TypicalPod(request.cpu_milli, 0, 0, request.models, 0.0)
+        return request.cpu_milli, 0, 0, request.models
     largest = max(request.demands, key=lambda demand: (demand.whole, demand.units, demand.gpus))
-    return TypicalPod(request.cpu_milli, largest.units, largest.gpus, request.models, 0.0)
+    return request.cpu_milli, largest.units, largest.gpus, request.models
 
 
-def _typical_order(pod: TypicalPod) -> tuple[int, bool, int, int, tuple[str, ...], tuple[str, ...]]:
-    whole = pod.gpus > 0 and not pod.units
-    return (pod.cpu_milli, whole, pod.units, pod.gpus, pod.models.accepted, pod.models.refused)
+def _typical_order(kind: _Kind) -> tuple[int, bool, int, int, tuple[str, ...], tuple[str, ...]]:
+    cpu_milli, units, gpus, models = kind
+    whole = gpus > 0 and not units
+    return (cpu_milli, whole, units, gpus, models.accepted, models.refused)
+
+
+def _paced(items: Iterable[_Item], pause: Callable[[], object]) -> Iterator[_Item]:
+    """The items, with a pause now and then: there may be thousands."""
+    for at, item in enumerate(items):
+        if not at % 64:
+            pause()
+        yield item
 
 
 def _believed(theta: Mapping[NodeShape, float], pods: float) -> dict[NodeShape, float]:

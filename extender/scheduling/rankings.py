@@ -1,6 +1,6 @@
 """The rankings of the kinds of request that were asked about lately, within a bound on memory."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 
 from extender.scheduling.alike import READ_ALL, Changing, Groups, full_look_of
@@ -25,6 +25,7 @@ class Rankings:
         self._looks = Groups()
         self._full_looks = Groups(full_look_of)
         self._rankings: OrderedDict[tuple[PodRequest, Policy], Ranking] = OrderedDict()
+        self._due: deque[Ranking] = deque()
 
     def of(self, request: PodRequest, policy: Policy) -> Ranking:
         """The ranking of this kind of request, empty at first."""
@@ -32,11 +33,13 @@ class Rankings:
         ranking = self._rankings.get(key)
         if ranking is None:
             self._shrink()
-            groups = self._full_looks if policy.name in READ_ALL else self._looks
-            ranking = self._rankings[key] = Ranking(request, policy, groups)
+            ranking = self._rankings[key] = self._empty(request, policy)
         else:
             self._rankings.move_to_end(key)
         return ranking
+
+    def _empty(self, request: PodRequest, policy: Policy) -> Ranking:
+        return Ranking(request, policy, self._full_looks if policy.name in READ_ALL else self._looks)
 
     def _shrink(self) -> None:
         """Make room for one more of the largest size."""
@@ -55,14 +58,23 @@ class Rankings:
         other = Rankings(self._most)
         other._looks, other._full_looks = self._looks, self._full_looks
         for request, policy in self._rankings:
-            other.of(request, policies[policy.name])
+            new = policies[policy.name]
+            other._rankings[request, new] = other._empty(request, new)
+        other._due = deque(other._rankings.values())
         return other
 
     def prepare(self, cluster: Changing, most: int) -> bool:
-        """Compute at most about `most` answers of those that are due; whether all are there now."""
-        for ranking in self._rankings.values():
+        """Compute at most about `most` answers of those that were due after `under`; whether all have been computed.
+
+        What changes after a kind had its turn is left to the call that asks about it next, as always.
+        """
+        while self._due:
+            ranking = self._due[0]
             before = ranking.entries
             if not ranking.catch_up(cluster, most):
                 return False
-            most = max(0, most - (ranking.entries - before))
-        return True
+            most -= ranking.entries - before
+            self._due.popleft()
+            if most <= 0:
+                break
+        return not self._due

@@ -1,6 +1,7 @@
 """From a node's inventory and size to its shape: what nodes of one machine type have in common."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -54,6 +55,18 @@ def shape_of(inventory: Inventory | None, cpu_milli: int, memory_bytes: int) -> 
     """The shape of a node; without an inventory it has no GPUs."""
     gpus = () if inventory is None else tuple((gpu.model, inventory.units_of(gpu)) for gpu in inventory.gpus)
     return _shape(gpus, round(cpu_milli / _CORE_MILLI), round(memory_bytes / _GIB))
+
+
+def counted(shapes: Sequence[NodeShape]) -> Counter[NodeShape]:
+    """How many of each there are.
+
+    To hash each of thousands takes milliseconds in which no call is answered; equal ones are mostly one object.
+    """
+    objects = {id(shape): shape for shape in shapes}
+    found: Counter[NodeShape] = Counter()
+    for at, count in Counter(map(id, shapes)).items():
+        found[objects[at]] += count
+    return found
 
 
 def capacities_of(shapes: Iterable[NodeShape]) -> tuple[int, ...]:

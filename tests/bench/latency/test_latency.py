@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bench.latency import cases
+from bench.latency import cases, estimates
 from bench.latency.churning import measure_churn
 from bench.latency.command import command
+from bench.latency.estimates import measure_learning
 from bench.latency.percentiles import Histogram, figures, percentile
 from bench.latency.plot import draw
 from bench.latency.world import Size
@@ -73,6 +74,15 @@ def test_watch_events_are_measured() -> None:
     """All that were sent are taken in."""
     report = cases.measure_events(Size(10), [], count=400, rate=4000)
     assert (report["events"], report["cpu_us"] > 0) == (400, True)
+
+
+def test_estimates_are_measured_apart_from_the_pods_that_bring_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many calls with an estimate as without; it raises when one comes that was not due."""
+    monkeypatch.setattr(estimates, "_ROUNDS", 2)
+    report = measure_learning(Size(10), [])
+    assert report["calls"] >= 2 * 250
+    assert [len(report[kind]["slowest_ms"]) for kind in ("beside", "quiet")] == [2, 2]
+    assert report["delay_ms"] == pytest.approx(sum(report["delays_ms"]) / 2, abs=0.01)
 
 
 def test_churn_leaves_nothing_behind() -> None:

@@ -107,3 +107,14 @@ def test_weights_differ_when_something_has_moved() -> None:
     assert differs(before, estimate({_pod(8): 50.0, _pod(11): 50.0}, {SHAPE: 1}))
     assert differs(before, estimate({_pod(8): 50.0, _pod(5): 50.0}, {SHAPE: 1, NodeShape((("A10", 24),)): 1}))
     assert not differs(before, estimate({_pod(8): 101.0, _pod(5): 100.0}, {SHAPE: 1}))
+
+
+def test_an_estimate_of_many_kinds_pauses_often() -> None:
+    """No call waits for thousands of kinds at once: each pass over them lets others work in between."""
+    counts = {_pod(1 + kind % 16, 1000 + kind): 1.0 for kind in range(640)}
+    pauses: list[None] = []
+    weights = estimate(counts, {SHAPE: 10}, pause=lambda: pauses.append(None))
+    assert len(pauses) >= 6 * 640 // 64
+    pauses.clear()
+    assert not differs(weights, weights, pause=lambda: pauses.append(None))
+    assert len(pauses) >= 2 * len(weights.typical) // 64

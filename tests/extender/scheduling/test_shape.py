@@ -1,7 +1,9 @@
 """Nodes of one machine type have one shape."""
 
+from collections import Counter
+
 from extender.contract.inventory import Inventory
-from extender.scheduling.shape import NodeShape, capacities_of, shape_of
+from extender.scheduling.shape import NodeShape, capacities_of, counted, shape_of
 from tests.extender.scheduling.builders import UNIT_MIB, gpus_of
 
 
@@ -28,3 +30,10 @@ def test_a_node_without_inventory_has_no_gpus() -> None:
 def test_capacities_are_the_different_sizes() -> None:
     """A GPU smaller than a unit is none."""
     assert capacities_of([NodeShape((("T4", 16), ("K1", 0))), NodeShape((("A10", 24),))]) == (16, 24)
+
+
+def test_equal_shapes_are_counted_together() -> None:
+    """Whether or not they are one object."""
+    one, alike, other = NodeShape((("T4", 16),), 8, 32), NodeShape((("T4", 16),), 8, 32), NodeShape((), 8, 32)
+    assert counted([one, other, alike, one]) == Counter({one: 3, other: 1})
+    assert counted([]) == Counter()
