@@ -28,12 +28,16 @@ class UnsentError(OSError):
 
 @dataclass(slots=True)
 class ApiAnswer:
-    """Status, reason phrase, headers (`Retry-After`) and body; the body may be cut where the connection broke off."""
+    """Status, reason phrase, headers as they came, and body, which may be cut where the connection broke off."""
 
     status: int = 0
     phrase: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
+    raw_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
+
+    def headers(self) -> dict[str, str]:
+        """By name in its usual form: `Retry-After`."""
+        return {name.decode("latin-1").title(): value.decode("latin-1") for name, value in self.raw_headers}
 
 
 class ApiConnections:
@@ -171,7 +175,7 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self._answer.headers[name.decode("latin-1").title()] = value.decode("latin-1")
+        self._answer.raw_headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The status is known: what follows can't change it."""

@@ -81,7 +81,7 @@ class LoopApi:
             sent = not isinstance(error, UnsentError)
             raise ApiUnreachable(f"POST {path}: {error or type(error).__name__}", sent=sent) from error
         if not 200 <= answer.status <= 299:
-            raise error_of_answer(answer.status, answer.phrase, answer.headers, answer.body)
+            raise error_of_answer(answer.status, answer.phrase, answer.headers(), answer.body)
 
     async def close(self) -> None:
         """Close the connections."""

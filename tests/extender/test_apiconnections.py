@@ -51,7 +51,7 @@ def test_an_answer_is_told_whole(server: ApiServer) -> None:
     answer = using(server, lambda connections: connections.exchange(REQUEST, ONCE_S))
     assert isinstance(answer, ApiAnswer)
     assert (answer.status, answer.phrase, answer.body) == (429, "Too Many Requests", b"wait")
-    assert answer.headers["Retry-After"] == "7"
+    assert answer.headers()["Retry-After"] == "7"
 
 
 def test_chunks_and_preliminary_answers_are_understood(server: ApiServer) -> None:
