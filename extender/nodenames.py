@@ -10,6 +10,10 @@ import msgspec
 _decode = msgspec.json.Decoder(list[str]).decode
 
 
+_SHORT_BYTES = 24
+"""Of the first name: to look through a list of longer ones takes longer than to decode it."""
+
+
 class NodeNames(Collection[str]):
     """The names in a JSON list, in its order.
 
@@ -23,8 +27,7 @@ class NodeNames(Collection[str]):
     def __init__(self, text: bytes) -> None:
         self._text = text
         self._names: list[str] | None = None
-        commas = text.count(b",")
-        if _is_plain(text, commas):
+        if text.find(b'"', 2) <= _SHORT_BYTES and _is_plain(text, commas := text.count(b",")):
             self._count = commas + 1
         else:
             self._names = _decode(text)
@@ -39,7 +42,9 @@ class NodeNames(Collection[str]):
     def __contains__(self, name: object) -> bool:
         if self._names is not None:
             return name in self._names
-        return isinstance(name, str) and b'"%b"' % name.encode() in self._text
+        if not isinstance(name, str) or not name[:1].isalnum():
+            return name in self.all()  # a comma between two names stands between quotes, too
+        return b'"%b"' % name.encode() in self._text
 
     def all(self) -> list[str]:
         """Every name."""
@@ -58,7 +63,7 @@ def _is_plain(text: bytes, commas: int) -> bool:
         text.startswith(b'["')
         and b"\\" not in text
         and b"{" not in text
-        and text.count(b"[") == 1
+        and text.find(b"[", 1) < 0
         and text.count(b'"') == 2 * (commas + 1)
         and text.isascii()
     )

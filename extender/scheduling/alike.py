@@ -5,6 +5,7 @@ look alike; on a large cluster that leaves far fewer looks than nodes.
 """
 
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import lru_cache
 from typing import Protocol
@@ -21,6 +22,10 @@ is. Who is further behind looks at all groups, which is less work than to follow
 
 EMPTY_GROUPS = 1024
 """Groups without nodes that are kept at least: a node that is held and released comes back to its old look."""
+
+LOOKED_AT_PER_EMPTY = 4
+"""Groups that are looked at for each that becomes empty: it raises what is too much by two, and at most every second
+has nodes."""
 
 
 class Changing(Protocol):
@@ -89,11 +94,12 @@ class Groups:
         self._last_make = 0
         self._makes: dict[Hashable, int] = {}
         self._made: dict[str, tuple[NodeRecord, int]] = {}
-        self._by_look: dict[Hashable, Group] = {}
+        self._by_look: OrderedDict[Hashable, Group] = OrderedDict()
         self._moves: list[tuple[Group, int]] = []
         self._moves_dropped = 0
         self._serial = 0
         self._occupied = 0
+        self._due = 0
         self.of: dict[str, Group] = {}
         self.by_serial: dict[int, Group] = {}
 
@@ -106,8 +112,7 @@ class Groups:
             changed = {**self.of, **nodes}
         for name in changed:
             self._see(name, nodes.get(name))
-        if len(self._by_look) > 2 * self._occupied + EMPTY_GROUPS:
-            self._bury()
+        self._bury()
         most = MOVES + MOVES_PER_GROUP * len(self._by_look)
         if len(self._moves) > most:
             self._drop_moves(len(self._moves) - most // 2)
@@ -164,6 +169,7 @@ class Groups:
         del group.names[bisect_left(group.names, name)]
         if not group.names:
             self._occupied -= 1
+            self._due += LOOKED_AT_PER_EMPTY
         self._moves.append((group, -1))
 
     def _drop_moves(self, count: int) -> None:
@@ -171,12 +177,20 @@ class Groups:
         self._moves_dropped += count
 
     def _bury(self) -> None:
-        """Forget the groups without nodes, and with them all moves: who follows looks at all groups and misses them.
+        """Forget the oldest groups without nodes while there are too many: a few at a time, since a call waits.
 
-        No one has followed all those moves yet, for one of them brought the groups to so many.
+        Moves tell of a group as long as they are remembered, so those who follow them miss nothing.
         """
-        self._by_look = {look: group for look, group in self._by_look.items() if group.names}
-        self.by_serial = {group.serial: group for group in self._by_look.values()}
-        self._drop_moves(len(self._moves))
-        in_use = {make for _, make in self._made.values()}
-        self._makes = {parts: make for parts, make in self._makes.items() if make in in_use}
+        while self._due:
+            self._due -= 1
+            if len(self._by_look) <= 2 * self._occupied + EMPTY_GROUPS:
+                self._due = 0
+                break
+            look, group = self._by_look.popitem(last=False)
+            if group.names:
+                self._by_look[look] = group
+            else:
+                del self.by_serial[group.serial]
+        if len(self._makes) > 2 * len(self._made) + EMPTY_GROUPS:
+            in_use = {make for _, make in self._made.values()}
+            self._makes = {parts: make for parts, make in self._makes.items() if make in in_use}

@@ -133,6 +133,8 @@ class Ranking:
         else:
             self._todo = grown
         complete = self._work_off(cluster.nodes, most)
+        if complete and len(self._answers) > 2 * len(self._groups.by_serial) + 64:
+            self._forget_buried()
         if len(self._heap) > 2 * len(self._answers) + 64:
             self._sweep()
         return complete
@@ -181,8 +183,8 @@ class Ranking:
 
     def _count_anew(self) -> None:
         """Nobody remembers what moved: forget the groups that are gone, and look where the nodes are now."""
-        by_serial, known = self._groups.by_serial, self._answers
-        answers = self._answers = {serial: answer for serial, answer in known.items() if serial in by_serial}
+        self._forget_buried()
+        answers = self._answers
         self._refused.clear()
         self._todo = {}
         self._fitting = 0
@@ -195,6 +197,11 @@ class Ranking:
             else:
                 self._fitting += nodes
         self._sweep()
+
+    def _forget_buried(self) -> None:
+        """Of groups that are no more; none of their nodes may be counted any longer."""
+        by_serial = self._groups.by_serial
+        self._answers = {serial: answer for serial, answer in self._answers.items() if serial in by_serial}
 
     def _sweep(self) -> None:
         """Leave only what is true in the heap, once."""

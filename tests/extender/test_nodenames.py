@@ -20,6 +20,8 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 @example(['a"n1'], ["n1"], False, False)
 @example(["a,b"], ["a", "b", "a,b"], False, False)
 @example([], ["", "["], True, False)
+@example(["", ""], [","], False, False)
+@example(["n" * 30], ["n"], False, False)
 def test_it_holds_what_the_list_holds(names: list[str], others: list[str], spaced: bool, escaped: bool) -> None:  # noqa: FBT001
     """Whatever characters they have, however the JSON is written."""
     text = json.dumps(names, separators=(" , ", ":") if spaced else (",", ":"), ensure_ascii=escaped).encode()

@@ -117,7 +117,7 @@ def test_groups_that_stay_empty_are_forgotten(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_moves_are_remembered_as_the_number_of_groups_demands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not for ever, and none of a group that is forgotten: its look would be kept with it."""
+    """Not for ever: looks of forgotten groups are kept with them."""
     monkeypatch.setattr("extender.scheduling.alike.EMPTY_GROUPS", 20)
     monkeypatch.setattr("extender.scheduling.alike.MOVES", 10)
     ledger, groups = Ledger(UNIT_MIB), Groups()
@@ -128,7 +128,7 @@ def test_moves_are_remembered_as_the_number_of_groups_demands(monkeypatch: pytes
         assert groups.moves_since(position) == {}
         moves = groups._moves
         assert len(moves) <= 10 + 4 * len(groups.by_serial)
-        assert {group.serial for group, _ in moves} <= groups.by_serial.keys()
+        assert len(groups.by_serial) <= 2 + 20 + 2
         reached = max(reached, len(moves))
     assert reached > 50
     assert groups.moves_since(0) is None
