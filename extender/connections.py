@@ -46,7 +46,7 @@ class Front:
 class _Exchange:
     """A call and what becomes of it; the attributes without underscore are those that uvicorn asks of its own."""
 
-    __slots__ = ("blocks", "call", "disconnected", "keep_alive", "message_event", "response_complete", "size")
+    __slots__ = ("blocks", "call", "disconnected", "keep_alive", "response_complete", "size")
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -55,7 +55,11 @@ class _Exchange:
         self.keep_alive = True
         self.disconnected = False
         self.response_complete = False
-        self.message_event = self
+
+    @property
+    def message_event(self) -> "_Exchange":
+        """Set when something has come."""
+        return self
 
     def set(self) -> None:
         """Nobody waits for what comes: it is asked for when it is whole."""
