@@ -19,7 +19,7 @@ LOGGER = "gpupack.decisions"
 _LOG = logging.getLogger(LOGGER)
 _LOG.setLevel(logging.INFO)  # decisions are no chatter: they are logged whatever the level of the rest
 MAX_WAITING = 16_384
-AFTERWARDS_S = 0.05
+AFTERWARDS_S = 0.25
 """The calls of a burst are answered first, and a thread that is woken less often costs them less."""
 
 
