@@ -325,6 +325,8 @@ def _holder_of(pod: PodRecord) -> Holder:
 
 
 def _held(of: Holder, hold: Hold) -> Holder:
+    if of.hold is hold:
+        return of
     holder = _HolderDraft(of.uid, of.namespace, of.name, of.request, of.footprint, of.cpu_milli, of.memory_bytes, hold)
     holder.__class__ = Holder
     return holder
