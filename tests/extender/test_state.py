@@ -260,6 +260,18 @@ def test_prioritize_does_not_count_the_pods_own_hold_against_it() -> None:
     assert cluster.state.prioritize(record, ["a", "b"]) == [("a", 10), ("b", 0)]
 
 
+def test_prioritize_sees_what_has_changed_beside_the_pods_own_hold() -> None:
+    """What made its node the best has ended since filter: the other one is fuller now."""
+    cluster = Cluster(node("a", 16), node("b", 16), answers=2)
+    cluster.show_bound("ends", 4, uuid("a", 0), "a")
+    cluster.show_bound("stays", 2, uuid("b", 0), "b")
+    record = cluster.record(pod("train", 8))
+    cluster.state.filter(record, ["a", "b"])
+    assert cluster.state.prioritize(record, ["a", "b"]) == [("a", 10), ("b", 0)]
+    cluster.delete("ends")
+    assert cluster.state.prioritize(record, ["a", "b"]) == [("a", 0), ("b", 10)]
+
+
 def test_prioritize_after_the_held_node_is_gone() -> None:
     """It was deleted between filter and prioritize: it gets nothing, the other keeps its score."""
     cluster = Cluster(node("a", 8), node("b", 16), answers=2)
