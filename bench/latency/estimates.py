@@ -40,12 +40,14 @@ def measure_learning(size: Size, options: list[str]) -> dict[str, Any]:
     with world(size, options) as here:
         probes = _Probes(here)
         known = size.nodes * size.per_node + probes.count
-        here.director.create("first", -(known + _NEWS) % REESTIMATE_PODS)
+        first = -(known + _NEWS) % REESTIMATE_PODS
+        here.director.create("first", first)
         time.sleep(_SETTLE_S)
         probes.seconds(4 * _CALLS)
         for number in range(_ROUNDS):
-            beside_s.append(_while_pods_come(here, probes, 2 * number, estimated=True))
-            quiet_s.append(_while_pods_come(here, probes, 2 * number + 1, len(beside_s[-1]), estimated=False))
+            due_pods = known + first + _NEWS + number * REESTIMATE_PODS
+            beside_s.append(_while_pods_come(here, probes, 2 * number, due_pods))
+            quiet_s.append(_while_pods_come(here, probes, 2 * number + 1, due_pods, least=len(beside_s[-1])))
     delays = [max(beside) - max(quiet) for beside, quiet in zip(beside_s, quiet_s, strict=True)]
     return {
         "nodes": size.nodes,
@@ -76,23 +78,22 @@ class _Probes:
         return found
 
 
-def _while_pods_come(here: World, probes: _Probes, number: int, least: int = _CALLS, *, estimated: bool) -> list[float]:
-    """At least so many calls from the moment at which new kinds of pods come; until the estimate is in force."""
-    learned = _learned_pods(here.subject)
+def _while_pods_come(here: World, probes: _Probes, number: int, due_pods: int, *, least: int = _CALLS) -> list[float]:
+    """At least so many calls from the moment at which new kinds of pods come; until an estimate rests on `due_pods`."""
     how = {"units": [1 + (7 * number + 3 * kind) % 40 for kind in range(10)], "cpu_milli": 1000 + 50 * number}
     order = {**how, "told": False}  # to read the pods would take the interpreter from the calls here
     news = threading.Thread(target=here.director.create, args=(f"news{number}", _NEWS), kwargs=order)
     news.start()
     seconds = probes.seconds(least)
     deadline_s = time.monotonic() + _TIMEOUT_S
-    while estimated and _learned_pods(here.subject) == learned:
+    while _learned_pods(here.subject) < due_pods:
         if time.monotonic() > deadline_s:
-            raise TimeoutError(f"{_NEWS} new pods have not brought about an estimate within {_TIMEOUT_S:g} s")
+            raise TimeoutError(f"the estimate with {due_pods} pods has not come within {_TIMEOUT_S:g} s")
         seconds += probes.seconds(_CALLS)
     news.join(_TIMEOUT_S)
     time.sleep(_SETTLE_S)
-    if not estimated and _learned_pods(here.subject) != learned:
-        raise RuntimeError("an estimate came while none was due: what was measured beside it can't be compared")
+    if (learned := _learned_pods(here.subject)) != due_pods:
+        raise RuntimeError(f"an estimate came with {learned:g} pods, expected the one with {due_pods}")
     return seconds
 
 
