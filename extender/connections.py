@@ -44,7 +44,7 @@ class Front:
 
 
 class _Exchange:
-    """A call and what becomes of it; the attributes without underscore are those that uvicorn asks of its own."""
+    """A call and what becomes of it, with what uvicorn asks of the cycle of a request."""
 
     __slots__ = ("blocks", "call", "disconnected", "keep_alive", "response_complete", "size")
 
@@ -159,9 +159,13 @@ class Connection(HttpToolsProtocol):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
+    def _answering(self) -> bool:
+        """Whether an earlier request is not answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _is_plain(self, named: Mapping[bytes, bytes]) -> bool:
-        parser, cycle = self.parser, self.cycle
-        if (cycle is not None and not cycle.response_complete) or self.flow.write_paused:
+        parser = self.parser
+        if self._answering() or self.flow.write_paused:
             return False
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return False
@@ -207,8 +211,7 @@ class Connection(HttpToolsProtocol):
         """One timer for many answers: starting one for each costs more than writing the answer."""
         self._idle = None
         rest_s = self._answered_s + IDLE_TIMEOUT_S - self.loop.time()
-        busy = self._coming or not (self.cycle is None or self.cycle.response_complete)
-        if busy or rest_s > 0:
+        if self._coming or self._answering() or rest_s > 0:
             self._idle = self.loop.call_later(max(rest_s, 1.0), self._look_if_idle)
         elif self.timeout_keep_alive_task is None:
             self.transport.close()

@@ -47,7 +47,7 @@ class LoopApi:
         place = urlsplit(host)
         tls = _context(configuration) if place.scheme == "https" else None
         port = place.port or (443 if tls is not None else 80)
-        self._prefix = quote(place.path)
+        self._prefix = quote(place.path).encode()
         self._host = b"Host: %b\r\n" % place.netloc.rpartition("@")[2].encode("ascii")
         self._connections = ApiConnections(place.hostname or "", port, tls, configuration.tls_server_name or None)
         self._known = b""
@@ -68,7 +68,7 @@ class LoopApi:
         if time.monotonic() - self._known_s > CREDENTIALS_S:
             await self._renew()
         request = b"POST %b%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
-            self._prefix.encode(),
+            self._prefix,
             quote(path).encode(),
             self._host,
             self._known,
