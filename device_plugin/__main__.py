@@ -1,6 +1,6 @@
 """`python -m device_plugin`."""
 
-from .cli import main
+from device_plugin.cli import main
 
 if __name__ == "__main__":
     main()

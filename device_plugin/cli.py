@@ -8,13 +8,10 @@ from typing import Any
 
 import click
 
+from device_plugin.doctoring.doctor import doctor
+from device_plugin.loops import stopping_at_signals
+from device_plugin.settings import DeviceListStrategy, Settings, SettingsError, safeguards_from, with_safeguards
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
-
-from .allocating import DeviceListStrategy
-from .doctor import doctor
-from .options import safeguards_from, with_safeguards
-from .settings import Settings, SettingsError
-from .signals import stopping_at_signals
 
 _DEFAULTS = Settings(node_name="default")
 
@@ -130,7 +127,7 @@ def main(  # noqa: PLR0917 - click passes options by name
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    from .service import run  # noqa: PLC0415 - gRPC takes a tenth of a second that --help need not pay
+    from device_plugin.service import run  # noqa: PLC0415 - gRPC takes a tenth of a second that --help need not pay
 
     try:
         settings = Settings(

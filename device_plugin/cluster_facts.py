@@ -7,13 +7,12 @@ from typing import Any, Protocol
 import msgspec
 import yaml
 
+from device_plugin.kubeapi import NODES, PODS, ApiError, Creating
+from device_plugin.pods.decoding import DecodingError, Page
 from extender.contract.findings import ClusterFacts, NodeObject, PodObject
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError
-
-from .decoding import DecodingError, Page
-from .kubeapi import NODES, PODS, ApiError, Creating
 
 _TIMEOUT_S = 10.0
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"

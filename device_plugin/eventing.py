@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .backoff import Backoff
-from .kubeapi import ApiError, Writing
-from .pods import BoundPod
+from device_plugin.backoff import Backoff
+from device_plugin.kubeapi import ApiError, Writing
+from device_plugin.pods.pod import BoundPod
 
 _LOG = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 import urllib3
 
-from .decoding import Page, WatchEvent, decode_event, decode_page, decode_status
-from .settings import SettingsError
+from device_plugin.pods.decoding import Page, WatchEvent, decode_event, decode_page, decode_status
+from device_plugin.settings import SettingsError
 
 PODS = "/api/v1/pods"
 NODES = "/api/v1/nodes"

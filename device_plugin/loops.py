@@ -1,11 +1,13 @@
 """From functions that run until told to stop to threads that are watched: one that dies takes the plugin with it."""
 
 import logging
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from .settings import SettingsError
+from device_plugin.settings import SettingsError
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,3 +65,32 @@ class Loops:
             _LOG.exception("%s: loop %s died", self._owner, name)
             self._failure = error
             self._stop.set()
+
+
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+_LOOK_S = 0.5
+
+
+@contextmanager
+def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` at SIGTERM or SIGINT; start threads only inside, as they inherit that these signals are blocked.
+
+    A thread waits for the signals, because a Python handler runs in the main thread between two instructions: it may
+    find that thread inside the event's own lock, or just before a wait that the signal then no longer interrupts.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    over = threading.Event()
+
+    def wait() -> None:
+        while not over.is_set():
+            if signal.sigtimedwait(_SIGNALS, _LOOK_S) is not None:
+                stop.set()
+
+    thread = threading.Thread(target=wait, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -6,12 +6,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from device_plugin.gpus.gpu import Gpus
+from device_plugin.metrics_gpus import GpuCollector, NodeView
+from device_plugin.settings import Resource
 from extender.contract.names import Names
 from extender.contract.units import CORE_PERCENT
-
-from .advertising import Resource
-from .gpu import Gpus
-from .metrics_gpus import GpuCollector, NodeView
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 

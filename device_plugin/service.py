@@ -6,38 +6,48 @@ Several plugins may run in one process, each with its own node, folders and port
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .admissions import Admissions
-from .advertising import Resource
-from .decoding import DecodingError
-from .endpoints import Endpoints
-from .gpu import GpuSource
-from .health import Health
-from .kubeapi import NODES, PODS, ApiError, NodeApi, connect
-from .lifecycle import Lifecycle
-from .loops import Loops
-from .measuring import Meter
-from .metrics import PluginMetrics
-from .metrics_gpus import NodeView
-from .nodewatch import Fanout
-from .nvml import NvmlSource, load_pynvml
-from .nvml_reading import NvmlReader
-from .podresources import PodResources
-from .pods import BoundPod
-from .podstore import PodStore
-from .procfs import ProcFolder
-from .publishing import OutsideUse
-from .reconciling import Reconciler
-from .reporting import InventoryReporter
-from .safety import build_safety
-from .servicer import DevicePluginServicer
-from .settings import Settings
-from .simulated import SimulatedSource
-from .simulated_use import SimulatedUse
-from .watching import Watcher
+from device_plugin.enforcing.abilities import NvmlAbilities
+from device_plugin.enforcing.draining import Drainer
+from device_plugin.enforcing.enforcing import Enforcer
+from device_plugin.enforcing.mps import MpsControl
+from device_plugin.enforcing.mps_proofs import MpsProofs
+from device_plugin.enforcing.overuse import OveruseRecord
+from device_plugin.enforcing.policing import Police
+from device_plugin.eventing import Events
+from device_plugin.gpus.gpu import GpuSource
+from device_plugin.gpus.nvml import NvmlSource, load_pynvml
+from device_plugin.gpus.nvml_reading import NvmlReader
+from device_plugin.gpus.sampling import GpuFeed
+from device_plugin.gpus.simulated import SimulatedSource
+from device_plugin.gpus.supervising import Probation, SupervisedSource
+from device_plugin.kubeapi import NODES, PODS, ApiError, NodeApi, connect
+from device_plugin.kubelet.admissions import Admissions
+from device_plugin.kubelet.lifecycle import Lifecycle
+from device_plugin.kubelet.neighbours import Neighbours
+from device_plugin.kubelet.podresources import PodResources
+from device_plugin.kubelet.reconciling import Reconciler
+from device_plugin.kubelet.servicer import DevicePluginServicer
+from device_plugin.loops import Loops
+from device_plugin.metrics import PluginMetrics
+from device_plugin.metrics_gpus import NodeView
+from device_plugin.pods.decoding import DecodingError
+from device_plugin.pods.pod import BoundPod
+from device_plugin.pods.store import PodStore
+from device_plugin.reporting.health_news import HealthNews
+from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
+from device_plugin.reporting.node_watch import CordonWatch, Fanout
+from device_plugin.serving import Endpoints, Health
+from device_plugin.settings import Resource, Settings
+from device_plugin.usage.measuring import Meter
+from device_plugin.usage.procfs import ProcFolder
+from device_plugin.usage.simulated_use import SimulatedUse
+from device_plugin.usage.usage import UsageReader
+from device_plugin.watching import Watcher
+from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)
 
@@ -262,3 +272,102 @@ class _Plugin:
             return False
         self._pods.merge(page.items)
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """The parts of one plugin that look after shares and GPUs; `feed` offers what they let through."""
+
+    feed: GpuFeed
+    events: Events
+    enforcer: Enforcer
+    neighbours: Neighbours
+    cordons: CordonWatch
+    health_news: HealthNews
+    police: Police | None
+    drainer: Drainer | None
+
+    def start(self, loops: Loops) -> None:
+        """Start their loops, all but the feed's."""
+        loops.start("events", self.events.run)
+        loops.start("health-news", self.health_news.run)
+        loops.start("enforcement", self.enforcer.run)
+        loops.start("neighbours", self.neighbours.run)
+        if self.police is not None:
+            loops.start("police", self.police.run)
+        if self.drainer is not None:
+            loops.start("drainer", self.drainer.run)
+
+
+def build_safety(
+    settings: Settings,
+    source: GpuSource,
+    *,
+    api: NodeApi,
+    pods: PodStore,
+    podresources: PodResources,
+    due: threading.Event,
+    usage: UsageReader | None = None,
+    guests: Callable[[], Mapping[GpuUuid, Collection[str]]] = dict,
+) -> Safety:
+    """Put the parts together.
+
+    Args:
+        settings: of the plugin.
+        source: the GPUs as they are.
+        api: the API server.
+        pods: the node's pods.
+        podresources: the kubelet's account.
+        due: asks the feed for a sample.
+        usage: who measures what containers use; None where nobody does.
+        guests: UIDs of the pods that were measured on a GPU of which they hold nothing.
+    """
+    guards, unit_mib = settings.safeguards, settings.memory_unit_mib
+    pipe = guards.mps_pipe_directory
+    events = Events(api, settings.node_name)
+    mps = None if pipe is None else MpsControl(pipe, guards.mps_control)
+    enforcer = Enforcer(
+        best=guards.enforcement,
+        abilities=NvmlAbilities(load_pynvml, guards.cgroup_root) if settings.gpus == "nvml" else None,
+        mps=mps,
+        proofs=None if pipe is None or mps is None else MpsProofs(mps, pipe, settings.proc_root),
+        usage=usage,
+        pods=pods,
+        unit_mib=unit_mib,
+        interval_s=guards.probe_interval_s,
+        on_change=due.set,
+        events=events,
+    )
+    supervised = SupervisedSource(source, enforcer, Probation(guards.probation_s))
+    feed = GpuFeed(supervised, unit_mib, settings.sample_interval_s, due)
+    police = None
+    if usage is not None:
+        police = Police(
+            usage=usage,
+            pods=pods,
+            unit_mib=unit_mib,
+            record=OveruseRecord(guards.overuse_grace_s, guards.overuse_tolerance_mib),
+            events=events,
+            api=api if guards.evict_overuse else None,
+            interval_s=min(5.0, max(0.05, guards.overuse_grace_s / 4)),
+        )
+    return Safety(
+        feed=feed,
+        events=events,
+        enforcer=enforcer,
+        neighbours=Neighbours(
+            podresources=podresources,
+            source=supervised,
+            feed=feed,
+            events=events,
+            interval_s=settings.reconcile_interval_s,
+            guests=guests,
+            rival=pods.rival,
+        ),
+        cordons=CordonWatch(
+            node_name=settings.node_name, names=settings.names, source=supervised, feed=feed, events=events
+        ),
+        health_news=HealthNews(feed, pods, events),
+        police=police,
+        drainer=None if mps is None or usage is None else Drainer(mps=mps, usage=usage, pods=pods),
+    )

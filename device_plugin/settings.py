@@ -1,16 +1,135 @@
 """From command line options and GPUPACK_... variables to one checked Settings value."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
+
+import click
 
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
 
-from .advertising import Resource
-from .allocating import DeviceListStrategy
-from .publishing import DEFAULT_FLOOR_S
-from .safeguards import Safeguards
+DEFAULT_FLOOR_S = 30.0
+
+
+class Rung(Enum):
+    """How a container is held to its share of a GPU, best first."""
+
+    DRIVER = "driver"  # the driver refuses allocations beyond the limit of the container's cgroup
+    MPS = "mps"  # the MPS server refuses allocations beyond each client process's limit
+    WATCHED = "watched"  # use is measured per container; going over is reported, and ends it where that is turned on
+    ADVISORY = "advisory"  # the container is told its share and trusted to keep to it
+
+
+LADDER = tuple(Rung)
+"""Best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MpsAccess:
+    """Folders of the node through which a container reaches the MPS control daemon."""
+
+    pipe_directory: PurePath
+    shm_directory: PurePath
+
+
+class DeviceListStrategy(Enum):
+    """How the container runtime learns which GPUs to give; the names are those of NVIDIA's device plugin."""
+
+    ENVVAR = "envvar"  # NVIDIA_VISIBLE_DEVICES, read by the nvidia runtime
+    CDI_CRI = "cdi-cri"  # CDI device names in the kubelet's own field for them
+
+
+class Resource(Enum):
+    """The extended resources that the plugin serves."""
+
+    MEMORY = "gpu-mem"
+    WHOLE = "gpu"
+    CORE = "gpu-core"
+
+    def name_in(self, names: Names) -> str:
+        """The resource's name in an installation."""
+        return {
+            Resource.MEMORY: names.memory_resource,
+            Resource.WHOLE: names.gpu_resource,
+            Resource.CORE: names.core_resource,
+        }[self]
+
+
+class SafeguardError(ValueError):
+    """A safeguard that cannot work; the message names it, its value and what was expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Safeguards:
+    """How the plugin holds containers to their share and when it trusts a GPU.
+
+    Args:
+        enforcement: the best rung of the ladder that may be used; below it, what is proven on each GPU decides.
+        cgroup_root: where the cgroup file system of the node is mounted.
+        mps_pipe_directory: the MPS control daemon's pipe directory, the same path on the node and here; None: no MPS.
+        mps_shm_directory: folder of the node that the daemon has as /dev/shm.
+        mps_control: the program that talks to the daemon.
+        probe_interval_s: time between two probes of what can be enforced, and of what is.
+        overuse_grace_s: how long a container may use more than its share before that is reported.
+        overuse_tolerance_mib: how much more is not counted as more.
+        evict_overuse: end the pods that are reported, through the Eviction API.
+        probation_s: how long a GPU that was unhealthy must be well before it is used again.
+        ignored_xids: XIDs that do not make a GPU unhealthy, beside those of applications.
+
+    Raises:
+        SafeguardError: a value that cannot work.
+    """
+
+    enforcement: Rung = Rung.DRIVER
+    cgroup_root: Path = Path("/sys/fs/cgroup")
+    mps_pipe_directory: Path | None = None
+    mps_shm_directory: Path = Path("/dev/shm")  # noqa: S108 - where MPS keeps its shared memory
+    mps_control: str = "nvidia-cuda-mps-control"
+    probe_interval_s: float = 30.0
+    overuse_grace_s: float = 60.0
+    overuse_tolerance_mib: int = 64
+    evict_overuse: bool = False
+    probation_s: float = 30.0
+    ignored_xids: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not 0.05 <= self.probe_interval_s <= 3600:
+            raise SafeguardError(f"probe_interval_s {self.probe_interval_s}: expected 0.05 to 3600 seconds")
+        for what in ("overuse_grace_s", "probation_s"):
+            if not 0 <= getattr(self, what) <= 86400:
+                raise SafeguardError(f"{what} {getattr(self, what)}: expected 0 to 86400 seconds")
+        if not 0 <= self.overuse_tolerance_mib <= 1 << 20:
+            raise SafeguardError(f"overuse_tolerance_mib {self.overuse_tolerance_mib}: expected 0 to {1 << 20} MiB")
+        if self.mps_pipe_directory is not None and not self.mps_pipe_directory.is_absolute():
+            raise SafeguardError(f"mps_pipe_directory {str(self.mps_pipe_directory)!r}: expected an absolute path")
+        if any(not 0 <= xid < 1 << 16 for xid in self.ignored_xids):
+            raise SafeguardError(
+                f"ignored_xids {sorted(self.ignored_xids)}: expected numbers from 0 to {(1 << 16) - 1}"
+            )
+
+    @property
+    def mps(self) -> MpsAccess | None:
+        """How containers reach the MPS daemon, where there is one."""
+        if self.mps_pipe_directory is None:
+            return None
+        return MpsAccess(self.mps_pipe_directory, self.mps_shm_directory)
+
+
+def parse_xids(text: str) -> frozenset[int]:
+    """A comma-separated list of XID numbers.
+
+    Raises:
+        SafeguardError: something else than numbers.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    bad = [part for part in found if not (part.isascii() and part.isdigit())]
+    if bad:
+        raise SafeguardError(f"ignored_xids {text!r}: expected numbers and commas, such as 94,119")
+    return frozenset(map(int, found))
+
 
 LONGEST_SOCKET_PATH = 107
 """Bytes that a UNIX socket's path may have on Linux (sun_path holds 108 with the closing zero)."""
@@ -32,7 +151,7 @@ class Settings:
         kubeconfig: how to reach the API server; None takes the pod's service account.
         kubelet_dir: the kubelet's device plugin folder, with kubelet.sock.
         podresources_socket: the kubelet's podresources socket.
-        gpus: `nvml`, or a YAML file of simulated GPUs (see `device_plugin.simulated`).
+        gpus: `nvml`, or a YAML file of simulated GPUs (see `device_plugin.gpus.simulated`).
         listen: HOST:PORT of /healthz, /readyz and /metrics; port 0 takes a free one.
         memory_unit_mib: size of one unit of gpu-mem.
         prefix: domain in front of every resource and annotation.
@@ -120,3 +239,89 @@ def _plain(value: object) -> object:
     if isinstance(value, frozenset):
         return ",".join(map(str, sorted(value)))
     return str(value) if isinstance(value, Path) else value
+
+
+_DEFAULTS = Safeguards()
+_OPTIONS = (
+    click.option(
+        "--enforcement",
+        type=click.Choice([rung.value for rung in LADDER]),
+        default=_DEFAULTS.enforcement.value,
+        help="The best way to hold containers to their share that may be used; what is proven on each GPU decides.",
+    ),
+    click.option(
+        "--cgroup-root",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=_DEFAULTS.cgroup_root,
+        help="Where the node's cgroup file system is mounted.",
+    ),
+    click.option(
+        "--mps-pipe-directory",
+        type=click.Path(path_type=Path, file_okay=False),
+        show_default="no MPS",
+        help="The MPS control daemon's pipe directory, the same path on the node and here.",
+    ),
+    click.option(
+        "--mps-shm-directory",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=_DEFAULTS.mps_shm_directory,
+        help="Folder of the node that the MPS control daemon has as /dev/shm.",
+    ),
+    click.option("--mps-control", default=_DEFAULTS.mps_control, help="The program that talks to the MPS daemon."),
+    click.option(
+        "--probe-interval-s",
+        type=float,
+        default=_DEFAULTS.probe_interval_s,
+        help="Seconds between two probes of what can be enforced, and is.",
+    ),
+    click.option(
+        "--overuse-grace-s",
+        type=float,
+        default=_DEFAULTS.overuse_grace_s,
+        help="Seconds that a container may use more than its share before that is reported.",
+    ),
+    click.option(
+        "--overuse-tolerance-mib",
+        type=int,
+        default=_DEFAULTS.overuse_tolerance_mib,
+        help="MiB above its share that are not counted.",
+    ),
+    click.option(
+        "--evict-overuse/--no-evict-overuse",
+        default=_DEFAULTS.evict_overuse,
+        help="Evict the pods that are reported, as their PodDisruptionBudgets allow.",
+    ),
+    click.option(
+        "--probation-s",
+        type=float,
+        default=_DEFAULTS.probation_s,
+        help="Seconds that a GPU which was unhealthy must be well before it is used again.",
+    ),
+    click.option(
+        "--ignored-xids",
+        default="",
+        show_default="those of applications only",
+        metavar="N,N,...",
+        help="More XIDs that do not make a GPU unhealthy.",
+    ),
+)
+
+
+def with_safeguards(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command, which gets their values as keyword arguments for `safeguards_from`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def safeguards_from(options: dict[str, Any]) -> Safeguards:
+    """The value of the options.
+
+    Raises:
+        SettingsError: one that cannot work.
+    """
+    try:
+        given = {**options, "enforcement": Rung(options["enforcement"])}
+        return Safeguards(**{**given, "ignored_xids": parse_xids(options["ignored_xids"])})
+    except SafeguardError as error:
+        raise SettingsError(str(error)) from error

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from .backoff import Backoff
-from .decoding import DecodingError, decode_version
-from .kubeapi import ApiError, NodeApi, Watch
+from device_plugin.backoff import Backoff
+from device_plugin.kubeapi import ApiError, NodeApi, Watch
+from device_plugin.pods.decoding import DecodingError, decode_version
 
 _LOG = logging.getLogger(__name__)
 _LIST_TIMEOUT_S = 30.0

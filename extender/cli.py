@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from extender.apierrors import ApiError, ApiUnreachable, KubeConfigError
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, ContractError, UnitMib
-from extender.kubeapi import connect
-from extender.logs import start_logging
-from extender.migrating.command import main as migrate
-from extender.scheduling.models import RequestError
+from extender.kube.client import connect
+from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
+from extender.kubectl.commands.migrate import main as migrate
+from extender.scheduling.pods.models import RequestError
 from extender.scheduling.policies.table import DEFAULT_POLICY, POLICIES
-from extender.service import NODES_PATH, PODS_PATH, Service
-from extender.settings import DEFAULT_LISTEN, PLACEMENTS, Settings, SettingsError, Tls, parse_address
+from extender.server.logs import start_logging
+from extender.server.service import NODES_PATH, PODS_PATH, Service
+from extender.server.settings import DEFAULT_LISTEN, PLACEMENTS, Settings, SettingsError, Tls, parse_address
 
 _LOG = logging.getLogger(__name__)
 CHECK_TIMEOUT_S = 10.0

@@ -24,9 +24,9 @@ from extender.capacity.cost_report import (
 )
 from extender.capacity.scenarios import Scenario, scenarios_of
 from extender.contract.names import Names
-from extender.kubectl.cost_case import read_usage
-from extender.prices import PriceError, load_prices
-from extender.scheduling.models import RequestError
+from extender.kubectl.cluster.cost_case import read_usage
+from extender.kubectl.cluster.prices import PriceError, load_prices
+from extender.scheduling.pods.models import RequestError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

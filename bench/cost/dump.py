@@ -8,10 +8,10 @@ from typing import Any
 
 from extender.capacity.case import Case, CaseError
 from extender.contract.names import Names
-from extender.envelopes import EnvelopeError, parse_list_page
-from extender.kubeapi import ApiError, ApiUnreachable, KubeConfigError, connect
-from extender.kubectl.cost_case import MemoryMib, case_of
-from extender.kubectl.view import view_of
+from extender.kube.client import ApiError, ApiUnreachable, KubeConfigError, connect
+from extender.kube.listing import EnvelopeError, parse_list_page
+from extender.kubectl.cluster.cost_case import MemoryMib, case_of
+from extender.kubectl.cluster.view import view_of
 
 _NODES, _PODS = "/api/v1/nodes", "/api/v1/pods"
 _PAGE = 500
@@ -25,7 +25,7 @@ def case_of_dump(text: str | bytes, *, source: str, names: Names, usage: MemoryM
         text: a v1 List of Nodes and Pods.
         source: for people.
         names: the installation's names; its whole-GPU resource is what stock pods ask for.
-        usage: as in `extender.kubectl.cost_case.case_of`.
+        usage: as in `extender.kubectl.cluster.cost_case.case_of`.
 
     Raises:
         CaseError: no such list, or no GPU in it.

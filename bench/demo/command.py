@@ -18,9 +18,9 @@ from bench.demo.tally import Tally
 from bench.demo.view import SIMULATED, picture, summary
 from bench.demo.workload import NODES, DemoPod, stream
 from bench.simulated.cluster import ClusterSettings, SimulatedCluster
-from bench.simulated.pod_lifecycle import RUN_ANNOTATION
+from bench.simulated.kubelet.pod_lifecycle import RUN_ANNOTATION
 from bench.simulated.specs import gpu_pod
-from extender.prices import load_prices
+from extender.kubectl.cluster.prices import load_prices
 
 FRAME_S = 0.5
 PLAIN_FRAME_S = 5.0

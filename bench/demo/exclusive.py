@@ -12,8 +12,8 @@ from bench.demo.workload import DemoPod
 from bench.simulated.specs import NodeSpec
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, units_in
-from extender.prices import PriceTable
-from extender.scheduling.models import parse_models
+from extender.kubectl.cluster.prices import PriceTable
+from extender.scheduling.pods.models import parse_models
 
 NAMES = Names()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.demo.exclusive import Outcome
-from extender.prices import PriceTable
+from extender.kubectl.cluster.prices import PriceTable
 
 
 @dataclass(slots=True)

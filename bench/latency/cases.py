@@ -13,7 +13,7 @@ from bench.latency.driving import Cycles, measure_floor
 from bench.latency.load import bind_body
 from bench.latency.percentiles import cpu_seconds, figures, peak_rss_mib, rss_mib
 from bench.latency.world import Size, World, extender_process, floor, stage, world
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
 
 SETTLE_S = 0.5
 _WATCHED_S = 60.0

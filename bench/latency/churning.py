@@ -20,15 +20,15 @@ from bench.latency.percentiles import Histogram, rss_mib
 from bench.latency.world import Size
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB
-from extender.decisions import MAX_REMEMBERED, Decisions
-from extender.decoding import Decoder
-from extender.learning import Learning
-from extender.outcomes import Assumed, Passed
-from extender.scheduling.estimating import REESTIMATE_PODS
-from extender.scheduling.events import NodesListed, PodChanged, PodDeleted, PodRecord
+from extender.decoding.decoder import Decoder
+from extender.scheduling.learning.estimating import REESTIMATE_PODS
+from extender.scheduling.ledger.events import NodesListed, PodChanged, PodDeleted, PodRecord
+from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.table import DEFAULT_POLICY
-from extender.scheduling.request import ContainerRequest, PodRequest, pod_request
-from extender.state import State
+from extender.server.learning import Learning
+from extender.server.record.decisions import MAX_REMEMBERED, Decisions
+from extender.server.state.outcomes import Assumed, Passed
+from extender.server.state.state import State
 
 _PARTS = 10
 _KINDS = 60

@@ -14,7 +14,7 @@ from typing import Any
 from bench.latency.driving import Bodies, Caller
 from bench.latency.percentiles import percentile
 from bench.latency.world import Size, Subject, World, world
-from extender.scheduling.estimating import REESTIMATE_PODS
+from extender.scheduling.learning.estimating import REESTIMATE_PODS
 
 _ROUNDS = 12
 _NEWS = REESTIMATE_PODS // 2

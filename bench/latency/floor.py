@@ -8,7 +8,7 @@ import msgspec
 from cheroot import wsgi
 from flask import Flask, Response, request
 
-from extender.apiobjects import Pod
+from extender.kube.objects import Pod
 
 _THREADS = 64
 _IDLE_TIMEOUT_S = 120

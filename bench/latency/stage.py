@@ -15,8 +15,8 @@ from typing import cast
 
 from bench.latency.load import SIZES_UNITS, Load
 from bench.latency.objects import Body, Pods, Population, encoded
-from bench.simulated import http11
-from bench.simulated.kubeconfig import write_kubeconfig
+from bench.simulated.apiserver import http11
+from bench.simulated.client import write_kubeconfig
 from extender.contract.units import GpuUuid
 
 _PAGE = 500

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.latency.driving import Caller
 from bench.latency.processes import MeasuredProcess, wait_listening
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
 
 _AGAINST_TIMEOUT_S = 120.0
 

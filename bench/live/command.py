@@ -10,12 +10,12 @@ from bench.live.driving import Driver, create_nodes
 from bench.replay.learning import contender
 from bench.replay.mapping import UNIT_MIB
 from bench.replay.setting import Setting
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
 from bench.simulated.extender_process import ExtenderProcess
 from bench.trace.arrivals import arrivals
 from bench.trace.reading import TraceError, read_nodes, read_pods
-from extender.prices import load_prices
+from extender.kubectl.cluster.prices import load_prices
 from extender.scheduling.policies.table import DEFAULT_POLICY, POLICIES
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -13,12 +13,12 @@ from bench.live.objects import NAMESPACE, node_body, pod_body
 from bench.replay.mapping import mapping_named, node_record, request_of
 from bench.replay.run import Run
 from bench.simulated.client import ClusterClient, pods_path
-from bench.simulated.extender_client import ExtenderClient
 from bench.simulated.extender_process import ExtenderProcess
+from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.waiting import wait_until
 from bench.trace.reading import TraceNode, TracePod
-from extender.scheduling.estimating import FIRST_ESTIMATES_PODS, REESTIMATE_PODS
-from extender.scheduling.request import PodRequest
+from extender.scheduling.learning.estimating import FIRST_ESTIMATES_PODS, REESTIMATE_PODS
+from extender.scheduling.pods.request import PodRequest
 
 _TIMEOUT_S = 30.0
 

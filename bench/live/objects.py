@@ -4,8 +4,8 @@ from typing import Any
 
 from bench.trace.reading import TracePod
 from extender.contract.names import Names
-from extender.scheduling.node import NodeRecord
-from extender.scheduling.request import PodRequest
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.request import PodRequest
 
 Body = dict[str, Any]
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import click
 
-from bench.simulated.nvml_driver import BuildError
+from bench.node.measure import Cost, Delays, Listening, measure_calls, measure_cost, measure_xids
+from bench.node.stage import Load, staged
+from bench.simulated.nvml.driver import BuildError
 from extender.contract.units import UNIT_CHOICES_MIB, UnitMib
-
-from .measure import Cost, Delays, Listening, measure_calls, measure_cost, measure_xids
-from .stage import Load, staged
 
 _DEFAULTS = Load()
 

@@ -9,10 +9,9 @@ from typing import Any
 import grpc
 
 from bench.latency.percentiles import cpu_seconds, percentile, rss_mib
-from device_plugin.v1beta1 import deviceplugin_pb2 as messages
-from device_plugin.v1beta1 import deviceplugin_pb2_grpc as stubs
-
-from .stage import Stage, measured
+from bench.node.stage import Stage, measured
+from device_plugin.kubelet.v1beta1 import deviceplugin_pb2 as messages
+from device_plugin.kubelet.v1beta1 import deviceplugin_pb2_grpc as stubs
 
 SCRAPE_INTERVAL_S = 15.0
 _TURN_S = 1.0

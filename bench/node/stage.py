@@ -14,14 +14,14 @@ from pathlib import Path
 import urllib3
 
 from bench.latency.processes import MeasuredProcess
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.kubelet import SimulatedKubelet
-from bench.simulated.nvml_driver import Model, SimulatedDriver, build
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
+from bench.simulated.kubelet.kubelet import SimulatedKubelet
+from bench.simulated.nvml.driver import Model, SimulatedDriver, build
 from bench.simulated.specs import NodeSpec
 from bench.simulated.waiting import wait_until
-from device_plugin.procfs import INITIAL_PID_NAMESPACE
+from device_plugin.usage.procfs import INITIAL_PID_NAMESPACE
 from extender.contract.allocation import Allocation
 from extender.contract.units import GpuUuid, UnitMib, Units, units_in
 

@@ -23,11 +23,11 @@ from bench.replay.mapping import mapping_named, node_record, request_of
 from bench.replay.results import ALLOCATION_MARKS, Result
 from bench.replay.setting import Progress, Setting, percent
 from bench.replay.simplex import LinearProgramme, Vector
-from extender.scheduling.node import NodeRecord
-from extender.scheduling.pricing import best_pattern
-from extender.scheduling.request import PodRequest
-from extender.scheduling.scarcity import hosts_request
-from extender.scheduling.shape import NodeShape
+from extender.scheduling.learning.pricing import best_pattern
+from extender.scheduling.learning.scarcity import hosts_request
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.nodes.shape import NodeShape
+from extender.scheduling.pods.request import PodRequest
 
 BOUND = "lp-bound"
 _GIB = 1 << 30

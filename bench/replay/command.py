@@ -20,8 +20,8 @@ from bench.replay.setting import Setting
 from bench.replay.timed import Timed
 from bench.replay.working import ReplayProtocol, Task, run_all
 from bench.trace.reading import WHOLE_MILLI, TraceError, digest, read_nodes, read_pods
-from extender.prices import PriceError, load_prices
-from extender.scheduling.models import RequestError
+from extender.kubectl.cluster.prices import PriceError, load_prices
+from extender.scheduling.pods.models import RequestError
 from extender.scheduling.policies.table import POLICIES
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

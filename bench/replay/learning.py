@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from extender.scheduling.estimating import DemandCounter, differs, estimate
-from extender.scheduling.node import NodeRecord
+from extender.scheduling.learning.estimating import DemandCounter, differs, estimate
+from extender.scheduling.learning.weights import Weights
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import policies_with, policy_named
-from extender.scheduling.request import PodRequest
-from extender.scheduling.weights import Weights
 
 ONLINE, LIST, NEVER = "online", "list", "never"
 ESTIMATES: dict[str, str] = {

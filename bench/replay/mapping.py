@@ -11,9 +11,9 @@ from functools import lru_cache
 from bench.trace.reading import WHOLE_MILLI, TraceError, TraceNode, TracePod
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.units import GpuUuid, UnitMib
-from extender.scheduling.models import ANY_MODEL, ModelPatterns
-from extender.scheduling.node import NodeRecord
-from extender.scheduling.request import ContainerRequest, PodRequest, pod_request
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns
+from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 
 UNIT_MIB = UnitMib(256)
 _MIB = 1 << 20

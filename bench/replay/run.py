@@ -7,8 +7,8 @@ from bench.replay.learning import Contender, Learner
 from bench.replay.mapping import UNIT_MIB, UnitMapping, node_record, request_of
 from bench.trace.reading import WHOLE_MILLI, TraceNode, TracePod
 from extender.capacity.packing import Packing
-from extender.scheduling.binding import Plan
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.ledger.binding import Plan
+from extender.scheduling.nodes.node import NodeInfo
 
 _FULL_CHECK_PODS = 1000
 

@@ -9,9 +9,9 @@ from bench.replay.learning import Contender
 from bench.replay.mapping import mapping_named, request_of
 from bench.replay.run import Run
 from bench.trace.reading import WHOLE_MILLI, TraceNode, TracePod
-from extender.prices import PriceTable
-from extender.scheduling.estimating import typical_pods
-from extender.scheduling.fragmentation import Fragmentation
+from extender.kubectl.cluster.prices import PriceTable
+from extender.scheduling.learning.estimating import typical_pods
+from extender.scheduling.learning.fragmentation import Fragmentation
 
 Progress = Callable[[float], None]
 """Called now and then with the part of the replay that is done, 0 to 1."""

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 
 from bench.replay.run import Run
 from bench.trace.reading import WHOLE_MILLI
-from extender.prices import PriceTable
-from extender.scheduling.fragmentation import Fragmentation
-from extender.scheduling.node import NodeInfo
+from extender.kubectl.cluster.prices import PriceTable
+from extender.scheduling.learning.fragmentation import Fragmentation
+from extender.scheduling.nodes.node import NodeInfo
 
 
 @dataclass(frozen=True, slots=True)

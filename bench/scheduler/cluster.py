@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.latency.load import NAMES, SIZES_UNITS, Load
 from bench.simulated.specs import gpu_pod
-from extender.kubeapi import KubeApi, connect
+from extender.kube.client import KubeApi, connect
 from tests.e2e.api import STRATEGIC_MERGE_PATCH, Api
 from tests.e2e.controlplane import ControlPlane
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.latency.processes import MeasuredProcess
 from bench.latency.world import extender_process
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
 from tests.e2e.schedulerconfig import ExtenderStanza, scheduler_configuration
 
 

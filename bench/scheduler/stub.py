@@ -9,9 +9,9 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.simulated import http11
-from extender.apierrors import ApiError, ApiUnreachable
-from extender.kubeapi import KubeApi, connect
+from bench.simulated.apiserver import http11
+from extender.kube.client import KubeApi, connect
+from extender.kube.errors import ApiError, ApiUnreachable
 
 _BINDS = 64
 

@@ -4,11 +4,10 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+from bench.simulated.client import ClusterClient, UnreachableError
+from bench.simulated.informer import Informer
+from bench.simulated.usage_check import UsageCheck, Violation
 from extender.contract.names import Names
-
-from .client import ClusterClient, UnreachableError
-from .informer import Informer
-from .usage_check import UsageCheck, Violation
 
 Body = dict[str, Any]
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .apiserver import ApiServer
-from .client import ClusterClient
-from .connections import WatchSettings
-from .extender_client import ExtenderClient
-from .extender_process import ExtenderProcess
-from .node import NodeSettings, SimulatedNode
-from .scheduler import SchedulerSettings, SimulatedScheduler
-from .specs import NodeSpec
+from bench.simulated.apiserver.connections import WatchSettings
+from bench.simulated.apiserver.server import ApiServer
+from bench.simulated.client import ClusterClient
+from bench.simulated.extender_process import ExtenderProcess
+from bench.simulated.node import NodeSettings, SimulatedNode
+from bench.simulated.scheduler.extender_client import ExtenderClient
+from bench.simulated.scheduler.scheduler import SchedulerSettings, SimulatedScheduler
+from bench.simulated.specs import NodeSpec
 
 
 @dataclass(frozen=True, slots=True)

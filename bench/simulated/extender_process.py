@@ -1,7 +1,9 @@
 """The real extender as a process of its own, which tests start, stop, kill and freeze."""
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,9 +11,30 @@ from pathlib import Path
 
 import urllib3
 
-from bench.simulated.ports import free_port
+from bench.simulated.waiting import wait_until
 
-from .waiting import wait_until
+_FIRST, _LAST = 15_000, 32_000
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on.
+
+    Taken from below the range that the kernel gives to outgoing connections: a port of that range could be given away
+    in the moment before the server opens it.
+
+    Raises:
+        OSError: none was found.
+    """
+    for _ in range(1000):
+        port = random.randrange(_FIRST, _LAST)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
+            try:
+                candidate.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"none of 1000 ports between {_FIRST} and {_LAST} of 127.0.0.1 was free")
+
 
 _STOP_TIMEOUT_S = 20.0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .client import ClusterClient, RequestError, UnreachableError
+from bench.simulated.client import ClusterClient, RequestError, UnreachableError
 
 Body = dict[str, Any]
 Handler = Callable[[str, Body], None]

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .client import ClusterClient
-from .kubelet import KubeletSettings, SimulatedKubelet
-from .plugin_runner import PluginOptions, PluginRunner, write_gpu_file
-from .specs import NodeSpec
-from .waiting import wait_until
+from bench.simulated.client import ClusterClient
+from bench.simulated.kubelet.kubelet import KubeletSettings, SimulatedKubelet
+from bench.simulated.kubelet.plugin_runner import PluginOptions, PluginRunner, write_gpu_file
+from bench.simulated.specs import NodeSpec
+from bench.simulated.waiting import wait_until
 
 Body = dict[str, Any]
 

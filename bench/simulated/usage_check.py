@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.simulated.pod_demand import combine, containers_in_order
 from extender.contract.allocation import Allocation, parse_allocation
 from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError, GpuUuid
-
-from .pod_demand import combine, containers_in_order
 
 Body = Mapping[str, Any]
 _DONE = ("Succeeded", "Failed")

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from extender.capacity.eligibility import Constraints, Ineligible, ineligible
 from extender.capacity.packing import Packing
-from extender.scheduling.fitting import fit
-from extender.scheduling.node import NodeInfo
-from extender.scheduling.reasons import Misfit
-from extender.scheduling.request import PodRequest
+from extender.scheduling.fitting.fitting import fit
+from extender.scheduling.fitting.reasons import Misfit
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 
 CPU = "Insufficient cpu"
 MEMORY = "Insufficient memory"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits
 from extender.contract.units import UnitMib
-from extender.scheduling.footprint import Footprint
-from extender.scheduling.node import NodeRecord
-from extender.scheduling.request import PodRequest
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
 
 
 class CaseError(ValueError):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits
 from extender.capacity.packing import Packing
 from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib
-from extender.scheduling.estimating import DemandCounter, estimate
-from extender.scheduling.events import PodRecord, PodsListed
-from extender.scheduling.node import NodeRecord
+from extender.scheduling.learning.estimating import DemandCounter, estimate
+from extender.scheduling.learning.weights import Weights
+from extender.scheduling.ledger.events import PodRecord, PodsListed
+from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import policies_with, policy_named
-from extender.scheduling.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)

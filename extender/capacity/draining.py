@@ -13,10 +13,10 @@ from extender.capacity.blocking import blocked
 from extender.capacity.cluster import Cluster, PodTraits
 from extender.capacity.eligibility import Constraints
 from extender.capacity.packing import Packing
-from extender.scheduling.events import PodRecord
-from extender.scheduling.footprint import Footprint
-from extender.scheduling.node import NodeRecord
-from extender.scheduling.request import PodRequest
+from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
 
 MOST_BOTTLENECKS = 16
 """Kinds of pods for which it is worked out what keeps them: each takes a look at every node."""

@@ -12,14 +12,14 @@ from typing import Protocol, TypeVar
 
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits, ineligible
 from extender.contract.units import UnitMib
-from extender.scheduling.binding import Plan, plan_on
-from extender.scheduling.events import NodesListed, PodChanged, PodDeleted, PodRecord
-from extender.scheduling.fitting import Fit, try_fit
-from extender.scheduling.footprint import Footprint
-from extender.scheduling.ledger import Ledger
-from extender.scheduling.node import NodeInfo, NodeRecord
+from extender.scheduling.fitting.fitting import Fit, try_fit
+from extender.scheduling.ledger.binding import Plan, plan_on
+from extender.scheduling.ledger.events import NodesListed, PodChanged, PodDeleted, PodRecord
+from extender.scheduling.ledger.ledger import Ledger
+from extender.scheduling.nodes.node import NodeInfo, NodeRecord
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost, Policy
-from extender.scheduling.request import PodRequest
 
 _Any = TypeVar("_Any")
 

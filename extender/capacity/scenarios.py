@@ -7,11 +7,11 @@ from typing import Protocol
 
 from extender.capacity.case import Case, GpuPod
 from extender.capacity.packing import Packing
-from extender.scheduling.estimating import estimate
-from extender.scheduling.events import PodChanged, PodRecord
-from extender.scheduling.node import Holder, NodeInfo, NodeRecord
+from extender.scheduling.learning.estimating import estimate
+from extender.scheduling.ledger.events import PodChanged, PodRecord
+from extender.scheduling.nodes.node import Holder, NodeInfo, NodeRecord
+from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.table import policies_with, policy_named
-from extender.scheduling.request import ContainerRequest, PodRequest, pod_request
 
 
 class Prices(Protocol):

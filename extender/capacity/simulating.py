@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from extender.capacity.blocking import Blocked, blocked
 from extender.capacity.eligibility import ANYWHERE, Constraints
 from extender.capacity.packing import Packing
-from extender.scheduling.footprint import Footprint
-from extender.scheduling.request import PodRequest
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
 
 MOST_PODS = 10_000
 """Pods after which nobody looks for how many more would fit."""

@@ -7,7 +7,7 @@ what all pods pay together. Each advice solves it again with the smaller size, s
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from extender.scheduling.pricing import size_prices
+from extender.scheduling.learning.pricing import size_prices
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from math import ceil
 
 from extender.capacity.sizes import gpus_needed
 from extender.contract.units import UnitMib
-from extender.scheduling.pricing import hole_values, size_prices
+from extender.scheduling.learning.pricing import hole_values, size_prices
 
 MOST_FILLING = 4
 """Sizes that fill a GPU which are tried, the largest."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib
+from extender.contract.units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib
 
 VERSION = 1
 _LONGEST = 256 * 1024

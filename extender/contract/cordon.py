@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 
-from .units import ContractError, GpuUuid
+from extender.contract.units import ContractError, GpuUuid
 
 _LONGEST = 64 * 1024
 

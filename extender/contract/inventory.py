@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from .allocation import integer_of, parse_object, string_of
-from .units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib, units_in
+from extender.contract.allocation import integer_of, parse_object, string_of
+from extender.contract.units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib, units_in
 
 VERSION = 1
 _LARGEST_MIB = 1 << 30

@@ -1,9 +1,9 @@
 """`kubectl gpupack`: what people and scripts ask of a cluster that shares GPUs, over the API server alone.
 
-It reads nodes and pods, decodes them with `extender.decoding`, puts them into the shipped Ledger and answers from
-that: nothing is computed a second way. It never runs in the service, and nothing of the service imports it.
+It reads nodes and pods, decodes them with `extender.decoding.decoder`, puts them into the shipped Ledger and answers
+from that: nothing is computed a second way. It never runs in the service, and nothing of the service imports it.
 
-A command is one module with a click command, and a row in `command_table`:
+A command is one module with a click command, and a row in `cli.COMMANDS`:
 
     @click.command()
     @common_options                      # --kubeconfig, -n, -o, --watch ...: one `Options` in the first argument

@@ -1,10 +1,23 @@
 """The command line `kubectl gpupack`: a group that imports a command's module only when that command is asked for."""
 
+from collections.abc import Mapping
 from importlib import import_module
 
 import click
 
-from extender.kubectl.command_table import COMMANDS
+COMMANDS: Mapping[str, str] = {
+    "cordon": "extender.kubectl.commands.cordon:cordon",
+    "cost": "extender.kubectl.commands.cost:command",
+    "drain-advice": "extender.kubectl.commands.drain_advice:command",
+    "doctor": "extender.kubectl.commands.doctor:command",
+    "explain": "extender.kubectl.commands.explain:command",
+    "pods": "extender.kubectl.commands.pods:command",
+    "simulate": "extender.kubectl.commands.simulate:command",
+    "size-advice": "extender.kubectl.commands.size_advice:command",
+    "top": "extender.kubectl.commands.top:command",
+    "uncordon": "extender.kubectl.commands.cordon:uncordon",
+}
+"""Name of a command to `module:attribute` of its click command."""
 
 
 class LazyGroup(click.Group):

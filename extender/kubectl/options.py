@@ -10,7 +10,28 @@ import click
 
 from extender.contract.names import Names
 from extender.contract.units import UNIT_CHOICES_MIB, UnitMib
-from extender.kubectl.failures import BadUsage
+
+NO = 1
+USAGE = 2
+UNREACHABLE = 3
+
+
+class No(click.ClickException):
+    """The answer is no: the object is not there, or the question has no positive answer."""
+
+    exit_code = NO
+
+
+class BadUsage(click.ClickException):
+    """An option, a file or the kubeconfig makes no sense; the message names it, its value and what was expected."""
+
+    exit_code = USAGE
+
+
+class Unreachable(click.ClickException):
+    """The API server or the extender cannot be asked, or refuses to answer."""
+
+    exit_code = UNREACHABLE
 
 
 class Output(Enum):

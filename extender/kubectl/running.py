@@ -9,16 +9,16 @@ from typing import TextIO
 
 import click
 
-from extender.kubectl.answer import Answer
+from extender.kubectl.cluster.session import Session
 from extender.kubectl.options import Options, Output
-from extender.kubectl.session import Session
-from extender.kubectl.writing import written
+from extender.kubectl.output.answer import Answer
+from extender.kubectl.output.writing import written
 
 GC_THRESHOLD = 100_000
 _CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J"
 
 Question = Callable[[Session], Answer]
-"""Asks the cluster afresh each time; raises what `extender.kubectl.failures` has."""
+"""Asks the cluster afresh each time; raises what `extender.kubectl.options` has."""
 
 
 def run(options: Options, question: Question) -> None:

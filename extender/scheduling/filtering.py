@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import nsmallest
 
-from extender.scheduling.fitting import Fit, fit
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.reasons import Misfit
+from extender.scheduling.nodes.snapshot import Snapshot
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.reasons import Misfit
-from extender.scheduling.request import PodRequest
-from extender.scheduling.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from extender.contract.units import UnitMib
-from extender.scheduling.events import PodRecord
-from extender.scheduling.fitting import Fit, fit
-from extender.scheduling.node import NodeInfo, node_info
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.nodes.node import NodeInfo, node_info
+from extender.scheduling.nodes.snapshot import Snapshot
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.request import PodRequest
-from extender.scheduling.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from extender.contract.units import UnitMib
-from extender.scheduling.fitting import Fit, fit
-from extender.scheduling.node import Hold, Holder, NodeInfo, node_info
-from extender.scheduling.placing import footprint_of_choice
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.placing import footprint_of_choice
+from extender.scheduling.nodes.node import Hold, Holder, NodeInfo, node_info
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.request import PodRequest
 
 _Kind = tuple[PodRequest, str, frozenset[str] | None, int]
 

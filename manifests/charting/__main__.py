@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import yaml
 
-from .chart import templates
-from .rendering import MANIFESTS
+from manifests.charting.chart import templates
+from manifests.charting.rendering import MANIFESTS
 
 RULES = MANIFESTS / "dashboards" / "rules.yaml"
 PROMETHEUS_RULE = MANIFESTS / "dashboards" / "prometheus-rule.yaml"

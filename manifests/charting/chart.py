@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from .conditional import merged, negated, under
-from .rendering import Key, Object, rendered
-from .values import TOGGLED_KINDS, Tokens
+from manifests.charting.conditional import merged, negated, under
+from manifests.charting.rendering import Key, Object, rendered
+from manifests.charting.values import TOGGLED_KINDS, Tokens
 
 HEADER = "{{- /* Written by `make chart` from manifests/overlays and manifests/components; change those. */}}"
 SECOND, DEFAULT, SIMULATED = (f"overlays/{name}" for name in ("second-scheduler", "default-scheduler", "simulated"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .rendering import Key, Object
+from manifests.charting.rendering import Key, Object
 
 PLUGIN: Key = ("DaemonSet", "gpupack-device-plugin")
 MPS: Key = ("DaemonSet", "gpupack-mps")

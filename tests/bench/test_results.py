@@ -12,7 +12,7 @@ from bench.replay.arriving import Arriving
 from bench.replay.learning import contender
 from bench.replay.setting import Setting
 from bench.trace.reading import digest, read_nodes, read_pods
-from extender.prices import load_prices
+from extender.kubectl.cluster.prices import load_prices
 
 RESULTS = Path(str(resources.files("bench").joinpath("results")))
 NODES, PODS = "openb_node_list_gpu_node.csv", "openb_pod_list_default.csv"

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from device_plugin.advertising import Resource, core_id, unit_id
-from device_plugin.gpu import Gpus, GpuSample
-from device_plugin.pods import BoundPod, ContainerKind, ContainerNeed
+from device_plugin.gpus.devices import core_id, unit_id
+from device_plugin.gpus.gpu import Gpus, GpuSample
+from device_plugin.pods.pod import BoundPod, ContainerKind, ContainerNeed
+from device_plugin.settings import Resource
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, Units
 
 UNIT_MIB = UnitMib(1024)

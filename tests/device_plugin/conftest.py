@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulated.nvml_driver import SimulatedDriver
+from bench.simulated.nvml.driver import SimulatedDriver
 from tests.device_plugin.drivers import simulated
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from bench.simulated.nvml_driver import BuildError, SimulatedDriver, build, loaded_into
+from bench.simulated.nvml.driver import BuildError, SimulatedDriver, build, loaded_into
 
 _REAL_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/local/nvidia/lib64")
 

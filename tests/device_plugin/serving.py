@@ -3,18 +3,16 @@
 import threading
 from pathlib import Path
 
-from device_plugin.admissions import Admissions
-from device_plugin.advertising import Resource
-from device_plugin.allocating import DeviceListStrategy
-from device_plugin.gpu import GpuSample
-from device_plugin.lifecycle import Lifecycle
+from device_plugin.gpus.gpu import GpuSample
+from device_plugin.gpus.sampling import GpuFeed
+from device_plugin.kubelet.admissions import Admissions
+from device_plugin.kubelet.lifecycle import Lifecycle
+from device_plugin.kubelet.podresources import PodResources
+from device_plugin.kubelet.reconciling import Reconciler
+from device_plugin.kubelet.servicer import DevicePluginServicer
 from device_plugin.metrics import PluginMetrics
-from device_plugin.podresources import PodResources
-from device_plugin.podstore import PodStore
-from device_plugin.reconciling import Reconciler
-from device_plugin.sampling import GpuFeed
-from device_plugin.servicer import DevicePluginServicer
-from device_plugin.settings import Settings
+from device_plugin.pods.store import PodStore
+from device_plugin.settings import DeviceListStrategy, Resource, Settings
 from tests.device_plugin.builders import gpus
 from tests.fakes.kubelet_patches import FakePatching
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.server import ApiServer
 from device_plugin.cli import main
 
 

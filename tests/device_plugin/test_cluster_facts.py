@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from device_plugin.cluster_facts import configurations, gather_cluster
-from extender.contract.cluster_checks import check_cluster
 from extender.contract.findings import Finding, Level
 from extender.contract.names import Names
+from extender.kubectl.doctoring.cluster_checks import check_cluster
 from tests.fakes.doctor_api import FakeDoctorApi
 
 NAMES = Names()

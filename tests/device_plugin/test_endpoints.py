@@ -6,12 +6,10 @@ import pytest
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
-from device_plugin.advertising import Resource
-from device_plugin.endpoints import Endpoints
-from device_plugin.gpu import Gpus
-from device_plugin.health import Health
+from device_plugin.gpus.gpu import Gpus
 from device_plugin.metrics import PluginMetrics
-from device_plugin.settings import SettingsError
+from device_plugin.serving import Endpoints, Health
+from device_plugin.settings import Resource, SettingsError
 from extender.contract.names import Names
 from tests.device_plugin.builders import UNIT_MIB, sample
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulated.faults import Fault
+from bench.simulated.apiserver.faults import Fault
 from device_plugin.eventing import Events
 from tests.device_plugin.apiside import ApiSide, api_side
 from tests.device_plugin.builders import pod

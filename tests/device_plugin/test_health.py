@@ -1,6 +1,6 @@
 """Waiting is not ill health, and not readiness either."""
 
-from device_plugin.health import Health
+from device_plugin.serving import Health
 
 
 def test_what_is_waited_for_is_said_and_not_ready() -> None:

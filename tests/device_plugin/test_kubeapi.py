@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.faults import Fault
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.faults import Fault
 from device_plugin.kubeapi import NODES, PODS, ApiError, NodeApi, connect, node_path, pod_path
 from device_plugin.settings import SettingsError
 

@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics_core import Metric
 
-from device_plugin.advertising import Resource
-from device_plugin.enforcement import Rung, Standing
-from device_plugin.enforcing import Unenforced
-from device_plugin.gpu import Gpus
-from device_plugin.holdings import held_by_container, held_by_gpu
-from device_plugin.measuring import Measurement
+from device_plugin.enforcing.enforcing import Unenforced
+from device_plugin.enforcing.ladder import Standing
+from device_plugin.gpus.gpu import Gpus
+from device_plugin.gpus.readings import GpuFacts, GpuReading, RowRemaps
 from device_plugin.metrics import PluginMetrics
-from device_plugin.metrics_gpus import GpuCollector, NodeView
-from device_plugin.pods import BoundPod, ContainerKey, ContainerKind
-from device_plugin.readings import GpuFacts, GpuReading, RowRemaps
-from device_plugin.usage import ContainerUse
+from device_plugin.metrics_gpus import GpuCollector, NodeView, held_by_container, held_by_gpu
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind
+from device_plugin.settings import Resource, Rung
+from device_plugin.usage.measuring import Measurement
+from device_plugin.usage.usage import ContainerUse
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, memory, placed, pod, sample, whole

@@ -4,8 +4,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from device_plugin.enforcement import MpsAccess
-from device_plugin.safeguards import SafeguardError, Safeguards, parse_xids
+from device_plugin.settings import MpsAccess, SafeguardError, Safeguards, parse_xids
 
 
 @pytest.mark.parametrize(

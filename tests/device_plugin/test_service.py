@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import urllib3
 
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.faults import Fault
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.faults import Fault
-from device_plugin.safeguards import Safeguards
 from device_plugin.service import run
-from device_plugin.settings import Settings, SettingsError
+from device_plugin.settings import Safeguards, Settings, SettingsError
 from tests.device_plugin.waiting import until
 from tests.fakes.kubelet_server import FakeKubelet, Holding
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from device_plugin.advertising import Resource
-from device_plugin.settings import Settings, SettingsError
+from device_plugin.settings import Resource, Settings, SettingsError
 from extender.contract.units import UnitMib
 
 

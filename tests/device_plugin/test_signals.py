@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import os, signal, threading
-from device_plugin.signals import stopping_at_signals
+from device_plugin.loops import stopping_at_signals
 stop = threading.Event()
 with stopping_at_signals(stop):
     os.kill(os.getpid(), signal.{name})

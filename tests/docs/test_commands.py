@@ -12,7 +12,7 @@ import yaml
 from tests.docs.exceptions import ELSEWHERE, NOT_RUN
 from tests.docs.pages import REPOSITORY, Command, Fence, commands, commands_in, pages
 from tests.docs.walked import PAGES as WALKED
-from tests.extender.migrating.manifests import GPUSHARE
+from tests.extender.kubectl.migrating.manifests import GPUSHARE
 
 COMMANDS = [command for page in pages() for command in commands(page)]
 OFFLINE = [

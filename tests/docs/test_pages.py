@@ -14,14 +14,14 @@ from device_plugin.cli import main as device_plugin
 from extender.cli import main as extender
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB
-from extender.decoding import Decoder
+from extender.decoding.decoder import Decoder
 from extender.kubectl.cli import main as kubectl_gpupack
-from extender.migrating.asking import Options
-from extender.migrating.manifests import Kind, migrate
-from extender.scheduling.events import PodRecord
+from extender.kubectl.migrating.asking import Options
+from extender.kubectl.migrating.manifests import Kind, migrate
+from extender.scheduling.fitting.reasons import Misfit
+from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.policies.table import POLICIES
-from extender.scheduling.reasons import Misfit
-from extender.wire import decode_extender_args
+from extender.server.wire import decode_extender_args
 from tests.docs.pages import REPOSITORY, Fence, anchors, fences, flags, links, pages
 
 PAGES = pages()

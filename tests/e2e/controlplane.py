@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import yaml
 
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
 from tests.e2e import audit, servers
 from tests.e2e.api import Api
 from tests.e2e.audit import AuditedRequest

@@ -8,14 +8,13 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from bench.simulated.client import STRATEGIC_PATCH, ClusterClient
-from device_plugin.endpoints import Endpoints
-from device_plugin.gpu import Gpus, GpuSample
-from device_plugin.health import Health
-from device_plugin.measuring import Measurement
+from device_plugin.gpus.gpu import Gpus, GpuSample
+from device_plugin.gpus.readings import GpuReading
 from device_plugin.metrics_gpus import GpuCollector, NodeView
-from device_plugin.pods import BoundPod, ContainerKey, ContainerKind, ContainerNeed
-from device_plugin.readings import GpuReading
-from device_plugin.usage import ContainerUse
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind, ContainerNeed
+from device_plugin.serving import Endpoints, Health
+from device_plugin.usage.measuring import Measurement
+from device_plugin.usage.usage import ContainerUse
 from extender.contract.inventory import Inventory
 from extender.contract.units import GpuUuid
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import urllib3
 import yaml
 
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
 from tests.e2e.processes import ServerProcess
 from tests.e2e.realkubelet import RealKubelet
 from tests.e2e.waiting import wait_until

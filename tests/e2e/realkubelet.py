@@ -15,7 +15,7 @@ from typing import IO, Any, Self
 import urllib3
 import yaml
 
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
 from tests.e2e.api import Json
 from tests.e2e.binaries import Binaries
 from tests.e2e.containerruntime import ContainerRuntime, clean_up, remove_pod_cgroups

@@ -15,8 +15,8 @@ import urllib3
 import yaml
 
 from bench.simulated.extender_process import ExtenderProcess
-from device_plugin.podresources import CHANNEL_OPTIONS
-from device_plugin.podresources_v1 import podresources_pb2, podresources_pb2_grpc
+from device_plugin.kubelet.podresources import CHANNEL_OPTIONS
+from device_plugin.kubelet.podresources_v1 import podresources_pb2, podresources_pb2_grpc
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from tests.e2e.api import Json

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
 from bench.simulated.specs import GpuSpec, NodeSpec
 from extender.contract.names import Names
 from tests.e2e.admissioncases import asking

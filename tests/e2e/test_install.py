@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from bench.simulated.client import ClusterClient
-from bench.simulated.kubelet import SimulatedKubelet
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
+from bench.simulated.kubelet.kubelet import SimulatedKubelet
 from bench.simulated.specs import NodeSpec
 from extender.contract.names import Names
 from tests.e2e.admissioncases import LET_THROUGH, REFUSED, refusal

@@ -18,7 +18,7 @@ from tests.docs.walked import PAGES
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.newuser import NODE, CloneError, Machine, NewUser
 from tests.e2e.waiting import wait_until
-from tests.extender.migrating.manifests import GPUSHARE, HAMI, KAI
+from tests.extender.kubectl.migrating.manifests import GPUSHARE, HAMI, KAI
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.apiserver import ApiServer
-from bench.simulated.client import MERGE_PATCH, STRATEGIC_PATCH, ClusterClient, RequestError, pods_path
-from bench.simulated.kubeconfig import Access
+from bench.simulated.apiserver.server import ApiServer
+from bench.simulated.client import MERGE_PATCH, STRATEGIC_PATCH, Access, ClusterClient, RequestError, pods_path
 from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.controlplane import ControlPlane

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from extender.kubeapi import KubeApi
-from extender.loopapi import LoopApi
+from extender.kube.client import KubeApi
+from extender.kube.loopapi import LoopApi
 
 PODS = "/api/v1/pods"
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from extender.contract.names import Names
-from extender.decisions import Decided, Decisions
-from extender.decoding import Decoder
-from extender.outcomes import Assumed, BindStart, FilterOutcome, Passed
-from extender.scheduling.binding import Plan
-from extender.scheduling.events import NodeChanged, NodeDeleted, PodChanged, PodDeleted, PodRecord
-from extender.scheduling.node import NodeInfo
-from extender.state import State
+from extender.decoding.decoder import Decoder
+from extender.scheduling.ledger.binding import Plan
+from extender.scheduling.ledger.events import NodeChanged, NodeDeleted, PodChanged, PodDeleted, PodRecord
+from extender.scheduling.nodes.node import NodeInfo
+from extender.server.record.decisions import Decided, Decisions
+from extender.server.state.outcomes import Assumed, BindStart, FilterOutcome, Passed
+from extender.server.state.state import State
 from tests.extender.objects import UNIT_MIB, Json, allocation, pod, raw
 from tests.fakes.reflecting import StandingClock
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extender.kubeapi import KubeApi, connect
+from extender.kube.client import KubeApi, connect
 from tests.extender.worlds import World, world
 from tests.fakes.api_server import ApiServer, kubeconfig_for
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from extender.app import Health, Parts
-from extender.binder import Binder
 from extender.contract.names import Names
-from extender.metrics import Metrics, StateCollector
+from extender.server.binder import Binder
+from extender.server.http.routes import Health, Parts
+from extender.server.metrics import Metrics, StateCollector
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json
 from tests.fakes.binding_api import BindingApi, LoopBindingApi

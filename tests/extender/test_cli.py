@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bench.simulated.apiserver import ApiServer
-from bench.simulated.faults import Fault
+from bench.simulated.apiserver.faults import Fault
+from bench.simulated.apiserver.server import ApiServer
 from extender.cli import main
 
 

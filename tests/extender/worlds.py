@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from extender.kubeapi import connect
-from extender.watching import Reflector, ReflectorSettings
+from extender.kube.client import connect
+from extender.kube.reflector import Reflector, ReflectorSettings
 from tests.extender.api_calls import PODS
 from tests.fakes.api_server import ApiServer, Exchange, Step, kubeconfig_for, wait_until
 from tests.fakes.reflecting import InstantEvent, RecordingSink, StandingClock
 
 SETTINGS = ReflectorSettings(page_size=2, list_timeout_s=30.0, silence_s=30.0)
-LOGGER = "extender.watching"
+LOGGER = "extender.kube.reflector"
 
 
 @dataclass

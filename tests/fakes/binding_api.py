@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from extender.apierrors import ApiError, ApiUnreachable
+from extender.kube.errors import ApiError, ApiUnreachable
 
 Json = dict[str, Any]
 Trouble = ApiError | ApiUnreachable

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from device_plugin.decoding import Page
 from device_plugin.kubeapi import ApiError
+from device_plugin.pods.decoding import Page
 
 
 class FakeDoctorApi:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from extender.apierrors import ApiError, ApiUnreachable
+from extender.kube.errors import ApiError, ApiUnreachable
 
 _ONCE_S = 10.0
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import grpc
 
-from device_plugin.podresources_v1 import podresources_pb2, podresources_pb2_grpc
-from device_plugin.v1beta1 import deviceplugin_pb2 as messages
-from device_plugin.v1beta1 import deviceplugin_pb2_grpc as services
+from device_plugin.kubelet.podresources_v1 import podresources_pb2, podresources_pb2_grpc
+from device_plugin.kubelet.v1beta1 import deviceplugin_pb2 as messages
+from device_plugin.kubelet.v1beta1 import deviceplugin_pb2_grpc as services
 
 OPTIONS = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
 TIMEOUT_S = 30.0

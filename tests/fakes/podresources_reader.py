@@ -2,8 +2,8 @@
 
 import time
 
-from device_plugin.attributing import Entry
-from device_plugin.podresources import PodResourcesError, Snapshot
+from device_plugin.kubelet.attributing import Entry
+from device_plugin.kubelet.podresources import PodResourcesError, Snapshot
 
 
 class FakePodResources:

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-from device_plugin.v1beta1 import deviceplugin_pb2 as messages
-from device_plugin.v1beta1 import deviceplugin_pb2_grpc as stubs
+from device_plugin.kubelet.v1beta1 import deviceplugin_pb2 as messages
+from device_plugin.kubelet.v1beta1 import deviceplugin_pb2_grpc as stubs
 
 
 class ScriptedPlugin:

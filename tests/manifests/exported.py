@@ -6,10 +6,10 @@ from pathlib import Path
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.simulated.apiserver import ApiServer
-from extender.kubeapi import connect
-from extender.service import Service
-from extender.settings import Settings, parse_address
+from bench.simulated.apiserver.server import ApiServer
+from extender.kube.client import connect
+from extender.server.service import Service
+from extender.server.settings import Settings, parse_address
 from tests.device_plugin.test_metrics_gpus import exported as exported_by_plugin
 
 SCRAPED = {"job", "instance"}

@@ -8,7 +8,7 @@ import yaml
 
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB
-from extender.decoding import Decoder
+from extender.decoding.decoder import Decoder
 from extender.scheduling.policies.table import POLICIES
 from tests.e2e.admissioncases import LET_THROUGH, REFUSED
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import floor
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.learning.weights import UNLEARNED, Weights
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost
 from extender.scheduling.policies.tightest import TightestGpu
-from extender.scheduling.request import PodRequest
-from extender.scheduling.weights import UNLEARNED, Weights
 
 _RESOLUTION = 100
 

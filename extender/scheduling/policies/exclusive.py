@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost
 from extender.scheduling.policies.tightest import TightestGpu
-from extender.scheduling.request import PodRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp
 
-from extender.scheduling.fragmentation import Fragmentation
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.learning.fragmentation import Fragmentation
+from extender.scheduling.learning.weights import UNLEARNED, Weights
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.request import PodRequest
-from extender.scheduling.weights import UNLEARNED, Weights
 
 _RESOLUTION = 100
 
@@ -17,7 +17,7 @@ _RESOLUTION = 100
 class Fgd:
     """Fragmentation gradient descent (Weng et al., "Beware of Fragmentation", USENIX ATC 2023).
 
-    score = floor(100 x sigmoid((F before - F after) / units of a GPU)), F as in `extender.scheduling.fragmentation`
+    score = floor(100 x sigmoid((F before - F after) / units of a GPU)), F as in `learning.fragmentation`
     gpu cost = node cost = -score
     The coarse score is part of the policy: it lets the order of nodes decide among those that are nearly alike.
     """

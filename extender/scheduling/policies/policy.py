@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from extender.scheduling.node import NodeInfo
-from extender.scheduling.request import PodRequest
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 
 Cost = tuple[float, ...]
 """Smaller is better, compared from left to right; costs of one policy have one length."""

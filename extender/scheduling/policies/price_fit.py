@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from math import floor, inf
 from operator import getitem
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.learning.weights import UNLEARNED, Weights
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.nodes.shape import NodeShape
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost
-from extender.scheduling.request import PodRequest
-from extender.scheduling.shape import NodeShape
-from extender.scheduling.weights import UNLEARNED, Weights
 
 _DUST = 1e-6
 """Rounding error of prices, in thousandths of a GPU: costs that differ by less are equal."""
@@ -87,7 +87,7 @@ class Losses:
 class PriceFit:
     """The smallest loss wins: wasted pattern + stranded value + rent of a scarce node.
 
-    With U(r) the value of a hole of r units (`extender.scheduling.pricing`), A = sum of U over the GPUs of the node
+    With U(r) the value of a hole of r units (`learning.pricing`), A = sum of U over the GPUs of the node
     before and A' after, used = A - A', C the free CPU, rho CPU per unit, Phi(A, C) = min(A, C / rho):
 
     loss = sum over the GPUs touched of U(before) - U(after) - U(taken)

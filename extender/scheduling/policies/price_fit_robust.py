@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import floor
 
-from extender.scheduling.fragmentation import Fragmentation
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.learning.fragmentation import Fragmentation
+from extender.scheduling.learning.weights import UNLEARNED, Weights
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost
 from extender.scheduling.policies.price_fit import Losses
-from extender.scheduling.request import PodRequest
-from extender.scheduling.weights import UNLEARNED, Weights
 
 _FRAGMENTATION = 0.5
 _STEP_MILLI = 20.0

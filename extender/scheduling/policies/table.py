@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from extender.scheduling.models import RequestError
+from extender.scheduling.learning.weights import UNLEARNED, Weights
+from extender.scheduling.pods.models import RequestError
 from extender.scheduling.policies.best_fit import BestFit
 from extender.scheduling.policies.binpack import Binpack
 from extender.scheduling.policies.dot_product import DotProduct
@@ -17,7 +18,6 @@ from extender.scheduling.policies.price_fit import PriceFit
 from extender.scheduling.policies.price_fit_robust import PriceFitRobust
 from extender.scheduling.policies.random import Random
 from extender.scheduling.policies.spread import Spread
-from extender.scheduling.weights import UNLEARNED, Weights
 
 _FIXED: tuple[Policy, ...] = (
     Binpack(),

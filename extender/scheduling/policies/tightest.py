@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.policies.policy import Cost
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
 from extender.contract.allocation import Allocation

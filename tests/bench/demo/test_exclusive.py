@@ -5,7 +5,7 @@ import pytest
 from bench.demo.exclusive import on_whole_gpus
 from bench.demo.workload import DemoPod
 from bench.simulated.specs import GpuSpec, NodeSpec
-from extender.prices import load_prices
+from extender.kubectl.cluster.prices import load_prices
 
 PRICES = load_prices()
 T4, A100 = GpuSpec("Tesla T4", 15360), GpuSpec("NVIDIA A100-SXM4-40GB", 40960, 2)

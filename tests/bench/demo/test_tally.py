@@ -7,7 +7,7 @@ import pytest
 from bench.demo.exclusive import Outcome
 from bench.demo.tally import Tally
 from bench.demo.view import summary
-from extender.prices import load_prices
+from extender.kubectl.cluster.prices import load_prices
 
 PRICES = load_prices()
 

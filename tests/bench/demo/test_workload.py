@@ -2,7 +2,7 @@
 
 from bench.demo.exclusive import on_whole_gpus
 from bench.demo.workload import NODES, stream
-from extender.prices import load_prices
+from extender.kubectl.cluster.prices import load_prices
 
 
 def test_a_seed_gives_one_stream_in_order_of_arrival() -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bench.node.command import command
 from bench.node.measure import delays
 from bench.node.stage import Load
-from bench.simulated.nvml_driver import BuildError, build
+from bench.simulated.nvml.driver import BuildError, build
 from extender.contract.units import UnitMib
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from bench.replay.learning import contender
 from bench.replay.mapping import mapping_named, node_record, request_of
 from bench.replay.simplex import LinearProgramme
 from bench.trace.reading import TraceNode, TracePod
-from extender.scheduling.request import PodRequest
+from extender.scheduling.pods.request import PodRequest
 from tests.bench.replay.traces import ignore, setting
 
 RELATIVE = mapping_named("relative")

@@ -7,12 +7,12 @@ import pytest
 from bench.replay.learning import contender
 from bench.replay.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from bench.replay.run import Run
-from extender.decisions import Decisions
-from extender.learning import Learning
-from extender.outcomes import Passed
-from extender.scheduling.events import NodeChanged, PodChanged, PodRecord
-from extender.scheduling.footprint import Footprint
-from extender.state import State
+from extender.scheduling.ledger.events import NodeChanged, PodChanged, PodRecord
+from extender.scheduling.pods.footprint import Footprint
+from extender.server.learning import Learning
+from extender.server.record.decisions import Decisions
+from extender.server.state.outcomes import Passed
+from extender.server.state.state import State
 from tests.bench.replay.traces import setting
 
 RELATIVE = mapping_named("relative")

@@ -4,7 +4,7 @@ import pytest
 
 from bench.replay.mapping import mapping_named, node_record, request_of
 from bench.trace.reading import TraceError, TraceNode, TracePod
-from extender.scheduling.models import ANY_MODEL
+from extender.scheduling.pods.models import ANY_MODEL
 
 POD = TracePod("p", 6000, 12288, 1, 460, ("V100M16", "V100M32"))
 

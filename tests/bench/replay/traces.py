@@ -5,8 +5,8 @@ from random import Random
 
 from bench.replay.setting import Setting
 from bench.trace.synthetic import synthetic_nodes, synthetic_pods
-from extender.prices import Price, PriceTable
-from extender.scheduling.models import ANY_MODEL
+from extender.kubectl.cluster.prices import Price, PriceTable
+from extender.scheduling.pods.models import ANY_MODEL
 
 PRICES = PriceTable((Price(ANY_MODEL, 2.0, "made up for tests", date(2026, 1, 1)),))
 

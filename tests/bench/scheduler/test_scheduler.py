@@ -10,7 +10,7 @@ from bench.latency.driving import Caller
 from bench.latency.load import bind_body, filter_body
 from bench.scheduler.command import command
 from bench.scheduler.contenders import CONTENDERS, running
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
 from bench.simulated.specs import gpu_pod
 

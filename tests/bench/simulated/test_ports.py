@@ -1,6 +1,6 @@
 """Ports for servers that cannot choose one."""
 
-from bench.simulated.ports import free_port
+from bench.simulated.extender_process import free_port
 
 
 def test_a_free_port_is_below_the_range_of_outgoing_connections() -> None:

@@ -19,7 +19,7 @@ import yaml
 
 from bench.simulated.checker import Checker
 from bench.simulated.client import MERGE_PATCH
-from bench.simulated.pod_lifecycle import RUN_ANNOTATION
+from bench.simulated.kubelet.pod_lifecycle import RUN_ANNOTATION
 from bench.simulated.specs import NodeSpec
 from bench.simulated.waiting import wait_until
 from tests.e2e.controlplane import ControlPlane

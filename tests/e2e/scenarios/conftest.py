@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.server import ApiServer
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.scenarios.environment import Backend, Environment, RealBackend, SimulatedBackend
 

@@ -16,12 +16,12 @@ from typing import Any, Protocol
 import urllib3
 import yaml
 
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.extender_client import ExtenderClient
 from bench.simulated.extender_process import ExtenderProcess
 from bench.simulated.node import NodeSettings, SimulatedNode
-from bench.simulated.scheduler import SimulatedScheduler
+from bench.simulated.scheduler.extender_client import ExtenderClient
+from bench.simulated.scheduler.scheduler import SimulatedScheduler
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
 from bench.simulated.waiting import WaitTimeoutError, wait_until
 from extender.contract.names import Names

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.simulated.kubelet import KubeletSettings
+from bench.simulated.kubelet.kubelet import KubeletSettings
 from bench.simulated.node import NodeSettings
 from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.simulated.checker import Checker
-from bench.simulated.kubelet import KubeletSettings
+from bench.simulated.kubelet.kubelet import KubeletSettings
 from bench.simulated.node import NodeSettings
 from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until

@@ -7,10 +7,10 @@ from extender.capacity.cluster import Cluster, Owner, PodTraits
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits
 from extender.contract.inventory import InventoryGpu
 from extender.contract.units import GpuUuid
-from extender.scheduling.events import PodRecord
-from extender.scheduling.footprint import Footprint
-from extender.scheduling.node import NodeRecord
-from extender.scheduling.request import PodRequest
+from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
 from tests.extender.scheduling.builders import T4, UNIT_MIB, record, shares
 
 _GIB = 1 << 30

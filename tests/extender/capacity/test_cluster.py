@@ -4,9 +4,9 @@ from dataclasses import fields, replace
 
 from extender.capacity.cluster import learned
 from extender.capacity.packing import Packing
-from extender.learning import Learning
-from extender.scheduling.estimating import estimate
-from extender.scheduling.events import NodesListed
+from extender.scheduling.learning.estimating import estimate
+from extender.scheduling.ledger.events import NodesListed
+from extender.server.learning import Learning
 from tests.extender.capacity.clusters import cluster, machine, running
 from tests.extender.cluster import Cluster as Live
 from tests.extender.scheduling.builders import shares

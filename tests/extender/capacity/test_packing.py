@@ -7,8 +7,8 @@ from extender.capacity.cluster import Cluster
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits, Taint, ineligible
 from extender.capacity.packing import Packing
 from extender.scheduling.filtering import filter_nodes
+from extender.scheduling.pods.request import PodRequest, pod_request
 from extender.scheduling.policies.table import POLICIES
-from extender.scheduling.request import PodRequest, pod_request
 from tests.extender.capacity.clusters import cluster, machine, running
 from tests.extender.scheduling.builders import app, shares
 

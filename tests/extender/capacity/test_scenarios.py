@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from extender.capacity.case import Case, GpuPod
 from extender.capacity.scenarios import Scenario, as_it_is, drainable, packed, scenarios_of, whole_of
-from extender.scheduling.models import RequestError
+from extender.scheduling.pods.models import RequestError
 from tests.extender.capacity.clusters import machine, running
 from tests.extender.scheduling.builders import UNIT_MIB, shares, wholes
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from extender.capacity.cluster import Cluster
 from extender.capacity.eligibility import Constraints, NodeTraits, Taint
 from extender.capacity.simulating import Simulation, Wanted, simulate
-from extender.scheduling.node import NodeRecord
-from extender.scheduling.request import PodRequest, pod_request
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.request import PodRequest, pod_request
 from tests.extender.capacity.clusters import cluster, machine, running, uuid
 from tests.extender.scheduling.builders import app, shares, wholes
 

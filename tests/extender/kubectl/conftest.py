@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
 from extender.kubectl.cli import main
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from extender.contract.names import Names
-from extender.kubectl.view import ClusterView, view_of
+from extender.kubectl.cluster.view import ClusterView, view_of
 from tests.extender.objects import allocation, node, pod, raw, uuid
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

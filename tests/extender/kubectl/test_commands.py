@@ -11,17 +11,16 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from bench.simulated.apiserver import ApiServer
+from bench.simulated.apiserver.faults import Fault
+from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.faults import Fault
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
 from extender.contract.names import Names
-from extender.kubectl.cli import main
-from extender.kubectl.command_table import COMMANDS
-from extender.kubectl.cordon import change
+from extender.kubectl.cli import COMMANDS, main
+from extender.kubectl.cluster.session import Session
+from extender.kubectl.commands.cordon import change
 from extender.kubectl.options import Options, Output
 from extender.kubectl.running import wants_colour
-from extender.kubectl.session import Session
 from tests.extender.kubectl.conftest import Run
 from tests.fakes.api_server import refusing_port
 

@@ -17,7 +17,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 from click.testing import CliRunner
 from extender.kubectl.cli import main
-from extender.kubectl.command_table import COMMANDS
+from extender.kubectl.cli import COMMANDS
 
 for name in COMMANDS:
     result = CliRunner().invoke(main, [name, "--help"])

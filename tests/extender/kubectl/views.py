@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from extender.contract.names import Names
-from extender.kubectl.node_verdict import Asker
-from extender.kubectl.view import ClusterView, view_of
+from extender.kubectl.cluster.view import ClusterView, view_of
+from extender.kubectl.explaining.node_verdict import Asker
 from extender.scheduling.policies.table import DEFAULT_POLICY, policy_named
 from tests.extender.objects import Json, allocation, pod, raw
 

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping
 
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.units import GpuUuid, UnitMib
-from extender.scheduling.events import PodRecord
-from extender.scheduling.fitting import Fit, fit
-from extender.scheduling.footprint import Footprint
-from extender.scheduling.models import ANY_MODEL, ModelPatterns, parse_models
-from extender.scheduling.node import Holder, NodeInfo, NodeRecord, node_info
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.reasons import Misfit
+from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.nodes.node import Holder, NodeInfo, NodeRecord, node_info
+from extender.scheduling.nodes.snapshot import Snapshot
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, parse_models
+from extender.scheduling.pods.request import ContainerKind, ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import POLICIES
-from extender.scheduling.reasons import Misfit
-from extender.scheduling.request import ContainerKind, ContainerRequest, PodRequest, pod_request
-from extender.scheduling.snapshot import Snapshot
 
 UNIT_MIB = UnitMib(1024)
 BINPACK = POLICIES["binpack"]

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost, Policy
-from extender.scheduling.request import PodRequest
 
 
 class CountingPolicy:

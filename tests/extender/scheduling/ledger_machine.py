@@ -5,12 +5,12 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from extender.scheduling.binding import Plan, plan_binding
-from extender.scheduling.events import PodRecord
-from extender.scheduling.footprint import Footprint
-from extender.scheduling.ledger import Ledger
-from extender.scheduling.node import Hold, Holder, node_info
-from extender.scheduling.request import PodRequest
+from extender.scheduling.ledger.binding import Plan, plan_binding
+from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.ledger.ledger import Ledger
+from extender.scheduling.nodes.node import Hold, Holder, node_info
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
 from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpu, on, pod, record, shares, wholes
 from tests.extender.scheduling.naive_cluster import ApiServer, Claim, account, expected
 

@@ -1,8 +1,8 @@
 """A ledger that has seen some events, and what it knows of a node."""
 
-from extender.scheduling.events import ClusterEvent, NodeChanged
-from extender.scheduling.ledger import Ledger
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.ledger.events import ClusterEvent, NodeChanged
+from extender.scheduling.ledger.ledger import Ledger
+from extender.scheduling.nodes.node import NodeInfo
 from tests.extender.scheduling.builders import UNIT_MIB, gpus_of, record
 
 

@@ -8,7 +8,7 @@ reserved; it shares no code with the ledger or with `node_info`.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from extender.scheduling.events import (
+from extender.scheduling.ledger.events import (
     ClusterEvent,
     NodeChanged,
     NodeDeleted,
@@ -18,10 +18,10 @@ from extender.scheduling.events import (
     PodRecord,
     PodsListed,
 )
-from extender.scheduling.footprint import Footprint
-from extender.scheduling.node import NodeInfo, NodeRecord
-from extender.scheduling.request import PodRequest
-from extender.scheduling.snapshot import Snapshot
+from extender.scheduling.nodes.node import NodeInfo, NodeRecord
+from extender.scheduling.nodes.snapshot import Snapshot
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
 from tests.extender.scheduling.builders import UNIT_MIB
 
 

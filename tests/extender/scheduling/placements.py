@@ -6,9 +6,9 @@ from itertools import combinations, product
 
 from extender.contract.allocation import Allocation
 from extender.contract.units import GpuUuid
-from extender.scheduling.choosing import Chosen
-from extender.scheduling.node import NodeInfo
-from extender.scheduling.request import PodRequest
+from extender.scheduling.fitting.choosing import Chosen
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 
 
 def is_placement(node: NodeInfo, request: PodRequest, chosen: Sequence[Sequence[int]]) -> bool:

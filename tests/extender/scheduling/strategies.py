@@ -3,11 +3,11 @@
 from hypothesis import strategies as st
 
 from extender.contract.inventory import Inventory, InventoryGpu
-from extender.scheduling.models import ANY_MODEL, ModelPatterns, RequestError, parse_models
-from extender.scheduling.node import Holder, NodeInfo, NodeRecord
+from extender.scheduling.nodes.node import Holder, NodeInfo, NodeRecord
+from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, RequestError, parse_models
+from extender.scheduling.pods.request import ContainerKind, ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import POLICIES
-from extender.scheduling.request import ContainerKind, ContainerRequest, PodRequest, pod_request
 from tests.extender.scheduling.builders import A100, T4, UNIT_MIB, gpu, holder, info, on, record
 
 POLICY: st.SearchStrategy[Policy] = st.sampled_from(list(POLICIES.values()))

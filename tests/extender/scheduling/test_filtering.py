@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.scheduling.filtering import filter_nodes
-from extender.scheduling.fitting import fit
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.fitting.fitting import fit
+from extender.scheduling.fitting.reasons import Misfit
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.reasons import Misfit
-from extender.scheduling.request import PodRequest
 from tests.extender.scheduling.builders import BINPACK, SPREAD, holder, node, on, shares, snapshot
 from tests.extender.scheduling.strategies import POLICY, clusters, requests
 

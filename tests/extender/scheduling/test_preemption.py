@@ -3,12 +3,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.scheduling.events import PodRecord
-from extender.scheduling.fitting import Fit, fit
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.preemption import Preemptor, Victims, preempt
-from extender.scheduling.request import PodRequest
 from tests.extender.scheduling.builders import (
     BINPACK,
     UNIT_MIB,

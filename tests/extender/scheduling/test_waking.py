@@ -3,11 +3,11 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.scheduling.fitting import Fit, fit
-from extender.scheduling.node import Hold, Holder, NodeInfo
-from extender.scheduling.placing import footprint_of_choice
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.placing import footprint_of_choice
+from extender.scheduling.nodes.node import Hold, Holder, NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.request import PodRequest
 from extender.scheduling.waking import Refused, worth_waking
 from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, holder, info, node, on, shares, wholes
 from tests.extender.scheduling.strategies import POLICY, clusters, requests

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from extender.scheduling.fitting import Fit, fit
-from extender.scheduling.models import ANY_MODEL
-from extender.scheduling.node import Holder, NodeInfo
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.learning.weights import Weights
+from extender.scheduling.nodes.node import Holder, NodeInfo
+from extender.scheduling.pods.models import ANY_MODEL
+from extender.scheduling.pods.request import PodRequest, pod_request
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.request import PodRequest, pod_request
-from extender.scheduling.weights import Weights
 from tests.extender.scheduling.builders import app, gpus_of, info, record
 
 

@@ -2,9 +2,9 @@
 
 from hypothesis import given
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.dot_product import DotProduct
-from extender.scheduling.request import PodRequest
 from tests.extender.scheduling.policies.properties import check_policy, learned, node_of, pod, prefers
 from tests.extender.scheduling.strategies import nodes, requests
 

@@ -2,11 +2,11 @@
 
 from hypothesis import given
 
-from extender.scheduling.fragmentation import TypicalPod
-from extender.scheduling.models import ANY_MODEL
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.learning.fragmentation import TypicalPod
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.models import ANY_MODEL
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.fgd import Fgd
-from extender.scheduling.request import PodRequest
 from tests.extender.scheduling.builders import holder, on
 from tests.extender.scheduling.policies.properties import check_policy, gpu_chosen, learned, node_of, pod, prefers
 from tests.extender.scheduling.strategies import nodes, requests

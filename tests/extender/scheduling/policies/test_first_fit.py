@@ -2,9 +2,9 @@
 
 from hypothesis import given
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.first_fit import FirstFit
-from extender.scheduling.request import PodRequest
 from tests.extender.scheduling.builders import holder, on
 from tests.extender.scheduling.policies.properties import answer, check_policy, gpu_chosen, node_of, pod
 from tests.extender.scheduling.strategies import nodes, requests

@@ -2,9 +2,9 @@
 
 from hypothesis import given
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.gpu_clustering import GpuClustering
-from extender.scheduling.request import PodRequest
 from tests.extender.scheduling.builders import holder, on
 from tests.extender.scheduling.policies.properties import check_policy, node_of, pod, prefers
 from tests.extender.scheduling.strategies import nodes, requests

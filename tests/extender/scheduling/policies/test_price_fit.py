@@ -2,10 +2,10 @@
 
 from hypothesis import given
 
-from extender.scheduling.node import NodeInfo
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.nodes.shape import NodeShape
+from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.price_fit import PriceFit
-from extender.scheduling.request import PodRequest
-from extender.scheduling.shape import NodeShape
 from tests.extender.scheduling.builders import T4, holder, on
 from tests.extender.scheduling.policies.properties import (
     answer,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extender.scheduling.models import RequestError
+from extender.scheduling.pods.models import RequestError
 from extender.scheduling.policies.fgd import Fgd
 from extender.scheduling.policies.table import DEFAULT_POLICY, POLICIES, policies_with, policy_named
 from tests.extender.scheduling.policies.properties import learned

@@ -1,0 +1,287 @@
+"""The sockets of the simulated API server: from bytes that arrive to requests handled and watches kept fed.
+
+Everything here runs in one event loop, so requests are carried out one after the other and no lock is needed.
+"""
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from dataclasses import dataclass
+from typing import cast
+
+from bench.simulated.apiserver import http11
+from bench.simulated.apiserver.faults import Fault, FaultPlan
+from bench.simulated.apiserver.handling import Answer, Handler
+from bench.simulated.apiserver.listing import stored_as
+from bench.simulated.apiserver.resources import Resource
+from bench.simulated.apiserver.statuses import ApiError, expired
+from bench.simulated.apiserver.store import CompactedError, Event, Store
+from bench.simulated.apiserver.watching import Watch, bookmark_line, error_line, event_line
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """How watches are served.
+
+    Args:
+        bookmark_interval_s: seconds between bookmarks.
+        longest_s: how long a watch lasts whose client sets no timeout.
+        gone_as_status: answer a watch from a forgotten revision with HTTP 410 instead of an ERROR event.
+        backlog_bytes: unread bytes at which a slow watcher is cut off.
+    """
+
+    bookmark_interval_s: float = 5.0
+    longest_s: float = 1800.0
+    gone_as_status: bool = False
+    backlog_bytes: int = 256 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if min(self.bookmark_interval_s, self.longest_s, self.backlog_bytes) <= 0:
+            raise ValueError(f"watch settings: expected values above 0, got {self}")
+
+
+class Hub:
+    """What all connections of one server share: the handler, the faults, and the open watches."""
+
+    def __init__(self, store: Store, settings: WatchSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self.store = store
+        self.settings = settings
+        self.loop = loop
+        self.faults = FaultPlan()
+        self.paused = False
+        self.seen: deque[str] = deque(maxlen=100_000)
+        self.connections: set[Connection] = set()
+        self.handler: Handler | None = None
+        self._streams: dict[Resource, list[Stream]] = {}
+
+    def publish(self, resource: Resource, event: Event) -> None:
+        """Hand an event to every watch of its resource."""
+        lines: dict[Resource, bytes] = {}
+        for stream in self._streams.get(resource, ()):
+            shown = stream.watch.resource
+            if shown not in lines:
+                lines[shown] = event_line(shown, event.type, event.record)
+            line = stream.watch.line(event, lines[shown])
+            if line is not None:
+                stream.push(line)
+
+    def open(self, stream: "Stream") -> None:
+        """Let a watch receive events from now on."""
+        self._streams.setdefault(stored_as(stream.watch.resource), []).append(stream)
+
+    def close(self, stream: "Stream") -> None:
+        """Stop feeding a watch."""
+        streams = self._streams.get(stored_as(stream.watch.resource), [])
+        if stream in streams:
+            streams.remove(stream)
+
+    def streams(self, plural: str = "") -> list["Stream"]:
+        """The open watches, of one resource or of all."""
+        every = [stream for streams in self._streams.values() for stream in streams]
+        return [stream for stream in every if plural in ("", stream.watch.resource.plural)]
+
+    def send_bookmarks(self) -> None:
+        """Tell every watch that wants to know how far it has come, then wait for the next time."""
+        if not self.paused:
+            for stream in self.streams():
+                if stream.watch.options.bookmarks:
+                    stream.push(bookmark_line(stream.watch.resource, self.store.revision))
+        self.loop.call_later(self.settings.bookmark_interval_s, self.send_bookmarks)
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._buffer = bytearray()
+        self._head: http11.Head | None = None
+        self._busy = False
+        self.stream: Stream | None = None
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has come."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._hub.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone; `exc` says whether by accident, which does not matter here."""
+        del exc
+        self._hub.connections.discard(self)
+        if self.stream is not None:
+            self.stream.end(politely=False)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        self._buffer += data
+        self.pump()
+
+    def pump(self) -> None:
+        """Serve as many whole requests as have come."""
+        transport = self.transport
+        while transport is not None and not (self._hub.paused or self._busy or self.stream or transport.is_closing()):
+            try:
+                request = self._next_request(transport)
+            except ApiError as error:
+                transport.write(http11.render(error.code, error.body(), keep_alive=False))
+                transport.close()
+                return
+            if request is None:
+                return
+            self._serve(request, transport)
+
+    def _next_request(self, transport: asyncio.Transport) -> http11.Request | None:
+        if self._head is None:
+            self._head = http11.parse_head(self._buffer)
+            if self._head is None:
+                return None
+            del self._buffer[: self._head.length]
+            if self._head.expects_continue:
+                transport.write(http11.CONTINUE)
+        head = self._head
+        if len(self._buffer) < head.body_length:
+            return None
+        self._head = None
+        body = bytes(self._buffer[: head.body_length])
+        del self._buffer[: head.body_length]
+        request = head.request
+        return http11.Request(request.method, request.path, request.query, request.headers, body)
+
+    def _serve(self, request: http11.Request, transport: asyncio.Transport) -> None:
+        hub = self._hub
+        if hub.handler is None:
+            raise RuntimeError("a request came before the server was complete")
+        hub.seen.append(f"{request.method} {request.path}")
+        fault = hub.faults.take(request) or Fault()
+        answer: Answer | Watch
+        if fault.status:
+            error = ApiError(fault.status, f"fault ordered for {request.method} {request.path}")
+            answer = Answer(error.code, error.body())
+        else:
+            answer = hub.handler.handle(request)
+        if isinstance(answer, Watch):
+            self._watch(answer, transport)
+            return
+        data = http11.render(answer.code, answer.body, content_type=answer.content_type, keep_alive=request.keep_alive)
+        if fault.delay_s:
+            self._busy = True
+            hub.loop.call_later(fault.delay_s, self._finish, data, request.keep_alive, fault)
+        else:
+            self._finish(data, request.keep_alive, fault)
+
+    def _finish(self, data: bytes, keep_alive: bool, fault: Fault) -> None:  # noqa: FBT001 - called by call_later, which takes positions only
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if fault.lose_reply:
+            self.reset()
+            return
+        transport.write(data)
+        if not keep_alive:
+            transport.close()
+        if self._busy:
+            self._busy = False
+            self.pump()
+
+    def reset(self) -> None:
+        """Cut the connection so that the client sees a reset."""
+        transport = self.transport
+        if transport is None:
+            return
+        held: socket.socket | None = transport.get_extra_info("socket")
+        if held is not None:
+            # Linger of 0 seconds makes close() send RST.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    def _watch(self, watch: Watch, transport: asyncio.Transport) -> None:
+        stream = Stream(self._hub, self, watch)
+        try:
+            lines = stream.first_lines()
+        except CompactedError as error:
+            gone = expired(error.requested, error.oldest)
+            if self._hub.settings.gone_as_status:
+                transport.write(http11.render(gone.code, gone.body()))
+            else:
+                transport.write(http11.WATCH_HEAD + http11.chunk(error_line(gone)) + http11.LAST_CHUNK)
+            return
+        self.stream = stream
+        transport.write(http11.WATCH_HEAD)
+        self._hub.open(stream)
+        for line in lines:
+            stream.push(line)
+        seconds = watch.options.timeout_s or self._hub.settings.longest_s
+        stream.timer = self._hub.loop.call_later(seconds, stream.end)
+
+
+class Stream:
+    """One open watch: gathers lines and writes them in few chunks."""
+
+    def __init__(self, hub: Hub, connection: Connection, watch: Watch) -> None:
+        self.watch = watch
+        self.timer: asyncio.TimerHandle | None = None
+        self._hub = hub
+        self._connection = connection
+        self._pending: list[bytes] = []
+
+    def first_lines(self) -> list[bytes]:
+        """What the client must see before live events: the present state, or all since its revision.
+
+        Raises:
+            CompactedError: its revision has left the history.
+        """
+        watch, store = self.watch, self._hub.store
+        resource, options = watch.resource, watch.options
+        if options.resource_version in ("", "0") or options.send_initial:
+            lines = [
+                event_line(resource, "ADDED", record)
+                for record in store.records(stored_as(resource), watch.namespace)
+                if watch.selector.matches(record.fields, record.labels)
+            ]
+            if options.send_initial and options.bookmarks:
+                lines.append(bookmark_line(resource, store.revision, initial_end=True))
+            return lines
+        events = store.events_after(stored_as(resource), int(options.resource_version))
+        found = (watch.line(event, event_line(resource, event.type, event.record)) for event in events)
+        return [line for line in found if line is not None]
+
+    def push(self, line: bytes) -> None:
+        """Queue a line; lines of one turn of the loop leave in one chunk."""
+        if not self._pending:
+            self._hub.loop.call_soon(self._flush)
+        self._pending.append(line)
+
+    def _flush(self) -> None:
+        transport = self._connection.transport
+        if not self._pending or transport is None or transport.is_closing():
+            return
+        transport.write(http11.chunk(b"".join(self._pending)))
+        self._pending.clear()
+        if transport.get_write_buffer_size() > self._hub.settings.backlog_bytes:
+            self._connection.reset()
+
+    def end(self, *, politely: bool = True) -> None:
+        """Close the watch; politely leaves the connection open for the next request."""
+        self._hub.close(self)
+        if self.timer is not None:
+            self.timer.cancel()
+        connection = self._connection
+        connection.stream = None
+        if politely and connection.transport is not None and not connection.transport.is_closing():
+            self._flush()
+            connection.transport.write(http11.LAST_CHUNK)
+            connection.pump()
+
+    def fail(self, error: ApiError) -> None:
+        """End the watch with an ERROR event."""
+        self.push(error_line(error))
+        self.end()
+
+    def cut(self, *, half_line: bool) -> None:
+        """Reset the connection, on wish in the middle of an event."""
+        transport = self._connection.transport
+        if half_line and transport is not None:
+            transport.write(http11.chunk(b'{"type":"MODIFIED","object":{"kind":'))
+        self._connection.reset()

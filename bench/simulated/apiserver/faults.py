@@ -1,0 +1,52 @@
+"""Faults that a test orders from the simulated API server, and which requests they hit."""
+
+from dataclasses import dataclass, field, replace
+
+from bench.simulated.apiserver.http11 import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to matching requests.
+
+    Args:
+        method: HTTP method to match; empty matches all.
+        path: text that the path must contain.
+        times: how many requests it hits before it is over.
+        delay_s: wait before the answer is sent; the request itself is carried out at once.
+        lose_reply: reset the connection instead of answering, after the request was carried out.
+        status: answer this code without carrying the request out; 0 carries it out.
+    """
+
+    method: str = ""
+    path: str = ""
+    times: int = 1
+    delay_s: float = 0.0
+    lose_reply: bool = False
+    status: int = 0
+
+    def __post_init__(self) -> None:
+        if self.times < 1 or self.delay_s < 0:
+            raise ValueError(f"fault: times is {self.times}, delay_s {self.delay_s}; expected at least 1 and 0")
+
+    def hits(self, request: Request) -> bool:
+        """Whether it applies to a request."""
+        return self.path in request.path and self.method in ("", request.method)
+
+
+@dataclass(slots=True)
+class FaultPlan:
+    """Faults that are still to come, in order; the first that matches is used up."""
+
+    pending: list[Fault] = field(default_factory=list)
+
+    def take(self, request: Request) -> Fault | None:
+        """The fault for a request, if any, counted down."""
+        for position, fault in enumerate(self.pending):
+            if fault.hits(request):
+                if fault.times == 1:
+                    del self.pending[position]
+                else:
+                    self.pending[position] = replace(fault, times=fault.times - 1)
+                return fault
+        return None

@@ -1,0 +1,124 @@
+"""From the store and a selector to the JSON of a list, whole or in pages of one consistent snapshot."""
+
+import base64
+from dataclasses import dataclass
+
+import msgspec
+
+from bench.simulated.apiserver.event_forms import from_stored
+from bench.simulated.apiserver.resources import EVENTS, NEW_EVENTS, Resource
+from bench.simulated.apiserver.selectors import Selector
+from bench.simulated.apiserver.statuses import ApiError, expired, expired_token
+from bench.simulated.apiserver.store import Record, Store
+
+_SNAPSHOTS_KEPT = 32
+
+
+class _Token(msgspec.Struct, frozen=True):
+    snapshot: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """The query of a list request."""
+
+    limit: int = 0
+    continue_token: str = ""
+    resource_version: str = ""
+    match: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    revision: int
+    records: tuple[Record, ...]
+
+
+def stored_as(resource: Resource) -> Resource:
+    """The resource under which objects are kept: both forms of Event share one."""
+    return EVENTS if resource is NEW_EVENTS else resource
+
+
+def render_object(resource: Resource, record: Record) -> bytes:
+    """A record as a single object, with kind and apiVersion."""
+    return b'{"kind":"%b","apiVersion":"%b",%b' % (
+        resource.kind.encode(),
+        resource.api_version.encode(),
+        _raw(resource, record)[1:],
+    )
+
+
+def _raw(resource: Resource, record: Record) -> bytes:
+    return msgspec.json.encode(from_stored(record.body())) if resource is NEW_EVENTS else record.raw
+
+
+class Lister:
+    """Lists of one store; remembers the snapshots that continue tokens point into, the newest ones only."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._snapshots: dict[int, _Snapshot] = {}
+        self._next = 0
+
+    def list(self, resource: Resource, namespace: str, selector: Selector, options: ListOptions) -> bytes:
+        """One page as a Kubernetes list object.
+
+        Raises:
+            ApiError: 400 for a token that is none, 410 for one or a resourceVersion that is too old, 504 for a
+                resourceVersion from the future.
+        """
+        if options.continue_token:
+            token = _decode_token(options.continue_token)
+            snapshot = self._snapshots.get(token.snapshot)
+            if snapshot is None or snapshot.revision < self._store.oldest(stored_as(resource)):
+                raise expired_token()
+            return self._page(resource, snapshot, token.snapshot, token.offset, options.limit)
+        self._check_version(stored_as(resource), options)
+        found = self._store.records(stored_as(resource), namespace)
+        if selector:
+            found = (record for record in found if selector.matches(record.fields, record.labels))
+        snapshot = _Snapshot(self._store.revision, tuple(found))
+        self._next += 1
+        return self._page(resource, snapshot, self._next, 0, options.limit)
+
+    def expire_tokens(self) -> None:
+        """Forget every snapshot: all continue tokens answer 410 from now on."""
+        self._snapshots.clear()
+
+    def _page(self, resource: Resource, snapshot: _Snapshot, number: int, offset: int, limit: int) -> bytes:
+        end = offset + limit if limit else len(snapshot.records)
+        metadata: dict[str, str | int] = {"resourceVersion": str(snapshot.revision)}
+        if end < len(snapshot.records):
+            self._keep(number, snapshot)
+            metadata["continue"] = base64.urlsafe_b64encode(msgspec.json.encode(_Token(number, end))).decode()
+            metadata["remainingItemCount"] = len(snapshot.records) - end
+        return b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[%b]}\n' % (
+            resource.kind.encode(),
+            resource.api_version.encode(),
+            msgspec.json.encode(metadata),
+            b",".join([_raw(resource, record) for record in snapshot.records[offset:end]]),
+        )
+
+    def _keep(self, number: int, snapshot: _Snapshot) -> None:
+        self._snapshots[number] = snapshot
+        while len(self._snapshots) > _SNAPSHOTS_KEPT:
+            del self._snapshots[next(iter(self._snapshots))]
+
+    def _check_version(self, resource: Resource, options: ListOptions) -> None:
+        if not options.resource_version or options.resource_version == "0":
+            return
+        if not options.resource_version.isdigit():
+            raise ApiError(400, f"resourceVersion {options.resource_version!r}: expected a number")
+        wanted = int(options.resource_version)
+        if wanted > self._store.revision:
+            raise ApiError(504, f"Timeout: Too large resource version: {wanted}, current: {self._store.revision}")
+        if options.match == "Exact" and wanted < self._store.changed_at(resource):
+            raise expired(wanted, self._store.changed_at(resource))
+
+
+def _decode_token(text: str) -> _Token:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Token)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise ApiError(400, f"continue key is not valid: {error}") from error

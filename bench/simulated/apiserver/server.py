@@ -1,0 +1,182 @@
+"""The simulated API server: Kubernetes' HTTP API on a loopback port, in a thread of this process.
+
+It keeps pods, nodes, events, namespaces, priority classes and leases, and serves lists with pages, watches with
+bookmarks, patches, Bindings and graceful deletion with the answers, codes and texts of the real one. No authentication.
+"""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from bench.simulated.apiserver.connections import Connection, Hub, WatchSettings
+from bench.simulated.apiserver.faults import Fault
+from bench.simulated.apiserver.handling import Handler
+from bench.simulated.apiserver.listing import Lister
+from bench.simulated.apiserver.registry import Moment, Registry
+from bench.simulated.apiserver.resources import NAMESPACES, PODS
+from bench.simulated.apiserver.statuses import expired
+from bench.simulated.apiserver.store import Store
+from bench.simulated.client import write_kubeconfig
+
+_T = TypeVar("_T")
+_CALL_TIMEOUT_S = 30.0
+_FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+class ApiServer:
+    """A running API server; use it as a context manager, or call `start` and `stop`.
+
+    Args:
+        port: TCP port on 127.0.0.1; 0 takes a free one.
+        settings: how watches are served.
+        history_limit: events remembered per resource; older watches get 410.
+    """
+
+    def __init__(self, *, port: int = 0, settings: WatchSettings | None = None, history_limit: int = 100_000) -> None:
+        self._wanted_port = port
+        self._loop = asyncio.new_event_loop()
+        self._store = Store(history_limit)
+        self._hub = Hub(self._store, settings or WatchSettings(), self._loop)
+        self._registry = Registry(self._store, self._hub.publish)
+        self._lister = Lister(self._store)
+        self._hub.handler = Handler(self._registry, self._lister, _moment, _later)
+        self._server: asyncio.Server | None = None
+        self._thread = threading.Thread(target=self._run, name="simulated-apiserver", daemon=True)
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        for name in _FIRST_NAMESPACES:
+            self._registry.create(NAMESPACES, "", {"metadata": {"name": name}}, _moment())
+        self._server = self._loop.run_until_complete(
+            self._loop.create_server(lambda: Connection(self._hub), "127.0.0.1", self._wanted_port, backlog=1024)
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._hub.send_bookmarks()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Cut every connection and end the thread; a second call does nothing."""
+        if self._loop.is_closed():
+            return
+        if self._thread.is_alive():
+            self._call(self._shut)
+            self._thread.join(_CALL_TIMEOUT_S)
+        self._loop.close()
+
+    def write_kubeconfig(self, path: Path) -> Path:
+        """Write a kubeconfig file that leads here and return its path."""
+        return write_kubeconfig(path, server=self.url)
+
+    def pause(self) -> None:
+        """Stop answering; requests and events wait until `resume`."""
+        self._call(lambda: setattr(self._hub, "paused", True))
+
+    def resume(self) -> None:
+        """Answer again, beginning with what has come in the meantime."""
+        self._call(self._resume)
+
+    def compact(self) -> None:
+        """Forget the history and every page: watches from older revisions and continue tokens get 410."""
+        self._call(self._store.compact)
+        self._call(self._lister.expire_tokens)
+
+    def expire_watches(self, plural: str = "") -> int:
+        """End open watches with an ERROR event of code 410; returns how many."""
+        return self._call(lambda: self._each(plural, lambda stream: stream.fail(expired(1, self._store.revision))))
+
+    def drop_watches(self, plural: str = "", *, half_line: bool = False) -> int:
+        """Reset the connections of open watches, on wish in the middle of an event; returns how many."""
+        return self._call(lambda: self._each(plural, lambda stream: stream.cut(half_line=half_line)))
+
+    def inject(self, fault: Fault) -> None:
+        """Order a fault for requests to come."""
+        self._call(lambda: self._hub.faults.pending.append(fault))
+
+    def lose_bindings(self, times: int = 1) -> None:
+        """Carry out the next Bindings and reset the connection instead of answering."""
+        self.inject(Fault(method="POST", path="/binding", times=times, lose_reply=True))
+
+    def delay_bindings(self, delay_s: float, times: int = 1) -> None:
+        """Answer the next Bindings late."""
+        self.inject(Fault(method="POST", path="/binding", times=times, delay_s=delay_s))
+
+    def requests(self) -> list[str]:
+        """The latest requests as `METHOD /path`, oldest first."""
+        return self._call(lambda: list(self._hub.seen))
+
+    def watches(self, plural: str = "") -> int:
+        """How many watches are open."""
+        return self._call(lambda: len(self._hub.streams(plural)))
+
+    def pod_count(self) -> int:
+        """How many pods exist."""
+        return self._call(lambda: self._store.count(PODS))
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _call(self, work: Callable[[], _T]) -> _T:
+        """Run `work` in the server's loop and return what it returns."""
+        done: Future[_T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - handed on to the caller's thread
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        return done.result(_CALL_TIMEOUT_S)
+
+    def _each(self, plural: str, act: Callable[[Any], None]) -> int:
+        streams = self._hub.streams(plural)
+        for stream in streams:
+            act(stream)
+        return len(streams)
+
+    def _resume(self) -> None:
+        self._hub.paused = False
+        for connection in list(self._hub.connections):
+            connection.pump()
+
+    def _shut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._hub.connections):
+            connection.reset()
+        self._loop.call_soon(self._loop.stop)
+
+
+def _moment() -> Moment:
+    fresh = uuid.uuid4()
+    return Moment(now=_later(0), uid=str(fresh), suffix=fresh.hex[:5])
+
+
+def _later(seconds: int) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""A kubelet in miniature that runs the real device plugin."""

@@ -1,0 +1,1 @@
+"""A kube-scheduler in miniature that calls the real extender."""

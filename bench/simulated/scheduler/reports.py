@@ -1,0 +1,100 @@
+"""What kube-scheduler tells the API server about its pods: the PodScheduled condition, nominations, and Events."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.simulated.client import STRATEGIC_PATCH, ClusterClient, RequestError, UnreachableError
+from bench.simulated.scheduler.native_fit import PodView
+
+_LOG = logging.getLogger(__name__)
+_SERIES_KEPT = 10_000
+
+
+class SchedulerReports:
+    """Writes for one scheduler; conditions at once, Events from a thread of their own.
+
+    Args:
+        client: how to reach the API server.
+        name: the scheduler's name, the source of its Events.
+    """
+
+    def __init__(self, client: ClusterClient, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._series: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self._thread = ThreadPoolExecutor(1, "scheduler-events")
+
+    def close(self) -> None:
+        """Write no more Events."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def unscheduled(self, pod: PodView, reason: str, message: str, *, nominated: str = "") -> None:
+        """Set the condition (only when it changes) and the nominated node, and tell by an Event."""
+        status = pod.body.get("status") or {}
+        held: Mapping[str, Any] = next(
+            (entry for entry in status.get("conditions") or [] if entry["type"] == "PodScheduled"), {}
+        )
+        same = (held.get("status"), held.get("reason"), held.get("message")) == ("False", reason, message)
+        if not same or nominated:
+            condition = {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": reason,
+                "message": message,
+                "observedGeneration": pod.body["metadata"].get("generation", 1),
+                "lastTransitionTime": held.get("lastTransitionTime") or _now(),
+            }
+            patch: dict[str, Any] = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
+            if nominated:
+                patch["status"]["nominatedNodeName"] = nominated
+            self._try(pod, lambda: self._client.patch_pod(pod.name, patch, pod.namespace, subresource="status"))
+        self.event(pod, "Warning", "FailedScheduling", message)
+
+    def event(self, pod: PodView, kind: str, reason: str, message: str) -> None:
+        """Write an Event, or count it when it was written before."""
+        self._thread.submit(self._event, pod, kind, reason, message)
+
+    def _event(self, pod: PodView, kind: str, reason: str, message: str) -> None:
+        series = (pod.uid, reason, message)
+        name, count = self._series.get(series, ("", 0))
+        path = f"/api/v1/namespaces/{pod.namespace}/events"
+        if count:
+            patch = {"count": count + 1, "lastTimestamp": _now()}
+            self._try(pod, lambda: self._client.request("PATCH", f"{path}/{name}", patch, content_type=STRATEGIC_PATCH))
+        else:
+            name = f"{pod.name}.{uuid.uuid4().hex[:16]}"
+            body = self._event_body(pod, name, kind, reason, message)
+            self._try(pod, lambda: self._client.request("POST", path, body))
+        self._series.pop(series, None)
+        self._series[series] = (name, count + 1)
+        if len(self._series) > _SERIES_KEPT:
+            del self._series[next(iter(self._series))]
+
+    def _event_body(self, pod: PodView, name: str, kind: str, reason: str, message: str) -> dict[str, Any]:
+        about = {"kind": "Pod", "apiVersion": "v1", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid}
+        return {
+            "metadata": {"name": name, "namespace": pod.namespace},
+            "involvedObject": about,
+            "type": kind,
+            "reason": reason,
+            "message": message,
+            "source": {"component": self._name},
+            "reportingComponent": self._name,
+            "firstTimestamp": _now(),
+            "lastTimestamp": _now(),
+            "count": 1,
+        }
+
+    def _try(self, pod: PodView, write: Any) -> None:
+        try:
+            write()
+        except (RequestError, UnreachableError) as error:
+            _LOG.info("scheduler: nothing written about %s/%s: %s", pod.namespace, pod.name, error)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

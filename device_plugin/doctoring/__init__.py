@@ -1,0 +1,1 @@
+"""Checks this machine: facts to findings."""

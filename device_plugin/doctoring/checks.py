@@ -1,0 +1,126 @@
+"""From the facts of one machine to findings: driver, NVML, container runtime, CDI, cgroups, MPS and sockets."""
+
+import re
+from collections.abc import Iterator
+
+from device_plugin.doctoring.facts import NodeFacts
+from extender.contract.findings import Finding, Level
+
+_LIMITS_DRIVER = 615
+_LIMITS_TOOLKIT = (1, 20, 1)
+_CDI_KIND = "nvidia.com/gpu"
+
+
+def check_node(facts: NodeFacts) -> list[Finding]:
+    """Every finding, in the order in which things build on each other."""
+    return [
+        _driver(facts),
+        _nvml(facts),
+        *_gpus(facts),
+        _runtime(facts),
+        _toolkit(facts),
+        _cdi(facts),
+        _cgroup(facts),
+        _mps(facts),
+        *_sockets(facts),
+    ]
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The numbers at the beginning of a version, `615.12.03-rc` is (615, 12, 3); empty where there are none."""
+    match = re.match(r"\d+(\.\d+)*", text)
+    return tuple(map(int, match[0].split("."))) if match else ()
+
+
+def _driver(facts: NodeFacts) -> Finding:
+    if not facts.driver:
+        advice = "install the NVIDIA driver on this node (or see that the GPU operator does), then reboot"
+        return Finding("driver", Level.ERROR, "no NVIDIA driver is loaded", advice)
+    return Finding("driver", Level.OK, f"NVIDIA driver {facts.driver}")
+
+
+def _nvml(facts: NodeFacts) -> Finding:
+    if facts.nvml_problem:
+        advice = (
+            "run the plugin with the nvidia runtime, NVIDIA_VISIBLE_DEVICES=all and "
+            "NVIDIA_DRIVER_CAPABILITIES=utility, so that libnvidia-ml.so.1 is in its container"
+        )
+        return Finding("nvml", Level.ERROR, facts.nvml_problem, advice)
+    if not facts.gpus:
+        advice = "compare with `nvidia-smi -L` on the node; look for NVRM lines in `dmesg`"
+        return Finding("nvml", Level.ERROR, "NVML answers but shows no GPU", advice)
+    return Finding("nvml", Level.OK, f"{len(facts.gpus)} GPUs")
+
+
+def _gpus(facts: NodeFacts) -> Iterator[Finding]:
+    for uuid, problem in facts.gpus.items():
+        if problem:
+            advice = "share it after `nvidia-smi -mig 0`, or leave it to a plugin for MIG devices"
+            yield Finding(
+                "gpu", Level.WARNING, f"GPU {uuid} is not shared: {problem}", advice if "MIG" in problem else ""
+            )
+
+
+def _runtime(facts: NodeFacts) -> Finding:
+    configured = [path for path, named in facts.runtime_files.items() if named]
+    if configured:
+        return Finding("runtime", Level.OK, f"nvidia is configured in {', '.join(configured)}")
+    if not facts.runtime_files:
+        return Finding(
+            "runtime", Level.NOTE, "no container runtime's configuration can be read here", "run on the host"
+        )
+    if any(_CDI_KIND in kinds for kinds in facts.cdi_kinds.values()) and facts.strategy == "cdi-cri":
+        return Finding("runtime", Level.OK, "no nvidia runtime is configured, and CDI needs none")
+    advice = "run `nvidia-ctk runtime configure` for your runtime and restart it, or use --device-list-strategy=cdi-cri"
+    found = f"nvidia is not configured in {', '.join(facts.runtime_files)}"
+    return Finding("runtime", Level.WARNING, found, advice)
+
+
+def _toolkit(facts: NodeFacts) -> Finding:
+    if not facts.toolkit:
+        advice = "run the doctor on the host; where it is missing there too, install nvidia-container-toolkit"
+        return Finding("toolkit", Level.NOTE, "nvidia-ctk was not found here", advice)
+    driver = version_of(facts.driver)
+    if driver and driver[0] >= _LIMITS_DRIVER and version_of(facts.toolkit) < _LIMITS_TOOLKIT:
+        advice = "update it to 1.20.1 or newer: it then sets the driver's memory limits when a container starts"
+        return Finding("toolkit", Level.WARNING, f"nvidia-container-toolkit {facts.toolkit}", advice)
+    return Finding("toolkit", Level.OK, f"nvidia-container-toolkit {facts.toolkit}")
+
+
+def _cdi(facts: NodeFacts) -> Finding:
+    files = [path for path, kinds in facts.cdi_kinds.items() if _CDI_KIND in kinds]
+    if files:
+        return Finding("cdi", Level.OK, f"{_CDI_KIND} is described in {', '.join(files)}")
+    if facts.strategy == "cdi-cri":
+        advice = "run `nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml --device-name-strategy=uuid`"
+        return Finding("cdi", Level.ERROR, f"no CDI specification of {_CDI_KIND}", advice)
+    return Finding("cdi", Level.NOTE, f"no CDI specification of {_CDI_KIND}; {facts.strategy} needs none")
+
+
+def _cgroup(facts: NodeFacts) -> Finding:
+    if facts.cgroup_version == 2:
+        return Finding("cgroup", Level.OK, "cgroup v2")
+    what = "no cgroup file system was found" if not facts.cgroup_version else "cgroup v1"
+    return Finding("cgroup", Level.NOTE, f"{what}; the driver's memory limits need cgroup v2")
+
+
+def _mps(facts: NodeFacts) -> Finding:
+    if facts.mps_problem is None:
+        return Finding("mps", Level.NOTE, "MPS is not used", "")
+    if facts.mps_problem:
+        advice = "see to the gpupack-mps pod of this node (manifests/components/mps), or unset --mps-pipe-directory"
+        return Finding("mps", Level.ERROR, facts.mps_problem, advice)
+    return Finding("mps", Level.OK, f"the MPS control daemon answers; {facts.mps_servers} servers")
+
+
+def _sockets(facts: NodeFacts) -> Iterator[Finding]:
+    advice = {
+        "absent": "is the kubelet running, and is this its folder (--kubelet-dir, --podresources-socket)?",
+        "no access": "run as root, with the folder mounted",
+        "file": "something that is no socket lies at the kubelet's place; remove it and restart the kubelet",
+    }
+    for path, state in facts.sockets.items():
+        if state == "socket":
+            yield Finding("kubelet", Level.OK, f"socket {path}")
+        else:
+            yield Finding("kubelet", Level.ERROR, f"{path}: {state}", advice[state])

@@ -1,0 +1,1 @@
+"""Holds containers to their share: driver limits, MPS, watching, eviction."""

@@ -1,0 +1,117 @@
+"""From the MPS control daemon's pipe directory to its servers and clients, through its own control program.
+
+Commands and answers: https://docs.nvidia.com/deploy/mps (nvidia-cuda-mps-control). Every question has a timeout: a
+daemon that hangs is one that is not there.
+"""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from device_plugin.enforcing.ladder import MPS_CLIENTS_PER_GPU
+
+_TIMEOUT_S = 3.0
+_LEAST_CAPABILITY = (7, 0)
+"""Volta: before it, MPS has no limits per client."""
+
+
+class MpsError(Exception):
+    """The daemon cannot be asked, or its answer not be understood; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class MpsState:
+    """What the daemon said at one moment: processes of its servers, and of their clients, in the node's numbering.
+
+    `server_of` has the server of each client.
+    """
+
+    servers: tuple[int, ...] = ()
+    clients: frozenset[int] = frozenset()
+    server_of: Mapping[int, int] = field(default_factory=dict, compare=False)
+
+
+class MpsControl:
+    """Asks one control daemon.
+
+    Args:
+        pipe_directory: the daemon's CUDA_MPS_PIPE_DIRECTORY.
+        program: nvidia-cuda-mps-control, or its path.
+        timeout_s: for each question.
+    """
+
+    def __init__(self, pipe_directory: Path, program: str, timeout_s: float = _TIMEOUT_S) -> None:
+        self._pipe_directory = pipe_directory
+        self._program = program
+        self._timeout_s = timeout_s
+
+    def state(self) -> MpsState:
+        """Its servers and their clients.
+
+        Raises:
+            MpsError: no daemon, no answer in time, or one that is not understood.
+        """
+        if not (self._pipe_directory / "control").exists():
+            raise MpsError(f"no MPS control daemon at {self._pipe_directory}")
+        servers = self._ask("get_server_list")
+        server_of = {client: server for server in servers for client in self._ask(f"get_client_list {server}")}
+        return MpsState(servers, frozenset(server_of), server_of)
+
+    def terminate(self, server: int, client: int) -> None:
+        """End a client's work on its GPUs, so that it can be killed without harm to the server; the process stays.
+
+        Raises:
+            MpsError: the daemon did not do it, or not in time.
+        """
+        command = f"terminate_client {server} {client}"
+        done = self._run(command)
+        if done.returncode:
+            said = " ".join([*done.stdout.split(), *done.stderr.split()])[:200]
+            raise MpsError(f"the MPS control daemon answered {command!r} with {said or done.returncode!r}")
+
+    def _run(self, command: str) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(  # noqa: S603 - the program is a setting, and the command goes to its input
+                [self._program],
+                input=f"{command}\n",
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self._timeout_s,
+                env={**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(self._pipe_directory)},
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise MpsError(f"the MPS control daemon did not answer {command!r} in {self._timeout_s:g} s") from error
+        except OSError as error:
+            raise MpsError(f"{self._program} cannot be run: {error.strerror}") from error
+
+    def _ask(self, command: str) -> tuple[int, ...]:
+        """Process IDs that the daemon answers, one a line."""
+        done = self._run(command)
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        if done.returncode or not all(line.isascii() and line.isdigit() for line in lines):
+            said = " ".join([*lines, *done.stderr.split()])[:200]
+            raise MpsError(f"the MPS control daemon answered {command!r} with {said or done.returncode!r}")
+        return tuple(map(int, lines))
+
+
+def mps_obstacle(
+    state: MpsState | str, capability: tuple[int, int] | None, clients_on_gpu: int, unproven: str = ""
+) -> str:
+    """Why a container cannot be limited by MPS on one GPU; empty when it can.
+
+    `state` is what the daemon said, or why it cannot be asked; `unproven` why no client was seen to keep to its limit
+    on that GPU.
+    """
+    if isinstance(state, str):
+        return state
+    if capability is None:
+        return "the GPU's compute capability is not known"
+    if capability < _LEAST_CAPABILITY:
+        return f"compute capability {capability[0]}.{capability[1]}, MPS limits need 7.0"
+    if clients_on_gpu >= MPS_CLIENTS_PER_GPU:
+        return f"{clients_on_gpu} MPS clients, {MPS_CLIENTS_PER_GPU} are the most"
+    return unproven

@@ -1,0 +1,159 @@
+"""From measured use to consequences: who is over its share for too long is reported, and evicted where that is on."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from device_plugin.backoff import Backoff
+from device_plugin.enforcing.overuse import Overuse, OveruseRecord, ShareKey, shares_of
+from device_plugin.eventing import Events
+from device_plugin.kubeapi import ApiError, Creating, pod_path
+from device_plugin.pods.pod import BoundPod
+from device_plugin.pods.store import PodStore
+from device_plugin.usage.usage import UsageReader
+from extender.contract.units import UnitMib
+
+_LOG = logging.getLogger(__name__)
+
+OVER_SHARE = "GPUMemoryOverShare"
+EVICTED = "GPUMemoryEvicted"
+EVICTION_WAITS = "GPUMemoryEvictionBlocked"
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A pod that is to be evicted: tries so far, and when the next one is due; done when there will be none."""
+
+    failures: int = 0
+    next_s: float = 0.0
+    done: bool = False
+
+
+class Police:
+    """Watches the shares of one node; `run` it in a thread of its own.
+
+    Args:
+        usage: who measures.
+        pods: the node's pods.
+        unit_mib: size of a memory unit.
+        record: since when each container is over.
+        events: where it is said.
+        api: where pods are evicted; None only reports.
+        interval_s: time between two looks.
+        clock_s: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        usage: UsageReader,
+        pods: PodStore,
+        unit_mib: UnitMib,
+        record: OveruseRecord,
+        events: Events,
+        api: Creating | None,
+        interval_s: float,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._usage = usage
+        self._pods = pods
+        self._unit_mib = unit_mib
+        self._record = record
+        self._events = events
+        self._api = api
+        self._interval_s = interval_s
+        self._clock_s = clock_s
+        self._backoff = Backoff(first_s=10.0, last_s=300.0)
+        self._reported: set[ShareKey] = set()
+        self._wanted: dict[str, _Wanted] = {}
+        self.over: tuple[Overuse, ...] = ()
+        self.evictions = 0
+
+    @property
+    def overused(self) -> tuple[ShareKey, ...]:
+        """Containers and GPUs that are over their share for longer than the grace period."""
+        return tuple((found.key, found.gpu) for found in self.over if found.is_past_grace)
+
+    def run(self, stop: threading.Event) -> None:
+        """Look again and again until told to stop."""
+        while not stop.wait(self._interval_s):
+            self.step()
+
+    def step(self) -> None:
+        """Look once."""
+        usage, pods, now_s = self._usage.usage(), self._pods.pods(), self._clock_s()
+        shares = shares_of(pods.values(), self._unit_mib)
+        self.over = self._record.note(usage.uses, shares, usage.unknown, now_s)
+        late = {(found.key, found.gpu): found for found in self.over if found.is_past_grace}
+        for at in late.keys() - self._reported:
+            self._report(late[at])
+        self._reported = set(late)
+        offenders = {found.key.uid: found for found in late.values()}
+        self._wanted = {uid: wanted for uid, wanted in self._wanted.items() if uid in offenders}
+        if self._api is not None:
+            for uid, found in offenders.items():
+                self._evict(self._api, found, self._wanted.setdefault(uid, _Wanted()), now_s)
+
+    def _report(self, found: Overuse) -> None:
+        pod = self._pods.get(found.key.uid)
+        if pod is not None:
+            _LOG.warning("pod %s: %s", pod.path, found.text)
+            self._events.about_pod(pod, "Warning", OVER_SHARE, found.text)
+
+    def _evict(self, api: Creating, found: Overuse, wanted: _Wanted, now_s: float) -> None:
+        pod = self._pods.get(found.key.uid)
+        if pod is None or pod.terminating or wanted.done or now_s < wanted.next_s:
+            return
+        try:
+            outcome, problem = evict(api, pod), "a PodDisruptionBudget does not allow it now"
+        except ApiError as error:
+            outcome, problem = Eviction.LATER, str(error)
+        if outcome is Eviction.LATER:
+            wanted.failures += 1
+            wanted.next_s = now_s + self._backoff.delay_s(wanted.failures, random.random())  # noqa: S311 - spreads
+            _LOG.warning("pod %s: not evicted yet: %s", pod.path, problem)
+            self._events.about_pod(pod, "Warning", EVICTION_WAITS, f"not evicted yet: {problem}")
+            return
+        wanted.done = True
+        if outcome is Eviction.DONE:
+            self.evictions += 1
+            _LOG.warning("pod %s: evicted: %s", pod.path, found.text)
+            self._events.about_pod(pod, "Warning", EVICTED, f"evicted: {found.text}")
+
+
+_TIMEOUT_S = 10.0
+
+
+class Eviction(Enum):
+    """What the API server made of it."""
+
+    DONE = "done"  # the pod is to be deleted, after its grace period
+    GONE = "gone"  # it is not there any more, or another one under that name is
+    LATER = "later"  # a PodDisruptionBudget does not allow it now (429)
+
+
+def evict(api: Creating, pod: BoundPod) -> Eviction:
+    """Ask for the eviction of this very pod.
+
+    Raises:
+        ApiError: no answer in time, or an error that trying again may mend.
+    """
+    body = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod.name, "namespace": pod.namespace},
+        "deleteOptions": {"preconditions": {"uid": pod.uid}},
+    }
+    try:
+        api.create(f"{pod_path(pod.namespace, pod.name)}/eviction", body, _TIMEOUT_S)
+    except ApiError as error:
+        if error.status == 429:
+            return Eviction.LATER
+        if error.status in (404, 409):
+            return Eviction.GONE
+        raise
+    return Eviction.DONE

@@ -1,0 +1,166 @@
+"""From GPUs to the devices that the kubelet is told of, and from device IDs back to the GPU they belong to.
+
+`gpu-mem` has one device per memory unit, `<GPU uuid>-<n>` with n from 0; `gpu-core` has one per percent of compute,
+`<GPU uuid>-c<n>`; the whole-GPU resource has one per GPU, whose ID is the UUID. So every ID belongs to one physical
+GPU, and the kubelet's own account of IDs is an account of GPUs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from device_plugin.gpus.gpu import Gpus, GpuSample
+from device_plugin.settings import Resource
+from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib
+
+LONGEST_ID = 63
+"""Characters that the kubelet accepts in a device ID."""
+
+LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024
+"""gRPC's default limit on a received message, which the kubelet keeps."""
+
+
+class DeviceIdError(ValueError):
+    """A device ID that this plugin did not advertise; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device as ListAndWatch shows it; `numa_node` is None when unknown."""
+
+    id: str
+    healthy: bool
+    numa_node: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.id) <= LONGEST_ID:
+            raise DeviceIdError(f"device ID {self.id!r}: expected 1 to {LONGEST_ID} characters")
+
+
+def unit_id(uuid: GpuUuid, number: int) -> str:
+    """ID of one memory unit of a GPU.
+
+    Raises:
+        DeviceIdError: too long for the kubelet, or a negative number.
+    """
+    text = f"{uuid}-{number}"
+    if number < 0 or len(text) > LONGEST_ID:
+        raise DeviceIdError(f"device ID {text!r}: expected a number from 0 and at most {LONGEST_ID} characters")
+    return text
+
+
+def core_id(uuid: GpuUuid, number: int) -> str:
+    """ID of one percent of a GPU's compute.
+
+    Raises:
+        DeviceIdError: too long for the kubelet, or not a number from 0 to 99.
+    """
+    text = f"{uuid}-c{number}"
+    if not 0 <= number < CORE_PERCENT or len(text) > LONGEST_ID:
+        raise DeviceIdError(
+            f"device ID {text!r}: expected c0 to c{CORE_PERCENT - 1} and at most {LONGEST_ID} characters"
+        )
+    return text
+
+
+def parse_unit_id(text: str) -> tuple[GpuUuid, int]:
+    """GPU and unit number of a `gpu-mem` device.
+
+    Raises:
+        DeviceIdError: not of the form `<GPU uuid>-<n>`.
+    """
+    return _numbered(text, "-")
+
+
+def parse_id(resource: Resource, text: str) -> tuple[GpuUuid, int]:
+    """GPU and number of a device of any resource; a whole GPU is number 0.
+
+    Raises:
+        DeviceIdError: not the form of that resource's IDs.
+    """
+    if resource is Resource.MEMORY:
+        return _numbered(text, "-")
+    return _numbered(text, "-c") if resource is Resource.CORE else (GpuUuid(text), 0)
+
+
+def _numbered(text: str, mark: str) -> tuple[GpuUuid, int]:
+    uuid, found, number = text.rpartition(mark)
+    canonical = number.isascii() and number.isdigit() and (number == "0" or number[0] != "0")
+    if not (found and uuid and canonical and len(text) <= LONGEST_ID):
+        raise DeviceIdError(f"device ID {text[:LONGEST_ID]!r}: expected <GPU uuid>{mark}<n>")
+    return GpuUuid(uuid), int(number)
+
+
+def devices_on(resource: Resource, gpus: Gpus, uuid: GpuUuid) -> int:
+    """How many devices of a resource a GPU of the node has."""
+    if resource is Resource.MEMORY:
+        return gpus.units(uuid)
+    return CORE_PERCENT if resource is Resource.CORE else 1
+
+
+def gpu_of(resource: Resource, device_id: str) -> GpuUuid:
+    """The GPU that a device belongs to.
+
+    Raises:
+        DeviceIdError: not the form of that resource's IDs.
+    """
+    return parse_id(resource, device_id)[0]
+
+
+def by_gpu(resource: Resource, device_ids: Iterable[str]) -> dict[GpuUuid, list[str]]:
+    """Device IDs grouped by GPU, in the order of their numbers.
+
+    Raises:
+        DeviceIdError: an ID that is not of that resource's form.
+    """
+    if resource is Resource.WHOLE:
+        return {GpuUuid(device_id): [device_id] for device_id in device_ids}
+    numbers: dict[GpuUuid, list[int]] = {}
+    mark = "-c" if resource is Resource.CORE else "-"
+    for device_id in device_ids:
+        uuid, number = _numbered(device_id, mark)
+        numbers.setdefault(uuid, []).append(number)
+    return {uuid: [f"{uuid}{mark}{number}" for number in sorted(found)] for uuid, found in numbers.items()}
+
+
+def devices_of(resource: Resource, gpus: Gpus) -> tuple[Device, ...]:
+    """Every device of one resource on the node, in NVML's order; an unhealthy GPU's devices are all unhealthy."""
+    if resource is Resource.WHOLE:
+        return tuple(Device(str(sample.uuid), sample.healthy, sample.numa_node) for sample in gpus)
+    return tuple(device for sample in gpus for device in _parts_of(resource, sample, gpus))
+
+
+def _parts_of(resource: Resource, sample: GpuSample, gpus: Gpus) -> Iterable[Device]:
+    identify = core_id if resource is Resource.CORE else unit_id
+    for number in range(devices_on(resource, gpus, sample.uuid)):
+        yield Device(identify(sample.uuid, number), sample.healthy, sample.numa_node)
+
+
+def message_bytes(devices: Iterable[Device]) -> int:
+    """Upper bound of the size of a ListAndWatch message with these devices.
+
+    Per device: the ID and the health text of at most 9 bytes, each with two bytes of frame, the topology with at most
+    16, and four bytes of frame around it all (https://protobuf.dev/programming-guides/encoding/).
+    """
+    return sum(len(device.id) + 2 + 11 + (0 if device.numa_node is None else 16) + 4 for device in devices)
+
+
+def check_message(gpus: Gpus) -> None:
+    """See that the list of devices can be sent at all.
+
+    Raises:
+        ValueError: it would break gRPC's limit, so the kubelet would never see a device; a larger unit helps.
+    """
+    devices = devices_of(Resource.MEMORY, gpus)
+    size = message_bytes(devices)
+    if size >= LONGEST_MESSAGE_BYTES:
+        raise ValueError(
+            f"memory unit of {gpus.unit_mib} MiB gives {len(devices)} devices and a message of {size} bytes, expected "
+            f"less than {LONGEST_MESSAGE_BYTES}: choose a larger unit"
+        )
+
+
+def describe(resource: Resource, amount: int, unit_mib: UnitMib) -> str:
+    """An amount of a resource for people: `8 x 1024 MiB`, `30 percent of compute` or `2 GPUs`."""
+    if resource is Resource.CORE:
+        return f"{amount} percent of compute"
+    return f"{amount} x {unit_mib} MiB" if resource is Resource.MEMORY else f"{amount} GPUs"

@@ -1,0 +1,117 @@
+"""From one look at the node's GPUs (GpuSample) to what is published (Inventory) and looked up by UUID (Gpus)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from device_plugin.enforcing.ladder import ADVISORY_ONLY, Standing
+from extender.contract.inventory import Inventory, InventoryGpu
+from extender.contract.units import GpuUuid, UnitMib, Units, units_in
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """One physical GPU at one moment.
+
+    Args:
+        uuid: NVML UUID, `GPU-...`.
+        index: NVML index, for people only.
+        model: product name as NVML gives it.
+        memory_mib: total framebuffer memory.
+        healthy: False takes the GPU out of service until a later sample says True.
+        reason: why it is unhealthy, for people; empty when healthy.
+        numa_node: NUMA node of its PCIe slot, None when unknown.
+        outside_mib: memory in use by what is not a pod's container.
+        standing: how containers can be held to their share on it.
+
+    Raises:
+        ContractError: a value that the inventory annotation cannot carry.
+    """
+
+    uuid: GpuUuid
+    index: int
+    model: str
+    memory_mib: int
+    healthy: bool = True
+    reason: str = ""
+    numa_node: int | None = None
+    outside_mib: int = 0
+    standing: Standing = ADVISORY_ONLY
+
+    def __post_init__(self) -> None:
+        self.published()
+
+    def published(self) -> InventoryGpu:
+        """The same GPU as the inventory annotation shows it."""
+        return InventoryGpu(
+            uuid=self.uuid,
+            index=self.index,
+            model=self.model,
+            memory_mib=self.memory_mib,
+            healthy=self.healthy,
+            reason=self.reason,
+            numa_node=self.numa_node,
+            outside_mib=self.outside_mib,
+            enforcement=self.standing.rung.value,
+            core_enforcement=self.standing.rung.value if self.standing.holds_core else "",
+        )
+
+
+class GpuSourceError(Exception):
+    """The GPUs cannot be read at all just now; the message says why and what would help."""
+
+
+class GpuSource(Protocol):
+    """Where samples come from: NVML, or a file that describes simulated GPUs."""
+
+    def sample(self) -> tuple[GpuSample, ...]:
+        """Every GPU of the node, in NVML's order.
+
+        Raises:
+            GpuSourceError: nothing can be said about any GPU.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the source holds; it is not used afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The node's GPUs for look-up by UUID, in NVML's order.
+
+    Raises:
+        ValueError: two samples with one UUID.
+    """
+
+    unit_mib: UnitMib
+    samples: tuple[GpuSample, ...] = ()
+    _positions: Mapping[GpuUuid, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        positions = {sample.uuid: position for position, sample in enumerate(self.samples)}
+        if len(positions) != len(self.samples):
+            raise ValueError(f"GPUs {[sample.uuid for sample in self.samples]}: expected each UUID once")
+        object.__setattr__(self, "_positions", positions)
+
+    def __iter__(self) -> Iterator[GpuSample]:
+        return iter(self.samples)
+
+    def get(self, uuid: GpuUuid) -> GpuSample | None:
+        """The GPU with that UUID, None when the node has none."""
+        position = self._positions.get(uuid)
+        return None if position is None else self.samples[position]
+
+    def position(self, uuid: GpuUuid) -> int:
+        """Place of a GPU in NVML's order; unknown ones come last."""
+        return self._positions.get(uuid, len(self.samples))
+
+    def units(self, uuid: GpuUuid) -> Units:
+        """Memory units of a GPU in all; 0 for an unknown one."""
+        sample = self.get(uuid)
+        return Units(0) if sample is None else units_in(sample.memory_mib, self.unit_mib)
+
+    def inventory(self) -> Inventory:
+        """What the node's annotation says."""
+        return Inventory(self.unit_mib, tuple(sample.published() for sample in self.samples))

@@ -1,0 +1,125 @@
+"""From a GpuSource, asked again and again, to the node's newest GPUs and word of every change."""
+
+import logging
+import random
+import threading
+import time
+from dataclasses import replace
+
+from device_plugin.backoff import Backoff
+from device_plugin.gpus.devices import check_message
+from device_plugin.gpus.gpu import Gpus, GpuSource, GpuSourceError
+from device_plugin.settings import SettingsError
+from extender.contract.units import ContractError, UnitMib
+
+_LOG = logging.getLogger(__name__)
+
+_LOOK_S = 0.5
+
+
+class GpuFeed:
+    """The newest state of the GPUs; one thread samples, any number wait for news.
+
+    A source that cannot be read at the start leaves the feed empty and says why; one that fails later makes all its
+    GPUs unhealthy until it works again. Setting `due` asks for a sample at once.
+    """
+
+    def __init__(
+        self, source: GpuSource, unit_mib: UnitMib, interval_s: float, due: threading.Event | None = None
+    ) -> None:
+        self._source = source
+        self._unit_mib = unit_mib
+        self._interval_s = interval_s
+        self._backoff = Backoff(first_s=min(1.0, interval_s), last_s=30.0)
+        self._news = threading.Condition()
+        self._gpus: Gpus | None = None
+        self._version = 0
+        self._failures = 0
+        self._due = due or threading.Event()
+        self.problem = "GPUs not read yet"
+
+    @property
+    def gpus(self) -> Gpus | None:
+        """The GPUs, None until the source could first be read."""
+        return self._gpus
+
+    def wait_newer(self, version: int, timeout_s: float) -> tuple[int, Gpus | None]:
+        """The newest version and its GPUs, at once when newer than `version`, else after a change or the timeout."""
+        with self._news:
+            self._news.wait_for(lambda: self._version != version, timeout_s)
+            return self._version, self._gpus
+
+    def soon(self) -> None:
+        """Ask for a sample now, since something is known to have changed; returns at once."""
+        self._due.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Sample until told to stop.
+
+        Raises:
+            SettingsError: the first sample shows that the settings cannot work.
+        """
+        try:
+            while not stop.is_set():
+                self._pause(self.step(), stop)
+        finally:
+            self._source.close()
+
+    def _pause(self, length_s: float, stop: threading.Event) -> None:
+        """Wait so long, or until a sample is asked for or the end is near."""
+        deadline_s = time.monotonic() + length_s
+        while not stop.is_set() and (left_s := deadline_s - time.monotonic()) > 0:
+            if self._due.wait(min(left_s, _LOOK_S)):
+                break
+        self._due.clear()
+
+    def step(self) -> float:
+        """Sample once; returns the seconds to wait before the next time.
+
+        Raises:
+            SettingsError: the first sample shows that the settings cannot work.
+        """
+        try:
+            gpus = Gpus(self._unit_mib, self._source.sample())
+            if gpus != self._gpus:
+                self._check(gpus)
+        except (GpuSourceError, ContractError) as error:
+            self._failures += 1
+            self._fail(str(error))
+            return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries, no secret
+        self._failures = 0
+        self.problem = ""
+        self._publish(gpus)
+        return self._interval_s
+
+    def _check(self, gpus: Gpus) -> None:
+        try:
+            check_message(gpus)
+        except ValueError as error:
+            if self._gpus is None:
+                raise SettingsError(str(error)) from error
+            raise GpuSourceError(str(error)) from error
+
+    def _fail(self, problem: str) -> None:
+        if problem != self.problem:
+            _LOG.error("GPUs cannot be read: %s", problem)
+        self.problem = problem
+        if self._gpus is not None:
+            lost = tuple(replace(sample, healthy=False, reason=problem) for sample in self._gpus)
+            self._publish(Gpus(self._unit_mib, lost))
+
+    def _publish(self, gpus: Gpus) -> None:
+        before = self._gpus
+        if before == gpus:
+            return
+        known = {} if before is None else {sample.uuid: sample.healthy for sample in before}
+        for sample in gpus:
+            if known.get(sample.uuid, not sample.healthy) != sample.healthy:
+                state = "healthy" if sample.healthy else f"unhealthy: {sample.reason}"
+                _LOG.info("GPU %s (%s, %d MiB) is %s", sample.uuid, sample.model, sample.memory_mib, state)
+        for uuid in known.keys() - {sample.uuid for sample in gpus}:
+            _LOG.warning("GPU %s is gone", uuid)
+        with self._news:
+            self._gpus = gpus
+            self._version += 1
+            self._news.notify_all()

@@ -1,0 +1,1 @@
+"""Talks to the kubelet: registration, allocation, podresources; and decides what to answer."""

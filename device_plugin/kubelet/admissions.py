@@ -1,0 +1,280 @@
+"""From the kubelet's calls while it admits pods to IDs and answers, with the account of what was just given out.
+
+The account is what podresources last showed and the Allocates since then. On the normal path, a container whose plan is
+known and whose devices are on one GPU, neither the API server nor podresources is asked. podresources is asked where
+containers wait that ask for one size in different shapes, since it tells which of their pods the kubelet knows.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from device_plugin.gpus.devices import gpu_of
+from device_plugin.gpus.gpu import Gpus
+from device_plugin.kubelet.allocating import Given, Refusal, RefusalKind, allocate
+from device_plugin.kubelet.attributing import (
+    Attribution,
+    Grant,
+    attribute,
+    is_live_init,
+    memory_places,
+    occupied_by,
+    settle,
+    taken_by,
+)
+from device_plugin.kubelet.matching import (
+    Candidate,
+    Choice,
+    Occupied,
+    PodPath,
+    Request,
+    Spoken,
+    Taken,
+    among,
+    candidates,
+    is_ambiguous,
+    prefer,
+    spoken_for,
+)
+from device_plugin.kubelet.podresources import PodResourcesError, Snapshot
+from device_plugin.pods.pod import BoundPod, ContainerKey
+from device_plugin.pods.store import PodStore
+from device_plugin.settings import DeviceListStrategy, MpsAccess, Resource
+
+_LOG = logging.getLogger(__name__)
+
+LIVE_READ_TIMEOUT_S = 2.0
+_LIVE_READ_PAUSE_S = 5.0
+"""After a live read that failed, so that an API server that is away does not slow every admission down."""
+
+_PATIENCE_S = 0.5
+_PAUSE_S = 0.02
+"""podresources answers 100 times a second (pkg/kubelet/apis/podresources/constants.go), whoever asks."""
+
+_GRANT_PATIENCE_S = 5.0
+"""podresources shows an Allocate within 10 ms; what it does not show by then was refused, or has ended already."""
+
+
+class PodResourcesReader(Protocol):
+    """Where the kubelet's own account comes from."""
+
+    def read(self, newer_than_s: float, timeout_s: float) -> Snapshot:
+        """What the kubelet says at some moment after `newer_than_s` (monotonic).
+
+        Raises:
+            PodResourcesError: no answer in time, or an error.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The last answer to GetPreferredAllocation, for the Allocate that follows it."""
+
+    ids: frozenset[str]
+    key: ContainerKey | None
+    gpu_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the plugin knows at one moment of who holds what."""
+
+    attribution: Attribution
+    grants: tuple[Grant, ...]
+
+    def holder(self, resource: Resource, ids: frozenset[str]) -> str | None:
+        """UID of the pod that holds some of these devices; None when podresources does not show it."""
+        for (key, held_resource), held in self.attribution.held.items():
+            if held_resource is resource and held & ids:
+                return key.uid
+        return None
+
+    def init_holder(self, resource: Resource, ids: frozenset[str], pods: Mapping[str, BoundPod]) -> str | None:
+        """UID of the pod for whose plain init container these devices were granted; podresources never shows it."""
+        for grant in self.grants:
+            if grant.key is not None and grant.resource is resource and grant.ids == ids and is_live_init(grant, pods):
+                return grant.key.uid
+        return None
+
+    def has_stranger(self, resource: Resource, ids: frozenset[str]) -> bool:
+        """Whether podresources shows these devices with a pod that is not known here."""
+        return any(entry.resource is resource and entry.ids & ids for entry in self.attribution.strangers)
+
+
+class Admissions:
+    """Answers for one node; safe to use from several threads.
+
+    Args:
+        read_pods: reads the node's pods from the API server by quorum into the store, within the seconds given; False
+            when that failed.
+        on_granted: called after every successful Allocate.
+        mps: how containers reach the MPS daemon, where the node has one.
+    """
+
+    def __init__(
+        self,
+        *,
+        pods: PodStore,
+        podresources: PodResourcesReader,
+        read_pods: Callable[[float], bool],
+        strategy: DeviceListStrategy,
+        on_granted: Callable[[], None],
+        mps: MpsAccess | None = None,
+    ) -> None:
+        self._pods = pods
+        self._podresources = podresources
+        self._read_pods = read_pods
+        self._strategy = strategy
+        self._on_granted = on_granted
+        self._mps = mps
+        self._lock = threading.Lock()
+        self._attribution = Attribution()
+        self._grants: list[Grant] = []
+        self._offers: dict[Resource, _Offer] = {}
+        self._known: frozenset[PodPath] = frozenset()
+        self._has_read = False
+        self._problem = ""
+        self._no_live_read_before_s = 0.0
+
+    def prefer(self, request: Request, gpus: Gpus) -> Choice:
+        """The devices for one container; the API server is asked when no plan that is known fits.
+
+        Raises:
+            DeviceIdError: the request holds an ID that this plugin never advertised.
+        """
+        choice = self._choose(request, gpus)
+        if not choice.is_planned:
+            # The watch may be behind, and what closes the planned GPU may have ended.
+            self.refresh()
+            self.read_live()
+            choice = self._choose(request, gpus)
+        with self._lock:
+            self._offers[request.resource] = _Offer(frozenset(choice.ids), choice.key, choice.gpu_count)
+        return choice
+
+    def allocate(self, resource: Resource, ids: Collection[str], gpus: Gpus) -> Given | Refusal:
+        """Answer one container's Allocate and remember it."""
+        if not self._has_read:
+            self.refresh()
+        answer, key = self._answer(resource, ids, gpus)
+        if isinstance(answer, Refusal) and answer.kind in (RefusalKind.OCCUPIED, RefusalKind.SPREAD):
+            # What the account knows may have ended, and the pod that this is for may not be known yet.
+            self.refresh()
+            self.read_live()
+            answer, key = self._answer(resource, ids, gpus)
+        if isinstance(answer, Given):
+            with self._lock:
+                self._grants.append(Grant(resource, frozenset(ids), time.monotonic(), key))
+            self._on_granted()
+        return answer
+
+    def account(self) -> Account:
+        """What is known at this moment."""
+        with self._lock:
+            return Account(self._attribution, tuple(self._grants))
+
+    def refresh(self, newer_than_s: float | None = None, timeout_s: float = LIVE_READ_TIMEOUT_S) -> bool:
+        """Read podresources and bring the account up to date; False when it cannot be read."""
+        wanted_s = time.monotonic() if newer_than_s is None else newer_than_s
+        try:
+            snapshot = self._podresources.read(wanted_s, timeout_s)
+        except PodResourcesError as error:
+            # Said once: callers ask again within milliseconds.
+            if str(error) != self._problem:
+                _LOG.warning("%s", error)
+            self._problem = str(error)
+            return False
+        pods = self._pods.pods()
+        with self._lock:
+            self._has_read = True
+            self._problem = ""
+            self._known = snapshot.pods
+            self._attribution = attribute(snapshot.entries, pods.values(), self._attribution.held)
+            # Grants that are younger than the question cannot be judged by its answer.
+            old = [grant for grant in self._grants if grant.at_s < snapshot.asked_s]
+            young = [grant for grant in self._grants if grant.at_s >= snapshot.asked_s]
+            self._grants = settle(old, self._attribution, pods, snapshot.asked_s, _GRANT_PATIENCE_S) + young
+        return True
+
+    def _refresh_patiently(self) -> bool:
+        """As `refresh`, and again when the kubelet refuses, as it does above a rate; False when it goes on to."""
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while not self.refresh(timeout_s=_PATIENCE_S):
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_PAUSE_S)
+        return True
+
+    def read_live(self) -> bool:
+        """Read the node's pods by quorum, unless that failed a moment ago; False when there is no news."""
+        if time.monotonic() < self._no_live_read_before_s:
+            return False
+        done = self._read_pods(LIVE_READ_TIMEOUT_S)
+        if not done:
+            self._no_live_read_before_s = time.monotonic() + _LIVE_READ_PAUSE_S
+        return done
+
+    def _view(self) -> tuple[list[BoundPod], Taken, Occupied]:
+        pods = list(self._pods.pods().values())
+        with self._lock:
+            taken = taken_by(self._attribution.held, self._grants)
+            return pods, taken, occupied_by(self._attribution, self._grants, pods)
+
+    def _choose(self, request: Request, gpus: Gpus) -> Choice:
+        reused = self._pods_with(request.resource, request.must_include)
+        pods, taken, occupied = self._view()
+        found = self._candidates(request.resource, request.size, pods, taken, reused)
+        if is_ambiguous(found) and self._refresh_patiently():
+            pods, taken, occupied = self._view()
+            found = self._candidates(request.resource, request.size, pods, taken, reused)
+            found = among(found, self._pods.pods(), self._known)
+        spoken: Spoken = spoken_for(pods, taken)
+        return prefer(request, found, gpus, occupied, spoken)
+
+    def _candidates(
+        self, resource: Resource, size: int, pods: list[BoundPod], taken: Taken, reused: Collection[str]
+    ) -> Sequence[Candidate]:
+        with self._lock:
+            memory_on = memory_places(self._attribution.held, self._grants) if resource is Resource.CORE else {}
+        return candidates(resource, size, pods, taken, reused, memory_on=memory_on)
+
+    def _answer(
+        self, resource: Resource, ids: Collection[str], gpus: Gpus
+    ) -> tuple[Given | Refusal, ContainerKey | None]:
+        pods, taken, occupied = self._view()
+        asked = frozenset(ids)
+        with self._lock:
+            offer = self._offers.get(resource)
+        reused = self._pods_with(resource, asked)
+        if offer is not None and offer.ids == asked:
+            spreads, key = {offer.gpu_count}, offer.key
+        else:
+            found = self._candidates(resource, len(asked), pods, taken, reused)
+            spreads = {candidate.gpu_count for candidate in found}
+            key = next((candidate.key for candidate in found if candidate.key.uid in reused), None)
+        if reused:
+            # The kubelet picks the reused devices itself, unevenly; they stay on GPUs that the pod has already.
+            spreads |= set(range(1, self._reused_gpus(resource, asked) + 1))
+        answer = allocate(
+            resource, ids, gpus, occupied=occupied, spreads=spreads, strategy=self._strategy, mps=self._mps
+        )
+        return answer, key
+
+    def _pods_with(self, resource: Resource, ids: frozenset[str]) -> set[str]:
+        """UIDs of the pods that were just given some of these devices for a container of theirs."""
+        with self._lock:
+            return {
+                grant.key.uid
+                for grant in self._grants
+                if grant.key is not None and grant.resource is resource and grant.ids & ids
+            }
+
+    def _reused_gpus(self, resource: Resource, ids: frozenset[str]) -> int:
+        """GPUs of the earlier grant that these devices are all from; 0 when there is none."""
+        with self._lock:
+            sources = [grant.ids for grant in self._grants if grant.resource is resource and ids <= grant.ids]
+        return max((len({gpu_of(resource, device_id) for device_id in source}) for source in sources), default=0)

@@ -1,0 +1,294 @@
+"""From a GetPreferredAllocation request and the pods of the node to the device IDs that the kubelet should use.
+
+The kubelet does not say for which pod it asks. The container now being admitted is taken to be the oldest bound one
+that asks for the same resource in the same size and has nothing yet. Where two pending containers look the same the
+guess may swap them; both then run on a GPU that was planned for that size, and the read-back writes what is true.
+Where they ask for the same size in another shape, over another number of GPUs or with other compute, a swap would do
+harm; then only pods count that the kubelet knows already. It admits each pod before it takes in the next
+(pkg/kubelet/kubelet.go, HandlePodAdditions), so of those that wait it knows one.
+
+Compute goes where the container's memory is. Where too little is left of it there it comes from another GPU: that
+shifts the kubelet's account of compute, and no container is kept from running for it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from device_plugin.gpus.devices import by_gpu
+from device_plugin.gpus.gpu import Gpus
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind, ContainerNeed
+from device_plugin.settings import Resource
+from extender.contract.units import GpuUuid
+
+AS_PLANNED = "as planned"
+
+PodPath = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One container's GetPreferredAllocation request.
+
+    `available` holds every free ID and those of `must_include`; `size` counts all, with those that must be included.
+    """
+
+    resource: Resource
+    available: frozenset[str]
+    must_include: frozenset[str]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """GPUs that hold something already: given out as a whole, or shared by containers that ask for memory."""
+
+    whole: frozenset[GpuUuid] = frozenset()
+    shared: frozenset[GpuUuid] = frozenset()
+
+    def closed_to(self, resource: Resource) -> frozenset[GpuUuid]:
+        """GPUs of which that resource may get nothing."""
+        return self.shared if resource is Resource.WHOLE else self.whole
+
+
+class Shape(NamedTuple):
+    """What containers of one size may differ in: over how many GPUs, and what they ask of the other resources."""
+
+    gpu_count: int
+    memory_units: int
+    core_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A container that may be the one now being admitted.
+
+    `plan` is what the extender chose for it, or for compute where its memory is, empty when that is not known;
+    `gpu_count` is how many GPUs it spreads over.
+    """
+
+    key: ContainerKey
+    plan: Mapping[GpuUuid, int]
+    gpu_count: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The answer to one request.
+
+    `key` is the container that it is meant for, None when no pending one fits; `gpu_count` is the number of GPUs over
+    which it may spread; `why` is for the log.
+    """
+
+    ids: tuple[str, ...]
+    key: ContainerKey | None
+    gpu_count: int
+    why: str
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether these are GPUs that the extender chose for a container of this size."""
+        return self.why == AS_PLANNED
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What containers have a right to that the kubelet offers as free: units on each GPU, and GPUs as a whole."""
+
+    units: Mapping[GpuUuid, int]
+    whole: frozenset[GpuUuid]
+
+
+Taken = Collection[tuple[ContainerKey, Resource]]
+"""Containers that have their devices of a resource already."""
+
+
+def candidates(
+    resource: Resource,
+    size: int,
+    pods: Iterable[BoundPod],
+    taken: Taken,
+    reused: Collection[str] = (),
+    *,
+    memory_on: Mapping[ContainerKey, Collection[GpuUuid]] = MappingProxyType({}),
+) -> list[Candidate]:
+    """Containers that a request of `size` may be for, likeliest first.
+
+    `reused` are the UIDs of pods whose init containers hold devices that the request must include, `memory_on` the GPUs
+    on which containers have their memory already.
+    """
+    found: list[tuple[tuple[bool, bool, bool, int, int], Candidate]] = []
+    for pod in pods:
+        if pod.ended or pod.terminating or pod.admitted:
+            continue
+        started = any((ContainerKey(pod.uid, need.name), kind) in taken for need in pod.needs for kind in Resource)
+        for position, key, waits in _pending(pod, resource, size, taken):
+            # The kubelet admits one pod after the other, and each pod's containers in their order.
+            rank = (pod.uid not in reused, waits, not started, pod.order, position)
+            found.append((rank, _candidate(pod, key, resource, size, memory_on)))
+    return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
+
+
+def _pending(pod: BoundPod, resource: Resource, size: int, taken: Taken) -> Iterator[tuple[int, ContainerKey, bool]]:
+    """Position and key of each matching container without devices, and whether an earlier one still waits."""
+    served = [_is_served(pod, need, taken) for need in pod.needs]
+    waits = False
+    for position, need in enumerate(pod.needs):
+        key = ContainerKey(pod.uid, need.name)
+        # podresources does not show init containers, but later containers get their devices after them.
+        passed = served[position] or (need.kind is ContainerKind.INIT and any(served[position + 1 :]))
+        if not passed and need.amount(resource) == size and (key, resource) not in taken:
+            yield position, key, waits
+        waits = waits or not passed
+
+
+def _is_served(pod: BoundPod, need: ContainerNeed, taken: Taken) -> bool:
+    if need.name in pod.allocated:
+        return True
+    return all((ContainerKey(pod.uid, need.name), kind) in taken for kind in Resource if need.amount(kind))
+
+
+def is_ambiguous(found: Iterable[Candidate]) -> bool:
+    """Whether it matters which of these containers is the one now being admitted."""
+    return len({candidate.shape for candidate in found}) > 1
+
+
+def among(found: Sequence[Candidate], pods: Mapping[str, BoundPod], known: Collection[PodPath]) -> Sequence[Candidate]:
+    """The candidates whose pods the kubelet knows; all of them where it knows none."""
+    there = [one for one in found if (pod := pods.get(one.key.uid)) and (pod.namespace, pod.name) in known]
+    return there or found
+
+
+def _candidate(
+    pod: BoundPod,
+    key: ContainerKey,
+    resource: Resource,
+    size: int,
+    memory_on: Mapping[ContainerKey, Collection[GpuUuid]],
+) -> Candidate:
+    plan = pod.plan.get(key.container, {})
+    need = pod.need(key.container) or ContainerNeed(key.container)
+    shape = Shape(pod.gpu_count, need.memory_units, need.core_percent)
+    if resource is Resource.WHOLE:
+        return Candidate(key, dict.fromkeys(plan, 1) if len(plan) == size else {}, size, shape)
+    if resource is Resource.CORE:
+        where = memory_on.get(key) or plan
+        share, rest = divmod(size, max(1, len(where)))
+        return Candidate(key, dict.fromkeys(where, share) if not rest else {}, len(where) or pod.gpu_count, shape)
+    fits = sum(plan.values()) == size
+    return Candidate(key, plan if fits else {}, len(plan) if fits else pod.gpu_count, shape)
+
+
+def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: Occupied, spoken: Spoken) -> Choice:
+    """Choose the IDs for a request: the likeliest candidate's GPUs, else the tightest GPU that has room.
+
+    Returns:
+        Exactly `size` IDs from `available`, with all of `must_include`, whenever there are that many; where no GPU has
+        room they are spread, and it is Allocate that refuses them with a reason.
+
+    Raises:
+        DeviceIdError: the request holds an ID that this plugin never advertised.
+    """
+    free = _Free(request, gpus, occupied)
+    for candidate in found:
+        if candidate.plan and (ids := free.take(candidate.plan)) is not None:
+            return Choice(ids, candidate.key, len(candidate.plan), AS_PLANNED)
+    for candidate in found:
+        ids = free.take_spread(min(candidate.gpu_count, request.size), spoken)
+        if ids is not None:
+            why = "the planned GPUs have no room" if candidate.plan else "bound without a plan"
+            return Choice(ids, candidate.key, candidate.gpu_count, why)
+    count = request.size if request.resource is Resource.WHOLE else 1
+    ids = free.take_spread(count, spoken)
+    if ids is not None:
+        return Choice(ids, None, count, "no pending container of this size on this node")
+    return Choice(free.take_any(), found[0].key if found else None, count, "no GPU has room")
+
+
+def spoken_for(pods: Iterable[BoundPod], taken: Taken) -> Spoken:
+    """What is spoken for by containers without devices; a request without a plan keeps out of its way.
+
+    These are the plans of pods that are still to be admitted, and what admitted ones were given by a kubelet that has
+    lost its checkpoint since: it offers their devices again while their containers run on.
+    """
+    units: dict[GpuUuid, int] = {}
+    whole: set[GpuUuid] = set()
+    for pod in pods:
+        if pod.ended or (pod.terminating and not pod.admitted):
+            continue
+        for need in pod.needs:
+            if pod.admitted and need.kind is ContainerKind.INIT:
+                continue  # podresources never shows it, and it has ended
+            key = ContainerKey(pod.uid, need.name)
+            gpus = (pod.allocated if pod.admitted else pod.plan).get(need.name, {})
+            if need.whole_gpus and (key, Resource.WHOLE) not in taken:
+                whole.update(gpus)
+            elif need.memory_units and (key, Resource.MEMORY) not in taken:
+                for uuid, amount in gpus.items():
+                    units[uuid] = units.get(uuid, 0) + amount
+    return Spoken(units, frozenset(whole))
+
+
+class _Free:
+    """The free IDs of one request by GPU, and the ways to take `size` of them."""
+
+    def __init__(self, request: Request, gpus: Gpus, occupied: Occupied) -> None:
+        self._request = request
+        self._gpus = gpus
+        self._closed = occupied.closed_to(request.resource)
+        self._must = by_gpu(request.resource, request.must_include)
+        self._others = by_gpu(request.resource, request.available - request.must_include)
+
+    def take(self, amounts: Mapping[GpuUuid, int]) -> tuple[str, ...] | None:
+        """That many IDs of each GPU with all that must be included; None when they are not there."""
+        if not self._must.keys() <= amounts.keys() or sum(amounts.values()) != self._request.size:
+            return None
+        ids: list[str] = []
+        for uuid, amount in amounts.items():
+            must, others = self._must.get(uuid, []), self._others.get(uuid, [])
+            if uuid in self._closed or not len(must) <= amount <= len(must) + len(others):
+                return None
+            ids += must + others[: amount - len(must)]
+        return tuple(ids)
+
+    def take_spread(self, count: int, spoken: Spoken) -> tuple[str, ...] | None:
+        """IDs spread evenly over `count` GPUs, the best ones for it; None when they are not there."""
+        if count < 1:
+            return None
+        share, rest = divmod(self._request.size, count)
+        most = share + (rest > 0)
+        fitting = [uuid for uuid in self._known() if uuid not in self._closed and self._room(uuid) >= most]
+        fitting.sort(key=lambda uuid: self._rank(uuid, most, spoken))
+        chosen = fitting[:count]
+        if len(chosen) < count:
+            return None
+        return self.take({uuid: share + (place < rest) for place, uuid in enumerate(chosen)})
+
+    def take_any(self) -> tuple[str, ...]:
+        """What must be included and then the GPUs with the most room, up to `size`."""
+        ids = [device_id for found in self._must.values() for device_id in found]
+        for uuid in sorted(self._others, key=lambda uuid: (uuid in self._closed, -len(self._others[uuid]), uuid)):
+            ids += self._others[uuid]
+        return tuple(ids[: self._request.size])
+
+    def _known(self) -> list[GpuUuid]:
+        return [uuid for uuid in {**self._must, **self._others} if self._gpus.get(uuid) is not None]
+
+    def _room(self, uuid: GpuUuid) -> int:
+        return len(self._must.get(uuid, ())) + len(self._others.get(uuid, ()))
+
+    def _rank(self, uuid: GpuUuid, amount: int, spoken: Spoken) -> tuple[int, bool, bool, int, int]:
+        """Least first: holds reused devices, keeps out of others' plans, shared already, tightest, NVML's order."""
+        room = self._room(uuid)
+        if self._request.resource is Resource.WHOLE:
+            disturbs = uuid in spoken.whole or uuid in spoken.units
+            untouched = False
+        elif self._request.resource is Resource.CORE:
+            disturbs, untouched = uuid in spoken.whole, False
+        else:
+            disturbs = uuid in spoken.whole or room - spoken.units.get(uuid, 0) < amount
+            untouched = room >= self._gpus.units(uuid)
+        return -len(self._must.get(uuid, ())), disturbs, untouched, room, self._gpus.position(uuid)

@@ -1,0 +1,95 @@
+"""From podresources and NVML at regular times to GPUs that are kept out because others give them out too."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from device_plugin.eventing import Events
+from device_plugin.gpus.conflicts import Guest, conflicts
+from device_plugin.gpus.sampling import GpuFeed
+from device_plugin.gpus.supervising import SupervisedSource
+from device_plugin.kubelet.admissions import PodResourcesReader
+from device_plugin.kubelet.podresources import PodResourcesError
+from device_plugin.pods.store import Rival
+from extender.contract.units import GpuUuid
+
+_LOG = logging.getLogger(__name__)
+
+CONFLICT = "GPUConflict"
+_TIMEOUT_S = 2.0
+
+
+class Neighbours:
+    """Looks who else gives GPUs out; `run` it in a thread of its own.
+
+    While podresources cannot be read, what was last seen stays. A pod that was once seen on a GPU is taken to have it
+    for as long as it lives: its processes may pause.
+
+    Args:
+        podresources: the kubelet's account.
+        source: where GPUs are kept out.
+        feed: the GPUs.
+        events: where it is reported.
+        interval_s: time between two looks.
+        guests: UIDs of the pods that NVML shows on a GPU of which they hold nothing of ours.
+        rival: the pod of a UID, if others may give it GPUs.
+        clock_s: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        podresources: PodResourcesReader,
+        source: SupervisedSource,
+        feed: GpuFeed,
+        events: Events,
+        interval_s: float,
+        guests: Callable[[], Mapping[GpuUuid, Collection[str]]] = dict,
+        rival: Callable[[str], Rival | None] = lambda _: None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._podresources = podresources
+        self._source = source
+        self._feed = feed
+        self._events = events
+        self._interval_s = interval_s
+        self._clock_s = clock_s
+        self._guests = guests
+        self._rival = rival
+        self._seen: set[tuple[GpuUuid, str]] = set()
+        self._unclear: frozenset[str] = frozenset()
+
+    def run(self, stop: threading.Event) -> None:
+        """Look again and again until told to stop."""
+        while not stop.wait(self._interval_s):
+            self.step()
+
+    def step(self) -> bool:
+        """Look once; whether the GPUs that are kept out are others than before."""
+        gpus = self._feed.gpus
+        if gpus is None:
+            return False
+        try:
+            snapshot = self._podresources.read(self._clock_s() - self._interval_s / 2, _TIMEOUT_S)
+        except PodResourcesError as error:
+            _LOG.debug("who else gives GPUs out cannot be told: %s", error)
+            return False
+        found = conflicts(snapshot.foreign, [gpu.uuid for gpu in gpus], self._rivals())
+        for text in sorted(set(found.unclear) - self._unclear):
+            _LOG.error("%s: give each GPU to one of the two only", text)
+            self._events.about_node("Warning", CONFLICT, text)
+        self._unclear = frozenset(found.unclear)
+        if not self._source.conflict(found.gpus):
+            return False
+        for uuid, who in found.gpus.items():
+            _LOG.error("GPU %s is not offered: %s; give each GPU to one device plugin only", uuid, who)
+        self._feed.soon()
+        return True
+
+    def _rivals(self) -> list[Guest]:
+        """Pods that run on GPUs which they do not have from us, and may have from others."""
+        self._seen |= {(uuid, uid) for uuid, uids in self._guests().items() for uid in uids}
+        known = {(uuid, uid): found for uuid, uid in self._seen if (found := self._rival(uid)) is not None}
+        self._seen = set(known)
+        return [Guest(uuid, pod.namespace, pod.name, pod.givers) for (uuid, _), pod in known.items()]

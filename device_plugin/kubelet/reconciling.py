@@ -1,0 +1,154 @@
+"""From podresources and the pods' annotations to the `allocated` annotation: what the kubelet really gave is written.
+
+Actual wins: the extender moves a pod's usage to the GPUs that this annotation names.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from device_plugin.gpus.gpu import Gpus
+from device_plugin.kubeapi import ApiError, Patching, pod_path
+from device_plugin.kubelet.admissions import Account, Admissions
+from device_plugin.kubelet.attributing import allocated_of
+from device_plugin.pods.pod import BoundPod
+from device_plugin.pods.store import PodStore
+from device_plugin.settings import Resource
+from extender.contract.allocation import Allocation
+from extender.contract.names import Names
+from extender.contract.units import UnitMib
+
+_LOG = logging.getLogger(__name__)
+
+_PATCH_TIMEOUT_S = 5.0
+_GATHER_S = 0.05
+"""A pod's containers are admitted one right after the other; one look after the last finds them all."""
+
+_POLL_S = 0.01
+"""podresources is limited in rate; pauses of this length are fine."""
+
+_SEARCH_S = 1.0
+"""podresources shows an Allocate within 10 ms; nothing is to be expected after this."""
+
+
+class Reconciler:
+    """Writes `allocated` before a container starts, at regular times, and soon after `due` was set by an Allocate."""
+
+    def __init__(
+        self,
+        *,
+        admissions: Admissions,
+        pods: PodStore,
+        api: Patching,
+        gpus: Callable[[], Gpus | None],
+        names: Names,
+        unit_mib: UnitMib,
+        interval_s: float,
+        due: threading.Event,
+    ) -> None:
+        self._admissions = admissions
+        self._pods = pods
+        self._api = api
+        self._gpus = gpus
+        self._names = names
+        self._unit_mib = unit_mib
+        self._interval_s = interval_s
+        self._due = due
+        self._writing = tuple(threading.Lock() for _ in range(16))
+        self._agreed_s = time.monotonic()
+        self.problem = ""
+
+    def lag_s(self) -> float:
+        """Seconds since podresources and all annotations last agreed."""
+        return time.monotonic() - self._agreed_s
+
+    def soon(self) -> None:
+        """Ask for a sweep; returns at once."""
+        self._due.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Sweep when asked to and at regular times, until told to stop (and then asked once more to wake up)."""
+        while not stop.is_set():
+            self._due.wait(self._interval_s * (0.8 + 0.4 * random.random()))  # noqa: S311 - spreads load
+            stop.wait(_GATHER_S)
+            self._due.clear()
+            if not stop.is_set():
+                self.sweep()
+
+    def sweep(self) -> None:
+        """Compare every pod of the node with podresources and write what differs."""
+        if not self._admissions.refresh():
+            self.problem = "podresources cannot be read"
+            return
+        account = self._admissions.account()
+        failed = [pod.path for pod in self._pods.pods().values() if not self._write(pod.uid, account, _PATCH_TIMEOUT_S)]
+        self.problem = f"not written yet: {', '.join(failed[:5])}" if failed else ""
+        if not failed:
+            self._agreed_s = time.monotonic()
+
+    def before_start(self, resource: Resource, ids: frozenset[str], timeout_s: float) -> bool:
+        """Write the record of the pod whose container is about to start with these devices.
+
+        Returns:
+            Whether it is written; when not, the next sweep does it. Takes at most about `timeout_s`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        uid = self._find(resource, ids, min(_SEARCH_S, timeout_s))
+        left_s = deadline_s - time.monotonic()
+        done = uid is not None and left_s > 0 and self._write(uid, self._admissions.account(), left_s)
+        if not done:
+            self.soon()
+        return done
+
+    def _find(self, resource: Resource, ids: frozenset[str], timeout_s: float) -> str | None:
+        """UID of the pod that holds these devices, by podresources or, for an init container, by its Allocate."""
+        deadline_s = time.monotonic() + timeout_s
+        asked = False
+        while True:
+            # An answer from before this call may be too old: the devices may have been another pod's.
+            self._admissions.refresh(timeout_s=timeout_s)
+            account = self._admissions.account()
+            uid = account.holder(resource, ids) or account.init_holder(resource, ids, self._pods.pods())
+            if uid is not None or time.monotonic() >= deadline_s:
+                return uid
+            if not asked and account.has_stranger(resource, ids):
+                asked = True
+                self._admissions.read_live()
+            time.sleep(_POLL_S)
+
+    def _write(self, uid: str, account: Account, timeout_s: float) -> bool:
+        """Write one pod's record where it differs; True when nothing is left to do."""
+        with self._writing[hash(uid) % len(self._writing)]:
+            pod, gpus = self._pods.get(uid), self._gpus()
+            if pod is None or pod.ended or gpus is None:
+                return True
+            found = allocated_of(pod, account.attribution.held, account.grants, gpus)
+            if found is None or found == pod.allocated:
+                return True
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            return self._patch(pod, Allocation(self._unit_mib, found, at=now), timeout_s)
+
+    def _patch(self, pod: BoundPod, allocation: Allocation, timeout_s: float) -> bool:
+        # The UID in the patch is a precondition: a new pod under the same name answers 422.
+        annotations = {self._names.allocated_annotation: allocation.to_json()}
+        body = {"metadata": {"uid": pod.uid, "annotations": annotations}}
+        try:
+            answer = self._api.patch(pod_path(pod.namespace, pod.name), body, timeout_s)
+        except ApiError as error:
+            if not error.is_gone:
+                _LOG.warning("pod %s: %s is not written yet: %s", pod.path, self._names.allocated_annotation, error)
+            else:
+                _LOG.info("pod %s is gone or another one: %s", pod.path, error)
+            return error.is_gone
+        self._pods.merge([answer])
+        for name, found in allocation.containers.items():
+            planned = pod.plan.get(name, found)
+            if found != planned:
+                # Another GPU of the same kind of share is harmless; another number of GPUs may not be.
+                level = logging.INFO if len(found) == len(planned) else logging.WARNING
+                text = "pod %s, container %s: the kubelet gave %s instead of the planned %s"
+                _LOG.log(level, text, pod.path, name, dict(found), dict(planned))
+        return True

@@ -1,0 +1,1 @@
+"""Reports this node's GPUs to the cluster: the inventory annotation and Events."""

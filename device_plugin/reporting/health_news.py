@@ -1,0 +1,81 @@
+"""From one state of the GPUs to the next to Events: on the node, and on the pods that sit on a GPU that fell ill."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from device_plugin.eventing import Events
+from device_plugin.gpus.gpu import Gpus, GpuSample
+from device_plugin.gpus.sampling import GpuFeed
+from device_plugin.pods.pod import BoundPod
+from device_plugin.pods.store import PodStore
+from extender.contract.units import GpuUuid
+
+UNHEALTHY = "GPUUnhealthy"
+HEALTHY = "GPUHealthy"
+_WAKE_UP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A GPU that became unhealthy, or healthy again, or unhealthy for another reason."""
+
+    gpu: GpuUuid
+    healthy: bool
+    text: str
+
+
+def turns(before: Gpus | None, now: Gpus) -> tuple[Turn, ...]:
+    """What changed in the health of each GPU; at first only ill ones are news."""
+    found: list[Turn] = []
+    for sample in now:
+        old = None if before is None else before.get(sample.uuid)
+        was = (True, "") if old is None else (old.healthy, old.reason)
+        if was != (sample.healthy, sample.reason) and (was[0] != sample.healthy or not sample.healthy):
+            found.append(Turn(sample.uuid, sample.healthy, _text(sample)))
+    if before is not None:
+        gone = [old for old in before if now.get(old.uuid) is None]
+        found += [Turn(old.uuid, healthy=False, text=f"GPU {old.uuid} ({old.model}) is gone") for old in gone]
+    return tuple(found)
+
+
+def _text(sample: GpuSample) -> str:
+    state = "is used again" if sample.healthy else f"is not used: {sample.reason or 'unhealthy'}"
+    return f"GPU {sample.uuid} ({sample.model}) {state}"
+
+
+def pods_on(uuid: GpuUuid, pods: Iterable[BoundPod]) -> list[BoundPod]:
+    """The pods with a container on a GPU: where the kubelet put it, or is to."""
+    return [
+        pod
+        for pod in pods
+        if not pod.ended
+        and any(uuid in (pod.allocated.get(need.name) or pod.plan.get(need.name, {})) for need in pod.needs)
+    ]
+
+
+class HealthNews:
+    """Follows the feed; `run` it in a thread of its own."""
+
+    def __init__(self, feed: GpuFeed, pods: PodStore, events: Events) -> None:
+        self._feed = feed
+        self._pods = pods
+        self._events = events
+
+    def run(self, stop: threading.Event) -> None:
+        """Tell of every change until told to stop."""
+        version, before = 0, None
+        while not stop.is_set():
+            newest, now = self._feed.wait_newer(version, _WAKE_UP_S)
+            if newest != version and now is not None:
+                self.tell(before, now)
+                version, before = newest, now
+
+    def tell(self, before: Gpus | None, now: Gpus) -> None:
+        """Write about what changed."""
+        pods = self._pods.pods().values()
+        for turn in turns(before, now):
+            level, reason = ("Normal", HEALTHY) if turn.healthy else ("Warning", UNHEALTHY)
+            self._events.about_node(level, reason, turn.text)
+            for pod in pods_on(turn.gpu, pods):
+                self._events.about_pod(pod, level, reason, turn.text)

@@ -1,0 +1,1 @@
+"""Measures how much GPU memory each container uses."""

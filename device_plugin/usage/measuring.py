@@ -1,0 +1,190 @@
+"""From readings at regular times to the newest measurement, which metrics, reports and enforcement look at.
+
+Whoever looks gets a value that is there already: only this loop asks the driver.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from device_plugin.backoff import Backoff
+from device_plugin.gpus.gpu import GpuSourceError
+from device_plugin.gpus.readings import GpuFacts, GpuReading, ReadingSource
+from device_plugin.pods.pod import BoundPod, ContainerKey
+from device_plugin.usage.processes import Locator, account
+from device_plugin.usage.usage import ContainerUse, Usage
+from extender.contract.units import GpuUuid
+
+_LOG = logging.getLogger(__name__)
+
+_STALE_INTERVALS = 3
+STALE = "the driver has not answered for a while"
+NO_PODS = "the node's pods are not known yet"
+HIDDEN = "processes that the driver lists cannot be looked up in /proc"
+
+UseKey = tuple[ContainerKey, GpuUuid]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured last.
+
+    Args:
+        at_s: when, monotonic; None before the first time.
+        readings: of each GPU.
+        facts: of each GPU that was ever read.
+        uses: of each container on each GPU.
+        peaks_mib: the most that each container was seen to use of each GPU.
+        outside_mib: memory in use that the ledger does not know; as last seen where it cannot be told just now.
+        unknown: why what processes use of a GPU cannot be told.
+        problem: why the newest try failed; empty when it worked.
+        guests: UIDs of the pods that run on a GPU of which they hold nothing.
+    """
+
+    at_s: float | None = None
+    readings: Mapping[GpuUuid, GpuReading] = field(default_factory=dict)
+    facts: Mapping[GpuUuid, GpuFacts] = field(default_factory=dict)
+    uses: tuple[ContainerUse, ...] = ()
+    peaks_mib: Mapping[UseKey, int] = field(default_factory=dict)
+    outside_mib: Mapping[GpuUuid, int] = field(default_factory=dict)
+    unknown: Mapping[GpuUuid, str] = field(default_factory=dict)
+    problem: str = "not measured yet"
+    guests: Mapping[GpuUuid, frozenset[str]] = field(default_factory=dict)
+
+
+class Meter:
+    """Measures one node; it is also its `UsageReader`. `run` it in a thread of its own.
+
+    Args:
+        source: where readings come from.
+        locator: who knows where processes belong.
+        pods: the node's pods by UID, None while they are not known.
+        interval_s: time between two measurements.
+        clock_s: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: ReadingSource,
+        locator: Locator,
+        pods: Callable[[], Mapping[str, BoundPod] | None],
+        interval_s: float,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._locator = locator
+        self._pods = pods
+        self._interval_s = interval_s
+        self._clock_s = clock_s
+        self._backoff = Backoff(first_s=min(1.0, interval_s), last_s=max(30.0, interval_s))
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._blind: Mapping[GpuUuid, str] = {}
+        self._missing: set[int] = set()
+        self._newest = Measurement()
+        self.on_measured: Callable[[], None] = lambda: None
+
+    @property
+    def newest(self) -> Measurement:
+        """The last measurement; what is older than a few intervals says so as its problem."""
+        newest = self._newest
+        if newest.at_s is None or newest.problem:
+            return newest
+        is_stale = self._clock_s() - newest.at_s > _STALE_INTERVALS * self._interval_s + 1.0
+        return self._failed(newest, STALE) if is_stale else newest
+
+    def usage(self) -> Usage:
+        """What every container uses, as last measured; the first time, it is measured now."""
+        if self._newest.at_s is None:
+            self.step()
+        newest = self.newest
+        return Usage(newest.uses, newest.unknown, newest.problem if newest.at_s is None else "")
+
+    def run(self, stop: threading.Event) -> None:
+        """Measure again and again until told to stop."""
+        try:
+            while not stop.is_set():
+                stop.wait(self.step())
+        finally:
+            with self._lock:
+                self._source.close()
+
+    def step(self) -> float:
+        """Measure once; returns the seconds to wait before the next time."""
+        with self._lock:
+            try:
+                readings = self._source.read()
+            except GpuSourceError as error:
+                self._failures += 1
+                if self._newest.problem != str(error):
+                    _LOG.warning("GPUs cannot be measured: %s", error)
+                self._newest = self._failed(self._newest, str(error))
+                return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries
+            self._failures = 0
+            self._take(readings)
+        self.on_measured()
+        return self._interval_s
+
+    def _take(self, readings: tuple[GpuReading, ...]) -> None:
+        known = self._pods()
+        pods, obstacle = known or {}, NO_PODS if known is None else self._locator.obstacle()
+        pids = {process.pid for reading in readings for process in reading.processes or ()}
+        owners = {} if obstacle else self._locator.locate(pids)
+        found = account(readings, owners, pods, obstacle)
+        unknown = {**self._hidden(readings, set() if obstacle else pids - owners.keys()), **found.unknown}
+        self._tell(unknown)
+        before = self._newest
+        self._newest = Measurement(
+            at_s=self._clock_s(),
+            readings=MappingProxyType({reading.uuid: reading for reading in readings}),
+            facts=MappingProxyType({facts.uuid: facts for facts in self._source.facts()}),
+            uses=found.uses,
+            peaks_mib=MappingProxyType(_peaks(before.peaks_mib, found.uses, pods)),
+            outside_mib=MappingProxyType({**before.outside_mib, **found.outside_mib}),
+            unknown=MappingProxyType(unknown),
+            problem="",
+            guests=MappingProxyType(dict(found.guests)),
+        )
+
+    def _hidden(self, readings: tuple[GpuReading, ...], missing: set[int]) -> dict[GpuUuid, str]:
+        """GPUs with processes that could not be looked up twice in a row, and so have not just ended."""
+        lasting, self._missing = missing & self._missing, missing
+        return {
+            reading.uuid: HIDDEN
+            for reading in readings
+            if any(process.pid in lasting for process in reading.processes or ())
+        }
+
+    def _tell(self, unknown: Mapping[GpuUuid, str]) -> None:
+        for uuid, why in unknown.items():
+            if self._blind.get(uuid) != why and why != NO_PODS:
+                _LOG.warning("GPU %s: what containers use of it is not known: %s", uuid, why)
+        self._blind = dict(unknown)
+
+    @staticmethod
+    def _failed(before: Measurement, problem: str) -> Measurement:
+        """What remains of a measurement when the next one failed: no values, only what was seen until then."""
+        gone = dict.fromkeys((*before.readings, *before.unknown), problem)
+        return Measurement(
+            at_s=before.at_s,
+            facts=before.facts,
+            peaks_mib=before.peaks_mib,
+            outside_mib=before.outside_mib,
+            unknown=MappingProxyType(gone),
+            problem=problem,
+        )
+
+
+def _peaks(
+    before: Mapping[UseKey, int], uses: tuple[ContainerUse, ...], pods: Mapping[str, BoundPod]
+) -> dict[UseKey, int]:
+    """The most that each container of a pod that is still there was seen to use."""
+    peaks = {key: peak for key, peak in before.items() if key[0].uid in pods}
+    for use in uses:
+        peaks[use.key, use.gpu] = max(peaks.get((use.key, use.gpu), 0), use.used_mib)
+    return peaks

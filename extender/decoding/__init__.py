@@ -1,0 +1,1 @@
+"""Decodes API objects into the records that the ledger keeps."""

@@ -1,0 +1,277 @@
+"""From the JSON of Kubernetes Node and Pod objects to the ledger's records."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import msgspec
+
+from extender.contract.allocation import Allocation, parse_allocation
+from extender.contract.inventory import parse_inventory
+from extender.contract.names import Names
+from extender.contract.quantity import parse_milli_quantity, parse_quantity
+from extender.contract.units import ContractError, UnitMib
+from extender.decoding.requests import Asked, Asking
+from extender.kube.objects import (
+    ABSENT,
+    UNREADABLE,
+    Condition,
+    ContainerStatus,
+    DecodeError,
+    Identified,
+    Metadata,
+    Node,
+    Pod,
+    PodEvent,
+    PodStatus,
+)
+from extender.scheduling.ledger.events import PodChanged, PodDeleted, PodRecord
+from extender.scheduling.nodes.drafting import draft_of
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.footprint import Footprint, footprint_of
+
+MAX_PLACES = 4096
+MAX_PLACE_CHARACTERS = 4096
+"""Longer annotations are read each time: what is remembered is bounded in bytes, too."""
+
+
+_decode_pod = msgspec.json.Decoder(Pod).decode
+_decode_pod_event = msgspec.json.Decoder(PodEvent).decode
+_decode_identity = msgspec.json.Decoder(Identified).decode
+_decode_node = msgspec.json.Decoder(Node).decode
+_decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
+_decode_conditions = msgspec.json.Decoder(list[Condition] | None).decode
+_PodDraft = draft_of(PodRecord)
+_NO_ANNOTATIONS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a bound pod's annotations say of where it is."""
+
+    footprint: Footprint | None = None
+    policy: str = ""
+    at: str = ""
+
+
+_NOWHERE = _Place()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Decodes for one installation's names and unit; `warn` is told of annotations that cannot be read.
+
+    Safe to use from many threads.
+    """
+
+    names: Names
+    unit_mib: UnitMib
+    warn: Callable[[str], None] = lambda _message: None
+    _asking: Asking = field(init=False, repr=False, compare=False)
+    _planned: str = field(init=False, repr=False, compare=False)
+    _actual: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_asking", Asking(self.names))
+        object.__setattr__(self, "_planned", self.names.allocation_annotation)
+        object.__setattr__(self, "_actual", self.names.allocated_annotation)
+
+    def pod(self, raw: bytes | msgspec.Raw) -> PodRecord:
+        """A pod of the watch.
+
+        Raises:
+            DecodeError: not a Pod.
+        """
+        try:
+            pod = _decode_pod(raw)
+        except UNREADABLE as error:
+            raise DecodeError(f"Pod: {error}") from error
+        return self.pod_record(pod)
+
+    def pod_event(self, line: bytes) -> tuple[PodChanged | PodDeleted, str]:
+        """What a watch line shows of a pod, and the pod's resource version.
+
+        Raises:
+            DecodeError: an error or a bookmark, or not a line of a watch of pods.
+        """
+        try:
+            event = _decode_pod_event(line)
+        except UNREADABLE as error:
+            raise DecodeError(f"event of a Pod: {error}") from error
+        pod = event.object
+        metadata = pod.metadata
+        if event.type != "DELETED":
+            return PodChanged(self.pod_record(pod)), metadata.resource_version
+        if not metadata.uid or not metadata.resource_version:
+            raise DecodeError("event of a Pod: metadata.uid or metadata.resourceVersion is empty")
+        return PodDeleted(metadata.uid), metadata.resource_version
+
+    def uid(self, raw: bytes | msgspec.Raw) -> str:
+        """Identity of an object of which nothing else matters any more.
+
+        Raises:
+            DecodeError: it has none.
+        """
+        try:
+            uid = _decode_identity(raw).metadata.uid
+        except UNREADABLE as error:
+            raise DecodeError(f"object: {error}") from error
+        if not uid:
+            raise DecodeError("object: metadata.uid is empty")
+        return uid
+
+    def node(self, raw: bytes | msgspec.Raw) -> NodeRecord:
+        """A node of the watch.
+
+        Raises:
+            DecodeError: not a Node.
+        """
+        try:
+            return self._node_record(_decode_node(raw))
+        except UNREADABLE as error:
+            raise DecodeError(f"Node: {error}") from error
+
+    def pod_record(self, pod: Pod) -> PodRecord:
+        """The record of a decoded pod; a request without meaning becomes `request_error`.
+
+        Raises:
+            DecodeError: not a Pod where it was not looked at before.
+        """
+        try:
+            return self._pod_record(pod)
+        except UNREADABLE as error:
+            raise DecodeError(f"Pod: {error}") from error
+
+    def _pod_record(self, pod: Pod) -> PodRecord:
+        metadata, spec, status = pod.metadata, pod.spec, pod.status
+        annotations = metadata.annotations or _NO_ANNOTATIONS
+        asked = self._asking.of(spec, annotations)
+        bound = spec.node_name
+        request = asked.charged if bound else asked.request
+        place = self._place(metadata, annotations, asked) if bound and request else _NOWHERE
+        record = _PodDraft(
+            uid=metadata.uid,
+            namespace=metadata.namespace,
+            name=metadata.name,
+            resource_version=_version(metadata),
+            node=bound,
+            request=request,
+            request_error=asked.error,
+            footprint=place.footprint,
+            cpu_milli=asked.cpu_milli,
+            memory_bytes=asked.memory_bytes,
+            priority=spec.priority or 0,
+            ended=status is not None and _ended(pod, status),
+            policy=place.policy,
+            placed_at=place.at,
+            scheduler=spec.scheduler_name,
+            unschedulable=not bound and status is not None and _unschedulable(status),
+            claims_allocated=not bound and self._actual in annotations,
+            nominated_node=status.nominated_node_name if status is not None else "",
+        )
+        record.__class__ = PodRecord
+        return record
+
+    def _place(self, metadata: Metadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
+        planned, actual = annotations.get(self._planned, ""), annotations.get(self._actual, "")
+        if not planned and not actual:
+            return _NOWHERE
+        read = _place_of if len(planned) + len(actual) <= MAX_PLACE_CHARACTERS else _place_of.__wrapped__
+        try:
+            return read(asked, self.unit_mib, planned, actual)
+        except ContractError:
+            # Seldom; what can be read of the two counts.
+            readable = [
+                text if self._readable(metadata, annotation, text) else ""
+                for annotation, text in ((self._planned, planned), (self._actual, actual))
+            ]
+            return read(asked, self.unit_mib, *readable)
+
+    def _readable(self, metadata: Metadata, annotation: str, text: str) -> bool:
+        try:
+            _allocation(text)
+        except ContractError as error:
+            self.warn(f"pod {metadata.namespace}/{metadata.name}: annotation {annotation} is not used: {error}")
+            return False
+        return True
+
+    def _node_record(self, node: Node) -> NodeRecord:
+        metadata = node.metadata
+        allocatable = (node.status.allocatable if node.status is not None else None) or {}
+        text = (metadata.annotations or {}).get(self.names.inventory_annotation)
+        inventory, error = None, ""
+        if text is not None:
+            try:
+                inventory = parse_inventory(text)
+            except ContractError as problem:
+                error = str(problem)
+                self.warn(f"node {metadata.name}: annotation {self.names.inventory_annotation} is not used: {error}")
+        return NodeRecord(
+            name=metadata.name,
+            uid=metadata.uid,
+            resource_version=_version(metadata),
+            inventory=inventory,
+            inventory_error=error,
+            memory_units=_quantity(allocatable, self.names.memory_resource, parse_quantity),
+            whole_gpus=_quantity(allocatable, self.names.gpu_resource, parse_quantity),
+            core_percent=_quantity(allocatable, self.names.core_resource, parse_quantity),
+            cpu_milli=_quantity(allocatable, "cpu", parse_milli_quantity) or 0,
+            memory_bytes=_quantity(allocatable, "memory", parse_quantity) or 0,
+        )
+
+
+@lru_cache(MAX_PLACES)  # a pod is shown several times with the same annotations
+def _place_of(asked: Asked, unit_mib: UnitMib, planned: str, actual: str) -> _Place:
+    request = asked.charged
+    plan, given = _allocation(planned), _allocation(actual)
+    return _Place(
+        footprint_of(request, unit_mib, plan, given) if request else None,
+        plan.policy if plan else "",
+        plan.at if plan else "",
+    )
+
+
+def _allocation(text: str) -> Allocation | None:
+    return parse_allocation(text) if text else None
+
+
+def _version(metadata: Metadata) -> int:
+    # Comparable integers within one resource since Kubernetes 1.35 (KEP-5504), and in fact ever since etcd3.
+    text = metadata.resource_version
+    if not (text.isascii() and text.isdigit()):
+        raise DecodeError(f"{metadata.namespace}/{metadata.name}: resourceVersion is {text!r}, expected a number")
+    return int(text)
+
+
+def _quantity(quantities: Mapping[str, str | int | float], name: str, parse: Callable[[str], int]) -> int | None:
+    value = quantities.get(name)
+    if value is None:
+        return None
+    try:
+        return parse(str(value))
+    except ContractError:
+        return None
+
+
+def _ended(pod: Pod, status: PodStatus) -> bool:
+    if status.phase in {"Succeeded", "Failed"}:
+        return True
+    if pod.metadata.deletion_timestamp is None:
+        return False
+    # Terminating pods hold their memory until every container has stopped, as the kubelet's own account does.
+    return _all_stopped(status.container_statuses, len(pod.spec.containers)) and _all_stopped(
+        status.init_container_statuses, len(pod.spec.init_containers or ())
+    )
+
+
+def _all_stopped(statuses: msgspec.Raw, containers: int) -> bool:
+    known = _decode_statuses(statuses) or ()
+    stopped = [one for one in known if one.state is not None and one.state.terminated is not None]
+    return len(stopped) == containers
+
+
+def _unschedulable(status: PodStatus) -> bool:
+    return status.conditions is not ABSENT and any(
+        one.type == "PodScheduled" and one.status == "False" and one.reason == "Unschedulable"
+        for one in _decode_conditions(status.conditions) or ()
+    )

@@ -1,0 +1,363 @@
+"""From one resource's list and watch to a sink that always knows its newest state: client-go's reflector.
+
+The loop owns no state of the cluster. It hands each full list and each change on as JSON, in the order of the API
+server, duplicates included, and survives whatever the network and the server do. Followed from client-go's
+tools/cache/reflector.go: pages, bookmarks, random watch timeouts, a relist on 410, backoff with jitter.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Generic, Protocol, TypeVar
+
+from extender.kube.errors import ApiError, ApiUnreachable, error_of_event
+from extender.kube.listing import EnvelopeError, ListPage, WatchEvent, name_of, parse_event, parse_list_page
+from extender.kube.retries import Backoff, FailureLog
+from extender.kube.slices import Slices
+from extender.kube.watchstream import LineTooLongError
+
+_LOG = logging.getLogger(__name__)
+_GONE = 410
+_WATCH_TRIES = 3
+"""Refused watches in a row before the state is listed anew: the server may have lost the version that we ask for."""
+
+
+_Record = TypeVar("_Record")
+
+
+class Sink(Protocol[_Record]):
+    """Where the state goes; called from the reflector's thread only.
+
+    An exception from `changed` is logged and counted, and the loop goes on with the next event; one from `read` or
+    `replaced` means that the list was not taken over: it is tried again.
+    """
+
+    def read(self, items: Sequence[bytes]) -> Sequence[_Record]:
+        """What is kept of one page of a list, given as each object's JSON; all pages at once would fill the memory."""
+
+    def replaced(self, records: Sequence[_Record], resource_version: str) -> None:
+        """Swap in the full state: what `read` made of every object there is."""
+
+    def take(self, line: bytes) -> str:
+        """Take one line of the watch at one go, if it shows a change as most do; the object's resource version.
+
+        Empty where it is anything else: nothing was taken, and the line is read step by step, up to `changed`.
+        """
+
+    def changed(self, kind: str, raw: bytes) -> None:
+        """Take one change: ADDED, MODIFIED or DELETED, and the object's JSON."""
+
+
+class Lines(Protocol):
+    """One open watch, as `extender.kube.watchstream.WatchStream` is."""
+
+    def __next__(self) -> bytes:
+        """The next line; StopIteration at the end."""
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the next line is there without a wait."""
+
+    def abort(self) -> None:
+        """End the iteration from any thread."""
+
+    def close(self) -> None:
+        """Close the connection, from the reading thread."""
+
+
+class Source(Protocol):
+    """Lists and watches, as `extender.kube.client.KubeApi` does."""
+
+    def list_page(self, path: str, limit: int, continue_token: str, timeout_s: float) -> bytes:
+        """One page of the newest state, as JSON."""
+
+    def watch(self, path: str, resource_version: str, timeout_s: float, silence_s: float) -> Lines:
+        """The changes after `resource_version`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectorSettings:
+    """How a reflector paces itself.
+
+    Attributes:
+        page_size: objects in one list page.
+        list_timeout_s: for one list page.
+        watch_timeout_s: the server ends a watch after a time drawn from this span, so that watches spread out.
+        silence_s: a watch without a byte for so long is dropped and opened again; bookmarks come about each minute.
+        steady_s: what lasted so long counts as healthy: the failures before it are forgotten.
+        max_retry_after_s: bound on the wait that a server may ask for.
+        backoff: how long to wait after failures.
+    """
+
+    page_size: int = 500
+    list_timeout_s: float = 60.0
+    watch_timeout_s: tuple[float, float] = (300.0, 600.0)
+    silence_s: float = 150.0
+    steady_s: float = 5.0
+    max_retry_after_s: float = 120.0
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def __post_init__(self) -> None:
+        if self.page_size < 1:
+            raise ValueError(f"page_size {self.page_size}: expected at least 1")
+        low_s, high_s = self.watch_timeout_s
+        if not 1 <= low_s <= high_s:
+            raise ValueError(f"watch_timeout_s {self.watch_timeout_s}: expected 1 <= low <= high")
+        if min(self.list_timeout_s, self.silence_s) <= 0:
+            raise ValueError(f"list_timeout_s {self.list_timeout_s}, silence_s {self.silence_s}: expected more than 0")
+
+
+@dataclass(slots=True)
+class ReflectorCounts:
+    """What has happened since the start; written by the reflector's thread, read by anyone."""
+
+    lists: int = 0
+    watches: int = 0
+    events: int = 0
+    failures: int = 0
+    sink_errors: int = 0
+
+
+class Reflector(Generic[_Record]):
+    """Keeps one sink in step with one collection, in a thread of its own.
+
+    `clock` is monotonic seconds. `stopping` is the event that ends the loop; every pause is a wait on it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        path: str,
+        sink: Sink[_Record],
+        *,
+        settings: ReflectorSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        draws: random.Random | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        self.path = path
+        self.counts = ReflectorCounts()
+        self._source = source
+        self._sink = sink
+        self._settings = settings if settings is not None else ReflectorSettings()
+        self._clock = clock
+        self._draws = draws if draws is not None else random.Random()  # noqa: S311 - spreads waits, guards nothing
+        self._stopping = stopping if stopping is not None else threading.Event()
+        self._synced = threading.Event()
+        self._contact_at = -inf
+        self._listed_at = -inf
+        self._failures_in_a_row = 0
+        self._watches_refused = 0
+        self._failure_log = FailureLog(_LOG, path)
+        self._lock = threading.Lock()
+        self._stream: Lines | None = None
+        self._slices = Slices()
+        self._thread = threading.Thread(target=self._run, name=f"reflector {path}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to list and watch."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the loop, waiting at most `timeout_s`; whether it has ended.
+
+        A blocked watch and a pause end at once; a list page under way ends with its own timeout, and its answer is
+        dropped.
+        """
+        self._stopping.set()
+        with self._lock:
+            if self._stream is not None:
+                self._stream.abort()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first full list is in the sink."""
+        return self._synced.is_set()
+
+    def wait_synced(self, timeout_s: float) -> bool:
+        """Wait for `synced`; whether it was reached in time."""
+        return self._synced.wait(timeout_s)
+
+    def contact_age_s(self, now: float) -> float:
+        """Seconds between the last proof that this view is fed (a page, a line, an opened watch) and `now`.
+
+        `now` is of the reflector's own clock; infinite before the first contact.
+        """
+        return now - self._contact_at
+
+    def _run(self) -> None:
+        version: str | None = None
+        while not self._stopping.is_set():
+            try:
+                version = self._list() if version is None else self._watch(version)
+            except Exception:  # noqa: BLE001 - a bug met by one answer must not freeze the view: that would overbook
+                self.counts.failures += 1
+                _LOG.exception("%s: unexpected error, listing again", self.path)
+                version = None
+                self._pause()
+
+    def _list(self) -> str | None:
+        """Hand one full list to the sink; the version to watch from, or None when it has to be tried again."""
+        try:
+            records, version = self._pages()
+        except (ApiError, ApiUnreachable, EnvelopeError) as error:
+            self._failed("list", error)
+            return None
+        if self._stopping.is_set():
+            return None
+        try:
+            self._sink.replaced(records, version)
+        except Exception:  # noqa: BLE001 - whatever a sink raises, the loop outlives it
+            self.counts.sink_errors += 1
+            _LOG.exception("%s: list of %d objects was not taken over", self.path, len(records))
+            self._pause()
+            return None
+        self._listed_at = self._clock()
+        self._watches_refused = 0
+        self.counts.lists += 1
+        self._failure_log.succeeded("list")
+        self._synced.set()
+        return version
+
+    def _pages(self) -> tuple[list[_Record], str]:
+        """All records, and the version of the first page: a watch from there misses nothing that came between pages."""
+        page = self._page(self._settings.page_size, "")
+        records, version = list(self._sink.read(page.items)), page.resource_version
+        while page.continue_token and not self._stopping.is_set():
+            try:
+                page = self._page(self._settings.page_size, page.continue_token)
+            except ApiError as error:
+                if error.status != _GONE:
+                    raise
+                _LOG.info("%s: the list outlived its continue token, listing in one piece", self.path)
+                page = self._page(0, "")
+                records, version = [], page.resource_version
+            records.extend(self._sink.read(page.items))
+        return records, version
+
+    def _page(self, limit: int, continue_token: str) -> ListPage:
+        body = self._source.list_page(self.path, limit, continue_token, self._settings.list_timeout_s)
+        page = parse_list_page(body)
+        self._contact_at = self._clock()
+        return page
+
+    def _watch(self, version: str) -> str | None:
+        """Follow one watch to its end; the version to go on from, or None when the state must be listed anew."""
+        timeout_s = self._draws.uniform(*self._settings.watch_timeout_s)
+        try:
+            stream = self._source.watch(self.path, version, timeout_s, self._settings.silence_s)
+        except (ApiError, ApiUnreachable) as error:
+            return self._watch_refused(version, error)
+        opened_at = self._contact_at = self._clock()
+        self.counts.watches += 1
+        self._watches_refused = 0
+        self._failure_log.succeeded("watch")
+        with self._lock:
+            self._stream = stream
+            if self._stopping.is_set():
+                stream.abort()
+        try:
+            version, end = self._follow(stream, version)
+        finally:
+            with self._lock:
+                self._stream = None
+            stream.close()
+        return self._watch_ended(version, end, self._clock() - opened_at)
+
+    def _watch_refused(self, version: str, error: ApiError | ApiUnreachable) -> str | None:
+        if isinstance(error, ApiError) and error.status == _GONE:
+            self._expired(version)
+            return None
+        self._failed("watch", error)
+        self._watches_refused += 1
+        return version if self._watches_refused < _WATCH_TRIES else None
+
+    def _follow(self, stream: Lines, version: str) -> tuple[str, Exception | None]:
+        """Hand events to the sink until the watch ends; the last version seen, and what ended it if not the server."""
+        while not self._stopping.is_set():
+            try:
+                line = self._next(stream)
+                taken = self._take(line)
+                event = None if taken else parse_event(line)
+            except StopIteration:
+                break
+            except (ApiUnreachable, EnvelopeError, LineTooLongError) as error:
+                return version, error
+            if event is not None and event.kind == "ERROR":
+                return version, error_of_event(event.raw)
+            self._failure_log.succeeded("watch event")
+            version = taken if event is None else event.resource_version
+            if event is not None and event.kind != "BOOKMARK":
+                self._deliver(event)
+            self._slices.breathe()
+        return version, None
+
+    def _next(self, stream: Lines) -> bytes:
+        if stream.at_hand:
+            return next(stream)
+        self._slices.away()
+        line = next(stream)
+        self._slices.back()
+        self._contact_at = self._clock()
+        return line
+
+    def _take(self, line: bytes) -> str:
+        try:
+            version = self._sink.take(line)
+        except Exception:  # noqa: BLE001 - met again, counted and logged when the line is read step by step
+            return ""
+        if version:
+            self.counts.events += 1
+        return version
+
+    def _deliver(self, event: WatchEvent) -> None:
+        self.counts.events += 1
+        try:
+            self._sink.changed(event.kind, event.raw)
+        except Exception:  # noqa: BLE001 - one bad object must not hide the ones after it
+            self.counts.sink_errors += 1
+            _LOG.exception("%s: event %s of %s was not taken over", self.path, event.kind, name_of(event.raw))
+
+    def _watch_ended(self, version: str, end: Exception | None, lasted_s: float) -> str | None:
+        """Decide what follows a watch that was open for `lasted_s`; as `_watch`."""
+        steady = lasted_s >= self._settings.steady_s
+        if steady:
+            self._failures_in_a_row = 0
+            self._failure_log.succeeded("watch stream")
+        if self._stopping.is_set():
+            return None
+        if isinstance(end, ApiError) and end.status == _GONE:
+            self._expired(version)
+            return None
+        if end is not None and not isinstance(end, ApiUnreachable):
+            # What the event was about is not known: nothing less than a list makes the view whole again.
+            self._failed("watch event", end)
+            return None
+        if not steady:
+            self._failed("watch stream", end or ApiUnreachable("the server ended it too soon", sent=True))
+        return version
+
+    def _expired(self, version: str) -> None:
+        """The server has forgotten `version`: list at once, unless a list has only just been made."""
+        _LOG.info("%s: resource version %s is too old, listing again", self.path, version)
+        if self._clock() - self._listed_at < self._settings.steady_s:
+            self._pause()
+
+    def _failed(self, step: str, error: Exception) -> None:
+        """Log and count a failure, and wait: as long as the server asks, within bounds."""
+        self.counts.failures += 1
+        self._failure_log.failed(step, error)
+        asked_s = (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 0.0
+        self._pause(min(asked_s, self._settings.max_retry_after_s))
+
+    def _pause(self, at_least_s: float = 0.0) -> None:
+        self._failures_in_a_row += 1
+        delay_s = self._settings.backoff.delay_s(self._failures_in_a_row, self._draws.random())
+        self._stopping.wait(max(delay_s, at_least_s))

@@ -1,0 +1,1 @@
+"""Reads a cluster and puts it into the shipped ledger."""

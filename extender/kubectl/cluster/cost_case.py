@@ -1,0 +1,140 @@
+"""From a ClusterView to the case of a cost report.
+
+Nodes without gpupack's inventory are read by NVIDIA's labels (`nvidia.com/gpu.product`, `.memory`, `.count`), which
+GPU feature discovery sets.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from extender.capacity.case import Case, CaseError, GpuPod
+from extender.contract.inventory import Inventory, InventoryGpu
+from extender.contract.names import Names
+from extender.contract.quantity import parse_quantity
+from extender.contract.units import ContractError, GpuUuid, UnitMib
+from extender.kube.documents import NodeObject
+from extender.kubectl.cluster.traits import constraints_of, node_traits, workload_of
+from extender.kubectl.cluster.usage import PodKey
+from extender.kubectl.cluster.view import ClusterView
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
+
+NVIDIA_GPU = "nvidia.com/gpu"
+
+MemoryMib = Mapping[PodKey, int]
+"""MiB of GPU memory that a pod really uses."""
+
+
+def case_of(view: ClusterView, *, source: str, usage: MemoryMib | None = None) -> Case:
+    """The case that a cluster is.
+
+    Args:
+        view: nodes and pods; its whole-GPU resource is what stock pods ask for.
+        source: for people.
+        usage: pods that hold one whole GPU and use so much of it count as shares of that size where they are packed.
+
+    Raises:
+        CaseError: no GPU in it.
+    """
+    notes = list(view.warnings)
+    records = []
+    for record in view.node_records:
+        known = _with_gpus(record, view.nodes.get(record.name), view, notes)
+        if known is not None:
+            records.append(known)
+    if not records:
+        raise CaseError(f"{source}: no node with GPUs, expected an inventory annotation or NVIDIA's labels")
+    names = {record.name for record in records}
+    found: list[GpuPod] = []
+    taken: dict[str, tuple[int, int]] = {}
+    for pod in view.pod_records:
+        name = f"{pod.namespace}/{pod.name}"
+        body = view.pods.get(pod.uid)
+        if pod.ended or body is None:
+            continue
+        if pod.request_error:
+            notes.append(f"{name} was left out: {pod.request_error}")
+        elif pod.request is None:
+            cpu_milli, memory_bytes = taken.get(pod.node, (0, 0))
+            taken[pod.node] = (cpu_milli + pod.cpu_milli, memory_bytes + pod.memory_bytes)
+        else:
+            found.append(
+                GpuPod(
+                    name=name,
+                    namespace=pod.namespace,
+                    workload=workload_of(body),
+                    asked=pod.request,
+                    request=_used(pod.request, (usage or {}).get((pod.namespace, pod.name)), view.unit_mib),
+                    node=pod.node if pod.node in names else "",
+                    footprint=pod.footprint,
+                    constraints=constraints_of(body, view.names),
+                )
+            )
+    return Case(
+        source=source,
+        unit_mib=view.unit_mib,
+        nodes=tuple(sorted(records, key=lambda record: record.name)),
+        pods=tuple(found),
+        taken=taken,
+        notes=tuple(notes),
+        placed=True,
+        # The pods without GPUs are one sum here, so that nobody can tell how many more a node takes.
+        traits={name: replace(node_traits(view.nodes[name]), most_pods=None) for name in names},
+    )
+
+
+def read_usage(file: Path) -> MemoryMib:
+    """The CSV `namespace,pod,memory_mib`: what pods that hold one whole GPU really use.
+
+    Raises:
+        CaseError: other columns, or no number.
+        OSError: the file cannot be read.
+    """
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    try:
+        return {(row["namespace"], row["pod"]): int(float(row["memory_mib"])) for row in rows}
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        raise CaseError(f"{file.name}: {error}, expected the columns namespace,pod,memory_mib") from error
+
+
+def _with_gpus(record: NodeRecord, body: NodeObject | None, view: ClusterView, notes: list[str]) -> NodeRecord | None:
+    if body is None:
+        return None
+    if record.inventory_error:
+        notes.append(f"node {record.name} was left out: {record.inventory_error}")
+        return None
+    if record.inventory is not None:
+        return record if record.inventory.gpus else None
+    gpus = _labelled(body, view.names)
+    if not gpus:
+        return None
+    return replace(
+        record,
+        inventory=Inventory(view.unit_mib, gpus),
+        memory_units=sum(gpu.memory_mib // view.unit_mib for gpu in gpus),
+        whole_gpus=len(gpus),
+    )
+
+
+def _labelled(body: NodeObject, names: Names) -> tuple[InventoryGpu, ...]:
+    labels, allocatable = body.metadata.labels or {}, body.status.allocatable or {}
+    try:
+        count = parse_quantity(str(allocatable.get(names.gpu_resource, allocatable.get(NVIDIA_GPU, 0))))
+        memory_mib = int(labels.get(f"{NVIDIA_GPU}.memory", 0))
+    except (ContractError, ValueError):
+        return ()
+    if memory_mib <= 0:
+        return ()
+    model = labels.get(f"{NVIDIA_GPU}.product", "").replace("-", " ")
+    name = body.metadata.name
+    return tuple(InventoryGpu(GpuUuid(f"{name[:40]}-gpu-{at}"), at, model, memory_mib) for at in range(count))
+
+
+def _used(request: PodRequest, used_mib: int | None, unit_mib: UnitMib) -> PodRequest:
+    if not used_mib or request.whole_gpus != 1 or request.memory_units:
+        return request
+    share = ContainerRequest("main", memory_units=-(-used_mib // unit_mib))
+    return pod_request((share,), models=request.models, cpu_milli=request.cpu_milli, memory_bytes=request.memory_bytes)

@@ -1,0 +1,123 @@
+"""From options to the API server and back: lists for a ClusterView, single objects, and an extender's own view."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import urllib3
+
+from extender.contract.names import Names
+from extender.kube.access import Access, access_of
+from extender.kube.client import KubeApi, connect
+from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
+from extender.kube.listing import EnvelopeError, parse_list_page
+from extender.kubectl.cluster.view import ClusterView, view_of
+from extender.kubectl.options import BadUsage, No, Options, Unreachable
+
+NODES_PATH = "/api/v1/nodes"
+PODS_PATH = "/api/v1/pods"
+PAGE_ITEMS = 500
+_EXTENDER_TIMEOUT_S = 10.0
+
+
+class Session:
+    """A connection to one cluster for the time of one command; a failed request ends the command with one line."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        try:
+            self._access = access_of(options.kubeconfig or "", options.context or "")
+            self.api = _connect(self._access)
+        except KubeConfigError as error:
+            raise BadUsage(str(error)) from error
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self.api.close()
+
+    def view(self, names: Names | None = None) -> ClusterView:
+        """The cluster now; read with other `names` than the installation's where they are given."""
+        taken_at = datetime.now(UTC)
+        # Pods first: a pod that is bound between the two lists is then missing, and never counted on no node.
+        pods = list(self.items(PODS_PATH))
+        nodes = list(self.items(NODES_PATH))
+        options = self.options
+        return view_of(nodes, pods, names=names or options.names, taken_at=taken_at, unit_mib=options.unit_mib)
+
+    def namespace(self) -> str:
+        """The namespace that a name without one is looked for in."""
+        return self.options.namespace or self._access.namespace or "default"
+
+    def namespaces(self) -> str | None:
+        """The namespace that a table is narrowed to; None for all of them."""
+        return None if self.options.all_namespaces else self.namespace()
+
+    def items(self, path: str) -> Iterator[bytes]:
+        """The JSON of every object of a collection; `path` may carry selectors."""
+        token = ""
+        while True:
+            try:
+                page = parse_list_page(self.api.list_page(path, PAGE_ITEMS, token, self.options.timeout_s))
+            except (ApiError, ApiUnreachable, EnvelopeError) as error:
+                raise failure(path, error) from error
+            yield from page.items
+            token = page.continue_token
+            if not token:
+                return
+
+    def read(self, path: str) -> bytes | None:
+        """One object; None when it is not there."""
+        try:
+            return self.api.read(path, self.options.timeout_s)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise failure(path, error) from error
+        except ApiUnreachable as error:
+            raise failure(path, error) from error
+
+    def ask_extender(self, path: str, *, as_text: bool = False) -> Any:
+        """The JSON that the extender of `--extender` answers to a GET; None without one, or where it has no answer.
+
+        With `as_text` the answer may be any text.
+
+        Raises:
+            Unreachable: it cannot be asked.
+        """
+        if not self.options.extender:
+            return None
+        url = self.options.extender.rstrip("/") + path
+        try:
+            answer = urllib3.request("GET", url, timeout=_EXTENDER_TIMEOUT_S, retries=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(f"extender {url}: {error}") from error
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise Unreachable(f"extender {url}: {answer.data[:200].decode(errors='replace').strip()} ({answer.status})")
+        if as_text:
+            return answer.data.decode(errors="replace")
+        try:
+            return msgspec.json.decode(answer.data)
+        except msgspec.DecodeError as error:
+            raise Unreachable(f"extender {url}: not JSON: {error}") from error
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def failure(what: str, error: Exception) -> Unreachable | No:
+    """The one line that a failed request ends a command with."""
+    if isinstance(error, ApiError) and error.status in (401, 403):
+        return Unreachable(f"{what}: not allowed: {error.message}")
+    if isinstance(error, ApiUnreachable):
+        return Unreachable(f"API server can't be reached: {error}")
+    return Unreachable(f"{what}: {error}")
+
+
+def _connect(access: Access) -> KubeApi:
+    return connect(access.kubeconfig, context=access.context or None, user_agent="kubectl-gpupack")

@@ -1,0 +1,1 @@
+"""The commands of `kubectl gpupack`, a module each."""

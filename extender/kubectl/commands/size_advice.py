@@ -1,0 +1,222 @@
+"""`kubectl gpupack size-advice`: from what pods ask for and have used at most to the sizes that would pack better."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from extender.capacity.sizing import SizeAdvice, SizingAdvice, Use, advise_sizes
+from extender.contract.units import GpuUuid
+from extender.kubectl.cluster.session import Session
+from extender.kubectl.cluster.traits import owner_of
+from extender.kubectl.cluster.usage import PodKey, Usage, parse_usage, scrape
+from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.options import BadUsage, Options, common_options
+from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
+from extender.kubectl.output.texts import UNKNOWN, counted, natural, of_mib, of_units
+from extender.kubectl.running import run
+from extender.scheduling.ledger.events import PodRecord
+
+PEAK_METRIC = "gpupack_container_gpu_memory_used_peak_bytes"
+
+Peaks = Mapping[PodKey, Mapping[GpuUuid, float]]
+"""MiB that a pod has used at most, per GPU."""
+
+
+def read_peaks(files: Sequence[Path]) -> Peaks:
+    """The peaks in files of Prometheus' text format, all of them together.
+
+    Raises:
+        BadUsage: a file cannot be read, or has no peaks.
+    """
+    found: dict[PodKey, dict[GpuUuid, float]] = {}
+    for file in files:
+        try:
+            usage = parse_usage(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadUsage(f"--metrics {file}: {error}") from error
+        if not usage.peaks:
+            raise BadUsage(f"--metrics {file}: has no {PEAK_METRIC}, expected metrics of a node agent")
+        _merge(found, usage.peaks)
+    return found
+
+
+def peaks_of(usage: Usage) -> Peaks:
+    """The peaks that node agents told."""
+    found: dict[PodKey, dict[GpuUuid, float]] = {}
+    for node in usage.nodes.values():
+        _merge(found, node.peaks)
+    return found
+
+
+def _merge(found: dict[PodKey, dict[GpuUuid, float]], peaks: Peaks) -> None:
+    for pod, gpus in peaks.items():
+        known = found.setdefault(pod, {})
+        for uuid, size_mib in gpus.items():
+            known[uuid] = max(size_mib, known.get(uuid, 0.0))
+
+
+SINCE = "Peaks are since each node's agent saw the pod: look when the busiest hours are among them."
+_TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "unknown": Tone.FAINT}
+
+
+@click.command()
+@common_options
+@click.option(
+    "--metrics",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Metrics of node agents in Prometheus' text format; else they are read through the API server. Repeatable.",
+)
+@click.option(
+    "--headroom",
+    type=click.FloatRange(0, 10),
+    default=0.1,
+    show_default=True,
+    help="What to leave above the peak, as a part of it.",
+)
+def command(options: Options, *, files: tuple[Path, ...], headroom: float) -> None:
+    """Compare what each workload asks for with the most it has used, and say which size would pack better.
+
+    Sizes are judged by what they leave for all other pods of the cluster. Use that nobody measured is unknown and gives
+    no advice.
+    """
+    from_files = read_peaks(files)
+
+    def question(session: Session) -> Answer:
+        view = session.view()
+        namespace = session.namespaces()
+        if files:
+            return size_advice(view, from_files, {}, headroom=headroom, namespace=namespace)
+        usage = scrape(session, view, {pod.node for pod in view.gpu_pods if _runs(pod)}, insist=True)
+        return size_advice(view, peaks_of(usage), usage.problems, headroom=headroom, namespace=namespace)
+
+    run(options, question)
+
+
+def size_advice(
+    view: ClusterView,
+    peaks: Peaks,
+    problems: Mapping[str, str],
+    *,
+    headroom: float = 0.1,
+    namespace: str | None = None,
+) -> Answer:
+    """The advice for all workloads, or for those of one namespace; `problems` says which nodes told nothing."""
+    advice = advise_sizes(_uses(view, peaks), view.unit_mib, headroom=headroom)
+    shown = [one for one in advice.workloads if namespace in (None, one.namespace)]
+    notes = [*_notes(view, problems), *view.warnings]
+    document = {
+        "unitMib": view.unit_mib,
+        "headroom": headroom,
+        "workloads": [_document(one) for one in shown],
+        "neededGpus": advice.needed_gpus,
+        "neededGpusAfter": advice.needed_gpus_after,
+        "problems": dict(problems),
+        "notes": notes,
+    }
+    body: list[Table | Line] = [_table(shown, view), Line(), Line(_summary(advice), Tone.HEADING)]
+    body += [Line(note, Tone.CAREFUL) for note in notes]
+    body.append(Line(SINCE, Tone.FAINT))
+    return Answer(document, tuple(body))
+
+
+def _runs(pod: PodRecord) -> bool:
+    return bool(pod.node) and not pod.ended and pod.request is not None
+
+
+def _uses(view: ClusterView, peaks: Peaks) -> Iterator[Use]:
+    for pod in view.gpu_pods:
+        node = view.snapshot.nodes.get(pod.node)
+        if not _runs(pod) or pod.footprint is None or node is None:
+            continue
+        found = view.pods.get(pod.uid)
+        owner = owner_of(found) if found is not None else None
+        workload = str(owner) if owner is not None else f"Pod/{pod.name}"
+        known = peaks.get((pod.namespace, pod.name), {})
+        for gpu in node.gpus:
+            whole = gpu.uuid in pod.footprint.whole
+            units = gpu.capacity if whole else pod.footprint.shares.get(gpu.uuid, 0)
+            if units and gpu.capacity:
+                peak_mib = known.get(gpu.uuid)
+                yield Use(pod.namespace, workload, pod.name, min(units, gpu.capacity), whole, gpu.capacity, peak_mib)
+
+
+def _notes(view: ClusterView, problems: Mapping[str, str]) -> list[str]:
+    notes = []
+    unplaced = sum(_runs(pod) and pod.footprint is None for pod in view.gpu_pods)
+    if unplaced:
+        notes.append(f"{counted(unplaced, 'pod')} left out: nobody knows on which GPUs")
+    by_reason: dict[str, list[str]] = {}
+    for node, reason in problems.items():
+        by_reason.setdefault(reason, []).append(node)
+    for reason, nodes in sorted(by_reason.items()):
+        named = nodes[0] if len(nodes) == 1 else f"{len(nodes)} nodes, {nodes[0]} among them"
+        notes.append(f"use unknown on {named}: {reason}")
+    return notes
+
+
+def _table(shown: Sequence[SizeAdvice], view: ClusterView) -> Table:
+    columns = (
+        Column("namespace"),
+        Column("workload"),
+        Column("pods", right=True),
+        Column("asks per gpu", right=True),
+        Column("peak", right=True),
+        Column("known", right=True),
+        Column("better", right=True),
+        Column("gpus saved", right=True),
+        Column("verdict"),
+        Column("least", right=True, wide=True),
+        Column("gpu", right=True, wide=True),
+    )
+    rows = []
+    for one in sorted(shown, key=lambda one: (-one.gpus_saved, one.namespace, natural(one.workload), one.units)):
+        asks = "whole GPU" if one.whole else of_units(one.units, view.unit_mib)
+        rows.append(
+            (
+                one.namespace,
+                one.workload,
+                str(one.pods),
+                asks,
+                of_mib(one.peak_mib),
+                f"{one.known}/{one.gpus}",
+                UNKNOWN if one.better_units is None else of_units(one.better_units, view.unit_mib),
+                UNKNOWN if one.better_units is None else f"{one.gpus_saved:+.1f}",
+                Cell(one.verdict, _TONES[one.verdict]),
+                UNKNOWN if one.least_units is None else of_units(one.least_units, view.unit_mib),
+                of_units(one.capacity, view.unit_mib),
+            )
+        )
+    return Table(columns, tuple(rows))
+
+
+def _summary(advice: SizingAdvice) -> str:
+    if not advice.workloads:
+        return "No running pod asks for GPUs."
+    saved = advice.needed_gpus - advice.needed_gpus_after
+    changed = sum(one.better_units is not None for one in advice.workloads)
+    return (
+        f"Running pods need at least {advice.needed_gpus:,.1f} GPUs; with {counted(changed, 'better size')} "
+        f"{advice.needed_gpus_after:,.1f}, {saved:+,.1f} saved."
+    )
+
+
+def _document(one: SizeAdvice) -> dict[str, object]:
+    return {
+        "namespace": one.namespace,
+        "workload": one.workload,
+        "pods": one.pods,
+        "gpus": one.gpus,
+        "known": one.known,
+        "units": one.units,
+        "whole": one.whole,
+        "capacityUnits": one.capacity,
+        "peakMib": one.peak_mib,
+        "leastUnits": one.least_units,
+        "betterUnits": one.better_units,
+        "gpusSaved": one.gpus_saved,
+        "verdict": one.verdict,
+    }

@@ -1,0 +1,1 @@
+"""Checks a cluster's installation: facts to findings."""

@@ -1,0 +1,214 @@
+"""From the API server to what the doctor judges beside nodes and pods: scheduler configurations, rights, extenders."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from extender.contract.findings import ClusterFacts, NodeObject, PodObject
+from extender.kube.documents import read_document
+from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.objects import DecodeError
+from extender.kubectl.cluster.components import PLUGIN, component_of, extenders_of, plugins_of
+from extender.kubectl.cluster.session import Session, segment
+from extender.kubectl.cluster.usage import proxied
+from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.options import Unreachable
+
+TIMEOUT_S = 5.0
+_KIND = "KubeSchedulerConfiguration"
+_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+Right = tuple[str, str]
+"""Verb and resource, with `/subresource` where it is one."""
+
+PLUGIN_RIGHTS: tuple[Right, ...] = (
+    ("list", "nodes"),
+    ("watch", "nodes"),
+    ("patch", "nodes"),
+    ("list", "pods"),
+    ("watch", "pods"),
+    ("patch", "pods"),
+    ("create", "events"),
+    ("patch", "events"),
+)
+EXTENDER_RIGHTS: tuple[Right, ...] = (
+    ("list", "nodes"),
+    ("watch", "nodes"),
+    ("get", "pods"),
+    ("list", "pods"),
+    ("watch", "pods"),
+    ("patch", "pods"),
+    ("create", "pods/binding"),
+    ("create", "events"),
+    ("patch", "events"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorFacts:
+    """What was seen.
+
+    Args:
+        view: the cluster.
+        objects: the same in the form of the checks that are shared with the doctor on the node.
+        denied: per service account of gpupack's pods, the rights that it needs and lacks.
+        rights_problem: why rights are not known; empty when they are.
+        extender_health: per pod with an extender, what it says of itself: empty when ready, None when not asked.
+        asked_extender: what the extender of --extender says of its nodes; None without one.
+        asked_problem: why it could not be asked, or why it is not ready.
+    """
+
+    view: ClusterView
+    objects: ClusterFacts
+    denied: Mapping[str, tuple[Right, ...]] = field(default_factory=dict)
+    rights_problem: str = ""
+    extender_health: Mapping[str, str | None] = field(default_factory=dict)
+    asked_extender: Mapping[str, Any] | None = None
+    asked_problem: str = ""
+
+
+def gather(session: Session, namespaces: Iterable[str], files: Iterable[Path]) -> DoctorFacts:
+    """Look at everything once."""
+    view = session.view()
+    schedulers, problem = _schedulers(session, namespaces, files)
+    denied, rights_problem = _rights(session, view)
+    asked, asked_problem = _asked(session)
+    return DoctorFacts(
+        view,
+        objects_of(view, schedulers, "" if schedulers else problem),
+        denied,
+        rights_problem,
+        {pod.path: _health(session, proxied(pod, "/readyz")) for pod in extenders_of(view.pods.values())},
+        asked,
+        asked_problem,
+    )
+
+
+def objects_of(
+    view: ClusterView, schedulers: Mapping[str, Mapping[str, Any]] | None = None, schedulers_problem: str = ""
+) -> ClusterFacts:
+    """Nodes and pods in the form of `extender.kubectl.doctoring.cluster_checks`."""
+    names = view.names
+    nodes = [
+        NodeObject(
+            record.name,
+            view.nodes[record.name].metadata.annotation(names.inventory_annotation),
+            view.nodes[record.name].metadata.annotation(names.cordon_annotation),
+            record.memory_units,
+        )
+        for record in view.node_records
+        if record.name in view.nodes
+    ]
+    pods = []
+    for record in view.pod_records:
+        metadata = view.pods[record.uid].metadata
+        # The extender empties a forged report when it binds.
+        allocation = metadata.annotation(names.allocation_annotation) or None
+        allocated = metadata.annotation(names.allocated_annotation) or None
+        asks = record.request is not None or bool(record.request_error)
+        if asks or allocation or allocated:
+            path = f"{record.namespace}/{record.name}"
+            pods.append(PodObject(path, record.node, asks, record.ended, allocation, allocated))
+    return ClusterFacts(
+        schedulers=schedulers or {}, schedulers_problem=schedulers_problem, nodes=tuple(nodes), pods=tuple(pods)
+    )
+
+
+def _schedulers(
+    session: Session, namespaces: Iterable[str], files: Iterable[Path]
+) -> tuple[dict[str, Mapping[str, Any]], str]:
+    """Scheduler configurations in ConfigMaps and files by where they are, and why some could not be looked for."""
+    found: dict[str, Mapping[str, Any]] = {}
+    problem = ""
+    for namespace in namespaces:
+        try:
+            maps = [read_document(raw) for raw in session.items(f"/api/v1/namespaces/{segment(namespace)}/configmaps")]
+        except (Unreachable, DecodeError) as error:
+            problem = str(error)
+            continue
+        for body in maps:
+            for key, text in (body.get("data") or {}).items():
+                for config in configurations(str(text)):
+                    found[f"configmap {namespace}/{body['metadata']['name']}, {key}"] = config
+    for path in files:
+        try:
+            found |= {str(path): config for config in configurations(path.read_text(encoding="utf-8"))}
+        except (OSError, UnicodeDecodeError) as error:
+            problem = f"{path}: {error}"
+    return found, problem
+
+
+def configurations(text: str) -> Iterator[Mapping[str, Any]]:
+    """The KubeSchedulerConfigurations among the YAML documents of a text; none where it is something else."""
+    if _KIND not in text:
+        return
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except (yaml.YAMLError, RecursionError):
+        return
+    yield from (each for each in documents if isinstance(each, Mapping) and each.get("kind") == _KIND)
+
+
+def _rights(session: Session, view: ClusterView) -> tuple[dict[str, tuple[Right, ...]], str]:
+    """What the service accounts under which gpupack's pods run may not do, although they must."""
+    pods = [*plugins_of(view.pods.values()), *extenders_of(view.pods.values())]
+    accounts = {
+        f"system:serviceaccount:{pod.metadata.namespace}:{pod.spec.service_account_name}": (
+            PLUGIN_RIGHTS if component_of(pod) == PLUGIN else EXTENDER_RIGHTS
+        )
+        for pod in pods
+        # A static pod has none: its kubeconfig says who it is.
+        if pod.spec.service_account_name and not _is_static(pod.metadata.annotations)
+    }
+    denied: dict[str, tuple[Right, ...]] = {}
+    for account, needed in accounts.items():
+        try:
+            denied[account] = tuple(right for right in needed if not _may(session, account, right))
+        except (ApiError, ApiUnreachable, DecodeError) as error:
+            return denied, str(error)
+    return denied, ""
+
+
+def _is_static(annotations: Mapping[str, str] | None) -> bool:
+    return "kubernetes.io/config.mirror" in (annotations or {})
+
+
+def _may(session: Session, account: str, right: Right) -> bool:
+    verb, resource = right
+    name, _, subresource = resource.partition("/")
+    namespace = account.split(":")[2]
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": account,
+            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
+            "resourceAttributes": {"verb": verb, "resource": name, "subresource": subresource},
+        },
+    }
+    answer = read_document(session.api.create(_REVIEWS, review, session.options.timeout_s))
+    return bool((answer.get("status") or {}).get("allowed"))
+
+
+def _health(session: Session, path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        session.api.read(path, TIMEOUT_S)
+    except ApiError as error:
+        return str(error)
+    except ApiUnreachable as error:
+        return f"no answer through the API server: {error}"
+    return ""
+
+
+def _asked(session: Session) -> tuple[Mapping[str, Any] | None, str]:
+    try:
+        nodes = session.ask_extender("/v1/nodes")
+        session.ask_extender("/readyz", as_text=True)
+    except Unreachable as error:
+        return None, error.format_message()
+    return nodes, ""

@@ -1,0 +1,1 @@
+"""Explains why a pod is where it is, or why it waits."""

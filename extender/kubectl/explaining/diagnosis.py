@@ -1,0 +1,86 @@
+"""From one pod and all nodes to a Diagnosis: the nodes grouped by what keeps the pod off them, nearest first."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.explaining.causes import Cause
+from extender.kubectl.explaining.node_verdict import Asker, NodeVerdict, node_verdict
+from extender.kubectl.output.texts import natural
+
+_BROKEN = (Cause.NO_PLUGIN, Cause.UNIT_MISMATCH)
+"""Nodes that would not help even when mended are further away than those that are only full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nodes with one cause, those with the largest hole first.
+
+    Args:
+        cause: what they have in common.
+        opens: whether the pod would fit there without it.
+        verdicts: one for each node.
+    """
+
+    cause: Cause
+    opens: bool
+    verdicts: tuple[NodeVerdict, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes."""
+        return [verdict.node for verdict in self.verdicts]
+
+    def whats(self) -> list[tuple[str, int]]:
+        """What exactly is in the way, and on how many nodes, the most frequent first."""
+        counts = Counter(verdict.what for verdict in self.verdicts)
+        return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+    @property
+    def nearest(self) -> NodeVerdict:
+        """The node with the largest hole."""
+        return self.verdicts[0]
+
+    def helps(self) -> list[str]:
+        """What would help, each once, in the order of the nodes."""
+        return list(dict.fromkeys(verdict.help for verdict in self.verdicts if verdict.help))
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All nodes, each in one group; the nearest group first."""
+
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def fitting(self) -> list[str]:
+        """Nodes on which the pod fits."""
+        return [name for group in self.groups if group.cause is Cause.FITS for name in group.names]
+
+    @property
+    def nearest(self) -> Group | None:
+        """The group with the least in the way; None without nodes."""
+        return self.groups[0] if self.groups else None
+
+
+def diagnose(view: ClusterView, asker: Asker) -> Diagnosis:
+    """Look at every node of the view."""
+    verdicts = [node_verdict(view, asker, info) for info in view.snapshot.nodes.values()]
+    return Diagnosis(_grouped(view, verdicts))
+
+
+def _grouped(view: ClusterView, verdicts: Iterable[NodeVerdict]) -> tuple[Group, ...]:
+    groups: dict[tuple[bool, bool, int], list[NodeVerdict]] = {}
+    for verdict in verdicts:
+        closed = not verdict.opens
+        groups.setdefault((closed, closed and verdict.cause in _BROKEN, verdict.cause.rank), []).append(verdict)
+
+    def order(verdict: NodeVerdict) -> tuple[object, ...]:
+        free = view.snapshot.nodes[verdict.node].free
+        return (-max(free, default=0), natural(verdict.node))
+
+    return tuple(
+        Group(members[0].cause, not closed, tuple(sorted(members, key=order)))
+        for (closed, _, _), members in sorted(groups.items())
+    )

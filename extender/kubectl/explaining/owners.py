@@ -1,0 +1,77 @@
+"""From a name that is no pod's to what should have made pods of it, and why it did not: quota, admission, policy."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from extender.kube.documents import EventObject, OwnerObject
+from extender.kubectl.explaining.causes import Cause
+from extender.kubectl.explaining.explanation import Explanation
+
+KINDS = {
+    "deployment": ("Deployment", "apis/apps/v1", "deployments"),
+    "replicaset": ("ReplicaSet", "apis/apps/v1", "replicasets"),
+    "statefulset": ("StatefulSet", "apis/apps/v1", "statefulsets"),
+    "daemonset": ("DaemonSet", "apis/apps/v1", "daemonsets"),
+    "job": ("Job", "apis/batch/v1", "jobs"),
+    "cronjob": ("CronJob", "apis/batch/v1", "cronjobs"),
+}
+"""Kind as people type it to its name, API and plural."""
+
+SHORT = {"deploy": "deployment", "rs": "replicaset", "sts": "statefulset", "ds": "daemonset", "cj": "cronjob"}
+_QUOTA = re.compile(r"exceeded quota: (?P<quota>\S+?), requested: (?P<asked>.*?), used: (?P<used>.*?), limited: (.*)$")
+_FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """An object that makes pods, or makes other makers."""
+
+    kind: str
+    object: OwnerObject
+
+    @property
+    def path(self) -> str:
+        """For people."""
+        metadata = self.object.metadata
+        return f"{self.kind} {metadata.namespace}/{metadata.name}"
+
+
+def failures_of(makers: Iterable[Maker], events: Iterable[EventObject]) -> list[str]:
+    """What the makers' conditions and Events say of pods that could not be created, newest first, each once."""
+    newest = sorted((event for event in events if is_failure(event)), key=lambda event: event.at, reverse=True)
+    said = [event.message for event in newest]
+    for maker in makers:
+        said += [
+            condition.message
+            for condition in maker.object.status.conditions or ()
+            if condition.reason.startswith(_FAILED) and condition.status == "True" and condition.message
+        ]
+    return list(dict.fromkeys(said))
+
+
+def is_failure(event: EventObject) -> bool:
+    """Whether it tells of a pod that was not created."""
+    return event.type == "Warning" and event.reason.startswith(_FAILED)
+
+
+def explain_missing(subject: str, failures: Sequence[str], events: Sequence[EventObject]) -> Explanation:
+    """Why it has no pods."""
+    kept = tuple(sorted((event for event in events if is_failure(event)), key=lambda event: event.at))[-5:]
+    quota = next((match for text in failures if (match := _QUOTA.search(text)) is not None), None)
+    if quota is not None:
+        name, asked, used, limited = quota.group("quota"), quota.group("asked"), quota.group("used"), quota.group(4)
+        helps = (
+            f"a larger quota: kubectl edit resourcequota {name}",
+            "fewer or smaller pods in the namespace; the quota counts pending ones, too",
+        )
+        why = f"{Cause.QUOTA.text} (quota {name}: {asked} requested, {used} used, {limited} allowed)"
+        return Explanation(
+            subject, "not-created", why, Cause.QUOTA, helps=helps, facts=tuple(failures[:1]), events=kept
+        )
+    if failures:
+        correct = "correct what the message names; its controller tries again by itself"
+        why = f"{Cause.NOT_CREATED.text}: {failures[0]}"
+        return Explanation(subject, "not-created", why, Cause.NOT_CREATED, helps=(correct,), events=kept)
+    look = "look whether it wants any (replicas, suspend, completions), and whether its controller runs"
+    return Explanation(subject, "not-created", Cause.NO_PODS.text, Cause.NO_PODS, helps=(look,))

@@ -1,0 +1,83 @@
+"""From a bound or ended pod to why it is where it is, and what its Events tell of the decision."""
+
+from typing import Any
+
+from extender.kube.documents import EventObject, PodObject
+from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.explaining.explanation import Explanation
+from extender.kubectl.output.texts import of_units, request_text
+from extender.scheduling.fitting.describing import gpus_of
+from extender.scheduling.ledger.events import PodRecord
+
+_PLACED = "GpupackPlaced"
+_NORMAL = "PodInitializing"
+
+
+def explain_placed(
+    view: ClusterView, pod: PodObject, record: PodRecord, events: tuple[EventObject, ...], extender: Any = None
+) -> Explanation:
+    """Where it is and why there."""
+    status = pod.status
+    facts = [event.message for event in events if event.reason == _PLACED][-1:]
+    if record.placed_at:
+        facts.append(f"decided at {record.placed_at}")
+    if status.reason or status.message:
+        facts.append(f"its kubelet says {status.reason}: {status.message}".rstrip(": "))
+    facts += _not_running(pod)
+    node = view.snapshot.nodes.get(record.node)
+    gpus = list(gpus_of(record.footprint, node)) if record.footprint is not None else []
+    details = {
+        "unitMib": view.unit_mib,
+        "node": record.node,
+        "policy": record.policy,
+        "placedAt": record.placed_at,
+        "allocated": [dict(gpu) for gpu in gpus],
+        "decision": ((extender or {}).get("explain") or {}).get("decision"),
+    }
+    rows = [
+        {
+            "gpu": "?" if gpu["index"] is None else gpu["index"],
+            "uuid": gpu["uuid"],
+            "model": gpu["model"] or "not on the node any more",
+            "holds": "all of it" if gpu["whole"] else of_units(gpu["units"], view.unit_mib),
+        }
+        for gpu in gpus
+    ]
+    asks = request_text(record.request, view) if record.request is not None else ""
+    return Explanation(
+        f"pod {record.namespace}/{record.name}",
+        "ended" if record.ended else "bound",
+        _why(record, ended=record.ended),
+        facts=tuple(facts),
+        asks=asks,
+        gpus={record.node: rows} if rows and not record.ended else None,
+        events=tuple(event for event in events if event.reason != _PLACED),
+        details=details,
+    )
+
+
+def _not_running(pod: PodObject) -> list[str]:
+    """What keeps its containers from running, as the kubelet says it."""
+    statuses = [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]
+    return [
+        f"container {each.name} does not run yet: {each.state.waiting.reason}: {each.state.waiting.message}".rstrip(
+            ": "
+        )
+        for each in statuses
+        if each.state is not None and each.state.waiting is not None and each.state.waiting.reason != _NORMAL
+    ]
+
+
+def _why(record: PodRecord, *, ended: bool) -> str:
+    if ended:
+        return "it holds nothing any more"
+    if record.request is None:
+        return f"on {record.node}; it asks for no GPU"
+    if record.request_error:
+        return f"on {record.node}, although what it asks for has no meaning: {record.request_error}"
+    if record.footprint is None:
+        return (
+            f"on {record.node}, bound without an allocation that can be read (by hand, or by a scheduler without the "
+            "extender); it is charged to the emptiest GPU until the device plugin reports"
+        )
+    return f"on {record.node}, chosen by policy {record.policy}" if record.policy else f"on {record.node}"

@@ -1,0 +1,1 @@
+"""Writes answers as text, JSON or YAML."""

@@ -1,0 +1,166 @@
+"""From a ClusterView to a flat list: one GpuRow per GPU, or per node that should have GPUs and shows none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from extender.contract.cordon import CordonError, parse_cordon
+from extender.contract.units import GpuUuid
+from extender.kube.documents import NodeObject
+from extender.kubectl.cluster.usage import Usage
+from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.output.texts import natural
+from extender.scheduling.fitting.describing import describe_node
+from extender.scheduling.nodes.node import GpuInfo, NodeInfo
+from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns
+
+GPU_LABELS: Mapping[str, str | None] = {
+    "nvidia.com/gpu.present": "true",
+    "feature.node.kubernetes.io/pci-10de.present": "true",
+    "feature.node.kubernetes.io/pci-0302_10de.present": "true",
+    "feature.node.kubernetes.io/pci-0300_10de.present": "true",
+    "cloud.google.com/gke-accelerator": None,
+    "k8s.amazonaws.com/accelerator": None,
+}
+"""Labels by which others say that a node has GPUs, and the value that says so, None for any; as in the DaemonSet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one pod holds on a GPU; `state` is bound, assumed or held."""
+
+    namespace: str
+    name: str
+    units: int
+    state: str = "bound"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRow:
+    """One GPU of one node; without `gpu` the node stands there for a problem of its own.
+
+    Args:
+        node: its name.
+        gpu: as the ledger has it.
+        problem: what keeps the whole node out, empty for nothing.
+        cordoned: taken out by hand (it is not healthy then, once its device plugin has seen it).
+        shares: who is on it, the largest first; held ones only where an extender was asked.
+        held_units: held and assumed by that extender for pods that are not bound yet; None when none was asked.
+        used_mib: memory in use by whomever, None when unknown; `used_problem` then says why.
+    """
+
+    node: str
+    gpu: GpuInfo | None = None
+    problem: str = ""
+    cordoned: bool = False
+    shares: tuple[Share, ...] = ()
+    held_units: int | None = None
+    used_mib: float | None = None
+    used_problem: str = ""
+
+    def with_usage(self, usage: Usage) -> "GpuRow":
+        """The row with what was measured."""
+        if self.gpu is None:
+            return self
+        problem = usage.problems.get(self.node, "")
+        used_mib = usage.of_gpu(self.node, self.gpu.uuid)
+        if used_mib is None and not problem:
+            problem = "its device plugin measures no memory of this GPU"
+        return replace(self, used_mib=used_mib, used_problem=problem)
+
+
+def gpu_rows(
+    view: ClusterView,
+    *,
+    node_pattern: str = "",
+    models: ModelPatterns = ANY_MODEL,
+    extender: Mapping[str, Any] | None = None,
+) -> list[GpuRow]:
+    """Rows by node name and GPU index.
+
+    Args:
+        view: the cluster.
+        node_pattern: shell pattern of node names; empty for all.
+        models: GPU models to show; other than any leaves out nodes that show no GPU.
+        extender: what a running extender says at `/v1/nodes`, None when none was asked.
+    """
+    held = _held(extender)
+    rows: list[GpuRow] = []
+    for name in sorted(view.snapshot.nodes, key=natural):
+        if node_pattern and not fnmatchcase(name, node_pattern):
+            continue
+        node = view.snapshot.nodes[name]
+        problem = problem_of(view, node)
+        cordoned = cordoned_on(view, view.nodes.get(name))
+        if not node.gpus and problem and models is ANY_MODEL:
+            rows.append(GpuRow(name, problem=problem))
+        rows.extend(
+            GpuRow(
+                name,
+                gpu,
+                problem,
+                gpu.uuid in cordoned,
+                (*_shares(node, gpu), *held.get(gpu.uuid, ())),
+                None if extender is None else sum(share.units for share in held.get(gpu.uuid, ())),
+            )
+            for gpu in node.gpus
+            if models.match(gpu.model)
+        )
+    return rows
+
+
+def problem_of(view: ClusterView, node: NodeInfo) -> str:
+    """What keeps all GPUs of a node out of use; empty for nothing, and for a node that has no GPUs and claims none."""
+    record = node.record
+    if record.inventory is None:
+        if record.inventory_error:
+            return f"its inventory can't be read: {record.inventory_error}"
+        if record.memory_units or record.whole_gpus:
+            return "no inventory"
+        return "no device plugin" if is_labelled(view, view.nodes.get(node.name)) else ""
+    if not record.inventory.gpus or (node.unit_matches and (record.memory_units or record.whole_gpus)):
+        return ""  # all is well, or it lost its last GPU, offers none, and nothing is wrong with that
+    problem: str = describe_node(node)["problem"]
+    return problem
+
+
+def is_labelled(view: ClusterView, node: NodeObject | None) -> bool:
+    """Whether the node is said to have GPUs, so that a device plugin should run there."""
+    labels = (node.metadata.labels if node is not None else None) or {}
+    own = labels.get(f"{view.names.prefix}/gpu")
+    if own in ("true", "false"):
+        return own == "true"
+    return any(key in labels and value in (None, labels[key]) for key, value in GPU_LABELS.items())
+
+
+def cordoned_on(view: ClusterView, node: NodeObject | None) -> frozenset[GpuUuid]:
+    """GPUs that an admin took out by hand; none where the annotation cannot be read (the doctor says so)."""
+    text = node.metadata.annotation(view.names.cordon_annotation) if node is not None else None
+    try:
+        return parse_cordon(text or "")
+    except CordonError:
+        return frozenset()
+
+
+def _shares(node: NodeInfo, gpu: GpuInfo) -> list[Share]:
+    found: list[Share] = []
+    for holder in node.holders:
+        if holder.footprint is None:
+            continue
+        units = gpu.capacity if gpu.uuid in holder.footprint.whole else holder.footprint.shares.get(gpu.uuid, 0)
+        if units:
+            found.append(Share(holder.namespace, holder.name, units))
+    return sorted(found, key=lambda share: (-share.units, share.namespace, share.name))
+
+
+def _held(extender: Mapping[str, Any] | None) -> dict[str, list[Share]]:
+    """Per GPU what a running extender holds for pods that are not bound."""
+    found: dict[str, list[Share]] = {}
+    for node in (extender or {}).get("nodes", ()):
+        for gpu in node["gpus"]:
+            for holder in gpu["holders"]:
+                if holder["state"] != "bound":
+                    share = Share(holder["namespace"], holder["name"], holder["units"], holder["state"])
+                    found.setdefault(gpu["uuid"], []).append(share)
+    return found

@@ -1,0 +1,59 @@
+"""From amounts of memory to what people read, in the way of Kubernetes: `8Gi`, `0.75Gi`."""
+
+import re
+
+from extender.contract.units import UnitMib
+from extender.kubectl.cluster.view import ClusterView
+from extender.scheduling.pods.request import PodRequest
+
+UNKNOWN = "-"
+"""For what nobody measured; never 0."""
+
+_TIB_FROM_GIB = 10 * 1024
+_NUMBER = re.compile(r"(\d+)")
+
+
+def of_mib(size_mib: float | None) -> str:
+    """`12.3Gi`, from 10,240 Gi on `12.5Ti`; UNKNOWN of None."""
+    if size_mib is None:
+        return UNKNOWN
+    size_gib = size_mib / 1024
+    if size_gib >= _TIB_FROM_GIB:
+        return f"{size_gib / 1024:,.1f}Ti"
+    return f"{size_gib:.2f}".rstrip("0").rstrip(".") + "Gi"
+
+
+def of_units(units: int, unit_mib: UnitMib) -> str:
+    """So many units."""
+    return of_mib(units * unit_mib)
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts `node-2` before `node-10`, and numbers before letters."""
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in _NUMBER.split(name) if part)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: list[str], most: int = 3) -> str:
+    """`a, b, c and 4 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def request_text(request: PodRequest | None, view: ClusterView) -> str:
+    """`8Gi`, `2 x 8Gi`, `2 GPUs`, `8Gi + 4Gi`; UNKNOWN of a request without meaning."""
+    if request is None:
+        return UNKNOWN
+    parts = []
+    for demand in request.demands:
+        if demand.whole:
+            parts.append(counted(demand.gpus, "GPU"))
+            continue
+        core = f" {demand.core_percent}%" if demand.core_percent else ""
+        many = f"{demand.gpus} x " if demand.gpus > 1 else ""
+        parts.append(f"{many}{of_units(demand.units, view.unit_mib)}{core}")
+    return " + ".join(parts)

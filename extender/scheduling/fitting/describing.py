@@ -1,0 +1,182 @@
+"""From a snapshot to what people and scripts read of it: nodes with their GPUs, and why a pod fits or does not.
+
+Everything returned is made of dicts, lists, strings and numbers, ready for JSON.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from extender.contract.units import CORE_PERCENT, UnitMib
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.placing import allocation_of
+from extender.scheduling.nodes.node import GpuInfo, Hold, Holder, NodeInfo
+from extender.scheduling.nodes.snapshot import Snapshot
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
+from extender.scheduling.policies.policy import Policy
+
+Json = dict[str, Any]
+
+
+def describe_nodes(snapshot: Snapshot, *, unit_mib: UnitMib) -> Json:
+    """Every node with its GPUs, by name; memory in units of `unitMib`."""
+    nodes = [describe_node(snapshot.nodes[name]) for name in sorted(snapshot.nodes)]
+    return {"unitMib": unit_mib, "generation": snapshot.generation, "nodes": nodes}
+
+
+def describe_node(node: NodeInfo) -> Json:
+    """One node: its GPUs and who holds what on them; `unplaced` are pods whose GPUs nobody knows."""
+    record = node.record
+    return {
+        "name": node.name,
+        "problem": _problem(node),
+        "cpuMilli": {"capacity": record.cpu_milli, "free": node.cpu_free_milli},
+        "memoryBytes": {"capacity": record.memory_bytes, "free": node.memory_free_bytes},
+        "gpus": [describe_gpu(node, gpu) for gpu in node.gpus],
+        "unplaced": [
+            _who(holder) for holder in node.holders if holder.footprint is None and holder.request is not None
+        ],
+    }
+
+
+def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
+    """One GPU: capacity, what bound pods have, what is assumed or held for others, what is left."""
+    holders = []
+    by_state = dict.fromkeys(Hold, 0)
+    for holder in node.holders:
+        units = _units_on(holder.footprint, gpu)
+        if units:
+            by_state[holder.hold] += units
+            core_percent = holder.footprint.cores.get(gpu.uuid, 0) if holder.footprint else 0
+            holders.append({**_who(holder), "units": units, "corePercent": core_percent, "state": holder.hold.value})
+    return {
+        "uuid": gpu.uuid,
+        "index": gpu.index,
+        "model": gpu.model,
+        "healthy": gpu.healthy,
+        "reason": gpu.reason,
+        "enforcement": gpu.enforcement,
+        "capacity": gpu.capacity,
+        # Pods of unknown place are charged, too, but to nobody's name here.
+        "allocated": gpu.used - by_state[Hold.ASSUMED] - by_state[Hold.HELD],
+        "held": by_state[Hold.ASSUMED] + by_state[Hold.HELD],
+        "outside": gpu.outside,
+        "free": gpu.free,
+        "corePercent": {"used": gpu.core_used_percent, "free": gpu.core_free_percent},
+        "coreEnforcement": gpu.core_enforcement,
+        "whole": gpu.whole,
+        "overcommitted": gpu.overcommitted,
+        "holders": holders,
+    }
+
+
+def explain_pending(snapshot: Snapshot, request: PodRequest, policy: Policy, *, unit_mib: UnitMib, limit: int) -> Json:
+    """For each node why the pod does not fit, with numbers per GPU, or how it would; at most `limit` nodes in full.
+
+    Nodes that fit come first, then those with the largest hole.
+    """
+    answers = {name: fit(node, request, policy) for name, node in snapshot.nodes.items()}
+    reasons = Counter("fits" if isinstance(answer, Fit) else answer.text for answer in answers.values())
+
+    def order(name: str) -> tuple[bool, tuple[float, ...], int, str]:
+        answer, node = answers[name], snapshot.nodes[name]
+        fits = isinstance(answer, Fit)
+        return (not fits, answer.cost if isinstance(answer, Fit) else (), -max(node.free, default=0), name)
+
+    shown = sorted(answers, key=order)[:limit]
+    nodes = [_explain_node(snapshot.nodes[name], answers[name], request, unit_mib) for name in shown]
+    return {"request": describe_request(request), "reasons": dict(reasons), "nodes": nodes}
+
+
+def describe_request(request: PodRequest) -> Json:
+    """What a pod asks for."""
+    return {
+        "demands": [
+            {"units": each.units, "gpus": each.gpus, "whole": each.whole, "corePercent": each.core_percent}
+            for each in request.demands
+        ],
+        "gpuModel": {"accepted": list(request.models.accepted), "refused": list(request.models.refused)},
+        "policy": request.policy,
+        "cpuMilli": request.cpu_milli,
+        "memoryBytes": request.memory_bytes,
+    }
+
+
+def _explain_node(node: NodeInfo, answer: object, request: PodRequest, unit_mib: UnitMib) -> Json:
+    gpus = [
+        {
+            "uuid": gpu.uuid,
+            "index": gpu.index,
+            "model": gpu.model,
+            "free": gpu.free,
+            "capacity": gpu.capacity,
+            "why": _why_not(gpu, request),
+        }
+        for gpu in node.gpus
+    ]
+    if isinstance(answer, Fit):
+        chosen = allocation_of(node, request, answer.chosen, unit_mib=unit_mib).containers
+        return {"node": node.name, "fits": True, "cost": list(answer.cost), "wouldGet": chosen, "gpus": gpus}
+    text = getattr(answer, "text", "")
+    return {"node": node.name, "fits": False, "reason": text, "problem": _problem(node), "gpus": gpus}
+
+
+def _why_not(gpu: GpuInfo, request: PodRequest) -> str:
+    """Why no demand of the pod fits on this GPU; empty where one does."""
+    if not request.models.match(gpu.model):
+        return f"model {gpu.model} is not accepted"
+    if not gpu.healthy:
+        return f"unhealthy: {gpu.reason}" if gpu.reason else "unhealthy"
+    smallest = min((demand.units for demand in request.demands if not demand.whole), default=0)
+    least_core = min((demand.core_percent for demand in request.demands if not demand.whole), default=0)
+    if smallest and gpu.free >= smallest:
+        if gpu.core_free_percent >= least_core:
+            return ""
+        return f"gpu-core {least_core} wanted, {gpu.core_free_percent} of {CORE_PERCENT} percent free"
+    if gpu.idle and request.whole_gpus:
+        return ""
+    outside = f", {gpu.outside} in use outside" if gpu.outside else ""
+    wanted = f"{smallest} units" if smallest else "a whole GPU"
+    return f"{wanted} wanted, {gpu.free} of {gpu.capacity} free ({gpu.used} charged to pods{outside})"
+
+
+def _problem(node: NodeInfo) -> str:
+    record = node.record
+    if record.inventory_error:
+        return record.inventory_error
+    if record.inventory is None:
+        return "no inventory"
+    if not node.unit_matches:
+        return f"device plugin uses units of {record.inventory.unit_mib} MiB"
+    if not record.memory_units and not record.whole_gpus:
+        return "device plugin is not serving"
+    return ""
+
+
+def _units_on(footprint: Footprint | None, gpu: GpuInfo) -> int:
+    if footprint is None:
+        return 0
+    return gpu.capacity if gpu.uuid in footprint.whole else footprint.shares.get(gpu.uuid, 0)
+
+
+def _who(holder: Holder) -> Json:
+    return {"namespace": holder.namespace, "name": holder.name, "uid": holder.uid}
+
+
+def gpus_of(footprint: Footprint, node: NodeInfo | None) -> list[Mapping[str, Any]]:
+    """The GPUs that a pod holds, with model and index where the node still has them."""
+    known = {gpu.uuid: gpu for gpu in node.gpus} if node is not None else {}
+    rows: list[Mapping[str, Any]] = []
+    for uuid in (*sorted(footprint.whole), *sorted(footprint.shares)):
+        gpu = known.get(uuid)
+        rows.append(
+            {
+                "uuid": uuid,
+                "index": gpu.index if gpu else None,
+                "model": gpu.model if gpu else "",
+                "whole": uuid in footprint.whole,
+                "units": footprint.shares.get(uuid, gpu.capacity if gpu else 0),
+            }
+        )
+    return rows

@@ -1,0 +1,88 @@
+"""From one node and one request to the GPUs that the pod would get there, or the reason why it does not fit."""
+
+from dataclasses import dataclass
+
+from extender.scheduling.fitting.choosing import Chosen, Room, choose
+from extender.scheduling.fitting.reasons import Misfit, misfit
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.models import ANY_MODEL
+from extender.scheduling.pods.request import PodRequest, without_core
+from extender.scheduling.policies.policy import Cost, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A pod fits: the GPUs of each demand, what is left free on every GPU of the node, and the policy's cost."""
+
+    chosen: Chosen
+    after: tuple[int, ...]
+    cost: Cost
+
+
+def fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | Misfit:
+    """Choose GPUs of `node` for `request` by `policy`, or say why there are none.
+
+    The policy's choice is taken demand by demand, the largest first. Where that leads nowhere, all choices are
+    searched, so a pod is refused only when no choice exists.
+    """
+    blocked = _blocked(node, request)
+    if blocked is not None:
+        return blocked
+    answer = _fit(node, request, policy)
+    if answer is not None:
+        return answer
+    if request.asks_core and choose(node, without_core(request.demands), policy, _memory_room(node, request)):
+        return Misfit.NO_CORE
+    return misfit(node, request)
+
+
+def try_fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | None:
+    """As `fit`, for callers who need no reason: None when the pod does not fit."""
+    return None if _blocked(node, request) is not None else _fit(node, request, policy)
+
+
+def _fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | None:
+    chosen = choose(node, request.demands, policy, _room(node, request), cpu_milli=request.cpu_milli)
+    if chosen is None:
+        return None
+    after = _after(node, request, chosen)
+    return Fit(chosen, after, policy.node_cost(node, request, after))
+
+
+def _blocked(node: NodeInfo, request: PodRequest) -> Misfit | None:
+    record = node.record
+    if record.inventory is None:
+        return Misfit.NO_INVENTORY
+    if not node.unit_matches:
+        return Misfit.UNIT_MISMATCH
+    for demand in request.demands:
+        if not (record.whole_gpus if demand.whole else record.memory_units):
+            return Misfit.NO_PLUGIN
+        if demand.core_percent and not record.core_percent:
+            return Misfit.NO_PLUGIN
+    return None
+
+
+def _room(node: NodeInfo, request: PodRequest) -> Room:
+    room = _memory_room(node, request)
+    if not request.asks_core:
+        return room
+    return Room(room.free, room.idle, tuple([gpu.core_free_percent for gpu in node.gpus]))
+
+
+def _memory_room(node: NodeInfo, request: PodRequest) -> Room:
+    if request.models is ANY_MODEL:
+        return Room(node.free, node.idle)  # an unhealthy GPU has no units free
+    usable = [request.models.match(gpu.model) for gpu in node.gpus]
+    return Room(
+        tuple([units if good else -1 for units, good in zip(node.free, usable, strict=True)]),
+        tuple([can and good for can, good in zip(node.idle, usable, strict=True)]),
+    )
+
+
+def _after(node: NodeInfo, request: PodRequest, chosen: Chosen) -> tuple[int, ...]:
+    after = list(node.free)
+    for demand, positions in zip(request.demands, chosen, strict=True):
+        for at in positions:
+            after[at] = 0 if demand.whole else after[at] - demand.units
+    return tuple(after)

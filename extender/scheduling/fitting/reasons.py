@@ -1,0 +1,97 @@
+"""Why a node does not fit, as constant sentences without numbers.
+
+kube-scheduler counts equal sentences ("3 GPU memory is free but ..."), and a sentence that changes from try to try
+would requeue the pod at once, again and again; the numbers belong to the log and to `explain`.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from extender.scheduling.nodes.node import GpuInfo, NodeInfo
+from extender.scheduling.pods.models import ANY_MODEL
+from extender.scheduling.pods.request import Demand, PodRequest
+
+
+class Misfit(Enum):
+    """One reason per node, the most telling that holds; the value is what `kubectl describe pod` shows."""
+
+    UNKNOWN_NODE = "node is not known to gpupack"
+    NO_INVENTORY = "node has no GPU inventory (is the gpupack device plugin running there?)"
+    UNIT_MISMATCH = "memory unit of the node's device plugin differs from the scheduler extender's"
+    NO_PLUGIN = "gpupack device plugin of the node is not serving"
+    NO_MODEL = "no GPU of the requested model"
+    TOO_FEW_GPUS = "fewer GPUs than requested"
+    TOO_LARGE = "request is larger than the GPUs of the node"
+    UNHEALTHY = "GPUs that would fit are unhealthy"
+    OUTSIDE = "GPU memory is in use outside of Kubernetes or by pods without a request"
+    NOT_IDLE = "no idle GPU for a whole-GPU request"
+    FRAGMENTED = "GPU memory is free but split over several GPUs"
+    NO_CORE = "GPU memory is free but not enough compute (gpu-core) on the same GPU"
+    FULL = "not enough free GPU memory"
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return self.value
+
+
+def misfit(node: NodeInfo, request: PodRequest) -> Misfit:
+    """The most telling reason why `request` does not fit on `node` (assuming that it does not)."""
+    if len(request.demands) == 1 and request.models is ANY_MODEL:
+        reason = _plain_misfit(node, request.demands[0])
+        if reason is not None:
+            return reason
+    return general_misfit(node, request)
+
+
+def _plain_misfit(node: NodeInfo, demand: Demand) -> Misfit | None:
+    """As `general_misfit`, in one pass, for one demand that accepts all GPUs; None where a GPU needs a closer look."""
+    units, wanted = demand.units, demand.units * demand.gpus
+    least = max(1, units)
+    large_enough = capacity = 0
+    for gpu in node.gpus:
+        if gpu.outside or not gpu.healthy:
+            return None
+        capacity += gpu.capacity
+        large_enough += gpu.capacity >= least
+    if not node.gpus:
+        return Misfit.NO_MODEL
+    if len(node.gpus) < demand.gpus:
+        return Misfit.TOO_FEW_GPUS
+    if large_enough < demand.gpus or capacity < wanted:
+        return Misfit.TOO_LARGE
+    if not units:
+        return Misfit.NOT_IDLE
+    return Misfit.FRAGMENTED if sum(node.free) >= wanted else Misfit.FULL
+
+
+def general_misfit(node: NodeInfo, request: PodRequest) -> Misfit:
+    """As `misfit`, for any request."""
+    accepted = [gpu for gpu in node.gpus if request.models.match(gpu.model)]
+    largest = max(request.demands, key=lambda demand: (demand.units, demand.gpus))
+    # GPUs held whole are shared with nobody; the shares of one pod may sit on the same GPUs.
+    gpus = request.whole_gpus + max((demand.gpus for demand in request.demands if not demand.whole), default=0)
+    wanted = request.memory_units
+    if not accepted:
+        return Misfit.NO_MODEL
+    if len(accepted) < gpus:
+        return Misfit.TOO_FEW_GPUS
+    if not _could_hold(accepted, largest, wanted):
+        return Misfit.TOO_LARGE
+    healthy = [gpu for gpu in accepted if gpu.healthy]
+    if len(healthy) < gpus or not _could_hold(healthy, largest, wanted):
+        return Misfit.UNHEALTHY
+    if wanted and sum(gpu.free for gpu in healthy) >= wanted and not request.whole_gpus:
+        return Misfit.FRAGMENTED
+    without_outside = sum(
+        gpu.used == 0 if largest.whole else gpu.capacity - gpu.used >= largest.units for gpu in healthy
+    )
+    if without_outside >= largest.gpus and any(gpu.outside for gpu in healthy):
+        return Misfit.OUTSIDE
+    return Misfit.NOT_IDLE if request.whole_gpus else Misfit.FULL
+
+
+def _could_hold(gpus: Sequence[GpuInfo], largest: Demand, wanted: int) -> bool:
+    """Whether these GPUs are large enough, were they empty."""
+    large_enough = sum(gpu.capacity >= max(1, largest.units) for gpu in gpus)
+    return large_enough >= largest.gpus and sum(gpu.capacity for gpu in gpus) >= wanted

@@ -1,0 +1,1 @@
+"""Learns from the pods seen what each kind of free room is worth."""

@@ -1,0 +1,1 @@
+"""Keeps who holds which GPU memory: bound, assumed or held."""

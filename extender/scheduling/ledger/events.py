@@ -1,0 +1,100 @@
+"""What happens in the cluster, as values: the only way in which the API server's news reach the ledger."""
+
+from dataclasses import dataclass
+
+from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PodRecord:
+    """What the API server says of one pod.
+
+    Args:
+        uid: identity; a name may come back, a UID never does.
+        namespace: for people and API calls.
+        name: the same.
+        resource_version: order of changes of one object.
+        node: node that it is bound to, empty while pending.
+        request: what it asks of GPUs; None when it asks for none.
+        request_error: why what it asks has no meaning; empty when it has.
+        footprint: the GPUs that it holds by its annotations; None when pending or when they do not say it.
+        cpu_milli: effective CPU request.
+        memory_bytes: effective memory request.
+        priority: as admission computed it.
+        ended: whether its containers will never run again, so that it holds nothing.
+        policy: policy that placed it, by its annotation.
+        placed_at: when, RFC 3339, by its annotation.
+        scheduler: name of the scheduler that it asks for.
+        unschedulable: whether kube-scheduler has said that it fits nowhere.
+        nominated_node: node where kube-scheduler evicted others for it.
+        claims_allocated: whether it pretends, while pending, that a kubelet gave it GPUs.
+    """
+
+    uid: str
+    namespace: str = ""
+    name: str = ""
+    resource_version: int = 0
+    node: str = ""
+    request: PodRequest | None = None
+    request_error: str = ""
+    footprint: Footprint | None = None
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    priority: int = 0
+    ended: bool = False
+    policy: str = ""
+    placed_at: str = ""
+    scheduler: str = ""
+    unschedulable: bool = False
+    nominated_node: str = ""
+    claims_allocated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChanged:
+    """A node was added or modified."""
+
+    node: NodeRecord
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDeleted:
+    """A node is gone; a newer node of that name is another node."""
+
+    name: str
+    resource_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodesListed:
+    """All nodes at one resource version."""
+
+    nodes: tuple[NodeRecord, ...]
+    resource_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodChanged:
+    """A pod was added or modified."""
+
+    pod: PodRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PodDeleted:
+    """A pod is gone for good."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodsListed:
+    """All pods at one resource version."""
+
+    pods: tuple[PodRecord, ...]
+    resource_version: int
+
+
+ClusterEvent = NodeChanged | NodeDeleted | NodesListed | PodChanged | PodDeleted | PodsListed

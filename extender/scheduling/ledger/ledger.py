@@ -1,0 +1,354 @@
+"""From cluster events, assumptions and holds to the NodeInfo of every node: who holds which GPU memory.
+
+Pods are keyed by UID. A UID is charged on one node at most: where it is bound, else where it is assumed to be bound
+soon, else where filter holds room for it. A node's usage is recomputed from its holders at every change of it.
+"""
+
+from collections import ChainMap, OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from operator import gt
+
+from extender.contract.units import UnitMib
+from extender.scheduling.ledger.binding import Plan
+from extender.scheduling.ledger.events import (
+    ClusterEvent,
+    NodeChanged,
+    NodeDeleted,
+    NodesListed,
+    PodChanged,
+    PodDeleted,
+    PodRecord,
+    PodsListed,
+)
+from extender.scheduling.nodes.drafting import draft_of
+from extender.scheduling.nodes.node import Hold, Holder, NodeInfo, NodeRecord, node_info
+from extender.scheduling.nodes.snapshot import Snapshot
+
+CHANGES = 65_536
+"""Changes of nodes that are remembered for those who follow them; who is further behind looks at all nodes."""
+
+TOMBSTONES = 16_384
+"""Deleted UIDs that are remembered, so that a late event cannot bring a pod back."""
+
+_HolderDraft = draft_of(Holder)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Room that no event backs yet: an assumption (`expires_s` None) or a hold.
+
+    `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
+    Binding says or would say.
+    """
+
+    node: str
+    holder: Holder
+    resource_version: int
+    expires_s: float | None = None
+    since_s: float = 0.0
+    plan: Plan | None = None
+
+
+class Ledger:
+    """The one mutable value of the scheduling core; its owner serializes all calls.
+
+    `pods` are all pods that are bound or ask for GPUs, `pending` those of them without a node. `first_seen` is the
+    generation in which each node came.
+    `apply`, `assume`, `forget`, `hold`, `release` and `expire` return the names of the nodes that have more room now.
+    """
+
+    def __init__(self, unit_mib: UnitMib) -> None:
+        self.unit_mib = unit_mib
+        self.generation = 0
+        self.pods: dict[str, PodRecord] = {}
+        self.pending: dict[str, PodRecord] = {}
+        self._records: dict[str, NodeRecord] = {}
+        self._infos: dict[str, NodeInfo] = {}
+        self._holders: dict[str, dict[str, Holder]] = {}
+        self._charged_on: dict[str, str] = {}
+        self._reserved: dict[str, Reservation] = {}
+        self.first_seen: dict[str, int] = {}
+        self._changes: list[str] = []
+        self._changes_dropped = 0
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone_nodes: OrderedDict[str, int] = OrderedDict()
+
+    def snapshot(self) -> Snapshot:
+        """The cluster now, as a live view; copy it to keep it."""
+        return Snapshot(self._infos, self.generation)
+
+    @property
+    def nodes(self) -> Mapping[str, NodeInfo]:
+        """All nodes as they are now."""
+        return self._infos
+
+    def changed_since(self, position: int) -> tuple[Iterable[str] | None, int]:
+        """Names of nodes that changed or went after `position`, and the position now.
+
+        None instead of names: that is too long ago to be remembered (or -1, never); any node may have changed.
+        """
+        now = self._changes_dropped + len(self._changes)
+        if position < self._changes_dropped:
+            return None, now
+        return dict.fromkeys(self._changes[position - self._changes_dropped :]), now
+
+    def snapshot_without(self, uid: str) -> Snapshot:
+        """The cluster as it would be if this pod held nothing, as a live view of all other nodes."""
+        name = self._charged_on.get(uid)
+        record = self._records.get(name) if name is not None else None
+        if record is None:
+            return self.snapshot()
+        others = [holder for holder in self._holders[record.name].values() if holder.uid != uid]
+        before = self._infos.get(record.name)
+        emptier = node_info(record, others, unit_mib=self.unit_mib, generation=self.generation, before=before)
+        return Snapshot(ChainMap({record.name: emptier}, self._infos), self.generation)
+
+    def apply(self, event: ClusterEvent) -> tuple[str, ...]:
+        """Take in what happened; a duplicated or stale event changes nothing."""
+        match event:
+            case PodChanged(pod):
+                return self._rebuild(self._pod_changed(pod))
+            case PodDeleted(uid):
+                return self._rebuild(self._pod_deleted(uid))
+            case NodeChanged(node):
+                return self._rebuild(self._node_changed(node))
+            case NodeDeleted(name, resource_version):
+                return self._rebuild(self._node_deleted(name, resource_version))
+            case PodsListed(pods, resource_version):
+                return self._rebuild(self._pods_listed(pods, resource_version))
+            case NodesListed(nodes, resource_version):
+                return self._rebuild(self._nodes_listed(nodes, resource_version))
+
+    def assume(
+        self, node: str, holder: Holder, resource_version: int, *, since_s: float = 0.0, plan: Plan | None = None
+    ) -> tuple[str, ...]:
+        """Charge a pod whose Binding is on its way; kept until an event shows it bound or gone, or `forget`."""
+        assumed = _held(holder, Hold.ASSUMED)
+        return self._reserve(Reservation(node, assumed, resource_version, since_s=since_s, plan=plan))
+
+    def hold(
+        self, node: str, holder: Holder, resource_version: int, expires_s: float, *, plan: Plan | None = None
+    ) -> tuple[str, ...]:
+        """Charge a pod that just passed filter, until bind, another filter call, deletion or `expires_s`.
+
+        Does nothing while the pod is assumed to be bound: that Binding may have been written.
+        """
+        before = self._reserved.get(holder.uid)
+        if before is not None and before.expires_s is None:
+            return ()
+        held = _held(holder, Hold.HELD)
+        return self._reserve(Reservation(node, held, resource_version, expires_s, plan=plan))
+
+    def forget(self, uid: str) -> tuple[str, ...]:
+        """Drop an assumption or hold whose pod is not bound; does nothing otherwise."""
+        return self._rebuild(self._discharge(uid)) if self._reserved.pop(uid, None) else ()
+
+    def release(self, uid: str) -> tuple[str, ...]:
+        """Drop a hold, never an assumption."""
+        reservation = self._reserved.get(uid)
+        return self.forget(uid) if reservation is not None and reservation.expires_s is not None else ()
+
+    def expire(self, now_s: float) -> tuple[str, ...]:
+        """Drop the holds that end at `now_s` or before."""
+        ended = [uid for uid, held in self._reserved.items() if held.expires_s is not None and held.expires_s <= now_s]
+        changed: set[str] = set()
+        for uid in ended:
+            del self._reserved[uid]
+            changed |= self._discharge(uid)
+        return self._rebuild(changed)
+
+    def reservation(self, uid: str) -> Reservation | None:
+        """The assumption or hold of a pod."""
+        return self._reserved.get(uid)
+
+    def reservations(self) -> Iterable[tuple[str, Reservation]]:
+        """Every assumption and hold with its pod's UID."""
+        return self._reserved.items()
+
+    def is_gone(self, uid: str) -> bool:
+        """Whether the pod was seen deleted."""
+        return uid in self._gone
+
+    def _reserve(self, reservation: Reservation) -> tuple[str, ...]:
+        uid = reservation.holder.uid
+        pod = self.pods.get(uid)
+        if uid in self._gone or (pod is not None and (pod.node or pod.ended)):
+            return ()
+        self._reserved[uid] = reservation
+        return self._rebuild(self._charge(reservation.node, reservation.holder))
+
+    def _pod_changed(self, pod: PodRecord) -> set[str]:
+        known = self.pods.get(pod.uid)
+        if pod.uid in self._gone or (known is not None and known.resource_version >= pod.resource_version):
+            return set()
+        if not pod.node and pod.request is None and not pod.request_error:
+            return set()  # pending and not ours: nothing of it is ever asked for
+        self.pods[pod.uid] = pod
+        if known is not None and known.node and _charged_alike(known, pod):
+            return set()
+        self.pending.pop(pod.uid, None)
+        if pod.ended:
+            self._reserved.pop(pod.uid, None)
+            return self._discharge(pod.uid)
+        if not pod.node:
+            self.pending[pod.uid] = pod
+            return set()
+        self._reserved.pop(pod.uid, None)
+        return self._charge(pod.node, _holder_of(pod))
+
+    def _pod_deleted(self, uid: str) -> set[str]:
+        self._gone[uid] = None
+        if len(self._gone) > TOMBSTONES:
+            self._gone.popitem(last=False)
+        self.pods.pop(uid, None)
+        self.pending.pop(uid, None)
+        self._reserved.pop(uid, None)
+        return self._discharge(uid)
+
+    def _pods_listed(self, pods: Iterable[PodRecord], resource_version: int) -> set[str]:
+        listed = {pod.uid: pod for pod in pods}
+        changed: set[str] = set()
+        known = {uid: pod.resource_version for uid, pod in self.pods.items()}
+        for uid, reservation in self._reserved.items():
+            known[uid] = max(known.get(uid, 0), reservation.resource_version)
+        for uid, seen in known.items():
+            # A pod newer than the list is not in it yet; the watch that follows tells more of it.
+            if uid not in listed and seen <= resource_version:
+                changed |= self._pod_deleted(uid)
+        for pod in listed.values():
+            changed |= self._pod_changed(pod)
+        return changed
+
+    def _node_changed(self, node: NodeRecord) -> set[str]:
+        known = self._records.get(node.name)
+        newest = known.resource_version if known is not None else self._gone_nodes.get(node.name, -1)
+        if newest >= node.resource_version:
+            return set()
+        if known is not None and _differ_in_version_only(known, node):
+            # A heartbeat: nothing that counts here has changed.
+            self._records[node.name] = replace(known, resource_version=node.resource_version)
+            return set()
+        self._records[node.name] = node
+        return {node.name}
+
+    def _node_deleted(self, name: str, resource_version: int) -> set[str]:
+        known = self._records.get(name)
+        if known is not None and known.resource_version > resource_version:
+            return set()
+        self._gone_nodes[name] = max(resource_version, self._gone_nodes.get(name, -1))
+        self._gone_nodes.move_to_end(name)
+        if len(self._gone_nodes) > TOMBSTONES:
+            self._gone_nodes.popitem(last=False)
+        return {name} if self._records.pop(name, None) is not None else set()
+
+    def _nodes_listed(self, nodes: Iterable[NodeRecord], resource_version: int) -> set[str]:
+        listed = {node.name: node for node in nodes}
+        changed: set[str] = set()
+        for name in [name for name in self._records if name not in listed]:
+            changed |= self._node_deleted(name, resource_version)
+        for node in listed.values():
+            changed |= self._node_changed(node)
+        return changed
+
+    def _charge(self, node: str, holder: Holder) -> set[str]:
+        before = self._holders.get(node, {}).get(holder.uid)
+        if before == holder or (before is not None and self._relabel(node, before, holder)):
+            return set()
+        changed = self._discharge(holder.uid)
+        self._holders.setdefault(node, {})[holder.uid] = holder
+        self._charged_on[holder.uid] = node
+        return changed | {node}
+
+    def _relabel(self, node: str, before: Holder, holder: Holder) -> bool:
+        """Take over a holder that is only surer or less sure of the same GPUs: no GPU is another for it.
+
+        False: more than that differs.
+        """
+        info = self._infos.get(node)
+        if info is None or _held(before, holder.hold) != holder:
+            return False
+        at = next((at for at, one in enumerate(info.holders) if one is before), None)
+        if at is None:
+            return False  # charged otherwise than it says
+        self._holders[node][holder.uid] = holder
+        self.generation += 1
+        self._remember({node})
+        holders = (*info.holders[:at], holder, *info.holders[at + 1 :])
+        self._infos[node] = info.held_by(holders, self.generation)
+        return True
+
+    def _discharge(self, uid: str) -> set[str]:
+        node = self._charged_on.pop(uid, None)
+        if node is None:
+            return set()
+        holders = self._holders[node]
+        del holders[uid]
+        if not holders:
+            del self._holders[node]
+        return {node}
+
+    def _remember(self, names: set[str]) -> None:
+        self._changes.extend(names)
+        if len(self._changes) > CHANGES:
+            dropped = len(self._changes) - CHANGES // 2
+            del self._changes[:dropped]
+            self._changes_dropped += dropped
+
+    def _rebuild(self, names: set[str]) -> tuple[str, ...]:
+        freed: list[str] = []
+        if names:
+            self.generation += 1
+            self._remember(names)
+        for name in sorted(names):
+            record = self._records.get(name)
+            before = self._infos.get(name)
+            if record is None:
+                self._infos.pop(name, None)
+                self.first_seen.pop(name, None)
+                continue
+            self.first_seen.setdefault(name, self.generation)
+            holders = self._holders.get(name, {}).values()
+            after = node_info(record, holders, unit_mib=self.unit_mib, generation=self.generation, before=before)
+            self._infos[name] = after
+            if _has_more_room(before, after):
+                freed.append(name)
+        return tuple(freed)
+
+
+def _holder_of(pod: PodRecord) -> Holder:
+    holder = _HolderDraft(
+        pod.uid, pod.namespace, pod.name, pod.request, pod.footprint, pod.cpu_milli, pod.memory_bytes, Hold.BOUND
+    )
+    holder.__class__ = Holder
+    return holder
+
+
+def _held(of: Holder, hold: Hold) -> Holder:
+    if of.hold is hold:
+        return of
+    holder = _HolderDraft(of.uid, of.namespace, of.name, of.request, of.footprint, of.cpu_milli, of.memory_bytes, hold)
+    holder.__class__ = Holder
+    return holder
+
+
+def _charged_alike(known: PodRecord, pod: PodRecord) -> bool:
+    """Whether a bound pod that neither had nor has ended is charged as it was: only its status changed."""
+    return (
+        not (known.ended or pod.ended)
+        and known.node == pod.node
+        and known.footprint == pod.footprint
+        and known.request == pod.request
+        and (known.cpu_milli, known.memory_bytes) == (pod.cpu_milli, pod.memory_bytes)
+        and (known.namespace, known.name) == (pod.namespace, pod.name)
+    )
+
+
+def _differ_in_version_only(one: NodeRecord, other: NodeRecord) -> bool:
+    return one is other or replace(one, resource_version=other.resource_version) == other
+
+
+def _has_more_room(before: NodeInfo | None, after: NodeInfo) -> bool:
+    if before is None or not _differ_in_version_only(before.record, after.record):
+        return True  # new, or its capacity or GPUs changed
+    return any(map(gt, after.free, before.free)) or any(map(gt, after.idle, before.idle))

@@ -1,0 +1,1 @@
+"""Nodes, their GPUs and those who hold them, at one generation of the ledger."""

@@ -1,0 +1,314 @@
+"""From a node as the API shows it and the pods that hold GPUs on it to a NodeInfo: free units per GPU, exactly.
+
+Usage is computed afresh from the set of holders each time, so it cannot leak or underflow.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from operator import attrgetter
+
+from extender.contract.inventory import Inventory
+from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, units_in
+from extender.scheduling.nodes.drafting import draft_of
+from extender.scheduling.nodes.shape import NodeShape, shape_of
+from extender.scheduling.pods.footprint import Footprint
+from extender.scheduling.pods.request import PodRequest
+
+_UID = attrgetter("uid")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """What the API server says of one node.
+
+    `inventory` is None without a readable inventory annotation, `inventory_error` then says why. `memory_units`,
+    `whole_gpus` and `core_percent` are the node's allocatable, None when its kubelet does not offer the resource.
+    """
+
+    name: str
+    uid: str = ""
+    resource_version: int = 0
+    inventory: Inventory | None = None
+    inventory_error: str = ""
+    memory_units: int | None = None
+    whole_gpus: int | None = None
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    core_percent: int | None = None
+    shape: NodeShape = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", shape_of(self.inventory, self.cpu_milli, self.memory_bytes))
+
+
+class Hold(Enum):
+    """How sure it is that a pod holds its GPUs."""
+
+    BOUND = "bound"
+    ASSUMED = "assumed"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A pod on a node; `footprint` is None when nobody knows on which GPUs it sits."""
+
+    uid: str
+    namespace: str
+    name: str
+    request: PodRequest | None
+    footprint: Footprint | None
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    hold: Hold = Hold.BOUND
+
+
+@dataclass(frozen=True, slots=True)
+class GpuInfo:
+    """One GPU: `capacity` units, of which `used` are charged to pods and `outside` to what the ledger does not know.
+
+    `core_used_percent` is the compute charged to pods.
+    """
+
+    uuid: GpuUuid
+    index: int
+    model: str
+    capacity: int
+    used: int = 0
+    outside: int = 0
+    whole: bool = False
+    healthy: bool = True
+    reason: str = ""
+    enforcement: str = ""
+    core_enforcement: str = ""
+    core_used_percent: int = 0
+
+    @property
+    def free(self) -> int:
+        """Units that a pod can still get; never negative."""
+        return max(0, self.capacity - self.used - self.outside) if self.healthy else 0
+
+    @property
+    def core_free_percent(self) -> int:
+        """Compute that a pod can still ask for; never negative."""
+        return max(0, CORE_PERCENT - self.core_used_percent) if self.healthy and not self.whole else 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether a pod could hold it whole."""
+        return self.healthy and self.capacity > 0 and self.used == 0 and self.outside == 0
+
+    @property
+    def overcommitted(self) -> int:
+        """Units charged to pods beyond the capacity."""
+        return max(0, self.used - self.capacity)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """One node at one generation of the ledger; never changed, only replaced.
+
+    `free` and `idle` repeat what `gpus` says, in the form that fitting reads fastest.
+    """
+
+    record: NodeRecord
+    gpus: tuple[GpuInfo, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    generation: int = 0
+    unit_matches: bool = True
+    cpu_used_milli: int = 0
+    memory_used_bytes: int = 0
+    free: tuple[int, ...] = field(default=(), compare=False)
+    idle: tuple[bool, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the node."""
+        return self.record.name
+
+    @property
+    def cpu_free_milli(self) -> int:
+        """Thousandths of a core that no pod asked for."""
+        return max(0, self.record.cpu_milli - self.cpu_used_milli)
+
+    @property
+    def memory_free_bytes(self) -> int:
+        """Memory that no pod asked for."""
+        return max(0, self.record.memory_bytes - self.memory_used_bytes)
+
+    @property
+    def capacity(self) -> int:
+        """Units of all healthy GPUs."""
+        return sum(gpu.capacity for gpu in self.gpus if gpu.healthy)
+
+    def held_by(self, holders: tuple[Holder, ...], generation: int) -> "NodeInfo":
+        """The same GPUs, held by the same pods, of which some are surer or less sure of them."""
+        return NodeInfo(
+            self.record,
+            self.gpus,
+            holders,
+            generation,
+            self.unit_matches,
+            self.cpu_used_milli,
+            self.memory_used_bytes,
+            self.free,
+            self.idle,
+        )
+
+
+_GpuDraft = draft_of(GpuInfo)
+_NodeDraft = draft_of(NodeInfo)
+
+
+def node_info(
+    record: NodeRecord,
+    holders: Iterable[Holder],
+    *,
+    unit_mib: UnitMib,
+    generation: int = 0,
+    before: NodeInfo | None = None,
+) -> NodeInfo:
+    """Charge `holders` to the GPUs of `record`; the order of `holders` does not matter.
+
+    A pod whose GPUs are unknown, or are not of this node (annotations can say anything), is charged where it hurts
+    most, to the GPU with most units free, after all others. `before` changes nothing but the time that it takes: what
+    is the same as on that earlier state of the node is taken from there.
+    """
+    everyone = sorted(holders, key=_UID)
+    cpu_milli = memory_bytes = 0
+    for holder in everyone:
+        cpu_milli += holder.cpu_milli
+        memory_bytes += holder.memory_bytes
+    inventory = record.inventory
+    if inventory is None:
+        return NodeInfo(record, (), tuple(everyone), generation, True, cpu_milli, memory_bytes)
+    if before is not None and before.record.inventory is inventory and before.gpus:
+        known = before.gpus
+    else:
+        before, known = None, _empty_gpus(inventory, unit_mib)
+    charges = _Charges(known)
+    unplaced: list[PodRequest] = []
+    for at, holder in enumerate(everyone):
+        footprint = holder.footprint
+        if footprint is not None and charges.add(footprint):
+            continue
+        if footprint is not None:
+            everyone[at] = replace(holder, footprint=None)
+        if holder.request is not None:
+            unplaced.append(holder.request)
+    for request in unplaced:
+        charges.add_worst(request)
+    gpus, free, idle = charges.made(before)
+    unit_matches = inventory.unit_mib == unit_mib
+    info = _NodeDraft(record, gpus, tuple(everyone), generation, unit_matches, cpu_milli, memory_bytes, free, idle)
+    info.__class__ = NodeInfo
+    return info
+
+
+def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:
+    return tuple(
+        GpuInfo(
+            uuid=gpu.uuid,
+            index=gpu.index,
+            model=gpu.model,
+            capacity=units_in(gpu.memory_mib, unit_mib),
+            # Part of a unit in use outside makes the whole unit useless to pods.
+            outside=-(-gpu.outside_mib // unit_mib),
+            healthy=gpu.healthy,
+            reason=gpu.reason,
+            enforcement=gpu.enforcement,
+            core_enforcement=gpu.core_enforcement,
+        )
+        for gpu in inventory.gpus
+    )
+
+
+class _Charges:
+    """What pods hold of GPUs, as it is gathered; a node's GPUs have a UUID each."""
+
+    __slots__ = ("_cores", "_known", "_used", "_whole")
+
+    def __init__(self, known: tuple[GpuInfo, ...]) -> None:
+        self._known = known
+        self._used: dict[GpuUuid, int] = dict.fromkeys([gpu.uuid for gpu in known], 0)
+        self._whole: set[GpuUuid] = set()
+        self._cores: dict[GpuUuid, int] = {}
+
+    def add(self, footprint: Footprint) -> bool:
+        """Charge what it says; False, and nothing charged, when it names other GPUs."""
+        used = self._used
+        for uuid in footprint.shares:
+            if uuid not in used:
+                return False
+        if footprint.whole:
+            if not footprint.whole <= used.keys():
+                return False
+            for gpu in self._known:
+                if gpu.uuid in footprint.whole:
+                    used[gpu.uuid] += gpu.capacity
+            self._whole |= footprint.whole
+        for uuid, units in footprint.shares.items():
+            used[uuid] += units
+        if footprint.cores:
+            _add(self._cores, footprint.cores)
+        return True
+
+    def add_worst(self, request: PodRequest) -> None:
+        """Charge a pod of unknown place so that the largest holes among the units offered to pods are gone."""
+        used = self._used
+        # No pod can get units of an unhealthy GPU: charging it there would hurt least.
+        offered = {gpu.uuid: gpu.capacity - gpu.outside if gpu.healthy else 0 for gpu in self._known}
+        capacity = {gpu.uuid: gpu.capacity for gpu in self._known}
+        cores: dict[GpuUuid, int] = {}
+        for demand in sorted(request.demands, key=lambda demand: -demand.units):
+            emptiest = sorted(used, key=lambda uuid: (used[uuid] - offered[uuid], uuid))[: demand.gpus]
+            for uuid in emptiest:
+                used[uuid] += capacity[uuid] if demand.whole else demand.units
+                if demand.whole:
+                    self._whole.add(uuid)
+                if demand.core_percent:
+                    cores[uuid] = cores.get(uuid, 0) + demand.core_percent
+        _add(self._cores, cores)
+
+    def made(self, before: NodeInfo | None) -> tuple[tuple[GpuInfo, ...], tuple[int, ...], tuple[bool, ...]]:
+        """The GPUs with what is used of each, their free units, and whether each is idle.
+
+        `before` is the node whose GPUs these are, charged otherwise; most of them are as they were.
+        """
+        known, whole, cores = self._known, self._whole, self._cores
+        gpus = list(known)
+        if before is not None:
+            free, idle = list(before.free), list(before.idle)
+        else:
+            free, idle = [gpu.free for gpu in known], [gpu.idle for gpu in known]
+        for at, (gpu, units) in enumerate(zip(known, self._used.values(), strict=True)):
+            all_of_it, core_percent = gpu.uuid in whole, cores.get(gpu.uuid, 0) if cores else 0
+            if gpu.used != units or gpu.whole is not all_of_it or gpu.core_used_percent != core_percent:
+                gpus[at] = now = _with(gpu, units, core_percent, whole=all_of_it)
+                free[at], idle[at] = now.free, now.idle
+        return tuple(gpus), tuple(free), tuple(idle)
+
+
+def _with(gpu: GpuInfo, used: int, core_used_percent: int, *, whole: bool) -> GpuInfo:
+    info = _GpuDraft(
+        gpu.uuid,
+        gpu.index,
+        gpu.model,
+        gpu.capacity,
+        used,
+        gpu.outside,
+        whole,
+        gpu.healthy,
+        gpu.reason,
+        gpu.enforcement,
+        gpu.core_enforcement,
+        core_used_percent,
+    )
+    info.__class__ = GpuInfo
+    return info
+
+
+def _add(cores: dict[GpuUuid, int], more: Mapping[GpuUuid, int]) -> None:
+    for uuid, percent in more.items():
+        cores[uuid] = cores.get(uuid, 0) + percent

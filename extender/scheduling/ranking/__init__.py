@@ -1,0 +1,1 @@
+"""Keeps the nodes ordered by cost for each kind of request."""

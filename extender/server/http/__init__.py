@@ -1,0 +1,1 @@
+"""Serves HTTP: kube-scheduler's four verbs, and Flask for everything else."""

@@ -1,0 +1,148 @@
+"""From what the extender does and knows to Prometheus series: few of them, for per-GPU series are the node agent's."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from extender.kube.slices import Slices
+from extender.scheduling.fitting.describing import describe_gpu
+from extender.scheduling.fitting.reasons import Misfit
+from extender.server.state.state import State
+
+BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """Children of the request metrics, kept so that counting costs no lookup."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.request_seconds = Histogram(
+            "gpupack_extender_request_duration_seconds",
+            "Time to answer one call of kube-scheduler, by verb.",
+            ["verb"],
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self.outcomes = Counter(
+            "gpupack_extender_requests",
+            "Calls of kube-scheduler by verb and outcome (ok, rejected, unavailable, error, malformed).",
+            ["verb", "outcome"],
+            registry=registry,
+        )
+
+
+class StateCollector(Collector):
+    """Reads the state at scrape time."""
+
+    def __init__(
+        self, state: State, view_age_s: Callable[[], float], woken: Callable[[], int], synced: Callable[[], bool]
+    ) -> None:
+        self._state = state
+        self._view_age_s = view_age_s
+        self._synced = synced
+        self._woken = woken
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry must not collect before the first lists are in."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """The series of this moment."""
+        counts = self._state.counts()
+        yield _gauge("gpupack_extender_nodes", "Nodes in the ledger.", counts["nodes"])
+        pods = GaugeMetricFamily("gpupack_extender_pods", "Pods in the ledger by state.", labels=["state"])
+        for state in ("pending", "assumed", "held", "waiting"):
+            pods.add_metric([state], counts[state])
+        pods.add_metric(["known"], counts["pods"])
+        yield pods
+        refused = GaugeMetricFamily(
+            "gpupack_extender_refused_pods",
+            "Waiting pods by why nodes refused them at the latest try; a pod counts once for each reason.",
+            labels=["reason"],
+        )
+        reasons = self._state.decisions.refusals(self._state.waiting())
+        for reason in Misfit:
+            refused.add_metric([reason.name.lower()], reasons[reason])
+        yield refused
+        yield _gauge("gpupack_extender_synced", "1 once all nodes and pods were read.", float(self._synced()))
+        age_s = self._view_age_s()
+        yield _gauge("gpupack_extender_view_age_seconds", "Time since the API server last proved to be there.", age_s)
+        woken = CounterMetricFamily("gpupack_extender_pods_woken", "Refused pods that were put back into the queue.")
+        woken.add_metric([], self._woken())
+        yield woken
+        yield from self._gpus()
+
+    def _gpus(self) -> Iterable[Metric]:
+        units = dict.fromkeys(("capacity", "allocated", "held", "outside", "free", "overcommitted"), 0)
+        gpus = dict.fromkeys(("healthy", "unhealthy", "idle", "whole"), 0)
+        slices = Slices()
+        for node in self._state.snapshot().nodes.values():
+            slices.breathe()  # tens of thousands of GPUs, while kube-scheduler calls
+            for gpu in node.gpus:
+                row = describe_gpu(node, gpu)
+                for key in units:
+                    units[key] += row[key]
+                gpus["healthy" if gpu.healthy else "unhealthy"] += 1
+                gpus["idle"] += gpu.idle
+                gpus["whole"] += gpu.whole
+        scale = self._state.unit_mib * 1024 * 1024
+        memory = GaugeMetricFamily("gpupack_gpu_memory_bytes", "GPU memory of the cluster by state.", labels=["state"])
+        for key, value in units.items():
+            memory.add_metric([key], value * scale)
+        yield memory
+        count = GaugeMetricFamily("gpupack_gpus", "GPUs of the cluster by state.", labels=["state"])
+        for key, value in gpus.items():
+            count.add_metric([key], value)
+        yield count
+
+
+class LearningCollector(Collector):
+    """How many pods the estimate of the demand rests on, at scrape time."""
+
+    def __init__(self, considered: Callable[[], int]) -> None:
+        self._considered = considered
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing, as for the state."""
+        return []
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The series of this moment."""
+        text = "Pods that the latest estimate of what pods ask for rests on."
+        yield _gauge("gpupack_extender_learned_pods", text, self._considered())
+
+
+class RecordCollector(Collector):
+    """What became of the record of decisions, at scrape time."""
+
+    def __init__(self, events: Callable[[], Mapping[str, int]], lines_dropped: Callable[[], int]) -> None:
+        self._events = events
+        self._lines_dropped = lines_dropped
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, as for the state."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """The series of this moment."""
+        events = CounterMetricFamily(
+            "gpupack_extender_events",
+            "Events on pods by outcome: written, dropped for want of room, refused by the API server, failed.",
+            labels=["outcome"],
+        )
+        for outcome, count in self._events().items():
+            events.add_metric([outcome], count)
+        yield events
+        dropped = CounterMetricFamily(
+            "gpupack_extender_decision_lines_dropped", "Decisions that are not in the log for want of room."
+        )
+        dropped.add_metric([], self._lines_dropped())
+        yield dropped
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,1 @@
+"""Renders the extender's page for people."""

@@ -1,0 +1,1 @@
+"""Records decisions in the log and in Events."""

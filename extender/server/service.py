@@ -1,0 +1,174 @@
+"""Puts the extender together and runs it: settings in, a served address until it is told to stop."""
+
+import gc
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from extender.decoding.decoder import Decoder
+from extender.kube.client import KubeApi
+from extender.kube.events import Events
+from extender.kube.reflector import Reflector
+from extender.scheduling.ledger.events import PodRecord
+from extender.server.binder import Binder
+from extender.server.http.routes import Health, Parts, create_app, create_calls, create_observer_app
+from extender.server.http.server import Server
+from extender.server.learning import Learning
+from extender.server.metrics import LearningCollector, Metrics, RecordCollector, StateCollector
+from extender.server.record.decisions import Decisions
+from extender.server.record.recorder import Audit
+from extender.server.settings import Settings
+from extender.server.state.feed import NodeSink, PodSink
+from extender.server.state.state import State
+from extender.server.upkeep import Upkeep
+
+_LOG = logging.getLogger(__name__)
+NODES_PATH = "/api/v1/nodes"
+PODS_PATH = "/api/v1/pods"
+STOP_TIMEOUT_S = 5.0
+GC_THRESHOLDS = (2_000, 5, 1_000)
+"""Young objects at which the collector looks at them, and so on. By default every second call would wait for it; with
+these one in seven does, for as long as before, and the old objects are hardly ever walked."""
+
+
+class Service:
+    """One extender; `start` returns once it listens, long before the first lists are in."""
+
+    def __init__(self, settings: Settings, api: KubeApi) -> None:
+        self._settings = settings
+        self._draining = threading.Event()
+        self._stopped = threading.Event()
+        self._events = Events(
+            api,
+            host=socket.gethostname(),
+            now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            clock=time.monotonic,
+            per_s=settings.events_per_s,
+        )
+        self._audit = Audit(settings.unit_mib, self._events.put)
+        decisions = Decisions(lambda: datetime.now(UTC), tell=self._audit.tell)
+        decoder = Decoder(settings.names, settings.unit_mib, warn=_LOG.warning)
+        self.state = State(
+            unit_mib=settings.unit_mib,
+            policy=settings.policy,
+            answers=settings.answers,
+            hold_s=settings.hold_s,
+            clock=time.monotonic,
+            view_problem=self._view_problem,
+            decisions=decisions,
+        )
+        self._learning = Learning(self.state)
+        self._reflectors = (
+            Reflector(api, NODES_PATH, NodeSink(self.state, decoder)),
+            Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._observe)),
+        )
+        binder = Binder(self.state, api, settings.names, decoder)
+        self._upkeep = Upkeep(self.state, binder, api, settings.names.retry_annotation, time.monotonic)
+        registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        registry.register(StateCollector(self.state, self._view_age_s, lambda: self._upkeep.woken, self._synced))
+        registry.register(LearningCollector(lambda: self._learning.considered))
+        registry.register(RecordCollector(self._events.counts, lambda: self._audit.dropped))
+        health = Health(dead=self._dead, not_ready=self._not_ready)
+        loop_api = api.for_loop()
+        parts = Parts(self.state, binder, decoder, Metrics(registry), health, settings.max_body_bytes, loop_api)
+        calls = create_calls(parts)
+        self._servers = [
+            Server(
+                settings.listen,
+                create_app(parts, calls),
+                calls,
+                threads=settings.threads,
+                max_body_bytes=settings.max_body_bytes,
+                tls=settings.tls,
+                closing=None if loop_api is None else loop_api.close,
+            )
+        ]
+        if settings.observe is not None:
+            self._servers.append(
+                Server(settings.observe, create_observer_app(parts), threads=4, max_body_bytes=1024 * 1024)
+            )
+
+    @property
+    def port(self) -> int:
+        """Port that kube-scheduler is to call."""
+        return self._servers[0].port
+
+    def start(self) -> None:
+        """Begin to listen and to watch.
+
+        Raises:
+            OSError: an address cannot be listened on.
+        """
+        self._events.start()
+        self._audit.start()
+        for server in self._servers:
+            server.start()
+        for reflector in self._reflectors:
+            reflector.start()
+        threading.Thread(target=self._after_sync, name="after-sync", daemon=True).start()
+        _LOG.info("listening on %s port %d", self._settings.listen.host, self.port)
+
+    def _after_sync(self) -> None:
+        while not self._stopped.is_set():
+            if all(reflector.wait_synced(1.0) for reflector in self._reflectors):
+                break
+        if self._stopped.is_set():
+            return
+        self._learning.round(force=True)
+        self._learning.start()
+        self.state.adopt_waiting()
+        self._upkeep.start()
+        # What the first lists made lives as long as the process: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        _LOG.info("ready: %s", self.state.counts())
+
+    def stop(self) -> None:
+        """Turn not ready, answer what runs, end."""
+        self._draining.set()
+        for server in self._servers:
+            server.stop()
+        self._stopped.set()
+        self._upkeep.stop(STOP_TIMEOUT_S)
+        self._learning.stop(STOP_TIMEOUT_S)
+        for reflector in self._reflectors:
+            reflector.stop(STOP_TIMEOUT_S)
+        self._audit.stop(STOP_TIMEOUT_S)
+        self._events.stop(STOP_TIMEOUT_S)
+        _LOG.info("stopped")
+
+    def _observe(self, pods: Iterable[PodRecord]) -> None:
+        self._learning.observe(pods)
+        self.state.decisions.seen(pods)
+
+    def _view_age_s(self) -> float:
+        now_s, (nodes, pods) = time.monotonic(), self._reflectors
+        return max(nodes.contact_age_s(now_s), pods.contact_age_s(now_s))
+
+    def _synced(self) -> bool:
+        nodes, pods = self._reflectors
+        return nodes.synced and pods.synced
+
+    def _view_problem(self) -> str | None:
+        # Constant texts: kube-scheduler puts them into events and conditions.
+        if self._draining.is_set():
+            return "the scheduler extender is shutting down"
+        if not self._synced():
+            return "the scheduler extender has not read the cluster yet"
+        if self._view_age_s() > self._settings.stale_s:
+            return "the scheduler extender has lost touch with the API server"
+        return None
+
+    def _not_ready(self) -> str | None:
+        return self._view_problem()
+
+    def _dead(self) -> str | None:
+        return None if all(server.alive for server in self._servers) else "an HTTP server has ended"

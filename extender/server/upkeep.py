@@ -1,0 +1,157 @@
+"""The background work: wakes refused pods when room appears, settles binds whose fate is unknown, expires holds.
+
+Works in slices far below a millisecond of the state's lock; every round has a bound on what it does.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from extender.kube.errors import ApiError, ApiUnreachable
+from extender.scheduling.waking import Refused
+from extender.server.binder import Binder
+from extender.server.state.state import State
+
+_LOG = logging.getLogger(__name__)
+
+ROUND_S = 0.25
+SETTLED_S = 0.25
+"""kube-scheduler's own retry gets this long after room appeared; a pod it placed needs no waking."""
+
+WAKES_A_ROUND = 32
+SETTLES_A_ROUND = 16
+UNSETTLED_S = 6.0
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+MAX_REMEMBERED = 20_000
+
+
+class AnnotatingApi(Protocol):
+    """What waking needs of the API server; see `extender.kube.client.KubeApi`."""
+
+    def annotate_pod(
+        self, namespace: str, name: str, uid: str, annotations: dict[str, str | None], timeout_s: float = ...
+    ) -> None:
+        """Set annotations of a pod."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    times: int
+    refused_at_s: float
+    next_s: float
+
+
+class Upkeep:
+    """Runs until stopped, in one thread; `round` does one round and may be called by tests instead.
+
+    A pod is touched by a new value of its retry annotation: that puts it back into kube-scheduler's queue. A pod that
+    stays refused by others after a touch is touched again only after growing pauses.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        binder: Binder,
+        api: AnnotatingApi,
+        retry_annotation: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._binder = binder
+        self._api = api
+        self._annotation = retry_annotation
+        self._clock = clock
+        self._touched: OrderedDict[str, _Touched] = OrderedDict()
+        self._postponed: dict[str, tuple[Refused, float]] = {}
+        self._settle_after_s: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self.woken = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End after the round that runs, waiting for it at most `timeout_s`."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.wait(ROUND_S):
+            try:
+                self.round()
+            except Exception:  # noqa: BLE001 (upkeep must outlive any one round)
+                _LOG.exception("upkeep round failed; the next one tries again")
+                self._stop.wait(FIRST_PAUSE_S)
+
+    def round(self) -> None:
+        """Settle what is unsettled, then wake who can be helped."""
+        self._settle()
+        pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND)]
+        for at, pod in enumerate(pods):
+            if self._stop.is_set():
+                return
+            if not self._may_touch(pod):
+                continue
+            try:
+                self._touch(pod)
+            except ApiUnreachable as error:
+                _LOG.warning("pod %s/%s can't be woken: %s", pod.namespace, pod.name, error)
+                self._postpone(pods[at:], self._touched[pod.uid].next_s)
+                return
+
+    def _due_again(self) -> list[Refused]:
+        """Pods whose touch failed and whose pause is over, if they still wait for a node."""
+        now_s = self._clock()
+        due = [uid for uid, (_, at_s) in self._postponed.items() if at_s <= now_s][:WAKES_A_ROUND]
+        pods = [self._postponed.pop(uid)[0] for uid in due]
+        known = [(pod, self._state.pod(pod.uid)) for pod in pods]
+        return [pod for pod, record in known if record is not None and not record.node]
+
+    def _postpone(self, pods: Sequence[Refused], until_s: float) -> None:
+        for pod in pods:
+            if len(self._postponed) < MAX_REMEMBERED:
+                self._postponed[pod.uid] = (pod, until_s)
+
+    def _settle(self) -> None:
+        now_s = self._clock()
+        unsettled = self._state.unsettled(UNSETTLED_S)
+        still = {one.holder.uid for one in unsettled}
+        self._settle_after_s = {uid: at_s for uid, at_s in self._settle_after_s.items() if uid in still}
+        due = [one for one in unsettled if self._settle_after_s.get(one.holder.uid, 0.0) <= now_s]
+        for one in due[:SETTLES_A_ROUND]:
+            age_s = now_s - one.since_s
+            self._settle_after_s[one.holder.uid] = now_s + min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, age_s / 4))
+            self._binder.settle(one, age_s)
+
+    def _may_touch(self, pod: Refused) -> bool:
+        touched = self._touched.get(pod.uid)
+        return touched is None or self._clock() >= touched.next_s or pod.waiting_since_s != touched.refused_at_s
+
+    def _touch(self, pod: Refused) -> None:
+        """Touch the pod; raises ApiUnreachable."""
+        before = self._touched.get(pod.uid)
+        now_s = self._clock()
+        fresh = before is None or before.refused_at_s != pod.waiting_since_s
+        times = 1 if fresh or before is None else before.times + 1
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(times, 10))
+        self._touched[pod.uid] = _Touched(times, pod.waiting_since_s, now_s + pause_s)
+        self._touched.move_to_end(pod.uid)
+        if len(self._touched) > MAX_REMEMBERED:
+            self._touched.popitem(last=False)
+        try:
+            self._api.annotate_pod(pod.namespace, pod.name, pod.uid, {self._annotation: f"{now_s:.3f}"}, timeout_s=3.0)
+        except ApiError as error:
+            if error.status not in {404, 409, 422}:
+                _LOG.warning("pod %s/%s can't be woken: %s", pod.namespace, pod.name, error)
+                self._postpone([pod], self._touched[pod.uid].next_s)
+        else:
+            self.woken += 1
+            _LOG.info("woke pod %s/%s: there is room for it now", pod.namespace, pod.name)

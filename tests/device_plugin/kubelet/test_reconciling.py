@@ -1,0 +1,187 @@
+"""What the kubelet really gave is written on the pod: once, in time, and on no other pod."""
+
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from device_plugin.kubelet.admissions import Admissions
+from device_plugin.kubelet.allocating import Given
+from device_plugin.kubelet.attributing import Entry
+from device_plugin.kubelet.matching import Request
+from device_plugin.kubelet.reconciling import Reconciler
+from device_plugin.pods.store import PodStore
+from device_plugin.settings import DeviceListStrategy, Resource
+from extender.contract.allocation import parse_allocation
+from extender.contract.names import Names
+from tests.device_plugin.builders import UNIT_MIB, gpus, ids, placed, pod_body
+from tests.device_plugin.waiting import until
+from tests.fakes.kubelet_patches import FakePatching
+from tests.fakes.podresources_reader import FakePodResources
+
+NODE = gpus(a=16, b=16)
+PATH = "/api/v1/namespaces/default/pods/p"
+
+
+class Node:
+    """A reconciler with everything that it reads and writes."""
+
+    def __init__(self, *bodies: bytes) -> None:
+        self.pods = PodStore(Names(), UNIT_MIB)
+        self.pods.replace(bodies)
+        paths = {}
+        for body in bodies:
+            found = json.loads(body)
+            paths[f"/api/v1/namespaces/default/pods/{found['metadata']['name']}"] = found
+        self.api = FakePatching(**paths)
+        self.podresources = FakePodResources()
+        self.due = threading.Event()
+        self.live: list[bytes] = []
+        self.admissions = Admissions(
+            pods=self.pods,
+            podresources=self.podresources,
+            read_pods=self.read_pods,
+            strategy=DeviceListStrategy.ENVVAR,
+            on_granted=self.due.set,
+        )
+        self.reconciler = Reconciler(
+            admissions=self.admissions,
+            pods=self.pods,
+            api=self.api,
+            gpus=lambda: NODE,
+            names=Names(),
+            unit_mib=UNIT_MIB,
+            interval_s=60.0,
+            due=self.due,
+        )
+
+    def read_pods(self, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        self.pods.merge(self.live)
+        return True
+
+    def show(self, found: frozenset[str], container: str = "main", name: str = "p") -> None:
+        """Let podresources show it."""
+        entry = Entry("default", name, container, Resource.MEMORY, found)
+        self.podresources.entries = (*self.podresources.entries, entry)
+
+    def written(self, path: str = PATH) -> dict[str, Any]:
+        """Containers of the record on a pod; empty without one."""
+        text = self.api.objects[path]["metadata"]["annotations"].get("gpupack.io/allocated")
+        return {} if text is None else {name: dict(on) for name, on in parse_allocation(text).containers.items()}
+
+
+def test_before_start_writes_what_was_given_not_what_was_planned() -> None:
+    """Actual wins; the UID of the pod is in the patch."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
+    node.show(ids("b", range(8)))
+    assert node.reconciler.before_start(Resource.MEMORY, ids("b", range(8)), 5.0)
+    assert (node.written(), node.api.patches[0][1]["uid"]) == ({"main": placed(b=8)}, "uid-p")
+
+
+def test_what_is_written_is_not_written_again() -> None:
+    """Every start and every sweep looks; only differences are patched, though the watch is behind."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
+    node.show(ids("a", range(8)))
+    node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
+    node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
+    node.reconciler.sweep()
+    assert len(node.api.patches) == 1
+
+
+def test_a_record_that_someone_removed_is_written_again() -> None:
+    """By the next sweep."""
+    body = pod_body("p", {"main": {"GPU-a": 8}})
+    node = Node(body)
+    node.show(ids("a", range(8)))
+    node.reconciler.sweep()
+    bare = json.loads(body)
+    bare["metadata"]["resourceVersion"] = "99"
+    node.api.objects[PATH] = bare
+    node.pods.apply("MODIFIED", json.dumps(bare).encode())
+    node.reconciler.sweep()
+    assert (len(node.api.patches), node.written()) == (2, {"main": placed(a=8)})
+
+
+def test_a_start_waits_for_podresources_but_not_for_long() -> None:
+    """The kubelet shows an Allocate some milliseconds later; what never shows must not hold the container."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
+    timer = threading.Timer(0.05, node.show, [ids("a", range(8))])
+    timer.start()
+    assert node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
+    timer.join()
+    begun_s = time.monotonic()
+    assert not node.reconciler.before_start(Resource.MEMORY, ids("b", range(8)), 5.0)
+    assert (time.monotonic() - begun_s < 5.0, node.due.is_set()) == (True, True)
+
+
+def test_a_pod_that_is_not_known_yet_is_read_live() -> None:
+    """Podresources names it before our watch does."""
+    node = Node()
+    body = pod_body("p", {"main": {"GPU-a": 8}})
+    node.live = [body]
+    node.api.objects[PATH] = json.loads(body)
+    node.show(ids("a", range(8)))
+    assert (node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0), node.written()) == (
+        True,
+        {"main": placed(a=8)},
+    )
+
+
+def test_a_plain_init_container_is_recorded_by_its_allocate() -> None:
+    """Podresources never shows it; so its start does not wait for that."""
+    node = Node(pod_body("p", {"init": {"GPU-b": 8}}, init=["init"]))
+    node.admissions.refresh()
+    offered = ids("b", range(8))
+    choice = node.admissions.prefer(Request(Resource.MEMORY, offered, frozenset(), 8), NODE)
+    assert isinstance(node.admissions.allocate(Resource.MEMORY, choice.ids, NODE), Given)
+    assert node.reconciler.before_start(Resource.MEMORY, offered, 5.0)
+    assert node.written() == {"init": placed(b=8)}
+
+
+@pytest.mark.parametrize("status", [0, 500])
+def test_an_api_server_that_is_away_never_stops_a_container(status: int) -> None:
+    """The sweep writes it when the server is back."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
+    node.show(ids("a", range(8)))
+    node.api.status = status
+    assert not node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
+    node.reconciler.sweep()
+    assert node.reconciler.problem == "not written yet: default/p"
+    node.api.status = None
+    node.reconciler.sweep()
+    assert (node.reconciler.problem, node.written()) == ("", {"main": placed(a=8)})
+
+
+def test_lesson_07_a_record_never_lands_on_a_new_pod_of_that_name() -> None:
+    """Recreated since: 422, and nothing is left to do for the old one."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
+    node.api.objects[PATH]["metadata"]["uid"] = "uid-new"
+    node.show(ids("a", range(8)))
+    assert node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
+    assert node.written() == {}
+
+
+def test_podresources_that_cannot_be_read_is_the_problem() -> None:
+    """The lag shows it too."""
+    node = Node()
+    node.podresources.problem = "connection refused"
+    node.reconciler.sweep()
+    assert (node.reconciler.problem, node.reconciler.lag_s() >= 0) == ("podresources cannot be read", True)
+
+
+def test_the_loop_sweeps_after_every_allocate() -> None:
+    """Long before the regular time."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
+    stop = threading.Event()
+    thread = threading.Thread(target=node.reconciler.run, args=(stop,))
+    thread.start()
+    node.admissions.allocate(Resource.MEMORY, ids("a", range(8)), NODE)
+    node.show(ids("a", range(8)))
+    until(node.written)
+    stop.set()
+    node.reconciler.soon()
+    thread.join(10.0)
+    assert (thread.is_alive(), node.written()) == (False, {"main": placed(a=8)})

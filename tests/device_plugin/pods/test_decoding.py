@@ -1,0 +1,176 @@
+"""The API server's JSON becomes pods and nodes; what a tenant wrote wrongly is taken as absent."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_plugin.pods.decoding import (
+    DecodingError,
+    NodeNotes,
+    Page,
+    WatchEvent,
+    decode_event,
+    decode_node,
+    decode_page,
+    decode_pod,
+    decode_status,
+    decode_version,
+)
+from device_plugin.pods.pod import BoundPod, ContainerKind, ContainerNeed
+from extender.contract.names import Names
+from tests.device_plugin.builders import UNIT_MIB, placed
+
+NAMES = Names()
+
+
+def limits(**amounts: object) -> dict[str, object]:
+    """`limits(mem=8, gpu=1)` as a container has them."""
+    known = {"mem": "gpupack.io/gpu-mem", "gpu": "gpupack.io/gpu", "cpu": "cpu"}
+    return {"limits": {known[name]: amount for name, amount in amounts.items()}}
+
+
+def pod_json(**changes: Any) -> dict[str, Any]:
+    """A pod with one container of eight units."""
+    body: dict[str, Any] = {
+        "metadata": {"name": "p", "namespace": "default", "uid": "uid-p", "resourceVersion": "7"},
+        "spec": {"containers": [{"name": "main", "resources": limits(mem="8", cpu="500m")}]},
+        "status": {"phase": "Pending"},
+    }
+    for part, change in changes.items():
+        body[part] = {**body[part], **change}
+    return body
+
+
+def decoded(body: dict[str, Any]) -> BoundPod:
+    """The pod, of which everything can be read."""
+    found = decode_pod(json.dumps(body).encode(), NAMES, UNIT_MIB)
+    assert found.problems == ()
+    return found.pod
+
+
+def test_a_bound_pod() -> None:
+    """Plan, time of binding and order of the containers: init first, sidecars by their restart policy."""
+    plan = '{"version":1,"unitMib":1024,"containers":{"main":{"GPU-a":8}},"at":"2026-01-31T12:00:00Z"}'
+    spec = {
+        "initContainers": [
+            {"name": "side", "restartPolicy": "Always", "resources": limits(mem="1")},
+            {"name": "init", "resources": limits(mem="10k")},
+            {"name": "plain"},
+        ],
+        "containers": [{"name": "main", "resources": limits(mem="8")}, {"name": "big", "resources": limits(gpu="2")}],
+    }
+    metadata = {
+        "annotations": {"gpupack.io/allocation": plan, "gpupack.io/gpu-count": "2"},
+        "creationTimestamp": "2026-01-31T11:00:00Z",
+    }
+    found = decoded(pod_json(spec=spec, metadata=metadata))
+    assert found == BoundPod(
+        uid="uid-p",
+        namespace="default",
+        name="p",
+        needs=(
+            ContainerNeed("side", ContainerKind.SIDECAR, memory_units=1),
+            ContainerNeed("init", ContainerKind.INIT, memory_units=10_000),
+            ContainerNeed("main", memory_units=8),
+            ContainerNeed("big", whole_gpus=2),
+        ),
+        gpu_count=2,
+        plan={"main": placed(a=8)},
+        version=7,
+        bound_at="2026-01-31T12:00:00Z",
+        created_at="2026-01-31T11:00:00Z",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value"),
+    [
+        ({"status": {"phase": "Running"}}, "admitted", True),
+        ({"status": {"startTime": "2026-01-31T12:00:00Z"}}, "admitted", True),
+        ({"status": {"phase": "Failed"}}, "ended", True),
+        ({"status": {"phase": "Succeeded"}}, "ended", True),
+        ({"metadata": {"deletionTimestamp": "2026-01-31T12:00:00Z"}}, "terminating", True),
+        ({"metadata": {"annotations": {"gpupack.io/gpu-count": "many"}}}, "gpu_count", 1),
+        ({"metadata": {"annotations": {"gpupack.io/gpu-count": "0"}}}, "gpu_count", 1),
+        ({"spec": {"containers": [{"name": "main"}]}}, "needs", ()),
+    ],
+)
+def test_states_of_a_pod(changes: dict[str, Any], field: str, value: object) -> None:
+    """What the kubelet and the user have done with it."""
+    assert getattr(decoded(pod_json(**changes)), field) == value
+
+
+def test_containers_are_known_by_the_runtimes_id() -> None:
+    """Of every kind; one that waits has none yet."""
+    status = {
+        "initContainerStatuses": [{"name": "init", "containerID": "containerd://aa"}],
+        "containerStatuses": [{"name": "main", "containerID": "cri-o://bb"}, {"name": "late", "containerID": None}],
+        "ephemeralContainerStatuses": [{"name": "debug", "containerID": "docker://cc"}, {"name": "waiting"}],
+    }
+    assert decoded(pod_json(status=status)).container_ids == {"aa": "init", "bb": "main", "cc": "debug"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metadata": {"annotations": {"gpupack.io/allocation": "{"}}}, "allocation: not JSON"),
+        ({"metadata": {"annotations": {"gpupack.io/allocated": '{"version":9}'}}}, "version is 9, expected 1"),
+        (
+            {"metadata": {"annotations": {"gpupack.io/allocation": '{"version":1,"unitMib":256,"containers":{}}'}}},
+            "unitMib is 256, expected 1024",
+        ),
+        ({"spec": {"containers": [{"name": "main", "resources": limits(mem="lots")}]}}, "limit of gpupack.io/gpu-mem"),
+    ],
+)
+def test_what_cannot_be_read_is_absent_and_named(changes: dict[str, Any], words: str) -> None:
+    """A pod with nonsense in it must not take the view of the others away."""
+    found = decode_pod(json.dumps(pod_json(**changes)).encode(), NAMES, UNIT_MIB)
+    assert (len(found.problems), words in found.problems[0]) == (1, True)
+    assert (found.pod.plan, found.pod.allocated) == ({}, {})
+
+
+def test_lists_events_nodes_and_statuses() -> None:
+    """The envelopes around objects."""
+    page = b'{"kind":"PodList","metadata":{"resourceVersion":"9","continue":"t"},"items":[{"a":1}]}'
+    node = b'{"metadata":{"name":"n1","uid":"u","resourceVersion":"5","annotations":{"gpupack.io/inventory":"text"}}}'
+    assert [
+        decode_page(page),
+        decode_page(b'{"metadata":{"resourceVersion":"9"},"items":null}'),
+        decode_event(b'{"type":"ADDED","object":{"a":1}}'),
+        decode_node(node, NAMES),
+        decode_node(b'{"metadata":{"name":"n1"}}', NAMES),
+        decode_version(node),
+        decode_status(b'{"code":410,"message":"too old"}'),
+        decode_status(b"<html>"),
+    ] == [
+        Page((b'{"a":1}',), "9", "t"),
+        Page((), "9", ""),
+        WatchEvent("ADDED", b'{"a":1}'),
+        NodeNotes("n1", "u", "text"),
+        NodeNotes("n1", "", None),
+        "5",
+        (410, "too old"),
+        (0, "<html>"),
+    ]
+
+
+KEYS = st.sampled_from(["metadata", "spec", "name", "items"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_any_json_is_decoded_or_refused(body: object) -> None:
+    """No other exception reaches the watch loop."""
+    text = json.dumps(body).encode()
+    for decode in (decode_page, decode_event, lambda data: decode_pod(data, NAMES, UNIT_MIB)):
+        try:
+            decode(text)
+        except DecodingError as error:
+            assert str(error).startswith("the API server's JSON: ")  # noqa: PT017 - both ways are fine

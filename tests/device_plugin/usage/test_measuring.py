@@ -1,0 +1,154 @@
+"""The newest measurement: what it holds, how it ages, and what remains of it when the driver fails."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from device_plugin.gpus.gpu import GpuSourceError
+from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
+from device_plugin.pods.pod import BoundPod, ContainerKey
+from device_plugin.usage.measuring import HIDDEN, NO_PODS, STALE, Meter
+from device_plugin.usage.processes import Owner
+from device_plugin.usage.usage import Usage
+from extender.contract.units import GpuUuid
+from tests.device_plugin.builders import placed, pod
+
+A = GpuUuid("GPU-a")
+MIB = 1024 * 1024
+KEY = ContainerKey("uid-p", "main")
+
+
+class Node:
+    """Readings, owners and pods that the test sets, and a meter over them."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.problem = ""
+        self.obstacle_text = ""
+        self.sizes_mib: dict[int, int] = {}
+        self.owners: dict[int, Owner] = {}
+        self.reads = 0
+        self.closed = False
+        bound = replace(pod("p", allocated={"main": placed(a=8)}), container_ids={"id": "main"})
+        self.pods: dict[str, BoundPod] | None = {bound.uid: bound}
+        self.meter = Meter(
+            source=self, locator=self, pods=lambda: self.pods, interval_s=5.0, clock_s=lambda: self.now_s
+        )
+
+    def read(self) -> tuple[GpuReading, ...]:
+        self.reads += 1
+        if self.problem:
+            raise GpuSourceError(self.problem)
+        return (GpuReading(A, processes=tuple(GpuProcess(pid, size * MIB) for pid, size in self.sizes_mib.items())),)
+
+    def facts(self) -> tuple[GpuFacts, ...]:
+        return (GpuFacts(A, "0000:3b:00.0"),)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def obstacle(self) -> str:
+        return self.obstacle_text
+
+    def locate(self, pids: Iterable[int]) -> Mapping[int, Owner]:
+        return {pid: self.owners[pid] for pid in pids if pid in self.owners}
+
+    def run(self, pid: int, size_mib: int, owner: Owner = Owner("uid-p", "id")) -> None:  # noqa: B008 - a value
+        """A process starts, or grows, and it is measured."""
+        self.sizes_mib[pid], self.owners[pid] = size_mib, owner
+        self.meter.step()
+
+
+@pytest.fixture
+def node() -> Node:
+    """One GPU, one pod."""
+    return Node()
+
+
+def test_the_first_question_measures(node: Node) -> None:
+    """Whoever asks before the loop runs gets an answer; later ones only look."""
+    node.sizes_mib, node.owners = {1: 1000}, {1: Owner("uid-p", "id")}
+    usages = [node.meter.usage() for _ in range(3)]
+    assert ([use.used_mib for use in usages[0].uses], usages[0].problem, node.reads) == ([1000], "", 1)
+    assert usages[1:] == usages[:1] * 2
+
+
+def test_peaks_last_as_long_as_the_pod(node: Node) -> None:
+    """The most that was seen."""
+    for size_mib in (1000, 3000, 2000):
+        node.run(1, size_mib)
+    assert node.meter.newest.peaks_mib == {(KEY, A): 3000}
+    node.pods, node.sizes_mib = {}, {}
+    node.meter.step()
+    assert node.meter.newest.peaks_mib == {}
+
+
+def test_an_nvml_that_cannot_start_is_a_problem_and_no_measurement(node: Node) -> None:
+    """Tried again, with longer and longer pauses."""
+    node.problem = "no driver"
+    assert node.meter.usage() == Usage(problem="no driver")
+    waits_s = [node.meter.step() for _ in range(8)]
+    assert (waits_s[0] < 4.0, 15.0 <= waits_s[-1] <= 30.0) == (True, True)
+    node.problem = ""
+    assert (node.meter.step(), node.meter.newest.problem) == (5.0, "")
+
+
+def test_a_driver_that_fails_later_leaves_what_was_seen(node: Node) -> None:
+    """Peaks, facts and what is outside; nobody's use is claimed any more."""
+    node.run(1, 1000)
+    node.run(2, 500, Owner())
+    node.problem = "gone"
+    node.meter.step()
+    newest = node.meter.newest
+    assert (newest.uses, dict(newest.unknown), newest.problem) == ((), {A: "gone"}, "gone")
+    assert (newest.peaks_mib, newest.outside_mib, list(newest.facts)) == ({(KEY, A): 1000}, {A: 500}, [A])
+
+
+def test_a_driver_that_hangs_is_noticed(node: Node) -> None:
+    """By the age of the last measurement."""
+    node.run(1, 1000)
+    node.now_s += 15.0
+    before = node.meter.usage()
+    node.now_s += 2.0
+    assert (before.unknown, node.meter.usage()) == ({}, Usage(unknown={A: STALE}))
+
+
+def test_before_the_pods_are_known_nothing_is_outside(node: Node) -> None:
+    """After a restart of the plugin, for the time until it has read them."""
+    node.pods = None
+    node.run(1, 1000)
+    assert (node.meter.usage(), node.meter.newest.outside_mib) == (Usage(unknown={A: NO_PODS}), {})
+
+
+def test_processes_that_cannot_be_looked_up_are_noticed_the_second_time(node: Node) -> None:
+    """The first time they may just have ended."""
+    node.sizes_mib = {1: 1000}
+    unknown = []
+    for _ in range(2):
+        node.meter.step()
+        unknown.append(dict(node.meter.newest.unknown))
+    assert unknown == [{}, {A: HIDDEN}]
+
+
+def test_the_obstacle_is_said_once(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """Not every five seconds."""
+    node.obstacle_text = "no hostPID"
+    for _ in range(3):
+        node.run(1, 1000)
+    assert [record.message for record in caplog.records] == [
+        "GPU GPU-a: what containers use of it is not known: no hostPID"
+    ]
+
+
+def test_the_loop_measures_tells_and_ends(node: Node) -> None:
+    """And closes the source."""
+    told, stop = threading.Event(), threading.Event()
+    node.meter.on_measured = told.set
+    thread = threading.Thread(target=node.meter.run, args=(stop,))
+    thread.start()
+    assert told.wait(10.0)
+    stop.set()
+    thread.join(10.0)
+    assert (thread.is_alive(), node.closed) == (False, True)

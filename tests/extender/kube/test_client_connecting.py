@@ -1,0 +1,115 @@
+"""Where the API server's address, its authority and the credentials come from, and what is said when one is wrong."""
+
+import datetime
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from extender.kube.client import ApiUnreachable, KubeConfigError, connect
+from tests.extender.api_calls import BOTH_WAYS, PODS, bind
+from tests.fakes.api_server import ApiServer, kubeconfig_for, listing
+from tests.fakes.certificate import server_context, write_certificate
+
+
+def test_the_service_account_is_found_and_its_rotated_token_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address from the pod's environment, token and authority from the mounted files, over TLS."""
+    from kubernetes.config import incluster_config  # noqa: PLC0415 - imports for a third of a second
+
+    certificate = write_certificate(tmp_path)
+    token = tmp_path / "token"
+    token.write_text("first")
+    with ApiServer(server_context(certificate)) as server:
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+        server.on_list(listing(1, []), listing(2, []), listing(3, []))
+        api = connect(None, service_account_dir=tmp_path)
+        api.list_page(PODS, 500, "", 5.0)
+        token.write_text("second")
+        api.list_page(PODS, 500, "", 5.0)
+        later = datetime.datetime.now() + datetime.timedelta(seconds=61)  # noqa: DTZ005 - as the client reads it
+        clock = SimpleNamespace(now=lambda: later)
+        faked = SimpleNamespace(datetime=clock, timedelta=datetime.timedelta)
+        monkeypatch.setattr(incluster_config, "datetime", faked)
+        api.list_page(PODS, 500, "", 5.0)
+        expected = ["bearer first", "bearer first", "bearer second"]
+        assert expected == [request.headers["authorization"] for request in server.requests]
+
+        token.unlink()
+        later += datetime.timedelta(seconds=61)
+        with pytest.raises(ApiUnreachable, match="credentials can't be read") as caught:
+            bind(api)
+        assert caught.value.sent is False
+
+
+@BOTH_WAYS
+def test_a_certificate_of_another_authority_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., None]
+) -> None:
+    """Before the request, and so the token, is sent."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    other = tmp_path / "other"
+    other.mkdir()
+    with ApiServer(server_context(write_certificate(other))) as server:
+        path = Path(kubeconfig_for(server, tmp_path, token="secret-token"))
+        content = json.loads(path.read_text())
+        content["clusters"][0]["cluster"]["certificate-authority"] = str(write_certificate(tmp_path))
+        path.write_text(json.dumps(content))
+        with pytest.raises(ApiUnreachable, match=r"(?i)certificate") as caught:
+            write(connect(str(path)))
+        assert (caught.value.sent, server.requests) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "kubeconfig .*empty"),
+        ("{{{", "kubeconfig"),
+        ("current-context: gone\ncontexts: []\nclusters: []\nusers: []\n", "kubeconfig .*gone"),
+        ("just text", "kubeconfig"),
+    ],
+)
+def test_a_bad_kubeconfig_is_named(tmp_path: Path, content: str, expected: str) -> None:
+    """The message says which file, and what is wrong with it."""
+    path = tmp_path / "kubeconfig.yaml"
+    path.write_text(content)
+    with pytest.raises(KubeConfigError, match=expected):
+        connect(str(path))
+
+
+def test_a_missing_kubeconfig_is_named(tmp_path: Path) -> None:
+    """No such file, not "no configuration"."""
+    with pytest.raises(KubeConfigError, match=r"kubeconfig .*absent: no such file"):
+        connect(str(tmp_path / "absent"))
+
+
+def test_outside_a_cluster_there_is_no_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what was looked for."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(KubeConfigError, match=r"service account in .*: Service host/port is not set"):
+        connect(None, service_account_dir=tmp_path)
+
+
+def test_files_are_merged_and_a_context_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absent files are passed over."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ApiServer() as first, ApiServer() as second:
+        folders = [tmp_path / "first", tmp_path / "second"]
+        for folder, server in zip(folders, (first, second), strict=True):
+            folder.mkdir()
+            path = Path(kubeconfig_for(server, folder, token=folder.name))
+            path.write_text(path.read_text().replace('"fake"', f'"{folder.name}"'))
+            server.on_list(listing(1, []))
+        files = os.pathsep.join(str(folder / "kubeconfig.yaml") for folder in (tmp_path / "absent", *folders))
+        connect(files, context="first").list_page(PODS, 0, "", 5.0)
+        connect(files, context="second", user_agent="test").list_page(PODS, 0, "", 5.0)
+        assert [request.headers["authorization"] for request in first.requests] == ["Bearer first"]
+        assert [request.headers["user-agent"] for request in second.requests] == ["test"]
+        with pytest.raises(KubeConfigError, match="other"):
+            connect(files, context="other")

@@ -1,0 +1,108 @@
+"""`cost` reports on the cluster as it is, on whole GPUs, behind gpushare, and packed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from bench.simulated.apiserver.server import ApiServer
+from bench.simulated.client import ClusterClient
+from bench.simulated.specs import NodeSpec, gpu_pod
+from extender.capacity.case import CaseError
+from extender.contract.names import Names
+from extender.kubectl.cli import main
+from extender.kubectl.cluster.cost_case import case_of, read_usage
+from extender.kubectl.cluster.prices import load_prices
+from extender.kubectl.commands.cost import cost
+from extender.kubectl.options import BadUsage, No, Output
+from extender.kubectl.output.answer import Answer
+from extender.kubectl.output.writing import written
+from tests.extender.kubectl.placed import node, placed, view
+
+PRICES = load_prices()
+
+
+def _document(answer: Answer) -> Any:
+    return answer.document
+
+
+def test_shares_on_two_gpus_fit_on_one() -> None:
+    """At the price of a T4; a node could be drained."""
+    here = view([node("n1", 16), node("n2", 16)], [placed("a", 4, "n1"), placed("b", 8, "n2", namespace="ml")])
+    answer = cost(here, PRICES, policy="binpack")
+    told = _document(answer)
+    bills = {name: (one["nodes_in_use"], one["usd_per_hour"]) for name, one in told["scenarios"].items()}
+    assert (bills["as it is"], bills["whole GPUs"], bills["gpupack"]) == ((2, 0.70), (2, 0.70), (1, 0.35))
+    assert (told["drainable_nodes"], sorted(told["scenarios"]["gpupack"]["namespaces"])) == (1, ["default", "ml"])
+    text = written(answer, Output.TABLE, colour=False)
+    assert "-1 GPUs, -0.35 $/h (-50%)" in text
+    assert "1 node could be drained." in text
+
+
+def test_pods_go_only_where_they_may() -> None:
+    """A pod that selects the other node is not packed onto this one."""
+    picky = placed("a", 4, "n1")
+    picky["spec"]["nodeSelector"] = {"zone": "a"}
+    chosen = node("n1", 16)
+    chosen["metadata"]["labels"] = {"zone": "a"}
+    told = _document(cost(view([chosen, node("n2", 24)], [picky, placed("b", 18, "n2")]), PRICES, policy="binpack"))
+    assert told["scenarios"]["gpupack"]["nodes_in_use"] == 2
+
+
+def test_pods_without_gpus_take_their_cpu_and_memory_before() -> None:
+    """They stay where they are."""
+    web = placed("web", 1, "n1")
+    web["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "2", "memory": "1Gi"}}
+    case = case_of(view([node("n1", 16)], [web]), source="test")
+    assert (case.pods, case.taken) == ((), {"n1": (2000, 1 << 30)})
+
+
+def test_a_stock_cluster_is_read_by_nvidias_labels() -> None:
+    """And its pods by nvidia.com/gpu."""
+    stock = {
+        "metadata": {
+            "name": "stock",
+            "uid": "stock",
+            "resourceVersion": "1",
+            "labels": {"nvidia.com/gpu.product": "Tesla-T4", "nvidia.com/gpu.memory": "15360"},
+        },
+        "status": {"allocatable": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "2"}},
+    }
+    case = case_of(view([stock], names=Names(gpu_resource="nvidia.com/gpu")), source="test")
+    assert case.nodes[0].shape.gpus == (("Tesla T4", 15), ("Tesla T4", 15))
+
+
+def test_a_cluster_without_gpus_or_prices_is_refused() -> None:
+    """With what was expected."""
+    with pytest.raises(No, match="no node with GPUs, expected an inventory annotation or NVIDIA's labels"):
+        cost(view([node("cpu")]), PRICES)
+    with pytest.raises(BadUsage, match="no price for GPU model 'Unheard Of'"):
+        cost(view([node("n1", 16, model="Unheard Of")], [placed("a", 4, "n1")]), PRICES)
+
+
+def test_usage_is_a_csv_of_three_columns(tmp_path: Path) -> None:
+    """A pod, and what it uses."""
+    file = tmp_path / "usage.csv"
+    file.write_text("namespace,pod,memory_mib\nml,a,4096.5\n")
+    assert read_usage(file) == {("ml", "a"): 4096}
+    file.write_text("pod,memory_mib\na,much\n")
+    with pytest.raises(CaseError, match="namespace,pod,memory_mib"):
+        read_usage(file)
+
+
+def test_a_stock_cluster_is_found_out_by_itself(tmp_path: Path) -> None:
+    """Through the API server: no inventory anywhere, so nvidia.com/gpu counts."""
+    labels = {"nvidia.com/gpu.product": "Tesla-T4", "nvidia.com/gpu.memory": "15360"}
+    with ApiServer() as server:
+        access = server.write_kubeconfig(tmp_path / "kubeconfig")
+        client = ClusterClient.from_kubeconfig(access)
+        client.create_node(NodeSpec("stock", labels=labels).node_object({"nvidia.com/gpu": "2"}))
+        client.create_pod(gpu_pod("a", {"nvidia.com/gpu": 1}))
+        client.bind_pod("a", "stock")
+        client.close()
+        result = CliRunner().invoke(main, ["cost", "-o", "json", "--kubeconfig", str(access)])
+    assert result.exit_code == 0, result.output
+    now = json.loads(result.output)["scenarios"]["as it is"]
+    assert (now["pods"], now["held_gpus"], now["usd_per_hour"]) == (1, 1.0, 0.70)

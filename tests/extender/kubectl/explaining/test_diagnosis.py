@@ -1,0 +1,194 @@
+"""Every node is in one group, what fits fits by the shipped `fit`, and what is said to open a node opens it."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.kubectl.explaining.causes import Cause
+from extender.kubectl.explaining.diagnosis import Diagnosis, diagnose
+from extender.kubectl.explaining.node_verdict import gpus_explained
+from extender.scheduling.fitting.fitting import Fit, fit
+from tests.extender.kubectl.views import asker, component, offering, on, view
+from tests.extender.objects import T4, Json, node, pod, uuid
+
+SIZES = st.lists(st.integers(4, 40), min_size=0, max_size=3)
+
+
+def diagnosis(nodes: list[Json], waits: Json, *others: Json) -> Diagnosis:
+    """What is said of the pod `waits`."""
+    seen = view(nodes, [waits, *others])
+    return diagnose(seen, asker(seen))
+
+
+def causes(found: Diagnosis) -> list[tuple[Cause, list[str]]]:
+    """Cause and nodes of each group."""
+    return [(group.cause, group.names) for group in found.groups]
+
+
+def outside(name: str, units: int, used_units: int) -> Json:
+    """A node of one GPU on which something else uses memory."""
+    body = node(name, units)
+    inventory = json.loads(body["metadata"]["annotations"]["gpupack.io/inventory"])
+    inventory["gpus"][0]["outsideMib"] = used_units * 1024
+    body["metadata"]["annotations"]["gpupack.io/inventory"] = json.dumps(inventory)
+    return body
+
+
+def closed(body: Json) -> Json:
+    """The node with a taint."""
+    return {**body, "spec": {"taints": [{"key": "team", "value": "a", "effect": "NoSchedule"}]}}
+
+
+@given(
+    sizes=st.lists(SIZES, min_size=1, max_size=4),
+    used=st.lists(st.integers(0, 30), min_size=4, max_size=4),
+    ill=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=3),
+    cordoned=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=3),
+    tainted=st.sets(st.integers(0, 3), max_size=2),
+    wanted=st.integers(1, 48),
+)
+def test_partition_and_truth(
+    *,
+    sizes: list[list[int]],
+    used: list[int],
+    ill: set[tuple[int, int]],
+    cordoned: set[tuple[int, int]],
+    tainted: set[int],
+    wanted: int,
+) -> None:
+    """Each node once; FITS exactly where `fit` says so and no rule forbids it; the causes are really there."""
+    nodes, pods = [], [pod("waits", wanted)]
+    for at, units in enumerate(sizes):
+        name = f"n{at}"
+        out = {uuid(name, gpu) for where, gpu in ill | cordoned if where == at}
+        by_hand = [uuid(name, gpu) for where, gpu in sorted(cordoned) if where == at and gpu < len(units)]
+        annotations = {"cordon": ",".join(by_hand)} if by_hand else {}
+        body = node(name, *units, unhealthy=out, annotations=annotations)
+        nodes.append(closed(body) if at in tainted else body)
+        if units and used[at]:
+            pods.append(on(f"there-{at}", used[at], uuid(name, 0), name))
+    seen = view(nodes, pods)
+    asking = asker(seen)
+    found = diagnose(seen, asking)
+    assert sorted(name for group in found.groups for name in group.names) == sorted(seen.snapshot.nodes)
+    for group in found.groups:
+        for verdict in group.verdicts:
+            info = seen.snapshot.nodes[verdict.node]
+            at = int(verdict.node[1:])
+            fits = isinstance(fit(info, asking.request, asking.policy), Fit)
+            assert (verdict.cause is Cause.FITS) == (fits and at not in tainted)
+            assert (verdict.cause is Cause.TAINT) == (fits and at in tainted)
+            if verdict.cause is Cause.GPU_CORDONED:
+                assert any(where == at for where, _ in cordoned)
+            assert not (verdict.opens and at in tainted and verdict.cause is not Cause.TAINT)
+
+
+def test_the_nearest_comes_first() -> None:
+    """Less is missing where only a taint is in the way than where memory is, and most where there is no GPU."""
+    nodes = [node("cpu"), node("full", 16), node("large", 40), closed(node("tainted", 40)), node("small", 4)]
+    found = diagnosis(
+        nodes, pod("waits", 10), on("a", 10, uuid("full", 0), "full"), on("b", 35, uuid("large", 0), "large")
+    )
+    assert causes(found) == [
+        (Cause.TAINT, ["tainted"]),
+        (Cause.FULL, ["full", "large"]),
+        (Cause.TOO_LARGE, ["small"]),
+        (Cause.NO_GPUS, ["cpu"]),
+    ]
+
+
+def test_one_mend_is_named_only_where_it_is_enough() -> None:
+    """A cordoned GPU that is also too small is no help."""
+    cordon = {"cordon": uuid("a", 0)}
+    opening = node("a", 16, 4, unhealthy={uuid("a", 0)}, annotations=cordon)
+    assert causes(diagnosis([opening], pod("waits", 10))) == [(Cause.GPU_CORDONED, ["a"])]
+    assert causes(diagnosis([opening], pod("waits", 20))) == [(Cause.TOO_LARGE, ["a"])]
+    ill = node("a", 16, 4, unhealthy={uuid("a", 0)})
+    assert causes(diagnosis([ill], pod("waits", 10))) == [(Cause.UNHEALTHY, ["a"])]
+
+
+def test_memory_in_use_outside() -> None:
+    """With how much."""
+    found = diagnosis([outside("a", 16, 8)], pod("waits", 10))
+    assert causes(found) == [(Cause.OUTSIDE, ["a"])]
+    assert found.groups[0].nearest.what == "in use by what holds no memory there: GPU 0: 8Gi"
+
+
+def test_a_full_node_is_full_although_one_of_its_gpus_is_cordoned_elsewhere() -> None:
+    """Unless the cordoned one would have room."""
+    there = node("a", 16, 16, unhealthy={uuid("a", 1)}, annotations={"cordon": uuid("a", 1)})
+    held = on("b", 16, uuid("a", 1), "a")
+    assert causes(diagnosis([there], pod("waits", 10), on("c", 10, uuid("a", 0), "a"))) == [(Cause.GPU_CORDONED, ["a"])]
+    found = diagnosis([there], pod("waits", 10), on("c", 10, uuid("a", 0), "a"), held)
+    assert causes(found) == [(Cause.FULL, ["a"])]
+
+
+def test_nodes_that_should_have_gpus_and_show_none() -> None:
+    """By their label, by what they offer, by an inventory that cannot be read; a node without all that has no GPUs."""
+    labelled = node("labelled")
+    labelled["metadata"]["labels"] = {"nvidia.com/gpu.present": "true"}
+    refused = node("kept-out")
+    refused["metadata"]["labels"] = {"nvidia.com/gpu.present": "true", "gpupack.io/gpu": "false"}
+    offers = offering(node("offers"), 16)
+    unreadable = node("unreadable", annotations={"inventory": "{"})
+    found = diagnosis([labelled, refused, offers, unreadable, node("cpu")], pod("waits", 4))
+    assert causes(found) == [
+        (Cause.NO_PLUGIN, ["labelled", "offers", "unreadable"]),
+        (Cause.NO_GPUS, ["cpu", "kept-out"]),
+    ]
+    assert "its inventory can't be read: inventory: not JSON" in found.groups[0].verdicts[2].what
+
+
+def test_a_device_plugin_that_does_not_run_is_named_with_its_state() -> None:
+    """And its log."""
+    there = offering(node("n1", 16), 0)
+    plugin = component("plugin-x", "device-plugin", ready=False)
+    seen = view([there], [pod("waits", 4), plugin])
+    (group,) = diagnose(seen, asker(seen)).groups
+    assert (group.cause, group.opens) == (Cause.NO_PLUGIN, True)
+    assert group.nearest.what.endswith("its device plugin gpupack-system/plugin-x is running but not ready")
+    assert group.nearest.help == "look at its log: kubectl -n gpupack-system logs plugin-x"
+
+
+@pytest.mark.parametrize(
+    ("waits", "nodes", "cause", "what"),
+    [
+        (pod("waits", gpus=2), [node("a", 16, 16)], Cause.NOT_IDLE, "2 whole GPUs wanted, 1 of 2 idle"),
+        (pod("waits", gpus=3), [node("a", 16, 16)], Cause.TOO_FEW_GPUS, "3 GPUs wanted, it has 2 that the pod accepts"),
+        (pod("waits", 20), [node("a", 16, 16)], Cause.TOO_LARGE, "20Gi wanted, its largest GPU has 16Gi"),
+        (
+            pod("waits", 24, annotations={"gpu-count": "2"}),
+            [node("a", 16, 16)],
+            Cause.FULL,
+            "12Gi wanted on each of 2 GPUs; largest hole 16Gi, 22Gi free in all",
+        ),
+        (
+            pod("waits", 4, annotations={"gpu-model": "H100*"}),
+            [node("a", 16, 16)],
+            Cause.MODEL,
+            f"it has {T4}",
+        ),
+    ],
+)
+def test_causes_with_their_numbers(waits: Json, nodes: list[Json], cause: Cause, what: str) -> None:
+    """Beside a pod of 10 units."""
+    (group,) = diagnosis(nodes, waits, on("there", 10, uuid("a", 0), "a")).groups
+    assert (group.cause, group.nearest.what) == (cause, what)
+
+
+def test_the_numbers_per_gpu_are_those_of_the_extender() -> None:
+    """The same function makes them."""
+    seen = view([node("a", 16, 16)], [pod("waits", 12), on("there", 10, uuid("a", 0), "a")])
+    whys = [gpu["why"] for gpu in gpus_explained(seen, asker(seen), seen.snapshot.nodes["a"])]
+    assert whys == ["12 units wanted, 6 of 16 free (10 charged to pods)", ""]
+
+
+def test_rules_beside_another_cause_are_kept() -> None:
+    """A full node that is also tainted would not open by itself."""
+    (group,) = diagnosis([closed(node("a", 16))], pod("waits", 10), on("b", 10, uuid("a", 0), "a")).groups
+    (verdict,) = group.verdicts
+    assert (verdict.cause, verdict.opens) == (Cause.FULL, False)
+    assert [rule.cause for rule in verdict.rules] == [Cause.TAINT]
+    assert verdict.what == "10Gi wanted on one GPU; largest hole 6Gi, 6Gi free in all"

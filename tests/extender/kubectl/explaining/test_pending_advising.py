@@ -1,0 +1,71 @@
+"""Advice is true: what is said to fit now fits, a unit more does not, and the pod that is named makes room."""
+
+import re
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from extender.kubectl.explaining.diagnosis import diagnose
+from extender.kubectl.explaining.pending import advice_for
+from tests.extender.kubectl.views import asker, on, view
+from tests.extender.objects import Json, node, pod, uuid
+
+
+def advice(nodes: list[Json], waits: Json, *others: Json) -> list[str]:
+    """What would help the pod `waits`."""
+    seen = view(nodes, [waits, *others])
+    return advice_for(seen, asker(seen))
+
+
+def fits(nodes: list[Json], waits: Json, *others: Json) -> bool:
+    """Whether the pod fits somewhere."""
+    seen = view(nodes, [waits, *others])
+    return bool(diagnose(seen, asker(seen)).fitting)
+
+
+@given(
+    sizes=st.lists(st.lists(st.integers(4, 40), min_size=1, max_size=3), min_size=1, max_size=3),
+    used=st.lists(st.integers(1, 30), min_size=3, max_size=3),
+    wanted=st.integers(2, 60),
+)
+def test_what_is_said_to_help_helps(sizes: list[list[int]], used: list[int], wanted: int) -> None:
+    """Each piece of advice, followed."""
+    nodes = [node(f"n{at}", *units) for at, units in enumerate(sizes)]
+    there = [on(f"there-{at}", used[at], uuid(f"n{at}", 0), f"n{at}") for at in range(len(sizes))]
+    assume(not fits(nodes, pod("waits", wanted), *there))
+    for text in advice(nodes, pod("waits", wanted), *there):
+        if match := re.match(r'gpu-count: "(\d)"', text):
+            assert fits(nodes, pod("waits", wanted, annotations={"gpu-count": match.group(1)}), *there)
+        elif match := re.match(r"a request of at most (\d+)Gi fits now", text):
+            most = int(match.group(1))
+            assert fits(nodes, pod("waits", most), *there)
+            assert not fits(nodes, pod("waits", most + 1), *there)
+        else:
+            match = re.match(r"there is room when default/(there-\d) ", text)
+            assert match is not None, text
+            left = [each for each in there if each["metadata"]["name"] != match.group(1)]
+            assert fits(nodes, pod("waits", wanted), *left)
+
+
+def test_nodes_that_a_rule_closes_are_no_advice() -> None:
+    """A smaller request would not get in there either."""
+    closed = {**node("a", 16), "spec": {"unschedulable": True}}
+    assert advice([closed], pod("waits", 20)) == []
+
+
+def test_another_model() -> None:
+    """Where it would fit without the annotation; else which models there are."""
+    wants_h100 = pod("waits", 8, annotations={"gpu-model": "H100*"})
+    assert advice([node("a", 16)], wants_h100)[-1] == (
+        "without the annotation gpupack.io/gpu-model it fits on 1 node with Tesla T4"
+    )
+    large = pod("waits", 20, annotations={"gpu-model": "H100*"})
+    assert advice([node("a", 16)], large) == [
+        "the cluster's models are Tesla T4; gpupack.io/gpu-model accepts none of them"
+    ]
+
+
+def test_a_pod_of_several_containers_is_not_told_to_shrink() -> None:
+    """Which of them should?"""
+    two = pod("waits", containers=[{**pod("x", 12)["spec"]["containers"][0], "name": name} for name in ("a", "b")])
+    assert not any("at most" in text for text in advice([node("n", 16)], two))

@@ -1,0 +1,182 @@
+"""Every refusal has the most telling reason, as a constant sentence."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+
+from extender.contract.inventory import InventoryGpu
+from extender.contract.units import UnitMib
+from extender.scheduling.filtering import filter_nodes
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.reasons import Misfit, general_misfit, misfit
+from extender.scheduling.nodes.node import Holder, NodeInfo
+from extender.scheduling.pods.request import PodRequest, pod_request
+from extender.scheduling.policies.policy import Policy
+from tests.extender.scheduling.builders import (
+    A100,
+    BINPACK,
+    app,
+    gpu,
+    gpus_of,
+    holder,
+    info,
+    node,
+    on,
+    record,
+    refused,
+    shares,
+    snapshot,
+    wholes,
+)
+from tests.extender.scheduling.strategies import POLICY, nodes, requests
+
+
+def on_gpus(*gpus: InventoryGpu, holders: tuple[Holder, ...] = ()) -> NodeInfo:
+    """A node of these GPUs."""
+    return info(record("node", gpus), holders)
+
+
+SICK = gpu(1, 16, healthy=False)
+CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
+    "no inventory": (Misfit.NO_INVENTORY, lambda: info(replace(record("node", ()), inventory=None)), shares(1)),
+    "another model": (Misfit.NO_MODEL, lambda: node(16), shares(1, models="A100*")),
+    "no GPU at all": (Misfit.NO_PLUGIN, node, shares(1)),
+    "too few for gpu-count": (Misfit.TOO_FEW_GPUS, lambda: node(16), shares(2, count=2)),
+    "too few whole": (Misfit.TOO_FEW_GPUS, lambda: node(16, 16), wholes(3)),
+    "too few whole in two containers": (Misfit.TOO_FEW_GPUS, lambda: node(16, 16), wholes(2, 1)),
+    "too few whole beside a share": (
+        Misfit.TOO_FEW_GPUS,
+        lambda: node(16),
+        pod_request((app(1, name="a"), app(gpus=1, name="b"))),
+    ),
+    "too few of the model": (
+        Misfit.TOO_FEW_GPUS,
+        lambda: on_gpus(gpu(0), gpu(1, 80, A100)),
+        shares(2, count=2, models="A100*"),
+    ),
+    "larger than every GPU": (Misfit.TOO_LARGE, lambda: node(16, 16), shares(17)),
+    "larger than the accepted GPU": (
+        Misfit.TOO_LARGE,
+        lambda: on_gpus(gpu(0, 80), gpu(1, 40, A100)),
+        shares(41, models="A100*"),
+    ),
+    "larger than one of two": (Misfit.TOO_LARGE, lambda: node(80, 16), shares(80, count=2)),
+    "larger in all than the node": (Misfit.TOO_LARGE, lambda: node(16), shares(9, 8)),
+    "smaller than a unit": (Misfit.TOO_LARGE, lambda: replace(_tiny()), wholes(1)),
+    "the large enough is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0, 8), SICK), shares(16)),
+    "one of two is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0), SICK), wholes(2)),
+    "half of the sum is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0), SICK), shares(12, 12)),
+    "used outside": (Misfit.OUTSIDE, lambda: on_gpus(gpu(0, outside_mib=9 * 1024)), shares(8)),
+    "not idle because of outside": (Misfit.OUTSIDE, lambda: on_gpus(gpu(0, outside_mib=1)), wholes(1)),
+    "not idle": (Misfit.NOT_IDLE, lambda: node(16, holders=[holder("a", on({0: 1}))]), wholes(1)),
+    "not idle, outside apart": (
+        Misfit.NOT_IDLE,
+        lambda: on_gpus(gpu(0, outside_mib=1), holders=(holder("a", on({0: 1})),)),
+        wholes(1),
+    ),
+    "split over two": (
+        Misfit.FRAGMENTED,
+        lambda: node(16, 16, holders=[holder("a", on({0: 9})), holder("b", on({1: 8}))]),
+        shares(9),
+    ),
+    "split for gpu-count": (
+        Misfit.FRAGMENTED,
+        lambda: node(16, 16, holders=[holder("a", on({0: 12}))]),
+        shares(10, count=2),
+    ),
+    "compute taken": (
+        Misfit.NO_CORE,
+        lambda: node(16, holders=[holder("a", on({0: 1}, cores={0: 60}))]),
+        shares(8, core=50),
+    ),
+    "compute left beside no memory": (
+        Misfit.NO_CORE,
+        lambda: node(16, 16, holders=[holder("a", on({0: 1}, cores={0: 60})), holder("b", on({1: 16}))]),
+        shares(8, core=50),
+    ),
+    "neither memory nor compute": (
+        Misfit.FULL,
+        lambda: node(16, holders=[holder("a", on({0: 10}, cores={0: 60}))]),
+        shares(8, core=50),
+    ),
+    "full": (Misfit.FULL, lambda: node(16, holders=[holder("a", on({0: 9}))]), shares(8)),
+    "full, the sum too": (
+        Misfit.FULL,
+        lambda: node(16, 16, holders=[holder("a", on({0: 12})), holder("b", on({1: 12}))]),
+        shares(9),
+    ),
+    "all healthy, a share and whole GPUs": (
+        Misfit.NOT_IDLE,
+        lambda: node(40, 16, 16, 16, holders=[holder("a", on({1: 1}))]),
+        pod_request((app(20, name="a"), app(gpus=3, name="b"))),
+    ),
+}
+
+
+def _tiny() -> NodeInfo:
+    tiny = replace(gpu(0), memory_mib=1023)
+    return info(replace(record("node", [tiny]), memory_units=None))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_most_telling_reason(case: str) -> None:
+    """By example."""
+    expected, place, request = CASES[case]
+    assert refused(place(), request) is expected
+
+
+def test_every_reason_is_reached() -> None:
+    """By one of the examples, or by the three that need another unit, no plugin or no node."""
+    known = record("node", gpus_of(16))
+    assert known.inventory is not None
+    other = replace(known, inventory=replace(known.inventory, unit_mib=UnitMib(256)))
+    unknown = filter_nodes(snapshot(), ["node"], shares(1), BINPACK).rejected["node"]
+    reached = {expected for expected, _, _ in CASES.values()} | {refused(info(other), shares(1)), unknown}
+    assert reached == set(Misfit)
+
+
+@pytest.mark.parametrize("reason", Misfit)
+def test_reasons_are_constant_sentences_without_numbers(reason: Misfit) -> None:
+    """A text that changes from try to try requeues the pod at once, for ever."""
+    assert not any(character.isdigit() for character in reason.text)
+    assert "%" not in reason.text
+    assert "{" not in reason.text
+
+
+def test_reasons_are_told_apart() -> None:
+    """kube-scheduler counts equal texts."""
+    assert len({reason.text for reason in Misfit}) == len(Misfit)
+
+
+@settings(max_examples=120, deadline=None)
+@given(nodes(), requests(), POLICY)
+def test_fragmented_only_when_the_sum_would_do(place: NodeInfo, request: PodRequest, policy: Policy) -> None:
+    """And only then is it told that memory is free."""
+    usable = [each for each in place.gpus if request.models.match(each.model)]
+    enough = sum(each.free for each in usable) >= request.memory_units > 0
+    if fit(place, request, policy) is Misfit.FRAGMENTED:
+        assert enough
+    if fit(place, request, policy) is Misfit.FULL:
+        assert not enough
+
+
+@settings(max_examples=120, deadline=None)
+@given(nodes(), requests(), POLICY)
+def test_a_reason_that_no_eviction_cures_holds_on_the_empty_node(
+    place: NodeInfo, request: PodRequest, policy: Policy
+) -> None:
+    """Such a node goes to FailedAndUnresolvableNodes, so it must not be one that evictions would free."""
+    for_ever = {Misfit.NO_MODEL, Misfit.TOO_FEW_GPUS, Misfit.TOO_LARGE, Misfit.UNHEALTHY, Misfit.NO_PLUGIN}
+    answer = fit(place, request, policy)
+    if answer in for_ever:
+        assert fit(info(place.record), request, policy) is answer
+
+
+@settings(max_examples=200, deadline=None)
+@given(node=nodes(), request=requests(most=1, largest=20))
+def test_the_short_way_to_a_reason_ends_where_the_long_one_does(node: NodeInfo, request: PodRequest) -> None:
+    """For every node on which one demand does not fit."""
+    if request.demands and not isinstance(fit(node, request, BINPACK), Fit):
+        assert misfit(node, request) == general_misfit(node, request)

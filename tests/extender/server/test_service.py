@@ -1,0 +1,369 @@
+"""The whole extender against the simulated API server: in this process, and as a process that is told to end."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from bench.simulated.apiserver.connections import WatchSettings
+from bench.simulated.apiserver.server import ApiServer
+from bench.simulated.extender_process import free_port
+from extender.kube.client import connect
+from extender.server.service import Service
+from extender.server.settings import Settings, parse_address
+from tests.extender.objects import Json, bind_call, filter_call, node, pod, raw
+
+ONCE_S = 40.0
+SETTINGS = Settings(listen=parse_address("127.0.0.1:0", setting="listen"))
+IMPATIENT = replace(SETTINGS, stale_s=2.0)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reached directly, whatever proxy this machine uses."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    """With bookmarks often enough for a view that is stale after two seconds."""
+    with ApiServer(settings=WatchSettings(bookmark_interval_s=0.2)) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(api: ApiServer, tmp_path: Path) -> Iterator["Api"]:
+    """A client of it, and one node of one GPU."""
+    made = Api(api, str(api.write_kubeconfig(tmp_path / "kubeconfig")))
+    made.create_node(node("a", 16))
+    yield made
+    made.http.clear()
+
+
+class Api:
+    """Creates, reads and deletes objects as users do."""
+
+    def __init__(self, server: ApiServer, kubeconfig: str) -> None:
+        self.server = server
+        self.kubeconfig = kubeconfig
+        self.http = urllib3.PoolManager(retries=False, timeout=ONCE_S)
+
+    def call(self, method: str, path: str, body: Json | None = None) -> Json:
+        """One request that must succeed."""
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        data = None if body is None else json.dumps(body).encode()
+        answer = self.http.request(method, f"{self.server.url}{path}", body=data, headers={"Content-Type": kind})
+        assert answer.status < 300, answer.data
+        decoded: Json = json.loads(answer.data)
+        return decoded
+
+    def create_node(self, body: Json) -> None:
+        """With its status."""
+        created = {"metadata": {key: body["metadata"][key] for key in ("name", "annotations")}}
+        self.call("POST", "/api/v1/nodes", created)
+        path = f"/api/v1/nodes/{body['metadata']['name']}/status"
+        status = {
+            key: {k: str(v) for k, v in body["status"]["allocatable"].items()} for key in ("allocatable", "capacity")
+        }
+        self.call("PATCH", path, {"status": status})
+
+    def create_pod(self, name: str, units: int) -> Json:
+        """As the API server shows it then."""
+        body = pod(name, str(units))
+        del body["metadata"]["uid"], body["metadata"]["resourceVersion"], body["status"]
+        return self.call("POST", "/api/v1/namespaces/default/pods", body)
+
+    def pod(self, name: str) -> Json:
+        """The pod now."""
+        return self.call("GET", f"/api/v1/namespaces/default/pods/{name}")
+
+    def delete_pod(self, name: str) -> None:
+        """At once."""
+        self.call("DELETE", f"/api/v1/namespaces/default/pods/{name}?gracePeriodSeconds=0")
+
+
+class Extender:
+    """Kube-scheduler's side of an extender that listens on a port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """One request."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=ONCE_S)) as connection:
+            connection.request("GET" if body is None else "POST", path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def ready(self) -> bool:
+        """Whether it says so."""
+        return self.ask("/readyz")[0] == 200
+
+    def filter(self, body: Json, name: str = "a") -> Json:
+        """The answer for one node."""
+        decoded: Json = json.loads(self.ask("/filter", filter_call(body, [name]))[1])
+        return decoded
+
+    def bind(self, body: Json, name: str = "a") -> str:
+        """The answer's error."""
+        metadata = body["metadata"]
+        error: str = json.loads(self.ask("/bind", bind_call(metadata["name"], name, uid=metadata["uid"]))[1])["Error"]
+        return error
+
+
+def wait_until(true: Callable[[], Any]) -> bool:
+    """Poll until it is; False when it takes too long."""
+    deadline = time.monotonic() + ONCE_S
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@contextmanager
+def serving(cluster: Api, settings: Settings) -> Iterator[Extender]:
+    """Ready."""
+    service = Service(settings, connect(cluster.kubeconfig))
+    service.start()
+    try:
+        running = Extender(service.port)
+        assert wait_until(running.ready)
+        yield running
+    finally:
+        service.stop()
+
+
+@pytest.fixture
+def extender(cluster: Api) -> Iterator[Extender]:
+    """One that calls its view old after minutes only, whatever else this machine does meanwhile."""
+    with serving(cluster, SETTINGS) as running:
+        yield running
+
+
+def test_it_is_not_ready_before_both_lists_are_in(cluster: Api) -> None:
+    """It listens at once, refuses honestly, and is ready when the API server has answered."""
+    train = cluster.create_pod("train", 8)
+    cluster.server.pause()
+    service = Service(SETTINGS, connect(cluster.kubeconfig))
+    service.start()
+    running = Extender(service.port)
+    try:
+        assert running.ask("/readyz") == (503, b"the scheduler extender has not read the cluster yet\n")
+        assert running.ask("/healthz")[0] == 200
+        assert running.filter(train)["Error"] == "gpupack: the scheduler extender has not read the cluster yet"
+        cluster.server.resume()
+        assert wait_until(running.ready)
+        assert running.filter(train)["NodeNames"] == ["a"]
+    finally:
+        cluster.server.resume()
+        service.stop()
+
+
+def test_a_pod_is_filtered_bound_and_seen_again(cluster: Api, extender: Extender) -> None:
+    """Over HTTP on both sides; the watch then shows what was written."""
+    train = cluster.create_pod("train", 8)
+    assert extender.filter(train) == {"NodeNames": ["a"], "Error": ""}
+    assert extender.bind(train) == ""
+    assert cluster.pod("train")["spec"]["nodeName"] == "a"
+    assert wait_until(lambda: gpu_of(extender)["held"] == 0)
+    assert (gpu_of(extender)["allocated"], gpu_of(extender)["free"]) == (8, 8)
+    assert json.loads(extender.ask("/v1/explain/default/train")[1])["state"] == "bound"
+    assert extender.bind(train) == ""
+
+
+def events_of(cluster: Api, name: str) -> list[tuple[str, str]]:
+    """Type and reason of the Events on a pod."""
+    events = cluster.call("GET", "/api/v1/namespaces/default/events")["items"]
+    return sorted((event["type"], event["reason"]) for event in events if event["involvedObject"]["name"] == name)
+
+
+def test_what_is_decided_on_a_pod_is_told_as_events_on_it(cluster: Api, extender: Extender) -> None:
+    """A refusal and a placement, each once, however often kube-scheduler asks."""
+    first, second = cluster.create_pod("first", 12), cluster.create_pod("second", 8)
+    assert extender.filter(first)["NodeNames"] == ["a"]
+    assert extender.bind(first) == ""
+    for _ in range(3):
+        assert extender.filter(second)["NodeNames"] == []
+    assert wait_until(lambda: events_of(cluster, "first") and events_of(cluster, "second"))
+    assert events_of(cluster, "first") == [("Normal", "GpupackPlaced")]
+    assert events_of(cluster, "second") == [("Warning", "GpupackUnplaceable")]
+    (event,) = [
+        event
+        for event in cluster.call("GET", "/api/v1/namespaces/default/events")["items"]
+        if event["involvedObject"]["name"] == "second"
+    ]
+    assert (event["message"], event["count"]) == ("Fits on none of 1 node: 1 not enough free GPU memory.", 1)
+
+
+def test_a_standby_that_sees_the_same_pods_tells_nothing(cluster: Api, extender: Extender) -> None:
+    """Only the extender that answered the call keeps the record."""
+    standby = Service(SETTINGS, connect(cluster.kubeconfig))
+    standby.start()
+    try:
+        other = Extender(standby.port)
+        assert wait_until(other.ready)
+        train = cluster.create_pod("train", 8)
+        assert extender.filter(train)["NodeNames"] == ["a"]
+        assert extender.bind(train) == ""
+        assert wait_until(lambda: gpu_of(other)["allocated"] == 8)
+        assert wait_until(lambda: events_of(cluster, "train"))
+        assert json.loads(other.ask("/v1/explain/default/train")[1])["decisions"] == []
+        assert b'gpupack_extender_events_total{outcome="written"} 0.0' in other.ask("/metrics")[1]
+    finally:
+        standby.stop()
+    assert events_of(cluster, "train") == [("Normal", "GpupackPlaced")]
+
+
+def gpu_of(extender: Extender) -> Json:
+    """The one GPU, as `/v1/nodes` shows it."""
+    ((gpu,),) = [each["gpus"] for each in json.loads(extender.ask("/v1/nodes")[1])["nodes"]]
+    found: Json = gpu
+    return found
+
+
+def test_lesson_16_a_refused_pod_is_woken(cluster: Api, extender: Extender) -> None:
+    """Its annotation changes when the pod that was in its way is gone; upkeep's own tests say how soon."""
+    first, second = cluster.create_pod("first", 16), cluster.create_pod("second", 16)
+    assert extender.filter(first)["NodeNames"] == ["a"]
+    assert extender.bind(first) == ""
+    assert extender.filter(second)["NodeNames"] == []
+    cluster.delete_pod("first")
+    assert wait_until(lambda: "gpupack.io/retry" in cluster.pod("second")["metadata"].get("annotations", {}))
+    assert extender.filter(cluster.pod("second"))["NodeNames"] == ["a"]
+
+
+def test_a_view_that_has_become_too_old_is_said(cluster: Api) -> None:
+    """The API server falls silent: not ready, filter refuses with a constant text; then all is well again."""
+    train = cluster.create_pod("train", 8)
+    with serving(cluster, IMPATIENT) as extender:
+        cluster.server.pause()
+        try:
+            assert wait_until(lambda: not extender.ready())
+            text = "the scheduler extender has lost touch with the API server"
+            assert extender.ask("/readyz") == (503, f"{text}\n".encode())
+            assert extender.filter(train)["Error"] == f"gpupack: {text}"
+        finally:
+            cluster.server.resume()
+        assert wait_until(extender.ready)
+        # Two seconds without a turn on a busy machine, and it is too old again.
+        assert wait_until(lambda: extender.filter(train).get("NodeNames") == ["a"])
+
+
+class Process:
+    """`python -m extender` as a process of its own."""
+
+    def __init__(self, kubeconfig: str, *options: str) -> None:
+        command = [sys.executable, "-m", "extender", "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", *options]
+        self.popen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, bufsize=1)
+        self.lines: list[Json] = []
+        self.port = int(self.wait_for("listening on ").rpartition(" ")[2])
+
+    def wait_for(self, start: str) -> str:
+        """The log message that begins so."""
+        assert self.popen.stderr is not None
+        for line in self.popen.stderr:
+            self.lines.append(json.loads(line))
+            if self.lines[-1]["message"].startswith(start):
+                return str(self.lines[-1]["message"])
+        raise AssertionError(f"no line {start!r} in {self.lines}")
+
+    def end(self) -> None:
+        """Whatever happened."""
+        self.popen.kill()
+        self.popen.wait(ONCE_S)
+        assert self.popen.stderr is not None
+        self.popen.stderr.close()
+
+
+@pytest.fixture
+def process(cluster: Api) -> Iterator[tuple[Process, Extender]]:
+    """A process, and the address on which its health can be watched while it ends."""
+    observe = free_port()
+    running = Process(cluster.kubeconfig, "--observe-listen", f"127.0.0.1:{observe}")
+    running.wait_for("ready: ")
+    yield running, Extender(observe)
+    running.end()
+
+
+def test_lesson_9_sigterm_turns_not_ready_finishes_what_runs_and_exits_0(
+    cluster: Api, process: tuple[Process, Extender]
+) -> None:
+    """A bind whose answer comes late is answered with the truth."""
+    running, observer = process
+    extender = Extender(running.port)
+    train = cluster.create_pod("train", 8)
+    assert extender.filter(train)["NodeNames"] == ["a"]
+    assert observer.ready()
+    cluster.server.delay_bindings(1.5)
+    with ThreadPoolExecutor(1) as pool:
+        bind = pool.submit(extender.bind, train)
+        assert wait_until(lambda: any(path.endswith("/binding") for path in cluster.server.requests()))
+        running.popen.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: not observer.ready())
+        assert observer.ask("/readyz") == (503, b"the scheduler extender is shutting down\n")
+        assert bind.result(ONCE_S) == ""
+    assert running.popen.wait(ONCE_S) == 0
+    assert cluster.pod("train")["spec"]["nodeName"] == "a"
+
+
+def test_the_effective_settings_are_logged_once(process: tuple[Process, Extender]) -> None:
+    """Before it listens; one JSON object per line."""
+    lines = [line["message"] for line in process[0].lines if line["message"].startswith("settings: ")]
+    assert len(lines) == 1
+    assert "'hold_s': 30.0" in lines[0]
+
+
+def test_each_decision_is_one_line_of_the_log(cluster: Api) -> None:
+    """Who got what, when and why, as fields; written before the process ends."""
+    process = Process(cluster.kubeconfig, "--log-level", "info")
+    try:
+        process.wait_for("ready: ")
+        extender = Extender(process.port)
+        train = cluster.create_pod("train", 8)
+        assert extender.filter(train)["NodeNames"] == ["a"]
+        assert extender.bind(train) == ""
+        process.popen.send_signal(signal.SIGTERM)
+        process.wait_for("stopped")
+    finally:
+        process.end()
+    (decision,) = [line["decision"] for line in process.lines if "decision" in line]
+    expected = {"verdict": "bound", "namespace": "default", "pod": "train", "node": "a", "feasible": 1}
+    assert {key: decision[key] for key in expected} == expected
+    assert decision["uid"] == train["metadata"]["uid"]
+    assert decision["gpus"] == {"main": {"GPU-a-0": 8}}
+
+
+def test_kill_minus_9_loses_nothing(cluster: Api) -> None:
+    """A second process knows from the API server alone what the first one gave out."""
+    first = Process(cluster.kubeconfig)
+    train, other = cluster.create_pod("train", 8), cluster.create_pod("other", 12)
+    try:
+        first.wait_for("ready: ")
+        extender = Extender(first.port)
+        assert extender.filter(train)["NodeNames"] == ["a"]
+        assert extender.bind(train) == ""
+    finally:
+        first.end()
+    second = Process(cluster.kubeconfig)
+    try:
+        second.wait_for("ready: ")
+        extender = Extender(second.port)
+        assert extender.filter(other)["NodeNames"] == []
+        assert gpu_of(extender)["allocated"] == 8
+        assert extender.bind(train) == ""
+    finally:
+        second.end()
+    assert raw(cluster.pod("other")["spec"]).find(b"nodeName") == -1
