@@ -1,10 +1,12 @@
-"""Why a node does not fit, as constant sentences without numbers.
+"""Names the reason why a pod does not fit on a node, and the numbers behind it.
 
-kube-scheduler counts equal sentences ("3 GPU memory is free but ..."), and a sentence that changes from try to try
-would requeue the pod at once, again and again; the numbers belong to the log and to `explain`.
+The reasons are constant sentences without numbers: kube-scheduler counts equal sentences ("3 GPU memory is free but
+..."), and a sentence that changes from try to try would requeue the pod at once, again and again. This is the only
+place where they are written; the numbers (`Shortage`) are for logs and for explanations.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 from extender.scheduling.nodes.node import GpuInfo, NodeInfo
@@ -33,6 +35,61 @@ class Misfit(Enum):
     def text(self) -> str:
         """The sentence."""
         return self.value
+
+    @property
+    def passing(self) -> bool:
+        """Whether other pods' end could make room; every other reason lies in the node itself."""
+        return self in _PASSING
+
+
+_PASSING = frozenset({Misfit.OUTSIDE, Misfit.NOT_IDLE, Misfit.FRAGMENTED, Misfit.NO_CORE, Misfit.FULL})
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """What a pod wants of a node and what the node has; of its GPUs, those whose model the pod accepts are counted.
+
+    Args:
+        wanted_units: units on one GPU, of the largest demand; 0 where only whole GPUs are wanted.
+        wanted_gpus: different GPUs, of the demand that takes most.
+        wanted_whole_gpus: GPUs to be held whole, of all demands together.
+        wanted_core_percent: compute of one GPU, of the largest demand.
+        gpus: GPUs of the node.
+        idle_gpus: those that could be held whole.
+        capacity_units: units of the largest GPU.
+        free_units: units free on all GPUs together.
+        largest_free_units: units free on the emptiest GPU.
+        largest_free_core_percent: compute free on the GPU that has most of it.
+    """
+
+    wanted_units: int
+    wanted_gpus: int
+    wanted_whole_gpus: int
+    wanted_core_percent: int
+    gpus: int
+    idle_gpus: int
+    capacity_units: int
+    free_units: int
+    largest_free_units: int
+    largest_free_core_percent: int
+
+
+def shortage(node: NodeInfo, request: PodRequest) -> Shortage:
+    """The numbers behind a misfit of `request` on `node`."""
+    demands = request.demands
+    accepted = [gpu for gpu in node.gpus if request.models.match(gpu.model)]
+    return Shortage(
+        wanted_units=max((demand.units for demand in demands), default=0),
+        wanted_gpus=max((demand.gpus for demand in demands), default=0),
+        wanted_whole_gpus=request.whole_gpus,
+        wanted_core_percent=max((demand.core_percent for demand in demands), default=0),
+        gpus=len(accepted),
+        idle_gpus=sum(gpu.idle for gpu in accepted),
+        capacity_units=max((gpu.capacity for gpu in accepted), default=0),
+        free_units=sum(gpu.free for gpu in accepted),
+        largest_free_units=max((gpu.free for gpu in accepted), default=0),
+        largest_free_core_percent=max((gpu.core_free_percent for gpu in accepted), default=0),
+    )
 
 
 def misfit(node: NodeInfo, request: PodRequest) -> Misfit:

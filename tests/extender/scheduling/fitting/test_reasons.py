@@ -10,7 +10,7 @@ from extender.contract.inventory import InventoryGpu
 from extender.contract.units import UnitMib
 from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.fitting.fitting import Fit, fit
-from extender.scheduling.fitting.reasons import Misfit, general_misfit, misfit
+from extender.scheduling.fitting.reasons import Misfit, Shortage, general_misfit, misfit, shortage
 from extender.scheduling.nodes.node import Holder, NodeInfo
 from extender.scheduling.pods.request import PodRequest, pod_request
 from extender.scheduling.policies.policy import Policy
@@ -180,3 +180,33 @@ def test_the_short_way_to_a_reason_ends_where_the_long_one_does(node: NodeInfo, 
     """For every node on which one demand does not fit."""
     if request.demands and not isinstance(fit(node, request, BINPACK), Fit):
         assert misfit(node, request) == general_misfit(node, request)
+
+
+def test_the_reasons_that_other_pods_can_end() -> None:
+    """All that memory, compute and idle GPUs are short of; everything else is how the node is."""
+    passing = {Misfit.OUTSIDE, Misfit.NOT_IDLE, Misfit.FRAGMENTED, Misfit.NO_CORE, Misfit.FULL}
+    assert {reason for reason in Misfit if reason.passing} == passing
+
+
+def test_the_numbers_behind_a_reason() -> None:
+    """Counted over the GPUs of an accepted model, the largest of each kind."""
+    big, small, other = gpu(0, 80, A100), gpu(1, 40, A100), gpu(2, 16)
+    place = on_gpus(big, small, other, holders=(holder("a", on({0: 50}, cores={0: 70})), holder("b", on({2: 1}))))
+    request = pod_request((app(45, core=40), app(4, core=60, name="second")), models=shares(1, models="A100*").models)
+    assert shortage(place, request) == Shortage(
+        wanted_units=45,
+        wanted_gpus=1,
+        wanted_whole_gpus=0,
+        wanted_core_percent=60,
+        gpus=2,
+        idle_gpus=1,
+        capacity_units=80,
+        free_units=30 + 40,
+        largest_free_units=40,
+        largest_free_core_percent=100,
+    )
+
+
+def test_the_numbers_behind_a_reason_for_whole_gpus() -> None:
+    """The demand of most GPUs, and all whole GPUs together; nothing is there on a node without GPUs."""
+    assert shortage(node(), wholes(2, 3)) == Shortage(0, 3, 5, 0, 0, 0, 0, 0, 0, 0)
