@@ -33,12 +33,16 @@ def run(options: Options, question: Question) -> None:
         if options.watch:
             _watch(session, question)
             return
-        answer = question(session)
-        click.echo(written(answer, options.output, colour=wants_colour(options, sys.stdout)), nl=False, color=True)
-        if answer.exit_code:
-            raise click.exceptions.Exit(answer.exit_code)
+        show(options, question(session))
     finally:
         session.close()
+
+
+def show(options: Options, answer: Answer) -> None:
+    """Write one answer on standard output, and end with its exit code when it is not 0."""
+    click.echo(written(answer, options.output, colour=wants_colour(options, sys.stdout)), nl=False, color=True)
+    if answer.exit_code:
+        raise click.exceptions.Exit(answer.exit_code)
 
 
 def wants_colour(options: Options, stream: TextIO) -> bool:

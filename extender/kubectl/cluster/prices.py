@@ -1,12 +1,14 @@
-"""From a GPU's model to its price per hour, by an editable table that names each price's source and date."""
+"""Looks up what a GPU costs per hour, in an editable table that names each price's source and date."""
 
 from dataclasses import dataclass
 from datetime import date
 from importlib import resources
 from pathlib import Path
 
+import click
 import yaml
 
+from extender.kubectl.options import BadUsage
 from extender.scheduling.pods.models import ModelPatterns, RequestError, parse_models
 
 
@@ -40,8 +42,8 @@ class PriceTable:
         """The price of one GPU of this model; None when no row matches."""
         return next((price for price in self.prices if price.models.match(model)), None)
 
-    def price_of(self, model: str) -> Price:
-        """The price of one GPU of this model.
+    def usd_per_hour(self, model: str) -> float:
+        """Dollars for one GPU of this model for an hour.
 
         Raises:
             PriceError: no row matches.
@@ -49,15 +51,30 @@ class PriceTable:
         price = self.find(model)
         if price is None:
             raise PriceError(f"no price for GPU model {model!r}: add a row to the price table")
-        return price
+        return price.usd_per_hour
 
-    def usd_per_hour(self, model: str) -> float:
-        """Dollars for one GPU of this model for an hour.
 
-        Raises:
-            PriceError: no row matches.
-        """
-        return self.price_of(model).usd_per_hour
+price_option = click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    envvar="GPUPACK_PRICES",
+    metavar="FILE",
+    help="Price table, a YAML list of {model, usd_per_hour, source, date}. Default: the shipped one.",
+)
+"""Names the file that `prices_given` reads."""
+
+
+def prices_given(file: Path | None) -> PriceTable:
+    """The table of `--prices`.
+
+    Raises:
+        BadUsage: the file is not a price table.
+    """
+    try:
+        return load_prices(file)
+    except (PriceError, OSError, UnicodeDecodeError) as error:
+        raise BadUsage(f"--prices {file}: {error}") from error
 
 
 def load_prices(path: Path | None = None) -> PriceTable:

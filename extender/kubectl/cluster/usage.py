@@ -1,9 +1,10 @@
-"""From a device plugin's /metrics to the memory that is really used, per GPU and pod; unknown is never 0."""
+"""Reads the GPU memory in use per GPU and pod from the device plugins' metrics; unknown is never 0."""
 
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,10 +14,16 @@ from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kubectl.cluster.components import metrics_port, plugins_of
 from extender.kubectl.cluster.session import Session, segment
 from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.options import BadUsage
 
 _MIB = 1024 * 1024
 PodKey = tuple[str, str]
 """Namespace and name."""
+
+Peaks = Mapping[PodKey, Mapping[GpuUuid, float]]
+"""Per pod and GPU the most MiB that the pod has used."""
+
+PEAK_METRIC = "gpupack_container_gpu_memory_used_peak_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +32,7 @@ class NodeUsage:
 
     gpus: Mapping[GpuUuid, float] = field(default_factory=dict)
     pods: Mapping[PodKey, Mapping[GpuUuid, float]] = field(default_factory=dict)
-    peaks: Mapping[PodKey, Mapping[GpuUuid, float]] = field(default_factory=dict)
+    peaks: Peaks = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def parse_usage(text: str) -> NodeUsage:
                 gpus[uuid] = size_mib
             elif sample.name == "gpupack_container_gpu_memory_used_bytes":
                 _add(pods, sample.labels, uuid, size_mib)
-            elif sample.name == "gpupack_container_gpu_memory_used_peak_bytes":
+            elif sample.name == PEAK_METRIC:
                 _add(peaks, sample.labels, uuid, size_mib)
     return NodeUsage(gpus, pods, peaks)
 
@@ -72,6 +79,34 @@ def parse_usage(text: str) -> NodeUsage:
 def _add(sums: dict[PodKey, dict[GpuUuid, float]], labels: Mapping[str, str], uuid: GpuUuid, size_mib: float) -> None:
     of_pod = sums.setdefault((labels.get("namespace", ""), labels.get("pod", "")), {})
     of_pod[uuid] = of_pod.get(uuid, 0.0) + size_mib
+
+
+def read_peaks(files: Iterable[Path]) -> Peaks:
+    """The peaks in files of Prometheus' text format, all of them together.
+
+    Raises:
+        BadUsage: a file cannot be read, or has no peaks.
+    """
+    found: list[NodeUsage] = []
+    for file in files:
+        try:
+            found.append(parse_usage(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise BadUsage(f"--metrics {file}: {error}") from error
+        if not found[-1].peaks:
+            raise BadUsage(f"--metrics {file}: has no {PEAK_METRIC}, expected metrics of a node agent")
+    return peaks_of(found)
+
+
+def peaks_of(nodes: Iterable[NodeUsage]) -> Peaks:
+    """The largest peak of each pod on each GPU."""
+    found: dict[PodKey, dict[GpuUuid, float]] = {}
+    for node in nodes:
+        for pod, gpus in node.peaks.items():
+            known = found.setdefault(pod, {})
+            for uuid, size_mib in gpus.items():
+                known[uuid] = max(size_mib, known.get(uuid, 0.0))
+    return found
 
 
 AT_A_TIME = 16

@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from extender.capacity.draining import DrainAdvice, Emptied, Move, advise_drain, saved_usd_per_hour
-from extender.kubectl.cluster.prices import PriceTable
+from extender.kubectl.cluster.prices import PriceTable, price_option, prices_given
 from extender.kubectl.cluster.traits import cluster_of, policy_in_force, policy_option
 from extender.kubectl.cluster.view import ClusterView
-from extender.kubectl.commands.cost import price_option, table_of, usd, usd_per_hour
 from extender.kubectl.options import Options, common_options
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
-from extender.kubectl.output.texts import counted, natural, of_units
+from extender.kubectl.output.texts import counted, natural, of_units, of_usd
 from extender.kubectl.running import run
 from extender.scheduling.fitting.describing import gpus_of
 
@@ -32,14 +31,14 @@ def command(options: Options, *, force: bool, policy: str | None, prices: Path |
     Every pod that kubectl drain would evict must find a place on a node that stays in use, by the shipped policy and
     by node selectors, affinity, taints, CPU, memory and number of pods. Nothing is changed.
     """
-    table = table_of(prices)
+    table = prices_given(prices)
     run(options, lambda session: drain_advice(session.view(), table, policy=policy, force=force))
 
 
 def drain_advice(view: ClusterView, prices: PriceTable, *, policy: str | None = None, force: bool = False) -> Answer:
     """The advice for the cluster as it is."""
     name, told_by = policy_in_force(view, policy)
-    advice = advise_drain(cluster_of(view), name, partial(usd_per_hour, prices), force=force)
+    advice = advise_drain(cluster_of(view), name, partial(_usd_per_hour, prices), force=force)
     saved = saved_usd_per_hour((*advice.idle, *advice.emptied))
     notes = (*advice.notes, *view.warnings)
     document = {
@@ -94,7 +93,7 @@ def _nodes_table(nodes: Sequence[Emptied]) -> Table:
             one.node,
             str(len(one.moves)),
             str(one.gpus),
-            usd(one.usd_per_hour),
+            of_usd(one.usd_per_hour),
             Cell("can be emptied", Tone.GOOD) if one.moves else Cell("idle already", Tone.GOOD),
         )
         for one in nodes
@@ -147,7 +146,7 @@ def _summary(advice: DrainAdvice, saved: float | None) -> str:
         what += f", {len(advice.emptied)} more could be emptied by moving {counted(moved, 'pod')}"
     if saved is None:
         return f"{what}; what that saves is not known: a GPU model has no price."
-    return f"{what}: {usd(saved)} $/h, {saved * HOURS_A_MONTH:,.0f} $ a month at list prices."
+    return f"{what}: {of_usd(saved)} $/h, {saved * HOURS_A_MONTH:,.0f} $ a month at list prices."
 
 
 def _node_document(one: Emptied, view: ClusterView) -> dict[str, Any]:
@@ -168,3 +167,8 @@ def _node_document(one: Emptied, view: ClusterView) -> dict[str, Any]:
             for move in one.moves
         ],
     }
+
+
+def _usd_per_hour(table: PriceTable, model: str) -> float | None:
+    price = table.find(model)
+    return None if price is None else price.usd_per_hour

@@ -1,60 +1,23 @@
-"""`kubectl gpupack size-advice`: from what pods ask for and have used at most to the sizes that would pack better."""
+"""`kubectl gpupack size-advice`: which GPU memory sizes would pack better than those that pods ask for."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from extender.capacity.sizes import advise, applied, gpus_needed
 from extender.capacity.sizing import SizeAdvice, SizingAdvice, Use, advise_sizes
-from extender.contract.units import GpuUuid
+from extender.kubectl.cluster.dumps import WHOLE_MILLI, demand_of_trace
 from extender.kubectl.cluster.session import Session
 from extender.kubectl.cluster.traits import owner_of
-from extender.kubectl.cluster.usage import PodKey, Usage, parse_usage, scrape
+from extender.kubectl.cluster.usage import Peaks, peaks_of, read_peaks, scrape
 from extender.kubectl.cluster.view import ClusterView
-from extender.kubectl.options import BadUsage, Options, common_options
+from extender.kubectl.options import Options, common_options
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
 from extender.kubectl.output.texts import UNKNOWN, counted, natural, of_mib, of_units
-from extender.kubectl.running import run
+from extender.kubectl.running import run, show
 from extender.scheduling.ledger.events import PodRecord
-
-PEAK_METRIC = "gpupack_container_gpu_memory_used_peak_bytes"
-
-Peaks = Mapping[PodKey, Mapping[GpuUuid, float]]
-"""MiB that a pod has used at most, per GPU."""
-
-
-def read_peaks(files: Sequence[Path]) -> Peaks:
-    """The peaks in files of Prometheus' text format, all of them together.
-
-    Raises:
-        BadUsage: a file cannot be read, or has no peaks.
-    """
-    found: dict[PodKey, dict[GpuUuid, float]] = {}
-    for file in files:
-        try:
-            usage = parse_usage(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadUsage(f"--metrics {file}: {error}") from error
-        if not usage.peaks:
-            raise BadUsage(f"--metrics {file}: has no {PEAK_METRIC}, expected metrics of a node agent")
-        _merge(found, usage.peaks)
-    return found
-
-
-def peaks_of(usage: Usage) -> Peaks:
-    """The peaks that node agents told."""
-    found: dict[PodKey, dict[GpuUuid, float]] = {}
-    for node in usage.nodes.values():
-        _merge(found, node.peaks)
-    return found
-
-
-def _merge(found: dict[PodKey, dict[GpuUuid, float]], peaks: Peaks) -> None:
-    for pod, gpus in peaks.items():
-        known = found.setdefault(pod, {})
-        for uuid, size_mib in gpus.items():
-            known[uuid] = max(size_mib, known.get(uuid, 0.0))
-
 
 SINCE = "Peaks are since each node's agent saw the pod: look when the busiest hours are among them."
 _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "unknown": Tone.FAINT}
@@ -71,18 +34,35 @@ _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "
     help="Metrics of node agents in Prometheus' text format; else they are read through the API server. Repeatable.",
 )
 @click.option(
+    "--trace",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Judge the sizes in a trace's pod list instead: CSV with the columns num_gpu and gpu_milli.",
+)
+@click.option(
+    "--reach",
+    type=click.FloatRange(0.01, 0.9),
+    default=0.1,
+    show_default=True,
+    help="With --trace: how much smaller a size may become, as a part of it.",
+)
+@click.option(
     "--headroom",
     type=click.FloatRange(0, 10),
     default=0.1,
     show_default=True,
     help="What to leave above the peak, as a part of it.",
 )
-def command(options: Options, *, files: tuple[Path, ...], headroom: float) -> None:
-    """Compare what each workload asks for with the most it has used, and say which size would pack better.
+def command(options: Options, *, files: tuple[Path, ...], trace: Path | None, reach: float, headroom: float) -> None:
+    """Recommend sizes that would pack better.
 
-    Sizes are judged by what they leave for all other pods of the cluster. Use that nobody measured is unknown and gives
-    no advice.
+    Compares what each workload asks for with the most that it has used, and judges sizes by what they leave for all
+    other pods of the cluster. A workload whose use was not measured gets no advice. With --trace only sizes are known:
+    it tells which of them waste GPUs, and what a slightly smaller size would save.
     """
+    if trace is not None:
+        show(options, trace_advice(demand_of_trace(trace), trace.name, reach=reach))
+        return
     from_files = read_peaks(files)
 
     def question(session: Session) -> Answer:
@@ -91,7 +71,7 @@ def command(options: Options, *, files: tuple[Path, ...], headroom: float) -> No
         if files:
             return size_advice(view, from_files, {}, headroom=headroom, namespace=namespace)
         usage = scrape(session, view, {pod.node for pod in view.gpu_pods if _runs(pod)}, insist=True)
-        return size_advice(view, peaks_of(usage), usage.problems, headroom=headroom, namespace=namespace)
+        return size_advice(view, peaks_of(usage.nodes.values()), usage.problems, headroom=headroom, namespace=namespace)
 
     run(options, question)
 
@@ -121,6 +101,48 @@ def size_advice(
     body += [Line(note, Tone.CAREFUL) for note in notes]
     body.append(Line(SINCE, Tone.FAINT))
     return Answer(document, tuple(body))
+
+
+def trace_advice(demand: Mapping[int, float], source: str, *, reach: float = 0.1) -> Answer:
+    """The advice for sizes alone.
+
+    Args:
+        demand: GPUs asked for by size in thousandths of a GPU.
+        source: where they were read, for people.
+        reach: how much smaller a size may become, as a part of it.
+    """
+    found = advise(demand, WHOLE_MILLI, reach=reach)
+    asked = sum(size * count for size, count in demand.items()) / WHOLE_MILLI
+    needed, after = (gpus_needed(sizes, WHOLE_MILLI) for sizes in (demand, applied(demand, found)))
+    document = {
+        "asked_gpus": asked,
+        "needed_gpus": needed,
+        "needed_gpus_after": after,
+        "sizes": [asdict(one) for one in found],
+    }
+    columns = ("size", "pods", "costs", "better", "gpus saved", "of it asked less")
+    rows = tuple(
+        (
+            str(one.size),
+            str(one.pods),
+            f"{one.price:,.0f}",
+            UNKNOWN if one.smaller is None else str(one.smaller),
+            UNKNOWN if one.smaller is None else f"{one.gpus_saved:,.1f}",
+            UNKNOWN if one.smaller is None else f"{one.gpus_asked_less:,.1f}",
+        )
+        for one in found
+    )
+    body = (
+        Line(f"{source}: pods ask for {asked:,.1f} GPUs and need at least {needed:,.1f}"),
+        Line(),
+        Table(tuple(Column(title, right=True) for title in columns), rows),
+        Line(),
+        Line(f"All changes together: at least {after:,.1f} GPUs needed, {needed - after:,.1f} fewer", Tone.HEADING),
+        Line(
+            "Sizes and costs in thousandths of a GPU; each row is judged with all other sizes as they are.", Tone.FAINT
+        ),
+    )
+    return Answer(document, body)
 
 
 def _runs(pod: PodRecord) -> bool:

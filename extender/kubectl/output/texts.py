@@ -28,6 +28,11 @@ def of_units(units: int, unit_mib: UnitMib) -> str:
     return of_mib(units * unit_mib)
 
 
+def of_usd(amount: float | None) -> str:
+    """`1,234.50`; UNKNOWN of None."""
+    return UNKNOWN if amount is None else f"{amount:,.2f}"
+
+
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """A key that sorts `node-2` before `node-10`, and numbers before letters."""
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in _NUMBER.split(name) if part)

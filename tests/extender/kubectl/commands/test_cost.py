@@ -11,11 +11,13 @@ from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
 from bench.simulated.specs import NodeSpec, gpu_pod
 from extender.capacity.case import CaseError
+from extender.capacity.cost_report import scenario_rows
+from extender.capacity.scenarios import scenarios_of
 from extender.contract.names import Names
 from extender.kubectl.cli import main
 from extender.kubectl.cluster.cost_case import case_of, read_usage
 from extender.kubectl.cluster.prices import load_prices
-from extender.kubectl.commands.cost import cost
+from extender.kubectl.commands.cost import case_answer, cost
 from extender.kubectl.options import BadUsage, No, Output
 from extender.kubectl.output.answer import Answer
 from extender.kubectl.output.writing import written
@@ -106,3 +108,32 @@ def test_a_stock_cluster_is_found_out_by_itself(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     now = json.loads(result.output)["scenarios"]["as it is"]
     assert (now["pods"], now["held_gpus"], now["usd_per_hour"]) == (1, 1.0, 0.70)
+
+
+def test_a_dump_is_reported_on_without_a_cluster(tmp_path: Path) -> None:
+    """No kubeconfig is looked for; NVIDIA's resource counts where no node has an inventory."""
+    dump = tmp_path / "cluster.json"
+    objects = [{"kind": "Node", **node("n1", 16)}, {"kind": "Pod", **placed("a", 4, "n1")}]
+    dump.write_text(json.dumps({"items": objects}))
+    words = ["cost", "--kubeconfig", str(tmp_path / "none"), "-o", "json", "--dump", str(dump)]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.output)
+    assert (told["source"], told["scenarios"]["as it is"]["pods"]) == ("cluster.json", 1)
+    dump.write_text("[]")
+    assert CliRunner().invoke(main, words).exit_code == 2
+
+
+def test_an_unknown_policy_of_a_case_is_wrong_usage() -> None:
+    """Its name is told."""
+    case = case_of(view([node("n1", 16)]), source="test")
+    with pytest.raises(BadUsage, match="policy 'best'"):
+        case_answer(case, PRICES, "best")
+
+
+def test_dollars_per_gpu_hour_are_those_of_gpus_held() -> None:
+    """0.70 $ for two T4 of which 4 + 8 of 16 GiB each are held: 0.75 GPUs; packed, one GPU at 0.35 $."""
+    here = view([node("n1", 16), node("n2", 16)], [placed("a", 4, "n1"), placed("b", 8, "n2")])
+    scenarios = scenarios_of(case_of(here, source="test"), PRICES, "binpack")
+    rows = {row[0]: row[-1] for row in scenario_rows(scenarios)}
+    assert (rows["scenario"], rows["as it is"], rows["gpupack"]) == ("$/GPU-h", "0.93", "0.47")

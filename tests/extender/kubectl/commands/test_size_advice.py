@@ -1,5 +1,6 @@
 """`size-advice` compares what is asked with what was used, and says "unknown" where nobody measured."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,16 @@ def test_a_file_that_holds_no_peaks_is_refused(tmp_path: Path, text: str, messag
     file.write_text(text)
     result = CliRunner().invoke(main, ["size-advice", "--metrics", str(file), "--kubeconfig", str(file)])
     assert (result.exit_code, message in result.output) == (2, True), result.output
+
+
+def test_the_sizes_of_a_trace_are_judged_without_a_cluster(tmp_path: Path) -> None:
+    """No two of 510 fit on one GPU, two of 500 do: 100 pods need 50 GPUs less."""
+    trace = tmp_path / "pods.csv"
+    trace.write_text("name,num_gpu,gpu_milli\n" + "a,1,510\n" * 100)
+    words = ["size-advice", "--kubeconfig", str(tmp_path / "none"), "--trace", str(trace)]
+    told = json.loads(CliRunner().invoke(main, [*words, "-o", "json"]).output)
+    assert (told["asked_gpus"], told["needed_gpus"], told["needed_gpus_after"]) == (51.0, 100.0, 50.0)
+    assert [(one["size"], one["smaller"], one["gpus_saved"]) for one in told["sizes"]] == [(510, 500, 50.0)]
+    text = CliRunner().invoke(main, words).output
+    assert "pods.csv: pods ask for 51.0 GPUs and need at least 100.0" in text
+    assert "All changes together: at least 50.0 GPUs needed, 50.0 fewer" in text

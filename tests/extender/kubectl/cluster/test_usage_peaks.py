@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from extender.contract.units import GpuUuid
-from extender.kubectl.cluster.usage import NodeUsage, Usage
-from extender.kubectl.commands.size_advice import PEAK_METRIC, peaks_of, read_peaks
+from extender.kubectl.cluster.usage import PEAK_METRIC, NodeUsage, peaks_of, read_peaks
 from extender.kubectl.options import BadUsage
 
 GPU, OTHER = GpuUuid("GPU-1"), GpuUuid("GPU-2")
@@ -31,9 +30,9 @@ def test_files_are_taken_together(tmp_path: Path) -> None:
 
 
 def test_a_scrape_is_read_the_same_way() -> None:
-    """Nodes that told nothing are not in it."""
-    usage = Usage({"n1": NodeUsage(peaks={("ml", "a"): {GPU: 5.0}}), "n2": NodeUsage()}, {"n3": "no answer"})
-    assert peaks_of(usage) == {("ml", "a"): {GPU: 5.0}}
+    """A node without peaks adds nothing."""
+    nodes = [NodeUsage(peaks={("ml", "a"): {GPU: 5.0}}), NodeUsage()]
+    assert peaks_of(nodes) == {("ml", "a"): {GPU: 5.0}}
 
 
 def test_a_file_without_peaks_is_an_error(tmp_path: Path) -> None:
