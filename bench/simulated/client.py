@@ -305,7 +305,7 @@ class ClusterClient:
         """Wait until a pod exists that meets `condition`, and return it.
 
         Raises:
-            WaitTimeoutError: none did within `timeout_s`.
+            TimeoutError: none did within `timeout_s`.
         """
 
         def find() -> Body | None:
@@ -318,7 +318,7 @@ class ClusterClient:
         """Wait until a pod is in `phase`, and return it.
 
         Raises:
-            WaitTimeoutError: it was not within `timeout_s`.
+            TimeoutError: it was not within `timeout_s`.
         """
         return self.wait_for_pod(
             name, lambda pod: pod["status"].get("phase") == phase, phase, namespace=namespace, timeout_s=timeout_s
@@ -328,7 +328,7 @@ class ClusterClient:
         """Wait until there is no pod of the name.
 
         Raises:
-            WaitTimeoutError: there was one all along.
+            TimeoutError: there was one all along.
         """
         wait_until(lambda: self.pod(name, namespace) is None, f"pod {namespace}/{name} to be gone", timeout_s=timeout_s)
 

@@ -120,7 +120,7 @@ class SimulatedCluster:
         """Wait until every node offers its GPUs.
 
         Raises:
-            WaitTimeoutError: one does not.
+            TimeoutError: one does not.
         """
         for node in self.nodes.values():
             node.wait_ready(timeout_s)

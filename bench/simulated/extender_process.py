@@ -75,7 +75,7 @@ class ExtenderProcess:
 
         Raises:
             RuntimeError: it ended instead; the message has the end of its log.
-            WaitTimeoutError: it did not become ready.
+            TimeoutError: it did not become ready.
         """
         # The repository's root, where both packages lie when they are not installed.
         root = Path(__file__).resolve().parents[2]

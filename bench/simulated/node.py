@@ -81,7 +81,7 @@ class SimulatedNode:
         """Wait until the Node has its inventory and the units that belong to it.
 
         Raises:
-            WaitTimeoutError: it has not.
+            TimeoutError: it has not.
         """
         options = self._settings.plugin
         inventory = self.spec.inventory(options.unit_mib)

@@ -1,4 +1,4 @@
-"""From a condition to the moment it holds, with a deadline: what tests and the simulation wait with."""
+"""Waits until a condition holds, and says what was missing when it does not in time."""
 
 import time
 from collections.abc import Callable
@@ -8,15 +8,11 @@ _T = TypeVar("_T")
 _PAUSE_S = 0.02
 
 
-class WaitTimeoutError(Exception):
-    """A condition did not come true in time."""
-
-
-def wait_until(condition: Callable[[], _T | None], what: str, *, timeout_s: float = 30.0) -> _T:
+def wait_until(condition: Callable[[], _T | None], what: str = "the condition", *, timeout_s: float = 60.0) -> _T:
     """Ask `condition` again and again until it answers something true, and return that.
 
     Raises:
-        WaitTimeoutError: it did not within `timeout_s`; the message says `what` was waited for and the last answer.
+        TimeoutError: it did not within `timeout_s`; the message says `what` was waited for and the last answer.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -24,5 +20,5 @@ def wait_until(condition: Callable[[], _T | None], what: str, *, timeout_s: floa
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise WaitTimeoutError(f"waited {timeout_s:g} s for {what}; the last answer was {answer!r}")
+            raise TimeoutError(f"waited {timeout_s:g} s for {what}; the last answer was {answer!r}")
         time.sleep(_PAUSE_S)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench.simulated.apiserver.faults import Fault
+from bench.simulated.waiting import wait_until as until
 from device_plugin.eventing import Events
 from tests.device_plugin.apiside import ApiSide, api_side
 from tests.device_plugin.builders import pod
-from tests.device_plugin.waiting import until
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import urllib3
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
+from bench.simulated.waiting import wait_until as until
 from device_plugin.service import run
 from device_plugin.settings import Safeguards, Settings, SettingsError
-from tests.device_plugin.waiting import until
 from tests.fakes.kubelet_server import FakeKubelet, Holding
 
 MEMORY, WHOLE = "gpupack.io/gpu-mem", "gpupack.io/gpu"

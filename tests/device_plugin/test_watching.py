@@ -10,9 +10,9 @@ import pytest
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
+from bench.simulated.waiting import wait_until as until
 from device_plugin.kubeapi import NODES, connect
 from device_plugin.watching import Watcher
-from tests.device_plugin.waiting import until
 
 
 class NamesHandler:

@@ -6,8 +6,8 @@ from typing import Any
 
 import urllib3
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.certificates import KeyPair
-from tests.e2e.waiting import wait_until
 
 Json = dict[str, Any]
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import yaml
 
 from bench.simulated.extender_process import free_port
+from bench.simulated.waiting import wait_until
 from tests.e2e import audit, servers
 from tests.e2e.api import Api
 from tests.e2e.audit import AuditedRequest
@@ -18,7 +19,6 @@ from tests.e2e.certificates import CertificateAuthority, KeyPair, write_service_
 from tests.e2e.kubeconfig import write_kubeconfig
 from tests.e2e.processes import ServerProcess
 from tests.e2e.schedulerconfig import on_this_machine, scheduler_configuration
-from tests.e2e.waiting import wait_until
 
 TOKEN_LIFETIME_S = 24 * 3600
 

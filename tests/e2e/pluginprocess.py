@@ -10,9 +10,9 @@ import urllib3
 import yaml
 
 from bench.simulated.extender_process import free_port
+from bench.simulated.waiting import wait_until
 from tests.e2e.processes import ServerProcess
 from tests.e2e.realkubelet import RealKubelet
-from tests.e2e.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 READY_TIMEOUT_S = 180

@@ -16,12 +16,12 @@ import urllib3
 import yaml
 
 from bench.simulated.extender_process import free_port
+from bench.simulated.waiting import wait_until
 from tests.e2e.api import Json
 from tests.e2e.binaries import Binaries
 from tests.e2e.containerruntime import ContainerRuntime, clean_up, remove_pod_cgroups
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.processes import ServerProcess
-from tests.e2e.waiting import wait_until
 
 DEVICE_PLUGINS_FOLDER = Path("/var/lib/kubelet/device-plugins")
 """Where device plugins register; compiled into the kubelet, so there is one per machine."""

@@ -15,6 +15,7 @@ import urllib3
 import yaml
 
 from bench.simulated.extender_process import ExtenderProcess
+from bench.simulated.waiting import wait_until
 from device_plugin.kubelet.podresources import CHANNEL_OPTIONS
 from device_plugin.kubelet.podresources_v1 import podresources_pb2, podresources_pb2_grpc
 from extender.contract.names import Names
@@ -24,7 +25,6 @@ from tests.e2e.controlplane import ControlPlane
 from tests.e2e.pluginprocess import PluginProcess
 from tests.e2e.podspecs import container, pod
 from tests.e2e.realkubelet import RealKubelet
-from tests.e2e.waiting import wait_until
 
 NAMES = Names()
 MEMORY = NAMES.memory_resource

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.admissioncases import (
     ALLOCATED,
     BYPASSING,
@@ -24,7 +25,6 @@ from tests.e2e.admissioncases import (
 )
 from tests.e2e.api import STRATEGIC_MERGE_PATCH, Api, ApiError, Json
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.admissioncases import ALLOCATED, ALLOCATION, MEM, NAMESPACE, PODS, asking, refusal, said
 from tests.e2e.api import Api, ApiError
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.podspecs import container, pod
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -10,6 +10,7 @@ import yaml
 
 from bench.simulated.extender_process import free_port
 from bench.simulated.specs import GpuSpec, NodeSpec
+from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.e2e.admissioncases import asking
 from tests.e2e.confinement import confined
@@ -17,7 +18,6 @@ from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import REPOSITORY, SYSTEM, wait_ready
 from tests.e2e.pagewalk import PageWalk
 from tests.e2e.processes import ServerProcess
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

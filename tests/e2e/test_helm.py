@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.api import Json
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import SYSTEM, pods_of
 from tests.e2e.nodes import SimulatedNode, create_node
 from tests.e2e.pagewalk import PageWalk
-from tests.e2e.waiting import wait_until
 from tests.manifests.conftest import programs as programs_fixture
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

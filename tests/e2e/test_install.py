@@ -13,6 +13,7 @@ from bench.simulated.client import ClusterClient
 from bench.simulated.extender_process import free_port
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
 from bench.simulated.specs import NodeSpec
+from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.e2e.admissioncases import LET_THROUGH, REFUSED, refusal
 from tests.e2e.api import ApiError, Json
@@ -21,7 +22,6 @@ from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import MANIFESTS, SYSTEM, ContainerProcess, pods_of, rendered
 from tests.e2e.nodes import SimulatedNode, create_node, delete_node
 from tests.e2e.podspecs import container, pod
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -10,6 +10,7 @@ import yaml
 
 from bench.simulated.client import ClusterClient
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.waiting import wait_until
 from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
 from tests.docs.exceptions import NOT_RUN
@@ -17,7 +18,6 @@ from tests.docs.pages import Fence, commands_in, fences, pages
 from tests.docs.walked import PAGES
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.newuser import NODE, CloneError, Machine, NewUser
-from tests.e2e.waiting import wait_until
 from tests.extender.kubectl.migrating.manifests import GPUSHARE, HAMI, KAI
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.processes import ProcessError, ServerProcess
-from tests.e2e.waiting import wait_until
 
 PARENT_OF_A_SLEEPER = """
 import pathlib, subprocess, sys, time

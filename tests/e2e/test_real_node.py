@@ -7,6 +7,7 @@ import pytest
 import urllib3
 import yaml
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.audit import Right, rights_of
 from tests.e2e.podspecs import container, pod
 from tests.e2e.realnode import (
@@ -28,7 +29,6 @@ from tests.e2e.realnode import (
     total,
     whole,
 )
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

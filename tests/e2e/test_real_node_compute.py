@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from extender.contract.quantity import parse_quantity
 from tests.e2e.api import Json
 from tests.e2e.podspecs import container, pod
 from tests.e2e.realnode import GPUS, MEMORY, NAMES, NAMESPACE, ON_A100, RealNode, share, the_gpu, whole
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.pluginprocess import PluginProcess
 from tests.e2e.realkubelet import RealKubelet
 from tests.e2e.realnode import MEMORY, NAMES, NAMESPACE, OVERLAY, PLUGIN_ACCOUNT, SYSTEM, placed, share
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

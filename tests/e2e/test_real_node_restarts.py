@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.api import Json
 from tests.e2e.realnode import (
     GPUS,
@@ -17,7 +18,6 @@ from tests.e2e.realnode import (
     total,
     whole,
 )
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

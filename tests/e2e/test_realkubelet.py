@@ -2,11 +2,11 @@
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from tests.e2e.api import Api
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.podspecs import container, pod
 from tests.e2e.realkubelet import RealKubelet
-from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -7,9 +7,9 @@ import pytest
 
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
+from bench.simulated.waiting import wait_until as until
 from device_plugin.settings import Safeguards
 from tests.device_plugin.test_service import MEMORY, Cluster, Running, said
-from tests.device_plugin.waiting import until
 
 GPUS = """gpus:
   - {model: NVIDIA A10, memory_mib: 23028, uuids: [GPU-x],

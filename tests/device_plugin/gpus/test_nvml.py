@@ -15,12 +15,12 @@ from bench.simulated.nvml.driver import (
     Model,
     SimulatedDriver,
 )
+from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
 from device_plugin.gpus.nvml import NvmlSource, load_pynvml
 from device_plugin.gpus.xids import QUIET_S
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import simulated
-from tests.device_plugin.waiting import until
 
 A = GpuUuid("GPU-00000000-0000-4000-8000-000000000000")
 B = GpuUuid("GPU-00000001-0000-4000-8000-000000000000")

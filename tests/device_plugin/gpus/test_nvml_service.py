@@ -8,9 +8,9 @@ import pytest
 
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.nvml.driver import Model, SimulatedDriver
+from bench.simulated.waiting import wait_until as until
 from device_plugin.settings import Safeguards
 from tests.device_plugin.test_service import MEMORY, WHOLE, Cluster, Running, said
-from tests.device_plugin.waiting import until
 from tests.fakes.cuda import build_cuda
 from tests.fakes.mps_control import FakeMpsDaemon
 

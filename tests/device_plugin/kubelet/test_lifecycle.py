@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.simulated.waiting import wait_until as until
 from device_plugin.kubelet.lifecycle import stamp_of
 from device_plugin.settings import Resource
 from tests.device_plugin.serving import MEMORY, WHOLE, Plugin
-from tests.device_plugin.waiting import until
 from tests.fakes.kubelet_server import FakeKubelet
 
 

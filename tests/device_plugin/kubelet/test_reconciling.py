@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.simulated.waiting import wait_until as until
 from device_plugin.kubelet.admissions import Admissions
 from device_plugin.kubelet.allocating import Given
 from device_plugin.kubelet.attributing import Entry
@@ -17,7 +18,6 @@ from device_plugin.settings import DeviceListStrategy, Resource
 from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
 from tests.device_plugin.builders import UNIT_MIB, gpus, ids, placed, pod_body
-from tests.device_plugin.waiting import until
 from tests.fakes.kubelet_patches import FakePatching
 from tests.fakes.podresources_reader import FakePodResources
 

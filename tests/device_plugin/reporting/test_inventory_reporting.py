@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.gpu import GpuSample
 from device_plugin.gpus.sampling import GpuFeed
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, sample
-from tests.device_plugin.waiting import until
 from tests.fakes.kubelet_patches import FakePatching
 
 PATH = "/api/v1/nodes/n1"

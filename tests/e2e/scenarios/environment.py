@@ -23,7 +23,7 @@ from bench.simulated.node import NodeSettings, SimulatedNode
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.scheduler.scheduler import SimulatedScheduler
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
-from bench.simulated.waiting import WaitTimeoutError, wait_until
+from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.e2e.controlplane import ControlPlane
 
@@ -193,7 +193,7 @@ class Environment:
         Its first refusal may be of a view that lacks the newest node: the next one comes with that node.
 
         Raises:
-            WaitTimeoutError: it has not said so; the message has what it said last.
+            TimeoutError: it has not said so; the message has what it said last.
         """
         last = ""
 
@@ -204,8 +204,8 @@ class Environment:
 
         try:
             self.client.wait_for_pod(name, refused, f"to be refused with {saying!r}", timeout_s=timeout_s)
-        except WaitTimeoutError as error:
-            raise WaitTimeoutError(f"{error}; it says {last!r}") from None
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; it says {last!r}") from None
         return last
 
     def wait_ledger(self, pods: int, *, timeout_s: float = 60.0) -> None:
