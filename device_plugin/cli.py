@@ -1,8 +1,9 @@
-"""From the command line to a running device plugin and an exit code."""
+"""Turns command-line options and GPUPACK_... variables into Settings, runs the plugin and sets the exit code."""
 
 import logging
 import sys
 import threading
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,30 @@ import click
 
 from device_plugin.doctoring.doctor import doctor
 from device_plugin.loops import stopping_at_signals
-from device_plugin.settings import DeviceListStrategy, Settings, SettingsError, safeguards_from, with_safeguards
+from device_plugin.settings import LADDER, DeviceListStrategy, Rung, Safeguards, Settings, SettingsError
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 
 _DEFAULTS = Settings(node_name="default")
+_GUARDS = _DEFAULTS.safeguards
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group(
     invoke_without_command=True,
     context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120},
 )
-@click.option("--node-name", envvar=["GPUPACK_NODE_NAME", "NODE_NAME"], help="This machine's Node object; required.")
+@click.option(
+    "--node-name", envvar=["GPUPACK_NODE_NAME", "NODE_NAME"], help="Name of this machine's Node object; required."
+)
 @click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path, dir_okay=False),
     show_default="the pod's service account",
-    help="How to reach the API server.",
+    help="Kubeconfig file that says how to reach the API server.",
 )
 @click.option(
     "--kubelet-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_FOLDER,
     default=_DEFAULTS.kubelet_dir,
     help="The kubelet's device plugin folder, with kubelet.sock.",
 )
@@ -40,7 +45,10 @@ _DEFAULTS = Settings(node_name="default")
     help="The kubelet's podresources socket.",
 )
 @click.option(
-    "--gpus", default=_DEFAULTS.gpus, metavar="nvml|FILE.yaml", help="Real GPUs, or a file of simulated ones."
+    "--gpus",
+    default=_DEFAULTS.gpus,
+    metavar="nvml|FILE.yaml",
+    help="Real GPUs, or a file of simulated ones.",
 )
 @click.option(
     "--listen",
@@ -60,13 +68,13 @@ _DEFAULTS = Settings(node_name="default")
     "--device-list-strategy",
     type=click.Choice([strategy.value for strategy in DeviceListStrategy]),
     default=_DEFAULTS.device_list_strategy.value,
-    help="How the container runtime learns which GPUs to give: NVIDIA_VISIBLE_DEVICES, or CDI device names.",
+    help="How the container runtime is told which GPUs to give: NVIDIA_VISIBLE_DEVICES, or CDI device names.",
 )
 @click.option(
     "--sample-interval-s",
     type=float,
     default=_DEFAULTS.sample_interval_s,
-    help="Seconds between two looks at the GPUs.",
+    help="Seconds between two samples of the GPUs' health.",
 )
 @click.option(
     "--reconcile-interval-s",
@@ -84,38 +92,80 @@ _DEFAULTS = Settings(node_name="default")
     "--report-interval-s",
     type=float,
     default=_DEFAULTS.report_interval_s,
-    help="Least seconds between two reports of memory in use outside of the ledger; health is reported at once.",
+    help="Least seconds between two reports of memory used outside of pods; health is reported at once.",
 )
 @click.option(
     "--proc-root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_FOLDER,
     default=_DEFAULTS.proc_root,
     help="Where the node's /proc is, in the node's PID namespace.",
 )
-@with_safeguards
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level logged."
+    "--enforcement",
+    type=click.Choice([rung.value for rung in LADDER]),
+    default=_GUARDS.enforcement.value,
+    help="Best way of holding containers to their share that may be used; what is proven on each GPU decides.",
 )
-def main(  # noqa: PLR0917 - click passes options by name
-    node_name: str | None,
-    kubeconfig: Path | None,
-    kubelet_dir: Path,
-    podresources_socket: Path,
-    gpus: str,
-    listen: str,
-    memory_unit_mib: str,
-    prefix: str,
-    gpu_resource: str,
-    device_list_strategy: str,
-    sample_interval_s: float,
-    reconcile_interval_s: float,
-    measure_interval_s: float,
-    report_interval_s: float,
-    proc_root: Path,
-    log_level: str,
-    **guards: Any,
-) -> None:
-    """Advertise this node's GPU memory to the kubelet, give containers what the extender chose, and report back.
+@click.option(
+    "--cgroup-root", type=_FOLDER, default=_GUARDS.cgroup_root, help="Where the node's cgroup file system is mounted."
+)
+@click.option(
+    "--mps-pipe-directory",
+    type=_FOLDER,
+    show_default="no MPS",
+    help="Pipe directory of the MPS control daemon, the same path on the node and here.",
+)
+@click.option(
+    "--mps-shm-directory",
+    type=_FOLDER,
+    default=_GUARDS.mps_shm_directory,
+    help="Folder of the node that the MPS control daemon has as /dev/shm.",
+)
+@click.option("--mps-control", default=_GUARDS.mps_control, help="Control program of the MPS daemon.")
+@click.option(
+    "--probe-interval-s",
+    type=float,
+    default=_GUARDS.probe_interval_s,
+    help="Seconds between two probes of what can be enforced, and of what is enforced.",
+)
+@click.option(
+    "--overuse-grace-s",
+    type=float,
+    default=_GUARDS.overuse_grace_s,
+    help="Seconds that a container may exceed its share before that is reported.",
+)
+@click.option(
+    "--overuse-tolerance-mib",
+    type=int,
+    default=_GUARDS.overuse_tolerance_mib,
+    help="MiB by which a container may exceed its share unreported.",
+)
+@click.option(
+    "--evict-overuse/--no-evict-overuse",
+    default=_GUARDS.evict_overuse,
+    help="Evict the pods that are reported, as their PodDisruptionBudgets allow.",
+)
+@click.option(
+    "--probation-s",
+    type=float,
+    default=_GUARDS.probation_s,
+    help="Seconds that a GPU which was unhealthy must be healthy before it is used again.",
+)
+@click.option(
+    "--ignored-xids",
+    default="",
+    show_default="those of applications only",
+    metavar="N,N,...",
+    help="More XIDs that do not make a GPU unhealthy.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    help="Least level that is logged.",
+)
+def main(node_name: str | None, log_level: str, **options: Any) -> None:
+    """Run the device plugin of this node: offer GPU memory, give containers the planned GPUs, report what they got.
 
     Every option can also come from the environment: --node-name from GPUPACK_NODE_NAME, and so on.
     SIGTERM or SIGINT ends it with exit code 0; settings that cannot work end it with 2.
@@ -130,29 +180,41 @@ def main(  # noqa: PLR0917 - click passes options by name
     from device_plugin.service import run  # noqa: PLC0415 - gRPC takes a tenth of a second that --help need not pay
 
     try:
-        settings = Settings(
-            node_name=node_name,
-            kubeconfig=kubeconfig,
-            kubelet_dir=kubelet_dir,
-            podresources_socket=podresources_socket,
-            gpus=gpus,
-            listen=listen,
-            memory_unit_mib=UnitMib(int(memory_unit_mib)),
-            prefix=prefix,
-            gpu_resource=gpu_resource,
-            device_list_strategy=DeviceListStrategy(device_list_strategy),
-            sample_interval_s=sample_interval_s,
-            reconcile_interval_s=reconcile_interval_s,
-            measure_interval_s=measure_interval_s,
-            report_interval_s=report_interval_s,
-            proc_root=proc_root,
-            safeguards=safeguards_from(guards),
-        )
+        settings = settings_from(node_name, options)
         stop = threading.Event()
         with stopping_at_signals(stop):
             run(settings, stop, lambda port: logging.getLogger(__name__).info("listening on port %d", port))
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+
+
+def settings_from(node_name: str, options: dict[str, Any]) -> Settings:
+    """The settings that the options, by parameter name, stand for.
+
+    Raises:
+        SettingsError: a value that cannot work.
+    """
+    given = {
+        **options,
+        "memory_unit_mib": UnitMib(int(options["memory_unit_mib"])),
+        "device_list_strategy": DeviceListStrategy(options["device_list_strategy"]),
+        "enforcement": Rung(options["enforcement"]),
+        "ignored_xids": parse_xids(options["ignored_xids"]),
+    }
+    guards = {each.name: given.pop(each.name) for each in fields(Safeguards)}
+    return Settings(node_name=node_name, safeguards=Safeguards(**guards), **given)
+
+
+def parse_xids(text: str) -> frozenset[int]:
+    """A comma-separated list of XID numbers.
+
+    Raises:
+        SettingsError: anything but numbers.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isascii() and part.isdigit() for part in found):
+        raise SettingsError(f"ignored_xids {text!r}: expected numbers and commas, such as 94,119")
+    return frozenset(map(int, found))
 
 
 main.add_command(doctor)

@@ -1,4 +1,4 @@
-"""From Settings to a running device plugin: builds the parts, runs their loops in threads, and ends them together.
+"""Builds the parts of a device plugin from its Settings, runs their loops in threads, and ends them together.
 
 Several plugins may run in one process, each with its own node, folders and port: nothing here is global.
 """
@@ -6,7 +6,7 @@ Several plugins may run in one process, each with its own node, folders and port
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,15 +15,10 @@ from device_plugin.enforcing.draining import Drainer
 from device_plugin.enforcing.enforcing import Enforcer
 from device_plugin.enforcing.mps import MpsControl
 from device_plugin.enforcing.mps_proofs import MpsProofs
-from device_plugin.enforcing.overuse import OveruseRecord
 from device_plugin.enforcing.policing import Police
 from device_plugin.eventing import Events
 from device_plugin.gpus.gpu import GpuSource
-from device_plugin.gpus.nvml import NvmlSource, load_pynvml
-from device_plugin.gpus.nvml_reading import NvmlReader
-from device_plugin.gpus.sampling import GpuFeed
-from device_plugin.gpus.simulated import SimulatedSource
-from device_plugin.gpus.supervising import Probation, SupervisedSource
+from device_plugin.gpus.probation import Probation
 from device_plugin.kubeapi import NODES, PODS, ApiError, NodeApi, connect
 from device_plugin.kubelet.admissions import Admissions
 from device_plugin.kubelet.lifecycle import Lifecycle
@@ -33,21 +28,25 @@ from device_plugin.kubelet.reconciling import Reconciler
 from device_plugin.kubelet.servicer import DevicePluginServicer
 from device_plugin.loops import Loops
 from device_plugin.metrics import PluginMetrics
-from device_plugin.metrics_gpus import NodeView
 from device_plugin.pods.decoding import DecodingError
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
+from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
 from device_plugin.reporting.health_news import HealthNews
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
 from device_plugin.reporting.node_watch import CordonWatch, Fanout
+from device_plugin.sampling.feed import GpuFeed
+from device_plugin.sampling.nvml import NvmlSource, load_pynvml
+from device_plugin.sampling.nvml_reading import NvmlReader
+from device_plugin.sampling.simulated import SimulatedSource
+from device_plugin.sampling.supervising import SupervisedSource
 from device_plugin.serving import Endpoints, Health
 from device_plugin.settings import Resource, Settings
+from device_plugin.usage.accounting.overuse import OveruseRecord
 from device_plugin.usage.measuring import Meter
 from device_plugin.usage.procfs import ProcFolder
 from device_plugin.usage.simulated_use import SimulatedUse
-from device_plugin.usage.usage import UsageReader
 from device_plugin.watching import Watcher
-from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)
 
@@ -109,29 +108,27 @@ class _Plugin:
     def __init__(
         self, settings: Settings, source: GpuSource, api: NodeApi, *, stop: threading.Event, due: threading.Event
     ) -> None:
-        names, unit_mib = settings.names, settings.memory_unit_mib
+        names = settings.names
         self._settings = settings
         self._api = api
         self._stop = stop
         self.loops = Loops(stop, settings.node_name)
-        self._pods = PodStore(names, unit_mib)
+        self._pods = PodStore(names, settings.memory_unit_mib)
         self._selector = f"spec.nodeName={settings.node_name}"
+        self._pod_watch = Watcher(api, PODS, self._selector, self._pods)
         self._podresources = PodResources(
             settings.podresources_socket, {resource.name_in(names): resource for resource in Resource}
         )
         self._meter = open_meter(settings, source, self._known_pods)
         self._safety = build_safety(
-            settings,
-            source,
-            api=api,
-            pods=self._pods,
-            podresources=self._podresources,
-            due=due,
-            usage=self._meter,
-            guests=lambda: self._meter.newest.guests,
+            settings, source, api=api, pods=self._pods, podresources=self._podresources, due=due, meter=self._meter
         )
         self._feed = self._safety.feed
         self._settled = False
+        self._reporter = self._make_reporter()
+        self._meter.on_measured = self._reporter.soon
+        watched_node = Fanout([self._safety.cordons, self._reporter])
+        self._node_watch = Watcher(api, NODES, f"metadata.name={settings.node_name}", watched_node)
         granted = threading.Event()
         admissions = Admissions(
             pods=self._pods,
@@ -141,57 +138,59 @@ class _Plugin:
             on_granted=granted.set,
             mps=settings.safeguards.mps,
         )
-        self._reconciler = Reconciler(
-            admissions=admissions,
-            pods=self._pods,
-            api=api,
-            gpus=lambda: self._feed.gpus,
-            names=names,
-            unit_mib=unit_mib,
-            interval_s=settings.reconcile_interval_s,
-            due=granted,
-        )
-        self._reporter = InventoryReporter(
-            api=api,
+        self._reconciler = self._make_reconciler(admissions, granted)
+        state = PluginState(names, lambda: self._feed.gpus, self._reconciler.lag_s)
+        metrics = PluginMetrics(names, [state, GpuCollector(self._view(source))])
+        self._lifecycle = self._make_lifecycle(admissions, metrics)
+        self.endpoints = Endpoints(settings.address(), self._make_health(), metrics.registry)
+
+    def _make_reporter(self) -> InventoryReporter:
+        settings = self._settings
+        return InventoryReporter(
+            api=self._api,
             feed=self._feed,
             node_name=settings.node_name,
-            names=names,
-            use=OutsideUse(unit_mib, settings.report_interval_s),
+            names=settings.names,
+            use=OutsideUse(settings.memory_unit_mib, settings.report_interval_s),
             outside_mib=lambda: self._meter.newest.outside_mib,
             is_ready=lambda: self._settled,
         )
-        self._meter.on_measured = self._reporter.soon
-        metrics = PluginMetrics(names, lambda: self._feed.gpus, self._reconciler.lag_s, self._view(source))
-        self._lifecycle = Lifecycle(
-            settings,
-            [
-                DevicePluginServicer(
-                    resource=resource,
-                    names=names,
-                    feed=self._feed,
-                    admissions=admissions,
-                    reconciler=self._reconciler,
-                    metrics=metrics,
-                )
-                for resource in Resource
-            ],
-            metrics,
-            self._reporter.soon,
+
+    def _make_reconciler(self, admissions: Admissions, due: threading.Event) -> Reconciler:
+        return Reconciler(
+            admissions=admissions,
+            pods=self._pods,
+            api=self._api,
+            gpus=lambda: self._feed.gpus,
+            names=self._settings.names,
+            unit_mib=self._settings.memory_unit_mib,
+            interval_s=self._settings.reconcile_interval_s,
+            due=due,
         )
-        self._pod_watch = Watcher(api, PODS, self._selector, self._pods)
-        watched_node = Fanout([self._safety.cordons, self._reporter])
-        self._node_watch = Watcher(api, NODES, f"metadata.name={settings.node_name}", watched_node)
-        health = Health(
-            {
-                "gpus": lambda: self._feed.problem,
-                "kubelet": lambda: self._lifecycle.problem,
-                "inventory": lambda: self._reporter.problem,
-                "pods": lambda: self._pod_watch.lasting_problem,
-                "node": lambda: self._node_watch.lasting_problem,
-            },
-            self.loops.problem,
-        )
-        self.endpoints = Endpoints(settings.address(), health, metrics.registry)
+
+    def _make_lifecycle(self, admissions: Admissions, metrics: PluginMetrics) -> Lifecycle:
+        servicers = [
+            DevicePluginServicer(
+                resource=resource,
+                names=self._settings.names,
+                feed=self._feed,
+                admissions=admissions,
+                reconciler=self._reconciler,
+                metrics=metrics,
+            )
+            for resource in Resource
+        ]
+        return Lifecycle(self._settings, servicers, metrics, self._reporter.soon)
+
+    def _make_health(self) -> Health:
+        parts = {
+            "gpus": lambda: self._feed.problem,
+            "kubelet": lambda: self._lifecycle.problem,
+            "inventory": lambda: self._reporter.problem,
+            "pods": lambda: self._pod_watch.lasting_problem,
+            "node": lambda: self._node_watch.lasting_problem,
+        }
+        return Health(parts, self.loops.problem)
 
     def start(self) -> None:
         """Start answering and looping."""
@@ -254,8 +253,8 @@ class _Plugin:
             measurement=lambda: self._meter.newest,
             pods=self._pods.pods,
             unenforced=lambda: self._safety.enforcer.unenforced,
-            evictions=lambda: 0 if police is None else police.evictions,
-            overused=lambda: () if police is None else police.overused,
+            evictions=lambda: police.evictions,
+            overused=lambda: police.overused,
         )
         if not isinstance(source, NvmlSource):
             return view
@@ -284,7 +283,7 @@ class Safety:
     neighbours: Neighbours
     cordons: CordonWatch
     health_news: HealthNews
-    police: Police | None
+    police: Police
     drainer: Drainer | None
 
     def start(self, loops: Loops) -> None:
@@ -293,8 +292,7 @@ class Safety:
         loops.start("health-news", self.health_news.run)
         loops.start("enforcement", self.enforcer.run)
         loops.start("neighbours", self.neighbours.run)
-        if self.police is not None:
-            loops.start("police", self.police.run)
+        loops.start("police", self.police.run)
         if self.drainer is not None:
             loops.start("drainer", self.drainer.run)
 
@@ -307,50 +305,15 @@ def build_safety(
     pods: PodStore,
     podresources: PodResources,
     due: threading.Event,
-    usage: UsageReader | None = None,
-    guests: Callable[[], Mapping[GpuUuid, Collection[str]]] = dict,
+    meter: Meter,
 ) -> Safety:
-    """Put the parts together.
-
-    Args:
-        settings: of the plugin.
-        source: the GPUs as they are.
-        api: the API server.
-        pods: the node's pods.
-        podresources: the kubelet's account.
-        due: asks the feed for a sample.
-        usage: who measures what containers use; None where nobody does.
-        guests: UIDs of the pods that were measured on a GPU of which they hold nothing.
-    """
-    guards, unit_mib = settings.safeguards, settings.memory_unit_mib
-    pipe = guards.mps_pipe_directory
+    """Put the parts together; setting `due` asks the feed for a sample."""
+    guards = settings.safeguards
     events = Events(api, settings.node_name)
-    mps = None if pipe is None else MpsControl(pipe, guards.mps_control)
-    enforcer = Enforcer(
-        best=guards.enforcement,
-        abilities=NvmlAbilities(load_pynvml, guards.cgroup_root) if settings.gpus == "nvml" else None,
-        mps=mps,
-        proofs=None if pipe is None or mps is None else MpsProofs(mps, pipe, settings.proc_root),
-        usage=usage,
-        pods=pods,
-        unit_mib=unit_mib,
-        interval_s=guards.probe_interval_s,
-        on_change=due.set,
-        events=events,
-    )
+    mps = None if guards.mps_pipe_directory is None else MpsControl(guards.mps_pipe_directory, guards.mps_control)
+    enforcer = _enforcer(settings, mps, pods=pods, meter=meter, events=events, on_change=due.set)
     supervised = SupervisedSource(source, enforcer, Probation(guards.probation_s))
-    feed = GpuFeed(supervised, unit_mib, settings.sample_interval_s, due)
-    police = None
-    if usage is not None:
-        police = Police(
-            usage=usage,
-            pods=pods,
-            unit_mib=unit_mib,
-            record=OveruseRecord(guards.overuse_grace_s, guards.overuse_tolerance_mib),
-            events=events,
-            api=api if guards.evict_overuse else None,
-            interval_s=min(5.0, max(0.05, guards.overuse_grace_s / 4)),
-        )
+    feed = GpuFeed(supervised, settings.memory_unit_mib, settings.sample_interval_s, due)
     return Safety(
         feed=feed,
         events=events,
@@ -361,13 +324,46 @@ def build_safety(
             feed=feed,
             events=events,
             interval_s=settings.reconcile_interval_s,
-            guests=guests,
+            guests=lambda: meter.newest.guests,
             rival=pods.rival,
         ),
         cordons=CordonWatch(
             node_name=settings.node_name, names=settings.names, source=supervised, feed=feed, events=events
         ),
         health_news=HealthNews(feed, pods, events),
-        police=police,
-        drainer=None if mps is None or usage is None else Drainer(mps=mps, usage=usage, pods=pods),
+        police=Police(
+            usage=meter,
+            pods=pods,
+            unit_mib=settings.memory_unit_mib,
+            record=OveruseRecord(guards.overuse_grace_s, guards.overuse_tolerance_mib),
+            events=events,
+            api=api if guards.evict_overuse else None,
+            interval_s=min(5.0, max(0.05, guards.overuse_grace_s / 4)),
+        ),
+        drainer=None if mps is None else Drainer(mps=mps, usage=meter, pods=pods),
+    )
+
+
+def _enforcer(
+    settings: Settings,
+    mps: MpsControl | None,
+    *,
+    pods: PodStore,
+    meter: Meter,
+    events: Events,
+    on_change: Callable[[], None],
+) -> Enforcer:
+    guards = settings.safeguards
+    pipe = guards.mps_pipe_directory
+    return Enforcer(
+        best=guards.enforcement,
+        abilities=NvmlAbilities(load_pynvml, guards.cgroup_root) if settings.gpus == "nvml" else None,
+        mps=mps,
+        proofs=None if pipe is None or mps is None else MpsProofs(mps, pipe, settings.proc_root),
+        usage=meter,
+        pods=pods,
+        unit_mib=settings.memory_unit_mib,
+        interval_s=guards.probe_interval_s,
+        on_change=on_change,
+        events=events,
     )

@@ -1,17 +1,21 @@
-"""From command line options and GPUPACK_... variables to one checked Settings value."""
+"""Holds every setting of the plugin, checked at birth, and the few types that settings are made of."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import Any
-
-import click
 
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
 
-DEFAULT_FLOOR_S = 30.0
+LONGEST_SOCKET_PATH = 107
+"""Bytes that a UNIX socket's path may have on Linux (sun_path holds 108 with the terminating zero)."""
+
+KUBELET_SOCKET = "kubelet.sock"
+_ROOM_FOR_TEMPORARY_NAME = 12
+
+
+class SettingsError(ValueError):
+    """A setting that cannot work; the message names it, its value and what was expected."""
 
 
 class Rung(Enum):
@@ -19,8 +23,8 @@ class Rung(Enum):
 
     DRIVER = "driver"  # the driver refuses allocations beyond the limit of the container's cgroup
     MPS = "mps"  # the MPS server refuses allocations beyond each client process's limit
-    WATCHED = "watched"  # use is measured per container; going over is reported, and ends it where that is turned on
-    ADVISORY = "advisory"  # the container is told its share and trusted to keep to it
+    WATCHED = "watched"  # use is measured per container; overuse is reported, and ends the pod where eviction is on
+    ADVISORY = "advisory"  # the container is told its share and trusted to respect it
 
 
 LADDER = tuple(Rung)
@@ -58,10 +62,6 @@ class Resource(Enum):
         }[self]
 
 
-class SafeguardError(ValueError):
-    """A safeguard that cannot work; the message names it, its value and what was expected."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Safeguards:
     """How the plugin holds containers to their share and when it trusts a GPU.
@@ -71,16 +71,16 @@ class Safeguards:
         cgroup_root: where the cgroup file system of the node is mounted.
         mps_pipe_directory: the MPS control daemon's pipe directory, the same path on the node and here; None: no MPS.
         mps_shm_directory: folder of the node that the daemon has as /dev/shm.
-        mps_control: the program that talks to the daemon.
-        probe_interval_s: time between two probes of what can be enforced, and of what is.
-        overuse_grace_s: how long a container may use more than its share before that is reported.
-        overuse_tolerance_mib: how much more is not counted as more.
-        evict_overuse: end the pods that are reported, through the Eviction API.
-        probation_s: how long a GPU that was unhealthy must be well before it is used again.
-        ignored_xids: XIDs that do not make a GPU unhealthy, beside those of applications.
+        mps_control: the daemon's control program.
+        probe_interval_s: time between two probes of what can be enforced, and of what is enforced.
+        overuse_grace_s: how long a container may exceed its share before that is reported.
+        overuse_tolerance_mib: excess that is tolerated.
+        evict_overuse: whether reported pods are evicted, through the Eviction API.
+        probation_s: how long a GPU that was unhealthy must be healthy before it is used again.
+        ignored_xids: XIDs that do not make a GPU unhealthy, in addition to those of applications.
 
     Raises:
-        SafeguardError: a value that cannot work.
+        SettingsError: a value that cannot work.
     """
 
     enforcement: Rung = Rung.DRIVER
@@ -97,18 +97,16 @@ class Safeguards:
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.probe_interval_s <= 3600:
-            raise SafeguardError(f"probe_interval_s {self.probe_interval_s}: expected 0.05 to 3600 seconds")
+            raise SettingsError(f"probe_interval_s {self.probe_interval_s}: expected 0.05 to 3600 seconds")
         for what in ("overuse_grace_s", "probation_s"):
             if not 0 <= getattr(self, what) <= 86400:
-                raise SafeguardError(f"{what} {getattr(self, what)}: expected 0 to 86400 seconds")
+                raise SettingsError(f"{what} {getattr(self, what)}: expected 0 to 86400 seconds")
         if not 0 <= self.overuse_tolerance_mib <= 1 << 20:
-            raise SafeguardError(f"overuse_tolerance_mib {self.overuse_tolerance_mib}: expected 0 to {1 << 20} MiB")
+            raise SettingsError(f"overuse_tolerance_mib {self.overuse_tolerance_mib}: expected 0 to {1 << 20} MiB")
         if self.mps_pipe_directory is not None and not self.mps_pipe_directory.is_absolute():
-            raise SafeguardError(f"mps_pipe_directory {str(self.mps_pipe_directory)!r}: expected an absolute path")
+            raise SettingsError(f"mps_pipe_directory {str(self.mps_pipe_directory)!r}: expected an absolute path")
         if any(not 0 <= xid < 1 << 16 for xid in self.ignored_xids):
-            raise SafeguardError(
-                f"ignored_xids {sorted(self.ignored_xids)}: expected numbers from 0 to {(1 << 16) - 1}"
-            )
+            raise SettingsError(f"ignored_xids {sorted(self.ignored_xids)}: expected numbers from 0 to {(1 << 16) - 1}")
 
     @property
     def mps(self) -> MpsAccess | None:
@@ -116,30 +114,6 @@ class Safeguards:
         if self.mps_pipe_directory is None:
             return None
         return MpsAccess(self.mps_pipe_directory, self.mps_shm_directory)
-
-
-def parse_xids(text: str) -> frozenset[int]:
-    """A comma-separated list of XID numbers.
-
-    Raises:
-        SafeguardError: something else than numbers.
-    """
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    bad = [part for part in found if not (part.isascii() and part.isdigit())]
-    if bad:
-        raise SafeguardError(f"ignored_xids {text!r}: expected numbers and commas, such as 94,119")
-    return frozenset(map(int, found))
-
-
-LONGEST_SOCKET_PATH = 107
-"""Bytes that a UNIX socket's path may have on Linux (sun_path holds 108 with the closing zero)."""
-
-KUBELET_SOCKET = "kubelet.sock"
-_ROOM_FOR_TEMPORARY_NAME = 12
-
-
-class SettingsError(ValueError):
-    """A setting that cannot work; the message names it, its value and what was expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,16 +125,16 @@ class Settings:
         kubeconfig: how to reach the API server; None takes the pod's service account.
         kubelet_dir: the kubelet's device plugin folder, with kubelet.sock.
         podresources_socket: the kubelet's podresources socket.
-        gpus: `nvml`, or a YAML file of simulated GPUs (see `device_plugin.gpus.simulated`).
+        gpus: `nvml`, or a YAML file of simulated GPUs (see `device_plugin.sampling.gpu_file`).
         listen: HOST:PORT of /healthz, /readyz and /metrics; port 0 takes a free one.
         memory_unit_mib: size of one unit of gpu-mem.
         prefix: domain in front of every resource and annotation.
         gpu_resource: name of the whole-GPU resource; empty for `<prefix>/gpu`.
         device_list_strategy: how the container runtime learns the GPUs.
-        sample_interval_s: time between two looks at the GPUs.
+        sample_interval_s: time between two samples of the GPUs' health.
         reconcile_interval_s: time between two comparisons of podresources with the pods' annotations.
-        measure_interval_s: time between two measurements of who uses what.
-        report_interval_s: least time between two reports of memory in use outside of the ledger; health does not wait.
+        measure_interval_s: time between two measurements of what each container uses.
+        report_interval_s: least time between two reports of memory used outside of pods; health does not wait.
         proc_root: where the node's /proc is.
         safeguards: how shares are enforced, and which GPUs are kept out of service.
 
@@ -181,7 +155,7 @@ class Settings:
     sample_interval_s: float = 1.0
     reconcile_interval_s: float = 10.0
     measure_interval_s: float = 5.0
-    report_interval_s: float = DEFAULT_FLOOR_S
+    report_interval_s: float = 30.0
     proc_root: Path = Path("/proc")
     safeguards: Safeguards = field(default_factory=Safeguards)
     names: Names = field(init=False)
@@ -223,7 +197,7 @@ class Settings:
 
     @property
     def kubelet_socket(self) -> Path:
-        """Where the kubelet takes registrations."""
+        """The socket on which the kubelet takes registrations."""
         return self.kubelet_dir / KUBELET_SOCKET
 
     def effective(self) -> dict[str, object]:
@@ -239,89 +213,3 @@ def _plain(value: object) -> object:
     if isinstance(value, frozenset):
         return ",".join(map(str, sorted(value)))
     return str(value) if isinstance(value, Path) else value
-
-
-_DEFAULTS = Safeguards()
-_OPTIONS = (
-    click.option(
-        "--enforcement",
-        type=click.Choice([rung.value for rung in LADDER]),
-        default=_DEFAULTS.enforcement.value,
-        help="The best way to hold containers to their share that may be used; what is proven on each GPU decides.",
-    ),
-    click.option(
-        "--cgroup-root",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=_DEFAULTS.cgroup_root,
-        help="Where the node's cgroup file system is mounted.",
-    ),
-    click.option(
-        "--mps-pipe-directory",
-        type=click.Path(path_type=Path, file_okay=False),
-        show_default="no MPS",
-        help="The MPS control daemon's pipe directory, the same path on the node and here.",
-    ),
-    click.option(
-        "--mps-shm-directory",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=_DEFAULTS.mps_shm_directory,
-        help="Folder of the node that the MPS control daemon has as /dev/shm.",
-    ),
-    click.option("--mps-control", default=_DEFAULTS.mps_control, help="The program that talks to the MPS daemon."),
-    click.option(
-        "--probe-interval-s",
-        type=float,
-        default=_DEFAULTS.probe_interval_s,
-        help="Seconds between two probes of what can be enforced, and is.",
-    ),
-    click.option(
-        "--overuse-grace-s",
-        type=float,
-        default=_DEFAULTS.overuse_grace_s,
-        help="Seconds that a container may use more than its share before that is reported.",
-    ),
-    click.option(
-        "--overuse-tolerance-mib",
-        type=int,
-        default=_DEFAULTS.overuse_tolerance_mib,
-        help="MiB above its share that are not counted.",
-    ),
-    click.option(
-        "--evict-overuse/--no-evict-overuse",
-        default=_DEFAULTS.evict_overuse,
-        help="Evict the pods that are reported, as their PodDisruptionBudgets allow.",
-    ),
-    click.option(
-        "--probation-s",
-        type=float,
-        default=_DEFAULTS.probation_s,
-        help="Seconds that a GPU which was unhealthy must be well before it is used again.",
-    ),
-    click.option(
-        "--ignored-xids",
-        default="",
-        show_default="those of applications only",
-        metavar="N,N,...",
-        help="More XIDs that do not make a GPU unhealthy.",
-    ),
-)
-
-
-def with_safeguards(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets their values as keyword arguments for `safeguards_from`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def safeguards_from(options: dict[str, Any]) -> Safeguards:
-    """The value of the options.
-
-    Raises:
-        SettingsError: one that cannot work.
-    """
-    try:
-        given = {**options, "enforcement": Rung(options["enforcement"])}
-        return Safeguards(**{**given, "ignored_xids": parse_xids(options["ignored_xids"])})
-    except SafeguardError as error:
-        raise SettingsError(str(error)) from error

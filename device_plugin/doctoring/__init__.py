@@ -1,1 +1,1 @@
-"""Checks this machine: facts to findings."""
+"""Checks this machine and the plugin's own rights: facts are gathered first, then judged."""

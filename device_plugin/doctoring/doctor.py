@@ -8,10 +8,10 @@ import click
 
 from device_plugin.cluster_facts import gather_cluster
 from device_plugin.doctoring.checks import check_node
-from device_plugin.doctoring.facts import gather_node
+from device_plugin.doctoring.gathering import gather_node
 from device_plugin.enforcing.mps import MpsControl
-from device_plugin.gpus.nvml import load_pynvml
 from device_plugin.kubeapi import connect
+from device_plugin.sampling.nvml import load_pynvml
 from device_plugin.settings import KUBELET_SOCKET, DeviceListStrategy, Safeguards, Settings, SettingsError
 from extender.contract.findings import ClusterFacts, Finding, Level, report, worst
 from extender.contract.names import Names

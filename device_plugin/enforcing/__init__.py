@@ -1,1 +1,1 @@
-"""Holds containers to their share: driver limits, MPS, watching, eviction."""
+"""Holds containers to their share: driver limits, MPS limits, overuse reports and evictions."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from device_plugin.enforcing.mps import MpsControl, MpsError
 from device_plugin.pods.store import PodStore
-from device_plugin.usage.usage import UsageReader
+from device_plugin.usage.accounting.usage import UsageReader
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from device_plugin.enforcing.ladder import MPS_CLIENTS_PER_GPU
+from device_plugin.gpus.standing import MPS_CLIENTS_PER_GPU
 
 _TIMEOUT_S = 3.0
 _LEAST_CAPABILITY = (7, 0)

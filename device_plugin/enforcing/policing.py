@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from device_plugin.backoff import Backoff
-from device_plugin.enforcing.overuse import Overuse, OveruseRecord, ShareKey, shares_of
 from device_plugin.eventing import Events
 from device_plugin.kubeapi import ApiError, Creating, pod_path
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
-from device_plugin.usage.usage import UsageReader
+from device_plugin.usage.accounting.overuse import Overuse, OveruseRecord, ShareKey, shares_of
+from device_plugin.usage.accounting.usage import UsageReader
 from extender.contract.units import UnitMib
 
 _LOG = logging.getLogger(__name__)

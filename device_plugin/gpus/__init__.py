@@ -1,1 +1,1 @@
-"""Which GPUs there are and how they are: NVML, XIDs, health, simulated GPUs."""
+"""Values and decisions about GPUs, pure: samples, readings, device IDs, probation, conflicts, enforcement rungs."""

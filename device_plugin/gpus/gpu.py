@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from device_plugin.enforcing.ladder import ADVISORY_ONLY, Standing
+from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.units import GpuUuid, UnitMib, Units, units_in
 

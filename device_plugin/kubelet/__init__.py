@@ -1,1 +1,1 @@
-"""Talks to the kubelet: registration, allocation, podresources; and decides what to answer."""
+"""Talks to the kubelet: registers, answers its calls, reads podresources and records what it allocated."""

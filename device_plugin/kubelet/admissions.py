@@ -14,8 +14,8 @@ from typing import Protocol
 
 from device_plugin.gpus.devices import gpu_of
 from device_plugin.gpus.gpu import Gpus
-from device_plugin.kubelet.allocating import Given, Refusal, RefusalKind, allocate
-from device_plugin.kubelet.attributing import (
+from device_plugin.kubelet.deciding.allocating import Given, Refusal, RefusalKind, allocate
+from device_plugin.kubelet.deciding.attributing import (
     Attribution,
     Grant,
     attribute,
@@ -25,7 +25,7 @@ from device_plugin.kubelet.attributing import (
     settle,
     taken_by,
 )
-from device_plugin.kubelet.matching import (
+from device_plugin.kubelet.deciding.matching import (
     Candidate,
     Choice,
     Occupied,

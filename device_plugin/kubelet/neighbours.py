@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 
 from device_plugin.eventing import Events
 from device_plugin.gpus.conflicts import Guest, conflicts
-from device_plugin.gpus.sampling import GpuFeed
-from device_plugin.gpus.supervising import SupervisedSource
 from device_plugin.kubelet.admissions import PodResourcesReader
 from device_plugin.kubelet.podresources import PodResourcesError
 from device_plugin.pods.store import Rival
+from device_plugin.sampling.feed import GpuFeed
+from device_plugin.sampling.supervising import SupervisedSource
 from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)

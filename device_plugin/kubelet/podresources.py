@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from device_plugin.gpus.conflicts import ForeignEntry
-from device_plugin.kubelet.attributing import Entry
+from device_plugin.kubelet.deciding.attributing import Entry
 from device_plugin.kubelet.podresources_v1 import podresources_pb2, podresources_pb2_grpc
 from device_plugin.settings import Resource
 

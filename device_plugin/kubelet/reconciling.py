@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.kubeapi import ApiError, Patching, pod_path
 from device_plugin.kubelet.admissions import Account, Admissions
-from device_plugin.kubelet.attributing import allocated_of
+from device_plugin.kubelet.deciding.attributing import allocated_of
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import Resource

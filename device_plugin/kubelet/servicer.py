@@ -10,13 +10,13 @@ import grpc
 
 from device_plugin.gpus.devices import DeviceIdError, describe, devices_of
 from device_plugin.gpus.gpu import Gpus
-from device_plugin.gpus.sampling import GpuFeed
 from device_plugin.kubelet.admissions import Admissions
-from device_plugin.kubelet.allocating import Refusal, RefusalKind
-from device_plugin.kubelet.matching import Request
+from device_plugin.kubelet.deciding.allocating import Refusal, RefusalKind
+from device_plugin.kubelet.deciding.matching import Request
 from device_plugin.kubelet.reconciling import Reconciler
 from device_plugin.kubelet.v1beta1 import deviceplugin_pb2 as messages
 from device_plugin.metrics import PluginMetrics
+from device_plugin.sampling.feed import GpuFeed
 from device_plugin.settings import Resource
 from extender.contract.names import Names
 

@@ -1,1 +1,1 @@
-"""The pods of this node."""
+"""Keeps the pods of this node as values: what they ask for, what was planned, what they hold."""

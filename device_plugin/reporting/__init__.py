@@ -1,1 +1,1 @@
-"""Reports this node's GPUs to the cluster: the inventory annotation and Events."""
+"""Reports this node's GPUs: the inventory annotation, Events and Prometheus series."""

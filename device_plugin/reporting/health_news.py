@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from device_plugin.eventing import Events
 from device_plugin.gpus.gpu import Gpus, GpuSample
-from device_plugin.gpus.sampling import GpuFeed
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
+from device_plugin.sampling.feed import GpuFeed
 from extender.contract.units import GpuUuid
 
 UNHEALTHY = "GPUUnhealthy"

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from device_plugin.backoff import Backoff
 from device_plugin.gpus.gpu import Gpus
-from device_plugin.gpus.sampling import GpuFeed
 from device_plugin.kubeapi import ApiError, Patching, node_path
 from device_plugin.pods.decoding import DecodingError, decode_node
-from device_plugin.settings import DEFAULT_FLOOR_S
+from device_plugin.sampling.feed import GpuFeed
 from extender.contract.inventory import Inventory, parse_inventory
 from extender.contract.names import Names
 from extender.contract.units import ContractError, GpuUuid, UnitMib
@@ -31,7 +30,7 @@ class OutsideUse:
     """
 
     unit_mib: UnitMib
-    floor_s: float = DEFAULT_FLOOR_S
+    floor_s: float = 30.0
     _low_since: dict[GpuUuid, float] = field(default_factory=dict)
     _written_s: float | None = None
 

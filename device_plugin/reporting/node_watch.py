@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from device_plugin.eventing import Events
-from device_plugin.gpus.sampling import GpuFeed
-from device_plugin.gpus.supervising import SupervisedSource
 from device_plugin.pods.decoding import DecodingError, decode_node
+from device_plugin.sampling.feed import GpuFeed
+from device_plugin.sampling.supervising import SupervisedSource
 from device_plugin.watching import Handler
 from extender.contract.cordon import CordonError, parse_cordon, unknown_in
 from extender.contract.names import Names

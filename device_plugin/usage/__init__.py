@@ -1,1 +1,1 @@
-"""Measures how much GPU memory each container uses."""
+"""Measures how much of each GPU every container uses."""

@@ -15,8 +15,8 @@ from device_plugin.backoff import Backoff
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.readings import GpuFacts, GpuReading, ReadingSource
 from device_plugin.pods.pod import BoundPod, ContainerKey
-from device_plugin.usage.processes import Locator, account
-from device_plugin.usage.usage import ContainerUse, Usage
+from device_plugin.usage.accounting.processes import Locator, account
+from device_plugin.usage.accounting.usage import ContainerUse, Usage
 from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)

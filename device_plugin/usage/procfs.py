@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_plugin.usage.processes import Owner
+from device_plugin.usage.accounting.processes import Owner
 
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 """PROC_PID_INIT_INO of the kernel (include/uapi/linux/nsfs.h): the namespace in which NVML's PIDs mean something."""

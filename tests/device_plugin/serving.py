@@ -4,7 +4,6 @@ import threading
 from pathlib import Path
 
 from device_plugin.gpus.gpu import GpuSample
-from device_plugin.gpus.sampling import GpuFeed
 from device_plugin.kubelet.admissions import Admissions
 from device_plugin.kubelet.lifecycle import Lifecycle
 from device_plugin.kubelet.podresources import PodResources
@@ -12,6 +11,7 @@ from device_plugin.kubelet.reconciling import Reconciler
 from device_plugin.kubelet.servicer import DevicePluginServicer
 from device_plugin.metrics import PluginMetrics
 from device_plugin.pods.store import PodStore
+from device_plugin.sampling.feed import GpuFeed
 from device_plugin.settings import DeviceListStrategy, Resource, Settings
 from tests.device_plugin.builders import gpus
 from tests.fakes.kubelet_patches import FakePatching
@@ -62,7 +62,7 @@ class Plugin:
             interval_s=60.0,
             due=self.due,
         )
-        self.metrics = PluginMetrics(names, lambda: self.feed.gpus, self.reconciler.lag_s)
+        self.metrics = PluginMetrics(names)
         servicers = [
             DevicePluginServicer(
                 resource=resource,

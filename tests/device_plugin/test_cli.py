@@ -16,7 +16,10 @@ from device_plugin.cli import main
 def test_help_names_units_and_defaults() -> None:
     """Without importing gRPC or the Kubernetes client."""
     text = " ".join(CliRunner().invoke(main, ["--help"]).output.split())
-    for words in ("unit of gpu-mem in MiB. [default: 1024]", "Seconds between two looks at the GPUs. [default: 1.0]"):
+    for words in (
+        "unit of gpu-mem in MiB. [default: 1024]",
+        "Seconds between two samples of the GPUs' health. [default: 1.0]",
+    ):
         assert words in text
 
 

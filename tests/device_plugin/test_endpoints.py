@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.metrics import PluginMetrics
+from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
 from device_plugin.serving import Endpoints, Health
 from device_plugin.settings import Resource, SettingsError
 from extender.contract.names import Names
@@ -18,7 +19,9 @@ NODE = Gpus(UNIT_MIB, (sample("GPU-a", 16), sample("GPU-b", 8), sample("GPU-c", 
 
 def metrics() -> PluginMetrics:
     """Metrics with something counted."""
-    found = PluginMetrics(Names(), lambda: NODE, lambda: 1.5)
+    found = PluginMetrics(
+        Names(), [PluginState(Names(), lambda: NODE, lambda: 1.5), GpuCollector(NodeView(gpus=lambda: NODE))]
+    )
     found.allocated(Resource.MEMORY, "given")
     found.preferred(Resource.MEMORY, planned=True)
     found.registered(Resource.WHOLE)

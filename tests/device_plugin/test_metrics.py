@@ -1,16 +1,17 @@
 """The metrics of one plugin; what Prometheus sees of them is tested with the endpoints."""
 
 from device_plugin.metrics import PluginMetrics
+from device_plugin.reporting.gpu_metrics import PluginState
 from extender.contract.names import Names
 
 
 def test_before_the_first_sample_there_are_no_gpus() -> None:
     """Zero, not absent."""
-    found = PluginMetrics(Names(), lambda: None, lambda: 0.0)
+    found = PluginMetrics(Names(), [PluginState(Names(), lambda: None, lambda: 0.0)])
     assert found.registry.get_sample_value("gpupack_plugin_gpus", {"health": "healthy"}) == 0.0
 
 
 def test_each_plugin_has_a_registry_of_its_own() -> None:
     """Several run in one process."""
-    first, second = (PluginMetrics(Names(), lambda: None, lambda: 0.0) for _ in range(2))
+    first, second = (PluginMetrics(Names()) for _ in range(2))
     assert first.registry is not second.registry

@@ -4,7 +4,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from device_plugin.settings import MpsAccess, SafeguardError, Safeguards, parse_xids
+from device_plugin.cli import parse_xids
+from device_plugin.settings import MpsAccess, Safeguards, SettingsError
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from device_plugin.settings import MpsAccess, SafeguardError, Safeguards, parse_
 )
 def test_what_cannot_work_is_refused(given: dict[str, object], words: str) -> None:
     """With the name, the value and what was expected."""
-    with pytest.raises(SafeguardError, match=words):
+    with pytest.raises(SettingsError, match=words):
         Safeguards(**given)  # type: ignore[arg-type]
 
 
@@ -34,5 +35,5 @@ def test_mps_is_off_until_its_folder_is_named() -> None:
 def test_xids_come_as_numbers_and_commas() -> None:
     """Anything else is refused."""
     assert (parse_xids("94, 119"), parse_xids("")) == (frozenset({94, 119}), frozenset())
-    with pytest.raises(SafeguardError, match="'94;119': expected numbers and commas"):
+    with pytest.raises(SettingsError, match="'94;119': expected numbers and commas"):
         parse_xids("94;119")

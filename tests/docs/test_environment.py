@@ -5,10 +5,10 @@ from dataclasses import replace
 from itertools import product
 from pathlib import PurePath
 
-from device_plugin.enforcing.ladder import Standing
 from device_plugin.gpus.gpu import Gpus
-from device_plugin.kubelet.allocating import Given, allocate
-from device_plugin.kubelet.matching import Occupied
+from device_plugin.gpus.standing import Standing
+from device_plugin.kubelet.deciding.allocating import Given, allocate
+from device_plugin.kubelet.deciding.matching import Occupied
 from device_plugin.settings import LADDER, MpsAccess, Resource
 from tests.device_plugin.builders import UNIT_MIB, all_ids, sample
 from tests.docs.pages import REPOSITORY

@@ -1,4 +1,4 @@
-/* A libcuda.so.1 as far as device_plugin.mps_trial calls it.
+/* A libcuda.so.1 as far as device_plugin.enforcing.mps_trial calls it.
 
    It behaves as a client of the MPS daemon that CUDA_MPS_PIPE_DIRECTORY names, and keeps to the limit of its GPU in
    CUDA_MPS_PINNED_DEVICE_MEM_LIMIT. Files in that folder change it: "refuses" (no context), "hangs-at-init",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from device_plugin.enforcing.abilities import LimitError
 from device_plugin.enforcing.mps import MpsState
-from device_plugin.usage.usage import Usage
+from device_plugin.usage.accounting.usage import Usage
 from extender.contract.units import GpuUuid
 from tests.fakes.nvml_module import NVMLError
 

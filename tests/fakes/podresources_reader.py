@@ -2,7 +2,7 @@
 
 import time
 
-from device_plugin.kubelet.attributing import Entry
+from device_plugin.kubelet.deciding.attributing import Entry
 from device_plugin.kubelet.podresources import PodResourcesError, Snapshot
 
 

@@ -10,7 +10,7 @@ from bench.simulated.apiserver.server import ApiServer
 from extender.kube.client import connect
 from extender.server.service import Service
 from extender.server.settings import Settings, parse_address
-from tests.device_plugin.test_metrics_gpus import exported as exported_by_plugin
+from tests.device_plugin.reporting.test_gpu_metrics import exported as exported_by_plugin
 
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus adds when it scrapes."""

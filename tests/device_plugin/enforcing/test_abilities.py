@@ -6,7 +6,7 @@ import pytest
 
 from bench.simulated.nvml.driver import NO_PERMISSION, Model, SimulatedDriver
 from device_plugin.enforcing.abilities import LimitError, NvmlAbilities
-from device_plugin.gpus.nvml import load_pynvml
+from device_plugin.sampling.nvml import load_pynvml
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import simulated
 from tests.fakes.limits import MIB, FakeLimitNvml

@@ -10,7 +10,7 @@ from device_plugin.enforcing.draining import MARGIN_S, Drainer
 from device_plugin.enforcing.mps import MpsControl
 from device_plugin.pods.pod import ContainerKey
 from device_plugin.pods.store import PodStore
-from device_plugin.usage.usage import ContainerUse, Usage
+from device_plugin.usage.accounting.usage import ContainerUse, Usage
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, pod_body

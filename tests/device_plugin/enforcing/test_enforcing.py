@@ -12,7 +12,7 @@ from device_plugin.eventing import Events
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import Rung
-from device_plugin.usage.usage import ContainerUse, Usage
+from device_plugin.usage.accounting.usage import ContainerUse, Usage
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, pod_body

@@ -19,7 +19,7 @@ from device_plugin.enforcing.abilities import NvmlAbilities
 from device_plugin.enforcing.mps import MpsControl
 from device_plugin.enforcing.mps_proofs import MpsProofs
 from device_plugin.enforcing.mps_trial import LIMIT_MIB
-from device_plugin.gpus.nvml import NvmlSource, load_pynvml
+from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import real_library
 

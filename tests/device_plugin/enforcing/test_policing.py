@@ -7,13 +7,13 @@ import msgspec
 import pytest
 
 from bench.simulated.apiserver.faults import Fault
-from device_plugin.enforcing.overuse import OveruseRecord
 from device_plugin.enforcing.policing import Eviction, Police, evict
 from device_plugin.eventing import Events
 from device_plugin.kubeapi import ApiError
 from device_plugin.pods.pod import ContainerKey
 from device_plugin.pods.store import PodStore
-from device_plugin.usage.usage import ContainerUse, Usage
+from device_plugin.usage.accounting.overuse import OveruseRecord
+from device_plugin.usage.accounting.usage import ContainerUse, Usage
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.apiside import ApiSide, api_side

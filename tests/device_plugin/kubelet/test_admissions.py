@@ -7,9 +7,9 @@ import pytest
 
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.kubelet.admissions import Admissions
-from device_plugin.kubelet.allocating import Given, Refusal, RefusalKind
-from device_plugin.kubelet.attributing import Entry
-from device_plugin.kubelet.matching import Request
+from device_plugin.kubelet.deciding.allocating import Given, Refusal, RefusalKind
+from device_plugin.kubelet.deciding.attributing import Entry
+from device_plugin.kubelet.deciding.matching import Request
 from device_plugin.pods.pod import ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, Resource

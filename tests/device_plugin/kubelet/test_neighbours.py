@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from device_plugin.enforcing.ladder import ADVISORY_ONLY, Standing
 from device_plugin.gpus.conflicts import CLAIM
-from device_plugin.gpus.sampling import GpuFeed
-from device_plugin.gpus.supervising import Probation, SupervisedSource
+from device_plugin.gpus.probation import Probation
+from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
 from device_plugin.kubelet.neighbours import CONFLICT, Neighbours
 from device_plugin.pods.store import Rival
+from device_plugin.sampling.feed import GpuFeed
+from device_plugin.sampling.supervising import SupervisedSource
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, sample
 from tests.device_plugin.enforcing.test_enforcing import SaidEvents

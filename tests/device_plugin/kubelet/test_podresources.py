@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device_plugin.kubelet.attributing import Entry
+from device_plugin.kubelet.deciding.attributing import Entry
 from device_plugin.kubelet.podresources import PodResources, PodResourcesError
 from device_plugin.settings import Resource
 from tests.fakes.kubelet_server import FakeKubelet, Holding

@@ -9,9 +9,9 @@ import pytest
 
 from bench.simulated.waiting import wait_until as until
 from device_plugin.kubelet.admissions import Admissions
-from device_plugin.kubelet.allocating import Given
-from device_plugin.kubelet.attributing import Entry
-from device_plugin.kubelet.matching import Request
+from device_plugin.kubelet.deciding.allocating import Given
+from device_plugin.kubelet.deciding.attributing import Entry
+from device_plugin.kubelet.deciding.matching import Request
 from device_plugin.kubelet.reconciling import Reconciler
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, Resource

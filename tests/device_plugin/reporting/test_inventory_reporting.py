@@ -11,8 +11,8 @@ import pytest
 
 from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.gpu import GpuSample
-from device_plugin.gpus.sampling import GpuFeed
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
+from device_plugin.sampling.feed import GpuFeed
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, sample

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from device_plugin.enforcing.ladder import ADVISORY_ONLY
 from device_plugin.eventing import Events
-from device_plugin.gpus.sampling import GpuFeed
-from device_plugin.gpus.supervising import Probation, SupervisedSource
+from device_plugin.gpus.probation import Probation
+from device_plugin.gpus.standing import ADVISORY_ONLY
 from device_plugin.reporting.node_watch import CordonWatch, Fanout
+from device_plugin.sampling.feed import GpuFeed
+from device_plugin.sampling.supervising import SupervisedSource
 from extender.contract.names import Names
 from tests.device_plugin.apiside import api_side
 from tests.device_plugin.builders import UNIT_MIB, sample
-from tests.device_plugin.gpus.test_supervising import OneStanding
+from tests.device_plugin.sampling.test_supervising import OneStanding
 from tests.device_plugin.serving import FixedSource
 
 

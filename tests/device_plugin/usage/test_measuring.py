@@ -9,9 +9,9 @@ import pytest
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
 from device_plugin.pods.pod import BoundPod, ContainerKey
+from device_plugin.usage.accounting.processes import Owner
+from device_plugin.usage.accounting.usage import Usage
 from device_plugin.usage.measuring import HIDDEN, NO_PODS, STALE, Meter
-from device_plugin.usage.processes import Owner
-from device_plugin.usage.usage import Usage
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import placed, pod
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from device_plugin.usage.processes import Owner
+from device_plugin.usage.accounting.processes import Owner
 from device_plugin.usage.procfs import INITIAL_PID_NAMESPACE, ProcFolder
 
 UID = "0f5e7a52-6f0b-4b1e-9d3c-2b1f6a7c8d90"

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from device_plugin.gpus.simulated import GpuFileError, SimulatedSource, parse_gpus
 from device_plugin.pods.pod import BoundPod
+from device_plugin.sampling.gpu_file import GpuFileError, SimulatedProcess, parse_gpus
+from device_plugin.sampling.simulated import SimulatedSource
 from device_plugin.usage.measuring import Meter
-from device_plugin.usage.simulated_use import SimulatedProcess, SimulatedUse
+from device_plugin.usage.simulated_use import SimulatedUse
 from tests.device_plugin.builders import pod
 
 GPUS = """

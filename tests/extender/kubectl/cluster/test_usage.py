@@ -6,10 +6,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from device_plugin.gpus.readings import GpuReading
-from device_plugin.metrics_gpus import GpuCollector, NodeView
 from device_plugin.pods.pod import ContainerKey
+from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView
+from device_plugin.usage.accounting.usage import ContainerUse
 from device_plugin.usage.measuring import Measurement
-from device_plugin.usage.usage import ContainerUse
 from extender.contract.units import GpuUuid
 from extender.kubectl.cluster import usage as usage_module
 from extender.kubectl.cluster.session import Session

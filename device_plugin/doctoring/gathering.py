@@ -1,0 +1,172 @@
+"""Gathers facts about this machine from its files, sockets and driver; what cannot be seen is reported, not guessed."""
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from device_plugin.doctoring.facts import NodeFacts
+from device_plugin.enforcing.mps import MpsControl, MpsError
+
+_TIMEOUT_S = 5.0
+_LARGEST_FILE = 1 << 20
+_RUNTIME_FILES = (
+    "etc/containerd/config.toml",
+    "etc/containerd/conf.d/*.toml",
+    "etc/crio/crio.conf",
+    "etc/crio/crio.conf.d/*.conf",
+    "etc/docker/daemon.json",
+)
+_CDI_FILES = ("etc/cdi/*", "var/run/cdi/*")
+
+
+def gather_node(
+    *,
+    root: Path,
+    sockets: Iterable[Path],
+    strategy: str,
+    mps: MpsControl | None,
+    load_pynvml: Callable[[], Any],
+    toolkit_program: str = "nvidia-ctk",
+) -> NodeFacts:
+    """Look at everything once.
+
+    Args:
+        root: the node's file system; `/` on the node itself.
+        sockets: what the plugin needs of the kubelet.
+        strategy: the plugin's device list strategy.
+        mps: the MPS control daemon, None where no pipe directory is set.
+        load_pynvml: gives the NVML binding.
+        toolkit_program: nvidia-ctk, or its path.
+    """
+    nvml_problem, gpus = nvml_gpus(load_pynvml)
+    mps_problem, servers = mps_state(mps)
+    return NodeFacts(
+        driver=driver_version(root),
+        nvml_problem=nvml_problem,
+        gpus=gpus,
+        toolkit=toolkit_version(toolkit_program),
+        runtime_files={str(path): "nvidia" in (_read(path) or "") for path in _found(root, _RUNTIME_FILES)},
+        cdi_kinds=cdi_kinds(root),
+        cgroup_version=cgroup_version(root),
+        mps_problem=mps_problem,
+        mps_servers=servers,
+        sockets={str(path): socket_state(path) for path in sockets},
+        strategy=strategy,
+    )
+
+
+def driver_version(root: Path) -> str:
+    """Version of the loaded driver; empty without one."""
+    text = _read(root / "proc/driver/nvidia/version") or _read(root / "sys/module/nvidia/version") or ""
+    match = re.search(r"\b\d{3,}\.\d+(\.\d+)*", text)
+    return match[0] if match else ""
+
+
+def nvml_gpus(load_pynvml: Callable[[], Any]) -> tuple[str, dict[str, str]]:
+    """What is wrong with NVML, and its GPUs' UUIDs with what keeps each from being shared."""
+    try:
+        nvml = load_pynvml()
+    except ImportError as error:
+        return f"the binding nvidia-ml-py is not installed: {error}", {}
+    found: dict[str, str] = {}
+    try:
+        nvml.nvmlInit()
+        try:
+            for index in range(nvml.nvmlDeviceGetCount()):
+                uuid, problem = _gpu(nvml, index)
+                found[uuid] = problem
+        finally:
+            nvml.nvmlShutdown()
+    except nvml.NVMLError as error:
+        return f"NVML cannot be asked: {error}", found
+    return "", found
+
+
+def _gpu(nvml: Any, index: int) -> tuple[str, str]:
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        uuid = nvml.nvmlDeviceGetUUID(handle)
+    except nvml.NVMLError as error:
+        return f"(index {index})", str(error)
+    text = uuid.decode(errors="replace") if isinstance(uuid, bytes) else str(uuid)
+    try:
+        is_mig = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
+    except nvml.NVMLError:
+        is_mig = False  # GPUs without MIG answer "not supported"
+    return text, "MIG is enabled" if is_mig else ""
+
+
+def toolkit_version(program: str) -> str:
+    """Version of the container toolkit; empty where its program is not found or does not answer."""
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            [program, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.search(r"\d+\.\d+\.\d+\S*", done.stdout)
+    return match[0] if match else ""
+
+
+def cdi_kinds(root: Path) -> dict[str, tuple[str, ...]]:
+    """The device kind of every CDI specification; none of a file that cannot be read as one."""
+    found: dict[str, tuple[str, ...]] = {}
+    for path in _found(root, _CDI_FILES):
+        if path.suffix not in (".yaml", ".json"):
+            continue
+        try:
+            body = yaml.safe_load(_read(path) or "")
+        except (yaml.YAMLError, RecursionError):
+            body = None
+        kind = body.get("kind") if isinstance(body, Mapping) else None
+        found[str(path)] = (kind,) if isinstance(kind, str) else ()
+    return found
+
+
+def cgroup_version(root: Path) -> int:
+    """2, 1, or 0 when there is no cgroup file system; a hybrid one counts as 1."""
+    folder = root / "sys/fs/cgroup"
+    if (folder / "cgroup.controllers").exists():
+        return 2
+    return 1 if any((folder / name).exists() for name in ("memory", "cpu", "unified")) else 0
+
+
+def mps_state(mps: MpsControl | None) -> tuple[str | None, int]:
+    """Why the daemon cannot be used (None: it is not wanted), and how many servers it has."""
+    if mps is None:
+        return None, 0
+    try:
+        return "", len(mps.state().servers)
+    except MpsError as error:
+        return str(error), 0
+
+
+def socket_state(path: Path) -> str:
+    """What is at a path: `socket`, `absent`, `no access` or `file`."""
+    try:
+        mode = path.stat().st_mode
+    except PermissionError:
+        return "no access"
+    except OSError:
+        return "absent"
+    if not stat.S_ISSOCK(mode):
+        return "file"
+    return "socket" if os.access(path, os.W_OK) else "no access"
+
+
+def _found(root: Path, patterns: Iterable[str]) -> list[Path]:
+    return [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_LARGEST_FILE)
+    except OSError:
+        return None

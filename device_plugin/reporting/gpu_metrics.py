@@ -1,0 +1,302 @@
+"""Exports what is known of GPUs and containers to Prometheus: one series per GPU, or per container on a GPU.
+
+A scrape reads what is there already and asks no driver. What is not known has no series: absent is not 0. The labels
+`gpu`, `UUID`, `modelName`, `namespace`, `pod` and `container` are those of NVIDIA's dcgm-exporter, so both join.
+docs/metrics.md has the table of all series.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from device_plugin.enforcing.enforcing import Unenforced
+from device_plugin.gpus.gpu import Gpus, GpuSample
+from device_plugin.gpus.readings import GpuFacts, GpuReading, RowRemaps
+from device_plugin.pods.holdings import core_by_container, core_by_gpu, held_by_container, held_by_gpu
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind
+from device_plugin.usage.measuring import Measurement, UseKey
+from extender.contract.names import Names
+from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid
+
+_MIB = 1024 * 1024
+_GPU = ("gpu", "UUID", "modelName")
+_CONTAINER = (*_GPU, "namespace", "pod", "container")
+_MARKS = {
+    "core_allocated_ratio": "Compute given to it, where it asked for some.",
+    "unenforced": "1 when it is not held to its share as its GPU claims.",
+    "memory_overused": "1 when it has used more than its share for longer than the grace period.",
+}
+_FACTS = (
+    "pci_bus_id",
+    "minor_number",
+    "numa_node",
+    "compute_capability",
+    "driver_version",
+    "pcie_generation",
+    "pcie_lanes",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """What is read at a scrape; everything but the GPUs may be left out.
+
+    Args:
+        gpus: the newest GPUs, None before the first sample.
+        measurement: the newest one.
+        pods: the node's pods by UID.
+        left_out: why GPUs are not offered at all, by NVML index.
+        xid_counts: how often each XID was seen on each GPU; None for the GPU where that is not known.
+        unenforced: containers that are not held to their share by the rung that their GPU stands on.
+        evictions: pods ended so far because they used more than their share.
+        overused: containers that have used more than their share of a GPU for longer than the grace period.
+    """
+
+    gpus: Callable[[], Gpus | None]
+    measurement: Callable[[], Measurement] = Measurement
+    pods: Callable[[], Mapping[str, BoundPod]] = dict
+    left_out: Callable[[], Mapping[int, str]] = dict
+    xid_counts: Callable[[], Mapping[tuple[GpuUuid | None, int], int]] = dict
+    unenforced: Callable[[], Iterable[Unenforced]] = tuple
+    evictions: Callable[[], int] = int
+    overused: Callable[[], Iterable[UseKey]] = tuple
+
+
+class GpuCollector(Collector):
+    """The series of one node."""
+
+    def __init__(self, view: NodeView) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        """The series of this moment."""
+        found = self._view.gpus()
+        samples = tuple(found) if found is not None else ()
+        measurement, pods = self._view.measurement(), self._view.pods()
+        unit_mib = DEFAULT_UNIT_MIB if found is None else found.unit_mib
+        by_uuid = {sample.uuid: sample for sample in samples}
+        yield from _of_gpus(samples, measurement, held_by_gpu(pods.values(), by_uuid, unit_mib))
+        yield from _of_memory_errors(samples, measurement.readings)
+        yield from _of_facts(samples, measurement.facts)
+        yield self._xids(samples)
+        yield self._left_out()
+        held = held_by_container(pods.values(), by_uuid, unit_mib)
+        yield from _of_core(samples, core_by_gpu(pods.values()))
+        marks = {
+            "core_allocated_ratio": {
+                at: percent / CORE_PERCENT for at, percent in core_by_container(pods.values()).items()
+            },
+            "unenforced": dict.fromkeys((each.key for each in self._view.unenforced()), 1.0),
+            "memory_overused": dict.fromkeys(self._view.overused(), 1.0),
+        }
+        yield from _of_containers(by_uuid, measurement, pods, held=held, marks=marks)
+        yield CounterMetricFamily(
+            "gpupack_plugin_overuse_evictions",
+            "Pods ended because they used more than their share for too long.",
+            value=self._view.evictions(),
+        )
+
+    def _xids(self, samples: Iterable[GpuSample]) -> Metric:
+        known = {sample.uuid: sample for sample in samples}
+        family = CounterMetricFamily("gpupack_gpu_xid_errors", "XIDs that the driver reported.", labels=[*_GPU, "xid"])
+        for (uuid, xid), count in self._view.xid_counts().items():
+            sample = None if uuid is None else known.get(uuid)
+            labels = ("", uuid or "", "") if sample is None else _labels(sample)
+            family.add_metric([*labels, str(xid)], count)
+        return family
+
+    def _left_out(self) -> Metric:
+        family = _gauge("gpupack_gpu_left_out_info", "GPUs that are not offered at all, and why.", ("gpu", "reason"))
+        for index, reason in self._view.left_out().items():
+            family.add_metric([str(index), reason], 1)
+        return family
+
+
+def _gauge(name: str, text: str, labels: Iterable[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=list(labels))
+
+
+def _labels(sample: GpuSample) -> tuple[str, str, str]:
+    return str(sample.index), sample.uuid, sample.model
+
+
+def _per_gpu(
+    name: str, text: str, samples: Iterable[GpuSample], value: Callable[[GpuUuid], float | None]
+) -> GaugeMetricFamily:
+    """One series for each GPU of which the value is known."""
+    family = _gauge(name, text, _GPU)
+    for sample in samples:
+        found = value(sample.uuid)
+        if found is not None:
+            family.add_metric(_labels(sample), found)
+    return family
+
+
+def _of_gpus(samples: tuple[GpuSample, ...], measurement: Measurement, held: Mapping[GpuUuid, int]) -> Iterator[Metric]:
+    by_uuid = {sample.uuid: sample for sample in samples}
+    readings = measurement.readings
+
+    def read(what: Callable[[GpuReading], float | None]) -> Callable[[GpuUuid], float | None]:
+        return lambda uuid: what(readings[uuid]) if uuid in readings else None
+
+    def outside(uuid: GpuUuid) -> float | None:
+        size_mib = measurement.outside_mib.get(uuid)
+        return None if size_mib is None or uuid not in readings else size_mib * _MIB
+
+    def is_known(uuid: GpuUuid) -> float:
+        return float(uuid in readings and uuid not in measurement.unknown)
+
+    rows: tuple[tuple[str, str, Callable[[GpuUuid], float | None]], ...] = (
+        ("memory_capacity_bytes", "Memory that can be given out.", lambda uuid: by_uuid[uuid].memory_mib * _MIB),
+        ("memory_allocated_bytes", "Memory given to pods.", lambda uuid: held.get(uuid, 0) * _MIB),
+        ("memory_used_bytes", "Memory in use, without what the driver reserves.", read(lambda r: r.used_bytes)),
+        ("memory_reserved_bytes", "Memory that the driver reserves for itself.", read(lambda r: r.reserved_bytes)),
+        ("memory_outside_bytes", "Memory in use by what holds no memory of this GPU.", outside),
+        ("healthy", "1 when the GPU is offered, 0 when not.", lambda uuid: float(by_uuid[uuid].healthy)),
+        ("processes_known", "1 when it is known which container each process belongs to.", is_known),
+        ("utilization_ratio", "Share of time in which a kernel ran.", read(lambda r: r.busy_ratio)),
+        ("memory_busy_ratio", "Share of time in which memory was accessed.", read(lambda r: r.memory_busy_ratio)),
+        ("temperature_celsius", "Temperature of the chip.", read(lambda r: r.temperature_celsius)),
+        ("power_watts", "Power drawn.", read(lambda r: r.power_watts)),
+    )
+    for name, text, value in rows:
+        yield _per_gpu(f"gpupack_gpu_{name}", text, samples, value)
+    family = _gauge("gpupack_gpu_enforcement_info", "How containers are held to their share.", (*_GPU, "rung"))
+    for sample in samples:
+        family.add_metric([*_labels(sample), sample.standing.rung.value], 1)
+    yield family
+
+
+def _of_core(samples: Iterable[GpuSample], held: Mapping[GpuUuid, int]) -> Iterator[Metric]:
+    found = {sample.uuid: sample for sample in samples}
+    rows: tuple[tuple[str, str, Callable[[GpuUuid], float]], ...] = (
+        ("core_allocated_ratio", "Compute given to pods that asked for some.", lambda u: held.get(u, 0) / CORE_PERCENT),
+        ("core_enforced", "1 where containers are held to it.", lambda uuid: float(found[uuid].standing.holds_core)),
+    )
+    for name, text, value in rows:
+        yield _per_gpu(f"gpupack_gpu_{name}", text, found.values(), value)
+
+
+def _of_memory_errors(samples: Iterable[GpuSample], readings: Mapping[GpuUuid, GpuReading]) -> Iterator[Metric]:
+    errors = CounterMetricFamily(
+        "gpupack_gpu_ecc_errors", "ECC errors since the driver was loaded.", labels=[*_GPU, "severity"]
+    )
+    remapped = _gauge("gpupack_gpu_remapped_rows", "Rows of memory replaced by spare ones.", (*_GPU, "cause"))
+    for sample in samples:
+        reading = readings.get(sample.uuid, GpuReading(sample.uuid))
+        for severity, count in (("corrected", reading.corrected_errors), ("uncorrected", reading.uncorrected_errors)):
+            if count is not None:
+                errors.add_metric([*_labels(sample), severity], count)
+        if reading.row_remaps is not None:
+            remapped.add_metric([*_labels(sample), "correctable"], reading.row_remaps.correctable)
+            remapped.add_metric([*_labels(sample), "uncorrectable"], reading.row_remaps.uncorrectable)
+    yield errors
+    yield remapped
+
+    def rows(what: Callable[[RowRemaps], bool]) -> Callable[[GpuUuid], float | None]:
+        found = {uuid: reading.row_remaps for uuid, reading in readings.items()}
+        return lambda uuid: None if (remaps := found.get(uuid)) is None else float(what(remaps))
+
+    def pages(what: Callable[[GpuReading], float | None]) -> Callable[[GpuUuid], float | None]:
+        return lambda uuid: what(readings[uuid]) if uuid in readings else None
+
+    for name, text, value in (
+        ("row_remapping_pending", "1 when rows wait for a reset to be replaced.", rows(lambda r: r.is_pending)),
+        ("row_remapping_failed", "1 when no spare row was left.", rows(lambda r: r.has_failed)),
+        ("retired_pages", "Pages of memory taken out of use.", pages(lambda r: r.retired_pages)),
+        ("page_retirement_pending", "1 when pages wait for a reset.", pages(lambda r: r.is_retirement_pending)),
+    ):
+        yield _per_gpu(f"gpupack_gpu_{name}", text, samples, value)
+
+
+def _of_facts(samples: Iterable[GpuSample], facts: Mapping[GpuUuid, GpuFacts]) -> Iterator[Metric]:
+    info = _gauge("gpupack_gpu_info", "What does not change of a GPU; unknown is empty.", (*_GPU, *_FACTS))
+    links = _gauge("gpupack_gpu_nvlink_links", "Active NVLinks by their other end.", (*_GPU, "peer_pci_bus_id"))
+    for sample in samples:
+        known = facts.get(sample.uuid)
+        if known is None:
+            continue
+        values = [sample.numa_node if name == "numa_node" else getattr(known, name) for name in _FACTS]
+        info.add_metric([*_labels(sample), *("" if value is None else str(value) for value in values)], 1)
+        for peer, count in known.nvlinks:
+            links.add_metric([*_labels(sample), peer], count)
+    yield info
+    yield links
+
+
+def _of_containers(
+    by_uuid: Mapping[GpuUuid, GpuSample],
+    measurement: Measurement,
+    pods: Mapping[str, BoundPod],
+    *,
+    held: Mapping[UseKey, int],
+    marks: Mapping[str, Mapping[UseKey, float]],
+) -> Iterator[Metric]:
+    used = {(use.key, use.gpu): use for use in measurement.uses}
+
+    def family(name: str, text: str, values: Mapping[UseKey, float]) -> GaugeMetricFamily:
+        found = _gauge(f"gpupack_container_gpu_{name}", text, _CONTAINER)
+        for (key, uuid), value in values.items():
+            labels = _container_labels(key, by_uuid.get(uuid), pods)
+            if labels is not None:
+                found.add_metric(labels, value)
+        return found
+
+    lasting = {at: size * _MIB for at, size in held.items() if not _is_init(at[0], pods)}
+    yield family("memory_allocated_bytes", "Memory given to it.", lasting)
+    yield family("memory_used_bytes", "Memory in use.", {at: use.used_mib * _MIB for at, use in used.items()})
+    peaks = {at: size * _MIB for at, size in measurement.peaks_mib.items()}
+    yield family("memory_used_peak_bytes", "The most memory seen in use.", peaks)
+    over = {at: max(0, use.used_mib - held.get(at, 0)) * _MIB for at, use in used.items()}
+    yield family("memory_over_limit_bytes", "Memory in use beyond what was given to it.", over)
+    ratios = {at: use.sm_ratio for at, use in used.items() if use.sm_ratio is not None}
+    yield family("utilization_ratio", "Share of the GPU's multiprocessor time.", ratios)
+    for name, values in marks.items():
+        yield family(name, _MARKS[name], values)
+
+
+def _is_init(key: ContainerKey, pods: Mapping[str, BoundPod]) -> bool:
+    """Whether it is a plain init container, whose memory the later ones have."""
+    need = pods[key.uid].need(key.container) if key.uid in pods else None
+    return need is not None and need.kind is ContainerKind.INIT
+
+
+def _container_labels(key: ContainerKey, sample: GpuSample | None, pods: Mapping[str, BoundPod]) -> list[str] | None:
+    pod = pods.get(key.uid)
+    if sample is None or pod is None:
+        return None
+    return [*_labels(sample), pod.namespace, pod.name, key.container]
+
+
+class PluginState(Collector):
+    """What is read when Prometheus asks."""
+
+    def __init__(self, names: Names, gpus: Callable[[], Gpus | None], reconcile_lag_s: Callable[[], float]) -> None:
+        self._names = names
+        self._gpus = gpus
+        self._reconcile_lag_s = reconcile_lag_s
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of this moment."""
+        gpus = self._gpus()
+        found = list(gpus) if gpus is not None else []
+        count = GaugeMetricFamily("gpupack_plugin_gpus", "GPUs of the node by health.", labels=["health"])
+        for health in ("healthy", "unhealthy"):
+            count.add_metric([health], sum(sample.healthy == (health == "healthy") for sample in found))
+        yield count
+        units = GaugeMetricFamily(
+            "gpupack_plugin_advertised_devices", "Healthy devices told to the kubelet.", labels=["resource"]
+        )
+        healthy = [sample for sample in found if sample.healthy]
+        memory = 0 if gpus is None else sum(gpus.units(sample.uuid) for sample in healthy)
+        units.add_metric([self._names.memory_resource], memory)
+        units.add_metric([self._names.gpu_resource], len(healthy))
+        units.add_metric([self._names.core_resource], CORE_PERCENT * len(healthy))
+        yield units
+        yield GaugeMetricFamily(
+            "gpupack_plugin_reconcile_lag_seconds",
+            "Time since all pods' annotations last agreed with the kubelet.",
+            value=self._reconcile_lag_s(),
+        )

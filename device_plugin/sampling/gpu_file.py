@@ -1,0 +1,183 @@
+"""Parses the YAML file that describes simulated GPUs and the processes on them.
+
+    gpus:
+      - model: NVIDIA A100-SXM4-80GB   # product name as NVML gives it
+        memory_mib: 81920
+        count: 4                       # equal GPUs; default 1, or the number of uuids
+        numa_node: 0                   # default: unknown
+      - model: Tesla T4
+        memory_mib: 15360
+        uuids: [GPU-11111111-2222-3333-4444-555555555555]
+        unhealthy: [0]                 # positions within this entry
+        reason: XID 79                 # why, for people
+        outside_mib: 512               # memory used outside of pods, on each GPU of the entry
+        processes:
+          - {gpu: 0, used_mib: 4096, pod: default/p, container: main, busy: 0.5}
+          - {used_mib: 512}            # in no pod
+
+GPUs without `uuids` get one made from the node's name, the entry and the position within it, so it stays the same when
+the file changes. Of a process, `gpu` is the position within the entry (default 0), `pod` and `container` come together
+or not at all, and `busy` is the share of the multiprocessor time, 0 to 1. `outside_mib` is one more process in no pod.
+Write a changed file next to the old one and rename it, so that no half of it is ever read.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from device_plugin.gpus.gpu import GpuSample
+from extender.contract.units import ContractError, GpuUuid
+
+_KNOWN_OF_ENTRY = {
+    "model",
+    "memory_mib",
+    "count",
+    "numa_node",
+    "uuids",
+    "unhealthy",
+    "reason",
+    "outside_mib",
+    "processes",
+}
+_KNOWN_OF_PROCESS = {"gpu", "used_mib", "pod", "container", "busy"}
+_MOST_GPUS = 1024
+
+
+class GpuFileError(ValueError):
+    """A file of simulated GPUs is not of the form above; the message names the entry and the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedProcess:
+    """A process on one GPU; `pod` is `namespace/name`, and empty, as the container's name, for one in no pod."""
+
+    gpu: int
+    used_mib: int
+    pod: str = ""
+    container: str = ""
+    busy: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedNode:
+    """What a file describes: GPUs, and processes with their `gpu` as a position among all of them."""
+
+    samples: tuple[GpuSample, ...] = ()
+    processes: tuple[SimulatedProcess, ...] = ()
+
+
+def parse_gpus(text: str, node_name: str) -> SimulatedNode:
+    """The GPUs that a file describes, and who uses them.
+
+    Raises:
+        GpuFileError: not of the form above; the message names the entry and the field.
+    """
+    try:
+        body = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise GpuFileError(f"not YAML: {error}") from error
+    entries = body.get("gpus") if isinstance(body, Mapping) else None
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        raise GpuFileError(f"gpus is {entries!r}, expected a list of entries with model and memory_mib")
+    samples: list[GpuSample] = []
+    processes: list[SimulatedProcess] = []
+    for number, entry in enumerate(entries):
+        found = _parse_entry(entry, number, len(samples), node_name)
+        processes += _parse_processes(entry, number, len(samples), len(found))
+        samples += found
+    if len({sample.uuid for sample in samples}) != len(samples):
+        raise GpuFileError("gpus names one uuid twice, expected each once")
+    return SimulatedNode(tuple(samples), tuple(processes))
+
+
+def _parse_processes(entry: Mapping[str, Any], number: int, first: int, count: int) -> list[SimulatedProcess]:
+    """The processes of one entry with `count` GPUs, of which the first is at position `first` among all."""
+    where = f"gpus[{number}]"
+    found = [
+        _parse_process(value, count, f"{where}.processes[{place}]")
+        for place, value in enumerate(_list(entry, "processes", where))
+    ]
+    return [replace(process, gpu=first + process.gpu) for process in found]
+
+
+def _parse_process(value: Any, count: int, where: str) -> SimulatedProcess:
+    if not isinstance(value, Mapping) or set(value) - _KNOWN_OF_PROCESS:
+        raise GpuFileError(f"{where} is {value!r}, expected an object with some of {sorted(_KNOWN_OF_PROCESS)}")
+    gpu, used_mib, busy = value.get("gpu", 0), value.get("used_mib"), value.get("busy", 0.0)
+    pod, container = value.get("pod", ""), value.get("container", "")
+    if type(gpu) is not int or not 0 <= gpu < count:
+        raise GpuFileError(f"{where}.gpu is {gpu!r}, expected a position from 0 to {count - 1}")
+    if type(used_mib) is not int or used_mib < 0:
+        raise GpuFileError(f"{where}.used_mib is {used_mib!r}, expected MiB from 0")
+    if type(busy) not in (int, float) or not 0 <= busy <= 1:
+        raise GpuFileError(f"{where}.busy is {busy!r}, expected a number from 0 to 1")
+    is_pair = isinstance(pod, str) and isinstance(container, str) and bool(pod) == bool(container)
+    if not is_pair or (pod and pod.count("/") != 1):
+        raise GpuFileError(f"{where} has pod {pod!r} and container {container!r}, expected namespace/name and a name")
+    return SimulatedProcess(gpu, used_mib, pod, container, float(busy))
+
+
+def _parse_entry(entry: Any, number: int, first: int, node_name: str) -> list[GpuSample]:
+    where = f"gpus[{number}]"
+    if not isinstance(entry, Mapping):
+        raise GpuFileError(f"{where} is {entry!r}, expected an object")
+    unknown = set(entry) - _KNOWN_OF_ENTRY
+    if unknown:
+        raise GpuFileError(f"{where} has {sorted(map(str, unknown))}, expected only {sorted(_KNOWN_OF_ENTRY)}")
+    model = _text(entry, "model", where)
+    uuids = _list(entry, "uuids", where)
+    count = _integer(entry, "count", where, len(uuids) or 1)
+    if not 0 <= count <= _MOST_GPUS or (uuids and len(uuids) != count):
+        expected = f"the number of uuids, {len(uuids)}" if uuids else f"0 to {_MOST_GPUS}"
+        raise GpuFileError(f"{where}.count is {count}, expected {expected}")
+    unhealthy = _list(entry, "unhealthy", where)
+    if any(position not in range(count) for position in unhealthy):
+        raise GpuFileError(f"{where}.unhealthy is {unhealthy!r}, expected positions from 0 to {count - 1}")
+    reason = _text(entry, "reason", where, "marked unhealthy in the file of simulated GPUs")
+    memory_mib = _integer(entry, "memory_mib", where)
+    numa_node = None if entry.get("numa_node") is None else _integer(entry, "numa_node", where)
+    outside_mib = _integer(entry, "outside_mib", where, 0)
+    try:
+        return [
+            GpuSample(
+                uuid=GpuUuid(str(uuids[position]) if uuids else _made_uuid(node_name, number, position)),
+                index=first + position,
+                model=model,
+                memory_mib=memory_mib,
+                healthy=position not in unhealthy,
+                reason=reason if position in unhealthy else "",
+                numa_node=numa_node,
+                outside_mib=outside_mib,
+            )
+            for position in range(count)
+        ]
+    except ContractError as error:
+        raise GpuFileError(f"{where}: {error}") from error
+
+
+def _made_uuid(node_name: str, entry: int, position: int) -> str:
+    return f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{position}.{entry}.{node_name}.gpus.gpupack.io')}"
+
+
+def _integer(entry: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
+    value = entry.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise GpuFileError(f"{where}.{key} is {value!r}, expected an integer")
+    return value
+
+
+def _text(entry: Mapping[str, Any], key: str, where: str, default: str | None = None) -> str:
+    value = entry.get(key, default)
+    if not isinstance(value, str) or not value:
+        raise GpuFileError(f"{where}.{key} is {value!r}, expected a text")
+    return value
+
+
+def _list(entry: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    value = entry.get(key, [])
+    if not isinstance(value, list):
+        raise GpuFileError(f"{where}.{key} is {value!r}, expected a list")
+    return value

@@ -1,0 +1,210 @@
+"""From NVML to a GpuReading of every GPU: memory, processes, utilization, temperature, power and memory errors.
+
+Every question may fail on its own: what the driver does not say is None, and a GPU that is lost costs its own reading.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from device_plugin.gpus.gpu import GpuSourceError
+from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
+from device_plugin.sampling.nvml_session import (
+    GpuLostError,
+    NvmlSession,
+    check_lost,
+    kernel_bus_id,
+    latest_sm_percent,
+    ratio,
+    remaps,
+    text,
+    told,
+    union,
+)
+from extender.contract.units import GpuUuid
+
+
+class NvmlReader:
+    """A `ReadingSource` over NVML; MIG-enabled GPUs are not read.
+
+    Args:
+        load: gives the pynvml module.
+    """
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._session = NvmlSession(load)
+        self._lock = threading.Lock()
+        self._facts: dict[GpuUuid, GpuFacts] = {}
+        self._utilization_us: dict[GpuUuid, int] = {}
+
+    def read(self) -> tuple[GpuReading, ...]:
+        """A reading of every GPU that answers, in NVML's order.
+
+        Raises:
+            GpuSourceError: NVML cannot start, or cannot count its GPUs.
+        """
+        nvml = self._session.start()
+        try:
+            count = nvml.nvmlDeviceGetCount()
+        except nvml.NVMLError as error:
+            self._session.end()
+            raise GpuSourceError(f"NVML cannot count the GPUs: {error}") from error
+        found = [self._read_one(nvml, index) for index in range(count)]
+        return tuple(reading for reading in found if reading is not None)
+
+    def facts(self) -> tuple[GpuFacts, ...]:
+        """What is known for good of the GPUs that were read so far."""
+        with self._lock:
+            return tuple(self._facts.values())
+
+    def close(self) -> None:
+        """Let NVML go."""
+        self._session.end()
+
+    def _read_one(self, nvml: Any, index: int) -> GpuReading | None:
+        uuid: GpuUuid | None = None
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = GpuUuid(text(nvml.nvmlDeviceGetUUID(handle)))
+            if is_mig(nvml, handle):
+                return None
+            if uuid not in self._facts:
+                facts = facts_of(nvml, handle, uuid)
+                with self._lock:
+                    self._facts[uuid] = facts
+            return self._reading(nvml, handle, uuid)
+        except (nvml.NVMLError, GpuLostError):
+            # Why is for the source of health to say; here nothing was measured.
+            return None if uuid is None else GpuReading(uuid)
+
+    def _reading(self, nvml: Any, handle: Any, uuid: GpuUuid) -> GpuReading:
+        memory = memory_of(nvml, handle)
+        rates = told(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
+        power_mw = told(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+        retired = _retired_pages(nvml, handle)
+        pending = told(nvml, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
+        reserved = None if memory is None else getattr(memory, "reserved", None)
+        return GpuReading(
+            uuid=uuid,
+            used_bytes=None if memory is None else int(memory.used),
+            reserved_bytes=None if reserved is None else int(reserved),
+            busy_ratio=None if rates is None else ratio(rates.gpu),
+            memory_busy_ratio=None if rates is None else ratio(rates.memory),
+            temperature_celsius=_temperature(nvml, handle),
+            power_watts=None if power_mw is None else power_mw / 1000,
+            corrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
+            uncorrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
+            row_remaps=remaps(told(nvml, nvml.nvmlDeviceGetRemappedRows, handle)),
+            retired_pages=retired,
+            is_retirement_pending=None if pending is None else bool(pending),
+            processes=self._processes(nvml, handle, uuid),
+        )
+
+    def _processes(self, nvml: Any, handle: Any, uuid: GpuUuid) -> tuple[GpuProcess, ...] | None:
+        """Everybody on the GPU; None where the driver does not even list compute processes."""
+        compute = _listed(nvml, handle, "Compute")
+        if compute is None:
+            return None
+        lists = (compute, _listed(nvml, handle, "Graphics"), _listed(nvml, handle, "MPSCompute"))
+        return union(lists, self._sm_percent(nvml, handle, uuid) if any(lists) else None)
+
+    def _sm_percent(self, nvml: Any, handle: Any, uuid: GpuUuid) -> dict[int, int] | None:
+        since_us = self._utilization_us.get(uuid, 0)
+        try:
+            samples = nvml.nvmlDeviceGetProcessUtilization(handle, since_us)
+        except nvml.NVMLError as error:
+            check_lost(nvml, error)
+            # Nobody computed since then.
+            return {} if error.value == nvml.NVML_ERROR_NOT_FOUND else None
+        percents, last_us = latest_sm_percent(samples)
+        self._utilization_us[uuid] = max(since_us, last_us)
+        return percents
+
+
+def memory_of(nvml: Any, handle: Any) -> Any | None:
+    """The struct of memory sizes: v2, which tells the reserved part, or else v1, where it is within `used`.
+
+    Raises:
+        GpuLostError: the GPU does not answer.
+    """
+    memory = told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle, version=nvml.nvmlMemory_v2)
+    return memory if memory is not None else told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+
+
+def is_mig(nvml: Any, handle: Any) -> bool:
+    """Whether the GPU is cut into MIG devices; GPUs without MIG say that it is not supported.
+
+    Raises:
+        GpuLostError: the GPU does not answer.
+    """
+    modes = told(nvml, nvml.nvmlDeviceGetMigMode, handle)
+    return modes is not None and bool(modes[0] == nvml.NVML_DEVICE_MIG_ENABLE)
+
+
+def facts_of(nvml: Any, handle: Any, uuid: GpuUuid) -> GpuFacts:
+    """What stays as it is while the driver runs.
+
+    Raises:
+        GpuLostError: the GPU does not answer.
+    """
+    pci = told(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+    capability = told(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    version = told(nvml, nvml.nvmlSystemGetDriverVersion)
+    return GpuFacts(
+        uuid=uuid,
+        pci_bus_id=None if pci is None else kernel_bus_id(pci.busId),
+        minor_number=told(nvml, nvml.nvmlDeviceGetMinorNumber, handle),
+        compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
+        driver_version=None if version is None else text(version),
+        pcie_generation=told(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+        pcie_lanes=told(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        nvlinks=_nvlinks(nvml, handle),
+    )
+
+
+def _nvlinks(nvml: Any, handle: Any) -> tuple[tuple[str, int], ...]:
+    """Active links by what is at their other end."""
+    peers: dict[str, int] = {}
+    for link in range(nvml.NVML_NVLINK_MAX_LINKS):
+        state = told(nvml, nvml.nvmlDeviceGetNvLinkState, handle, link)
+        if state is None:
+            break  # a link that the GPU does not have: there are none after it either
+        remote = told(nvml, nvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, link) if state else None
+        if remote is not None:
+            peer = kernel_bus_id(remote.busId)
+            peers[peer] = peers.get(peer, 0) + 1
+    return tuple(sorted(peers.items()))
+
+
+def _listed(nvml: Any, handle: Any, kind: str) -> list[Any] | None:
+    """The processes of one kind, by the newest form of the call that the driver has."""
+    for version in ("_v3", "_v2"):
+        call = getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses{version}")
+        try:
+            return list(call(handle))
+        except nvml.NVMLError as error:
+            if error.value != nvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+                check_lost(nvml, error)
+                return None
+    return None
+
+
+def _temperature(nvml: Any, handle: Any) -> int | None:
+    found = told(nvml, nvml.nvmlDeviceGetTemperatureV, handle, nvml.NVML_TEMPERATURE_GPU)
+    if found is None:
+        found = told(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+    return found
+
+
+def _errors(nvml: Any, handle: Any, kind: int) -> int | None:
+    return told(nvml, nvml.nvmlDeviceGetTotalEccErrors, handle, kind, nvml.NVML_VOLATILE_ECC)
+
+
+def _retired_pages(nvml: Any, handle: Any) -> int | None:
+    """Pages retired for either cause; None when the driver tells of neither."""
+    causes = (
+        nvml.NVML_PAGE_RETIREMENT_CAUSE_MULTIPLE_SINGLE_BIT_ECC_ERRORS,
+        nvml.NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR,
+    )
+    lists = [told(nvml, nvml.nvmlDeviceGetRetiredPages, handle, cause) for cause in causes]
+    return None if all(pages is None for pages in lists) else sum(len(pages or ()) for pages in lists)

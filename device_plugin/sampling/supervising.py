@@ -1,0 +1,96 @@
+"""Wraps a GPU source and decides which of its GPUs are offered: probation, cordons, conflicts and rungs apply.
+
+It is a `GpuSource` itself, so devices, inventory, admission and metrics all see the same state.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from device_plugin.gpus.gpu import GpuSample, GpuSource
+from device_plugin.gpus.probation import Probation
+from device_plugin.gpus.standing import Standing
+from extender.contract.units import GpuUuid
+
+
+class Standings(Protocol):
+    """Who knows how shares are enforced on each GPU."""
+
+    def standings(self, uuids: Iterable[GpuUuid]) -> Mapping[GpuUuid, Standing]:
+        """The standing of these GPUs."""
+        ...
+
+
+class SupervisedSource:
+    """The GPUs of `source` under supervision.
+
+    Args:
+        source: where they come from.
+        standings: how shares are enforced on each.
+        probation: what becomes of GPUs that were unhealthy.
+        clock_s: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        source: GpuSource,
+        standings: Standings,
+        probation: Probation,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._standings = standings
+        self._probation = probation
+        self._clock_s = clock_s
+        self._lock = threading.Lock()
+        self._cordoned: frozenset[GpuUuid] = frozenset()
+        self._conflicts: Mapping[GpuUuid, str] = {}
+
+    def cordon(self, uuids: frozenset[GpuUuid]) -> bool:
+        """Take exactly these GPUs out by hand; whether that is another set than before."""
+        with self._lock:
+            changed, self._cordoned = uuids != self._cordoned, uuids
+        return changed
+
+    def conflict(self, found: Mapping[GpuUuid, str]) -> bool:
+        """Keep exactly these GPUs out because somebody else gives them out; whether that is news."""
+        with self._lock:
+            changed, self._conflicts = dict(found) != self._conflicts, dict(found)
+        return changed
+
+    def sample(self) -> tuple[GpuSample, ...]:
+        """Every GPU, in the order of the source.
+
+        Raises:
+            GpuSourceError: nothing can be said about any GPU.
+        """
+        samples, now_s = self._source.sample(), self._clock_s()
+        self._probation.forget_others([sample.uuid for sample in samples])
+        with self._lock:
+            cordoned, taken = self._cordoned, self._conflicts
+        standings = self._standings.standings([sample.uuid for sample in samples])
+        return tuple([self._judged(each, standings[each.uuid], cordoned, taken, now_s=now_s) for each in samples])
+
+    def _judged(
+        self,
+        sample: GpuSample,
+        standing: Standing,
+        cordoned: frozenset[GpuUuid],
+        taken: Mapping[GpuUuid, str],
+        *,
+        now_s: float,
+    ) -> GpuSample:
+        uuid = sample.uuid
+        # Probation looks at the GPU alone: one that comes back from a cordon or a conflict was never ill.
+        reason = self._probation.judge(uuid, healthy=sample.healthy, reason=sample.reason, now_s=now_s)
+        if not reason and uuid in taken:
+            reason = f"given out by somebody else: {taken[uuid]}"
+        if not reason and uuid in cordoned:
+            reason = "cordoned by hand"
+        return replace(sample, healthy=not reason, reason=reason, standing=standing)
+
+    def close(self) -> None:
+        """Release what the source holds."""
+        self._source.close()

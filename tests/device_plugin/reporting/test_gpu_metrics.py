@@ -1,0 +1,246 @@
+"""The series per GPU and container: their values, and that docs/metrics.md names exactly them."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics_core import Metric
+
+from device_plugin.enforcing.enforcing import Unenforced
+from device_plugin.gpus.gpu import Gpus
+from device_plugin.gpus.readings import GpuFacts, GpuReading, RowRemaps
+from device_plugin.gpus.standing import Standing
+from device_plugin.metrics import PluginMetrics
+from device_plugin.pods.holdings import held_by_container, held_by_gpu
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind
+from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
+from device_plugin.settings import Resource, Rung
+from device_plugin.usage.accounting.usage import ContainerUse
+from device_plugin.usage.measuring import Measurement
+from extender.contract.names import Names
+from extender.contract.units import GpuUuid
+from tests.device_plugin.builders import UNIT_MIB, memory, placed, pod, sample, whole
+
+GIB = 1 << 30
+MIB = 1 << 20
+A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
+MAIN = ContainerKey("uid-p", "main")
+ON_A = {"gpu": "0", "UUID": "GPU-a", "modelName": "Tesla T4"}
+OF_MAIN = {**ON_A, "namespace": "default", "pod": "p", "container": "main"}
+GPUS = Gpus(
+    UNIT_MIB,
+    (
+        replace(sample("GPU-a"), numa_node=1, standing=Standing((Rung.WATCHED,))),
+        sample("GPU-b", index=1, healthy=False),
+    ),
+)
+READING = GpuReading(
+    uuid=A,
+    used_bytes=10 * GIB,
+    reserved_bytes=GIB // 2,
+    busy_ratio=0.5,
+    memory_busy_ratio=0.25,
+    temperature_celsius=40,
+    power_watts=70.5,
+    corrected_errors=7,
+    uncorrected_errors=1,
+    row_remaps=RowRemaps(2, 1, is_pending=True, has_failed=False),
+    retired_pages=3,
+    is_retirement_pending=False,
+    processes=(),
+)
+MEASUREMENT = Measurement(
+    at_s=1.0,
+    readings={A: READING},
+    facts={A: GpuFacts(A, "0000:3b:00.0", 3, "7.5", "580.95.05", 3, 16, (("0000:3c:00.0", 4),))},
+    uses=(ContainerUse(MAIN, A, 9 * 1024, sm_ratio=0.3),),
+    peaks_mib={(MAIN, A): 10 * 1024},
+    outside_mib={A: 512},
+    problem="",
+)
+PODS = {
+    "uid-p": pod(
+        "p",
+        memory("init", 12, ContainerKind.INIT, core=50),
+        memory(core=30),
+        allocated={"init": placed(a=12), "main": placed(a=8)},
+    )
+}
+
+
+def view() -> NodeView:
+    """A node of which everything is known."""
+    return NodeView(
+        gpus=lambda: GPUS,
+        measurement=lambda: MEASUREMENT,
+        pods=lambda: PODS,
+        left_out=lambda: {2: "MIG is enabled"},
+        xid_counts=lambda: {(A, 79): 2, (None, 48): 1},
+        unenforced=lambda: [Unenforced((MAIN, A), Rung.MPS, "no client")],
+        evictions=lambda: 4,
+        overused=lambda: [(MAIN, A)],
+    )
+
+
+def collected(of: NodeView) -> list[Metric]:
+    """All families."""
+    return list(GpuCollector(of).collect())
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "value"),
+    [
+        ("gpu_memory_capacity_bytes", ON_A, 16 * GIB),
+        ("gpu_memory_allocated_bytes", ON_A, 12 * GIB),
+        ("gpu_memory_used_bytes", ON_A, 10 * GIB),
+        ("gpu_memory_reserved_bytes", ON_A, GIB // 2),
+        ("gpu_memory_outside_bytes", ON_A, 512 * MIB),
+        ("gpu_healthy", ON_A, 1),
+        ("gpu_healthy", {**ON_A, "gpu": "1", "UUID": "GPU-b"}, 0),
+        ("gpu_processes_known", ON_A, 1),
+        ("gpu_processes_known", {**ON_A, "gpu": "1", "UUID": "GPU-b"}, 0),
+        ("gpu_utilization_ratio", ON_A, 0.5),
+        ("gpu_temperature_celsius", ON_A, 40),
+        ("gpu_power_watts", ON_A, 70.5),
+        ("gpu_enforcement_info", {**ON_A, "rung": "watched"}, 1),
+        ("gpu_ecc_errors_total", {**ON_A, "severity": "uncorrected"}, 1),
+        ("gpu_remapped_rows", {**ON_A, "cause": "correctable"}, 2),
+        ("gpu_row_remapping_pending", ON_A, 1),
+        ("gpu_xid_errors_total", {**ON_A, "xid": "79"}, 2),
+        ("gpu_xid_errors_total", {"gpu": "", "UUID": "", "modelName": "", "xid": "48"}, 1),
+        ("gpu_nvlink_links", {**ON_A, "peer_pci_bus_id": "0000:3c:00.0"}, 4),
+        ("gpu_left_out_info", {"gpu": "2", "reason": "MIG is enabled"}, 1),
+        ("container_gpu_memory_allocated_bytes", OF_MAIN, 8 * GIB),
+        ("container_gpu_memory_used_bytes", OF_MAIN, 9 * GIB),
+        ("container_gpu_memory_used_peak_bytes", OF_MAIN, 10 * GIB),
+        ("container_gpu_memory_over_limit_bytes", OF_MAIN, GIB),
+        ("container_gpu_utilization_ratio", OF_MAIN, 0.3),
+        ("container_gpu_unenforced", OF_MAIN, 1),
+        ("container_gpu_memory_overused", OF_MAIN, 1),
+        ("container_gpu_core_allocated_ratio", OF_MAIN, 0.3),
+        ("gpu_core_allocated_ratio", ON_A, 0.5),
+        ("gpu_core_enforced", ON_A, 0),
+        ("plugin_overuse_evictions_total", {}, 4),
+    ],
+)
+def test_values(name: str, labels: dict[str, str], value: float) -> None:
+    """In base units, under dcgm-exporter's labels."""
+    metrics = PluginMetrics(Names(), [GpuCollector(view())])
+    assert metrics.registry.get_sample_value(f"gpupack_{name}", labels) == value
+
+
+def test_what_is_not_known_has_no_series() -> None:
+    """A GPU that was not measured has what is known without measuring, and nothing else."""
+    found = {
+        family.name
+        for family in collected(NodeView(gpus=lambda: GPUS))
+        for each in family.samples
+        if each.labels.get("UUID")
+    }
+    known = {
+        "memory_capacity_bytes",
+        "memory_allocated_bytes",
+        "healthy",
+        "processes_known",
+        "enforcement_info",
+        "core_allocated_ratio",
+        "core_enforced",
+    }
+    assert found == {f"gpupack_gpu_{name}" for name in known}
+
+
+def test_before_the_first_sample_there_are_no_series_of_gpus() -> None:
+    """And no error."""
+    assert [each.name for family in collected(NodeView(gpus=lambda: None)) for each in family.samples] == [
+        "gpupack_plugin_overuse_evictions_total"
+    ]
+
+
+def test_a_container_whose_pod_or_gpu_is_gone_has_no_series() -> None:
+    """Its last measurement may be older than that."""
+    for gone in (replace(view(), pods=dict), replace(view(), gpus=lambda: Gpus(UNIT_MIB, ()))):
+        names = {each.name for family in collected(gone) for each in family.samples}
+        assert not {name for name in names if name.startswith("gpupack_container")}
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (pod("p", memory(), allocated={"main": placed(a=8)}), {A: 8}),
+        (pod("p", memory(), memory("two"), allocated={"main": placed(a=8), "two": placed(a=2, b=1)}), {A: 10, B: 1}),
+        (pod("p", whole(), allocated={"main": placed(a=99)}), {A: 16}),
+        (pod("p", memory(), plan={"main": placed(a=8)}), {}),
+        (replace(pod("p", memory(), allocated={"main": placed(a=8)}), ended=True), {}),
+        (
+            pod(
+                "p",
+                memory("init", kind=ContainerKind.INIT),
+                memory("side", kind=ContainerKind.SIDECAR),
+                memory("late", kind=ContainerKind.INIT),
+                memory("main"),
+                allocated={"init": placed(a=9), "side": placed(a=2), "late": placed(a=8), "main": placed(a=3)},
+            ),
+            {A: 10},
+        ),
+    ],
+)
+def test_what_a_pod_holds(held: BoundPod, expected: dict[GpuUuid, int]) -> None:
+    """Init containers lend their devices to the later ones; a whole GPU is all of it."""
+    known = {each.uuid: each for each in GPUS}
+    assert held_by_gpu([held], known, UNIT_MIB) == {uuid: units * UNIT_MIB for uuid, units in expected.items()}
+
+
+def test_what_containers_hold() -> None:
+    """Each by itself."""
+    held = pod("p", memory(), whole("two"), allocated={"main": placed(a=8), "two": placed(b=99)})
+    assert held_by_container([held], {each.uuid: each for each in GPUS}, UNIT_MIB) == {
+        (MAIN, A): 8 * 1024,
+        (ContainerKey("uid-p", "two"), B): 16 * 1024,
+    }
+
+
+def documented() -> dict[str, tuple[str, frozenset[str]]]:
+    """Type and labels of every metric in the tables of docs/metrics.md."""
+    text = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    found = {}
+    for section in text.split("\n## "):
+        common = {"Per GPU": ON_A, "Per container": OF_MAIN}.get(section.partition("\n")[0], {})
+        for name, kind, labels in re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", section, re.MULTILINE):
+            own = frozenset(re.findall(r"`(\w+)`", labels))
+            found[name] = (kind, own if name == "gpupack_gpu_left_out_info" else own | frozenset(common))
+    return found
+
+
+def exported() -> dict[str, tuple[str, frozenset[str]]]:
+    """The same of what a plugin exports when everything happened once."""
+    state = PluginState(Names(), lambda: GPUS, lambda: 0.0)
+    metrics = PluginMetrics(Names(), [state, GpuCollector(view())])
+    calls: list[Callable[[], None]] = [
+        lambda: metrics.allocated(Resource.MEMORY, "given"),
+        lambda: metrics.preferred(Resource.MEMORY, planned=True),
+        lambda: metrics.registered(Resource.MEMORY),
+        lambda: metrics.answered(Resource.MEMORY, "Allocate", 0.1),
+    ]
+    for call in calls:
+        call()
+    found = {}
+    for family in metrics.registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        plain = [each for each in family.samples if not each.name.endswith("_created") and "le" not in each.labels]
+        (labels,) = {frozenset(each.labels) for each in plain}
+        found[name] = (family.type, labels)
+    return found
+
+
+def test_the_documented_metrics_are_the_exported_ones() -> None:
+    """Names, types and labels, both ways."""
+    assert documented() == exported()
+
+
+def test_names_end_in_base_units() -> None:
+    """Bytes, ratios, celsius, watts, seconds; counters in _total; the rest are numbers of things and yes or no."""
+    things = "healthy|known|rows|pending|failed|pages|info|links|unenforced|enforced|overused|gpus|devices"
+    endings = re.compile(rf"_(bytes|ratio|celsius|watts|seconds|total|{things})$")
+    assert [name for name in exported() if not endings.search(name)] == []

@@ -1,0 +1,100 @@
+"""The feed holds the newest GPUs, tells of changes, and keeps saying what is wrong."""
+
+import threading
+
+import pytest
+
+from device_plugin.gpus.gpu import GpuSample, GpuSourceError
+from device_plugin.sampling.feed import GpuFeed
+from device_plugin.settings import SettingsError
+from extender.contract.units import GpuUuid, UnitMib
+from tests.device_plugin.builders import UNIT_MIB, sample
+
+
+class ScriptedSource:
+    """Gives or raises one thing after the other, the last one for ever."""
+
+    def __init__(self, *script: tuple[GpuSample, ...] | Exception) -> None:
+        self.script = list(script)
+        self.closed = threading.Event()
+
+    def sample(self) -> tuple[GpuSample, ...]:
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def feed_of(*script: tuple[GpuSample, ...] | Exception, unit_mib: UnitMib = UNIT_MIB) -> GpuFeed:
+    """A feed that is stepped by hand."""
+    return GpuFeed(ScriptedSource(*script), unit_mib, 0.5)
+
+
+def test_a_change_is_news_and_the_same_again_is_not() -> None:
+    """Versions count changes."""
+    feed = feed_of((sample(),), (sample(),), (sample(healthy=False, reason="XID 79"),))
+    versions = []
+    for _ in range(3):
+        feed.step()
+        versions.append(feed.wait_newer(-1, 0.0)[0])
+    assert versions == [1, 1, 2]
+
+
+def test_waiting_ends_with_the_news() -> None:
+    """Another thread sees the first sample."""
+    feed = feed_of((sample(),))
+    timer = threading.Timer(0.05, feed.step)
+    timer.start()
+    version, gpus = feed.wait_newer(0, 10.0)
+    timer.join()
+    assert (version, gpus is not None) == (1, True)
+
+
+def test_lesson_19_a_source_that_never_worked_is_a_problem_not_an_empty_node() -> None:
+    """Nothing is advertised, and it is said why; the waits grow."""
+    feed = feed_of(GpuSourceError("NVML cannot start: driver not loaded"))
+    waits = [feed.step() for _ in range(8)]
+    assert (feed.gpus, feed.problem, waits[0] <= 0.5, waits[7] >= 15.0) == (
+        None,
+        "NVML cannot start: driver not loaded",
+        True,
+        True,
+    )
+
+
+def test_a_source_that_stops_working_makes_its_gpus_unhealthy() -> None:
+    """And healthy again when it works again."""
+    feed = feed_of((sample(),), GpuSourceError("lost"), (sample(),))
+    seen = []
+    for _ in range(3):
+        feed.step()
+        assert feed.gpus is not None
+        seen.append(([(gpu.healthy, gpu.reason) for gpu in feed.gpus], feed.problem))
+    assert seen == [([(True, "")], ""), ([(False, "lost")], "lost"), ([(True, "")], "")]
+
+
+def test_lesson_11_a_unit_that_breaks_grpc_ends_the_start_and_only_a_start() -> None:
+    """A GPU that is added later cannot end a plugin that serves."""
+    many = tuple(GpuSample(GpuUuid(f"GPU-{index:036d}"), index, "huge", 288 * 1024, numa_node=0) for index in range(64))
+    with pytest.raises(SettingsError, match="choose a larger unit"):
+        feed_of(many, unit_mib=UnitMib(256)).step()
+    feed = feed_of((sample(),), many, unit_mib=UnitMib(256))
+    feed.step()
+    feed.step()
+    assert ("choose a larger unit" in feed.problem, feed.gpus is not None) == (True, True)
+
+
+def test_the_loop_ends_and_closes_the_source() -> None:
+    """NVML is shut down."""
+    source = ScriptedSource((sample(),))
+    feed = GpuFeed(source, UNIT_MIB, 0.05)
+    stop = threading.Event()
+    thread = threading.Thread(target=feed.run, args=(stop,))
+    thread.start()
+    feed.wait_newer(0, 10.0)
+    stop.set()
+    thread.join(10.0)
+    assert source.closed.is_set()

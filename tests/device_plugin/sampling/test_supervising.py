@@ -1,0 +1,72 @@
+"""What is offered is what the source shows, minus probation, conflicts and cordons, with the rung of each GPU."""
+
+from collections.abc import Iterable, Mapping
+
+from device_plugin.gpus.probation import Probation
+from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
+from device_plugin.sampling.supervising import SupervisedSource
+from device_plugin.settings import Rung
+from extender.contract.units import GpuUuid
+from tests.device_plugin.builders import sample
+from tests.device_plugin.serving import FixedSource
+
+A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
+
+
+class OneStanding:
+    """The same standing for every GPU."""
+
+    def __init__(self, standing: Standing = ADVISORY_ONLY) -> None:
+        self.standing = standing
+
+    def standings(self, uuids: Iterable[GpuUuid]) -> Mapping[GpuUuid, Standing]:
+        return dict.fromkeys(uuids, self.standing)
+
+
+def health(source: SupervisedSource) -> dict[str, str]:
+    """Reason by UUID; `ok` for those that are offered."""
+    return {each.uuid: "ok" if each.healthy else each.reason for each in source.sample()}
+
+
+def test_a_cordoned_gpu_is_out_until_the_cordon_is_lifted_and_back_at_once() -> None:
+    """Lifting it needs no probation: the GPU was never ill."""
+    source = SupervisedSource(FixedSource(sample(A), sample(B)), OneStanding(), Probation(30.0))
+    assert source.cordon(frozenset({A}))
+    assert not source.cordon(frozenset({A}))
+    assert health(source) == {A: "cordoned by hand", B: "ok"}
+    source.cordon(frozenset())
+    assert health(source) == {A: "ok", B: "ok"}
+
+
+def test_a_gpu_that_somebody_else_gives_out_is_out_until_it_is_free() -> None:
+    """With who it is."""
+    source = SupervisedSource(FixedSource(sample(A)), OneStanding(), Probation(30.0))
+    assert source.conflict({A: "nvidia.com/gpu gave it to pod team/p, container main"})
+    assert health(source) == {A: "given out by somebody else: nvidia.com/gpu gave it to pod team/p, container main"}
+    assert source.conflict({})
+    assert health(source) == {A: "ok"}
+
+
+def test_the_gpus_own_illness_is_named_first() -> None:
+    """An admin who lifts the cordon must know what is left."""
+    source = SupervisedSource(FixedSource(sample(A, healthy=False, reason="XID 79")), OneStanding(), Probation(0.0))
+    source.cordon(frozenset({A}))
+    assert health(source) == {A: "XID 79"}
+
+
+def test_probation_follows_an_illness() -> None:
+    """By the clock of the plugin."""
+    now = [0.0]
+    inner = FixedSource(sample(A, healthy=False, reason="XID 79"))
+    source = SupervisedSource(inner, OneStanding(), Probation(30.0), lambda: now[0])
+    health(source)
+    inner.samples = (sample(A),)
+    assert health(source) == {A: "on probation for 30 s after: XID 79"}
+    now[0] = 30.0
+    assert health(source) == {A: "ok"}
+
+
+def test_the_rung_is_published_with_the_gpu() -> None:
+    """As one word."""
+    source = SupervisedSource(FixedSource(sample(A)), OneStanding(Standing((Rung.MPS, Rung.ADVISORY))), Probation(0.0))
+    assert [each.published().enforcement for each in source.sample()] == ["mps"]
