@@ -1,6 +1,6 @@
 """Places pods one after another on a ledger: for each kind of pod the nodes in the order of the policy's cost.
 
-The choice is the one that `filter_nodes(...).best(1)` makes on the nodes that kube-scheduler would show the extender:
+The choice is the one that filter makes on the nodes that kube-scheduler would show the extender:
 those that are open and eligible, and where CPU, memory and the number of pods suffice. What was computed for a node
 holds until that node changes.
 """
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Protocol, TypeVar
+
+from msgspec import structs
 
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits, ineligible
 from extender.contract.units import UnitMib
@@ -172,7 +174,7 @@ class Packing:
         """Charge a pod to a node, whether it fits there or not."""
         known = self.ledger.pods.get(pod.uid)
         version = max(pod.resource_version, known.resource_version + 1 if known is not None else 0)
-        self._charge(replace(pod, resource_version=version, node=node, footprint=footprint), known)
+        self._charge(structs.replace(pod, resource_version=version, node=node, footprint=footprint), known)
 
     def _charge(self, pod: PodRecord, known: PodRecord | None) -> None:
         self.ledger.apply(PodChanged(pod))

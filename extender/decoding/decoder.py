@@ -26,7 +26,6 @@ from extender.kube.objects import (
     PodStatus,
 )
 from extender.scheduling.ledger.events import PodChanged, PodDeleted, PodRecord
-from extender.scheduling.nodes.drafting import draft_of
 from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.footprint import Footprint, footprint_of
 
@@ -41,7 +40,6 @@ _decode_identity = msgspec.json.Decoder(Identified).decode
 _decode_node = msgspec.json.Decoder(Node).decode
 _decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
 _decode_conditions = msgspec.json.Decoder(list[Condition] | None).decode
-_PodDraft = draft_of(PodRecord)
 _NO_ANNOTATIONS: Mapping[str, str] = {}
 
 
@@ -149,7 +147,7 @@ class Decoder:
         bound = spec.node_name
         request = asked.charged if bound else asked.request
         place = self._place(metadata, annotations, asked) if bound and request else _NOWHERE
-        record = _PodDraft(
+        return PodRecord(
             uid=metadata.uid,
             namespace=metadata.namespace,
             name=metadata.name,
@@ -169,8 +167,6 @@ class Decoder:
             claims_allocated=not bound and self._actual in annotations,
             nominated_node=status.nominated_node_name if status is not None else "",
         )
-        record.__class__ = PodRecord
-        return record
 
     def _place(self, metadata: Metadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
         planned, actual = annotations.get(self._planned, ""), annotations.get(self._actual, "")

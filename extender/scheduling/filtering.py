@@ -1,55 +1,31 @@
-"""Filter: from a snapshot, the nodes asked about and a request to the best nodes, or the reason of each refusal."""
+"""Filters the nodes that kube-scheduler asks about: the best of those on which a pod fits, or why it fits on none."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from heapq import nsmallest
+from collections.abc import Collection, Mapping
 
-from extender.scheduling.fitting.fitting import Fit, fit
+from msgspec import Struct
+
 from extender.scheduling.fitting.reasons import Misfit
-from extender.scheduling.nodes.snapshot import Snapshot
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
+from extender.scheduling.ranking.looks import Changing
+from extender.scheduling.ranking.ranking import Ranked
+from extender.scheduling.ranking.rankings import Rankings
 
 
-@dataclass(frozen=True, slots=True)
-class Feasible:
-    """A node on which the pod fits, and how."""
+class Filtered(Struct, frozen=True, gc=False):
+    """The nodes on which the pod fits, ranked, or the reason of every node asked about when it fits on none."""
 
-    node: str
-    fit: Fit
-
-
-@dataclass(frozen=True, slots=True)
-class Filtered:
-    """Every node asked about is in exactly one of the two; both in the order asked."""
-
-    feasible: tuple[Feasible, ...] = ()
-    rejected: Mapping[str, Misfit] = field(default_factory=dict)
-
-    def best(self, count: int) -> tuple[Feasible, ...]:
-        """The `count` nodes of lowest cost, best first; ties by name."""
-        if count == 1 and self.feasible:
-            return (min(self.feasible, key=_rank),)
-        return tuple(nsmallest(count, self.feasible, key=_rank))
+    ranked: Ranked
+    rejected: Mapping[str, Misfit] = {}
 
 
-def _rank(candidate: Feasible) -> tuple[tuple[float, ...], str]:
-    return candidate.fit.cost, candidate.node
+def filter_nodes(
+    rankings: Rankings, cluster: Changing, names: Collection[str], request: PodRequest, policy: Policy, *, answers: int
+) -> Filtered:
+    """Rank the at most `answers` best of `names` for `request`; equal costs by name, and a name twice counts once.
 
-
-def filter_nodes(snapshot: Snapshot, names: Iterable[str], request: PodRequest, policy: Policy) -> Filtered:
-    """Fit `request` on each node of `names`, from scratch; a name twice counts once."""
-    feasible: list[Feasible] = []
-    rejected: dict[str, Misfit] = {}
-    nodes = snapshot.nodes
-    for name in dict.fromkeys(names):
-        node = nodes.get(name)
-        if node is None:
-            rejected[name] = Misfit.UNKNOWN_NODE
-            continue
-        answer = fit(node, request, policy)
-        if isinstance(answer, Fit):
-            feasible.append(Feasible(name, answer))
-        else:
-            rejected[name] = answer
-    return Filtered(tuple(feasible), rejected)
+    The answers are those of `fit` on the cluster as it is now; `rankings` remembers them from call to call.
+    """
+    ranking = rankings.of(request, policy)
+    ranked = ranking.best(cluster, names, answers)
+    return Filtered(ranked) if ranked.first is not None else Filtered(ranked, ranking.refusals(cluster, names))

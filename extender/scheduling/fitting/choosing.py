@@ -1,7 +1,8 @@
 """From the room on one node's GPUs and a request's demands to the GPUs that each demand takes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.pods.request import Demand
@@ -17,8 +18,7 @@ Chosen = tuple[tuple[int, ...], ...]
 """Per demand of the request, the positions of its GPUs in `NodeInfo.gpus`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True, gc=False):
     """Per GPU: units that can be taken (-1 where the pod accepts none), whether it can be held whole, and compute.
 
     `core` is percent per GPU, empty when the pod asks for none.

@@ -1,6 +1,6 @@
 """From one node and one request to the GPUs that the pod would get there, or the reason why it does not fit."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from extender.scheduling.fitting.choosing import Chosen, Room, choose
 from extender.scheduling.fitting.reasons import Misfit, misfit
@@ -10,8 +10,7 @@ from extender.scheduling.pods.request import PodRequest, without_core
 from extender.scheduling.policies.policy import Cost, Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(Struct, frozen=True, gc=False):
     """A pod fits: the GPUs of each demand, what is left free on every GPU of the node, and the policy's cost."""
 
     chosen: Chosen

@@ -1,6 +1,6 @@
 """Bind: from a node, a request and the room that filter held to the Allocation that goes into the Binding."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from extender.contract.allocation import Allocation
 from extender.contract.units import CORE_PERCENT, UnitMib
@@ -14,8 +14,7 @@ from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost, Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True, gc=False):
     """Where a pod goes: what the Binding says, what the ledger charges, and at which cost to the policy."""
 
     node: str

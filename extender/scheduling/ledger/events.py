@@ -1,14 +1,13 @@
 """What happens in the cluster, as values: the only way in which the API server's news reach the ledger."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.request import PodRequest
 
 
-@dataclass(frozen=True, slots=True)
-class PodRecord:
+class PodRecord(Struct, frozen=True, gc=False):
     """What the API server says of one pod.
 
     Args:
@@ -52,45 +51,39 @@ class PodRecord:
     claims_allocated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NodeChanged:
+class NodeChanged(Struct, frozen=True, gc=False):
     """A node was added or modified."""
 
     node: NodeRecord
 
 
-@dataclass(frozen=True, slots=True)
-class NodeDeleted:
+class NodeDeleted(Struct, frozen=True, gc=False):
     """A node is gone; a newer node of that name is another node."""
 
     name: str
     resource_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class NodesListed:
+class NodesListed(Struct, frozen=True, gc=False):
     """All nodes at one resource version."""
 
     nodes: tuple[NodeRecord, ...]
     resource_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class PodChanged:
+class PodChanged(Struct, frozen=True, gc=False):
     """A pod was added or modified."""
 
     pod: PodRecord
 
 
-@dataclass(frozen=True, slots=True)
-class PodDeleted:
+class PodDeleted(Struct, frozen=True, gc=False):
     """A pod is gone for good."""
 
     uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class PodsListed:
+class PodsListed(Struct, frozen=True, gc=False):
     """All pods at one resource version."""
 
     pods: tuple[PodRecord, ...]

@@ -6,8 +6,10 @@ soon, else where filter holds room for it. A node's usage is recomputed from its
 
 from collections import ChainMap, OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import gt
+
+from msgspec import Struct
 
 from extender.contract.units import UnitMib
 from extender.scheduling.ledger.binding import Plan
@@ -21,7 +23,6 @@ from extender.scheduling.ledger.events import (
     PodRecord,
     PodsListed,
 )
-from extender.scheduling.nodes.drafting import draft_of
 from extender.scheduling.nodes.node import Hold, Holder, NodeInfo, NodeRecord, node_info
 from extender.scheduling.nodes.snapshot import Snapshot
 
@@ -31,11 +32,8 @@ CHANGES = 65_536
 TOMBSTONES = 16_384
 """Deleted UIDs that are remembered, so that a late event cannot bring a pod back."""
 
-_HolderDraft = draft_of(Holder)
 
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True, gc=False):
     """Room that no event backs yet: an assumption (`expires_s` None) or a hold.
 
     `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
@@ -317,19 +315,13 @@ class Ledger:
 
 
 def _holder_of(pod: PodRecord) -> Holder:
-    holder = _HolderDraft(
-        pod.uid, pod.namespace, pod.name, pod.request, pod.footprint, pod.cpu_milli, pod.memory_bytes, Hold.BOUND
-    )
-    holder.__class__ = Holder
-    return holder
+    return Holder(pod.uid, pod.namespace, pod.name, pod.request, pod.footprint, pod.cpu_milli, pod.memory_bytes)
 
 
 def _held(of: Holder, hold: Hold) -> Holder:
     if of.hold is hold:
         return of
-    holder = _HolderDraft(of.uid, of.namespace, of.name, of.request, of.footprint, of.cpu_milli, of.memory_bytes, hold)
-    holder.__class__ = Holder
-    return holder
+    return Holder(of.uid, of.namespace, of.name, of.request, of.footprint, of.cpu_milli, of.memory_bytes, hold)
 
 
 def _charged_alike(known: PodRecord, pod: PodRecord) -> bool:

@@ -4,13 +4,15 @@ Usage is computed afresh from the set of holders each time, so it cannot leak or
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from operator import attrgetter
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from extender.contract.inventory import Inventory
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, units_in
-from extender.scheduling.nodes.drafting import draft_of
 from extender.scheduling.nodes.shape import NodeShape, shape_of
 from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.request import PodRequest
@@ -50,8 +52,7 @@ class Hold(Enum):
     HELD = "held"
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True, gc=False):
     """A pod on a node; `footprint` is None when nobody knows on which GPUs it sits."""
 
     uid: str
@@ -64,8 +65,7 @@ class Holder:
     hold: Hold = Hold.BOUND
 
 
-@dataclass(frozen=True, slots=True)
-class GpuInfo:
+class GpuInfo(Struct, frozen=True, gc=False):
     """One GPU: `capacity` units, of which `used` are charged to pods and `outside` to what the ledger does not know.
 
     `core_used_percent` is the compute charged to pods.
@@ -105,8 +105,7 @@ class GpuInfo:
         return max(0, self.used - self.capacity)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeInfo:
+class NodeInfo(Struct, frozen=True, gc=False):
     """One node at one generation of the ledger; never changed, only replaced.
 
     `free` and `idle` repeat what `gpus` says, in the form that fitting reads fastest.
@@ -119,8 +118,8 @@ class NodeInfo:
     unit_matches: bool = True
     cpu_used_milli: int = 0
     memory_used_bytes: int = 0
-    free: tuple[int, ...] = field(default=(), compare=False)
-    idle: tuple[bool, ...] = field(default=(), compare=False)
+    free: tuple[int, ...] = ()
+    idle: tuple[bool, ...] = ()
 
     @property
     def name(self) -> str:
@@ -155,10 +154,6 @@ class NodeInfo:
             self.free,
             self.idle,
         )
-
-
-_GpuDraft = draft_of(GpuInfo)
-_NodeDraft = draft_of(NodeInfo)
 
 
 def node_info(
@@ -201,9 +196,7 @@ def node_info(
         charges.add_worst(request)
     gpus, free, idle = charges.made(before)
     unit_matches = inventory.unit_mib == unit_mib
-    info = _NodeDraft(record, gpus, tuple(everyone), generation, unit_matches, cpu_milli, memory_bytes, free, idle)
-    info.__class__ = NodeInfo
-    return info
+    return NodeInfo(record, gpus, tuple(everyone), generation, unit_matches, cpu_milli, memory_bytes, free, idle)
 
 
 def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:
@@ -291,7 +284,7 @@ class _Charges:
 
 
 def _with(gpu: GpuInfo, used: int, core_used_percent: int, *, whole: bool) -> GpuInfo:
-    info = _GpuDraft(
+    return GpuInfo(
         gpu.uuid,
         gpu.index,
         gpu.model,
@@ -305,8 +298,6 @@ def _with(gpu: GpuInfo, used: int, core_used_percent: int, *, whole: bool) -> Gp
         gpu.core_enforcement,
         core_used_percent,
     )
-    info.__class__ = GpuInfo
-    return info
 
 
 def _add(cores: dict[GpuUuid, int], more: Mapping[GpuUuid, int]) -> None:

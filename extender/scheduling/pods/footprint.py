@@ -1,7 +1,8 @@
 """From containers and the GPUs that each of them has to the units that the pod as a whole holds on every GPU."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from extender.contract.allocation import Allocation
 from extender.contract.units import GpuUuid, UnitMib, Units
@@ -11,13 +12,12 @@ Placed = Mapping[str, Mapping[GpuUuid, Units]]
 """Container name to its units on each GPU."""
 
 
-@dataclass(frozen=True, slots=True)
-class Footprint:
+class Footprint(Struct, frozen=True, gc=False):
     """What one pod holds on one node: units per GPU, GPUs held whole, and percent of compute per GPU."""
 
-    shares: Mapping[GpuUuid, int] = field(default_factory=dict)
+    shares: Mapping[GpuUuid, int] = {}
     whole: frozenset[GpuUuid] = frozenset()
-    cores: Mapping[GpuUuid, int] = field(default_factory=dict)
+    cores: Mapping[GpuUuid, int] = {}
 
 
 def footprint(request: PodRequest, placed: Placed) -> Footprint | None:

@@ -1,15 +1,15 @@
 """Keeps, per kind of request, the cost of every look of a node in order, so that the best of thousands is found fast.
 
 A ranking is brought up to date with the looks that came or went since it was last asked, and with no others. It gives
-exactly what `extender.scheduling.filtering.filter_nodes` would give on the same snapshot; a test holds it to that.
+exactly what fitting the request on every node would give; a test holds it to that.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from extender.scheduling.filtering import Feasible
+from msgspec import Struct
+
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.nodes.node import NodeInfo
@@ -26,16 +26,21 @@ _PROBES = 4
 """Names that are looked for in the list of those asked about; for more, a set of them pays."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerUp:
+class Feasible(Struct, frozen=True, gc=False):
+    """A node on which the pod fits, and how."""
+
+    node: str
+    fit: Fit
+
+
+class RunnerUp(Struct, frozen=True, gc=False):
     """The node that the best one was preferred to, and its cost."""
 
     node: str
     cost: Cost
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(Struct, frozen=True, gc=False):
     """The best nodes, best first, how the pod fits on the first, and how all nodes of the cluster stand to it."""
 
     names: tuple[str, ...]

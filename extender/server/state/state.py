@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from extender.contract.units import UnitMib
 from extender.scheduling import waking
-from extender.scheduling.filtering import Feasible
+from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.learning.weights import Weights
@@ -24,6 +24,7 @@ from extender.scheduling.policies.policy import Cost, Policy
 from extender.scheduling.policies.table import policy_named
 from extender.scheduling.preemption import Preemptor, Victims, preempt
 from extender.scheduling.prioritizing import prioritize
+from extender.scheduling.ranking.ranking import Feasible
 from extender.scheduling.ranking.rankings import InForce
 from extender.server.record.decisions import Decisions
 from extender.server.state.evictions import Evictions
@@ -144,8 +145,9 @@ class State:
             if reservation is not None and reservation.expires_s is None:
                 return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
             self._note_freed(self._ledger.release(pod.uid))
-            ranking = self._in_force.rankings.of(pod.request, policy)
-            ranked = ranking.best(self._ledger, names, self._answers)
+            rankings = self._in_force.rankings
+            filtered = filter_nodes(rankings, self._ledger, names, pod.request, policy, answers=self._answers)
+            ranked = filtered.ranked
             if ranked.first is not None:
                 plan = self._hold(pod, pod.request, policy, ranked.first, now_s)
                 self._waiting.pop(pod.uid, None)
@@ -153,12 +155,11 @@ class State:
             else:
                 if self._evictions.awaited(pod, pod.request, policy, self._ledger.nodes.get(pod.nominated_node)):
                     return Leaving("pods that were evicted for this one still hold their memory")
-                refusals = ranking.refusals(self._ledger, names)
                 asked = frozenset(names) if len(names) <= MAX_ASKED else None
                 self._wait(pod, pod.request, policy, now_s, asked)
         if ranked.first is None:
-            self.decisions.rejected(pod, refusals)
-            return Rejected({name: reason.text for name, reason in refusals.items()})
+            self.decisions.rejected(pod, filtered.rejected)
+            return Rejected({name: reason.text for name, reason in filtered.rejected.items()})
         self.decisions.chose(
             pod, policy.name, plan, feasible=ranked.fitting, refused=ranked.refused, runner_up=ranked.runner_up
         )

@@ -7,9 +7,9 @@ import pytest
 from bench.replay.learning import Learner, contender
 from bench.replay.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from extender.capacity.packing import Packing
-from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.policies.table import POLICIES
 from tests.bench.replay.traces import setting
+from tests.extender.scheduling.naive_filter import filter_from_scratch
 
 RELATIVE = mapping_named("relative")
 
@@ -31,7 +31,7 @@ def test_it_chooses_what_filter_chooses(name: str) -> None:
             for node in cluster.nodes
             if node.cpu_free_milli >= request.cpu_milli and node.memory_free_bytes >= request.memory_bytes
         ]
-        best = filter_nodes(cluster.ledger.snapshot(), roomy, request, policy).best(1)
+        best = filter_from_scratch(cluster.ledger.snapshot(), roomy, request, policy).best(1)
         plan = cluster.place(str(number), request)
         assert (plan.node, plan.cost) == (best[0].node, best[0].fit.cost) if plan else not best
         if plan:

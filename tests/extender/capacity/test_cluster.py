@@ -1,6 +1,8 @@
 """The packing of a cluster starts from what is there, with the weights that an extender would learn."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
+
+from msgspec.structs import replace
 
 from extender.capacity.cluster import learned
 from extender.capacity.packing import Packing

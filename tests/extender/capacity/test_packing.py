@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from extender.capacity.cluster import Cluster
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits, Taint, ineligible
 from extender.capacity.packing import Packing
-from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.pods.request import PodRequest, pod_request
 from extender.scheduling.policies.table import POLICIES
 from tests.extender.capacity.clusters import cluster, machine, running
 from tests.extender.scheduling.builders import app, shares
+from tests.extender.scheduling.naive_filter import filter_from_scratch
 
 ZONE = Constraints((("zone", "a"),))
 
@@ -39,7 +39,7 @@ def test_it_chooses_what_filter_chooses(steps: list[tuple[int, int, Constraints,
         request = pod_request((app(units),), cpu_milli=1000 * cpu)
         shown = _shown(packing, request, constraints)
         chosen = packing.policy_of(request)
-        best = filter_nodes(packing.ledger.snapshot(), shown, request, chosen).best(1)
+        best = filter_from_scratch(packing.ledger.snapshot(), shown, request, chosen).best(1)
         plan = packing.place(str(number), request, constraints)
         assert [one.node for one in best] == ([plan.node] if plan else [])
         if plan:

@@ -1,9 +1,8 @@
 """Random histories of a cluster, told to a ledger by watch and by lists, late and twice, between binds and holds."""
 
-from dataclasses import replace
-
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from extender.scheduling.ledger.binding import Plan, plan_binding
 from extender.scheduling.ledger.events import PodRecord

@@ -8,6 +8,8 @@ reserved; it shares no code with the ledger or with `node_info`.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from extender.scheduling.ledger.events import (
     ClusterEvent,
     NodeChanged,
@@ -62,7 +64,7 @@ class ApiServer:
 
     def put_pod(self, pod: PodRecord) -> None:
         """Create or modify a pod."""
-        pod = replace(pod, resource_version=self.version + 1)
+        pod = structs.replace(pod, resource_version=self.version + 1)
         self._write(PodChanged(pod), pods={**self.now.pods, pod.uid: pod})
 
     def delete_pod(self, uid: str) -> None:

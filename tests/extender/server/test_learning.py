@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from extender.scheduling.learning.estimating import estimate
 from extender.scheduling.ledger.events import NodeChanged, PodChanged, PodRecord, PodsListed
 from extender.scheduling.pods.request import PodRequest
@@ -68,7 +70,7 @@ def test_pods_that_are_there_are_remembered_however_many_went() -> None:
     assert len(learning._seen) == KEPT_SEEN
     learning.round(force=True)
     seen = learning.considered
-    learning.observe([replace(pod, resource_version=10_000) for pod in there])
+    learning.observe([structs.replace(pod, resource_version=10_000) for pod in there])
     learning.round(force=True)
     assert learning.considered == seen
 

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 
 from extender.contract.inventory import InventoryGpu
 from extender.contract.units import UnitMib
-from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit, Shortage, general_misfit, misfit, shortage
 from extender.scheduling.nodes.node import Holder, NodeInfo
@@ -30,6 +29,7 @@ from tests.extender.scheduling.builders import (
     snapshot,
     wholes,
 )
+from tests.extender.scheduling.naive_filter import filter_from_scratch
 from tests.extender.scheduling.strategies import POLICY, nodes, requests
 
 
@@ -39,6 +39,13 @@ def on_gpus(*gpus: InventoryGpu, holders: tuple[Holder, ...] = ()) -> NodeInfo:
 
 
 SICK = gpu(1, 16, healthy=False)
+
+
+def _tiny() -> NodeInfo:
+    tiny = replace(gpu(0), memory_mib=1023)
+    return info(replace(record("node", [tiny]), memory_units=None))
+
+
 CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
     "no inventory": (Misfit.NO_INVENTORY, lambda: info(replace(record("node", ()), inventory=None)), shares(1)),
     "another model": (Misfit.NO_MODEL, lambda: node(16), shares(1, models="A100*")),
@@ -64,7 +71,7 @@ CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
     ),
     "larger than one of two": (Misfit.TOO_LARGE, lambda: node(80, 16), shares(80, count=2)),
     "larger in all than the node": (Misfit.TOO_LARGE, lambda: node(16), shares(9, 8)),
-    "smaller than a unit": (Misfit.TOO_LARGE, lambda: replace(_tiny()), wholes(1)),
+    "smaller than a unit": (Misfit.TOO_LARGE, _tiny, wholes(1)),
     "the large enough is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0, 8), SICK), shares(16)),
     "one of two is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0), SICK), wholes(2)),
     "half of the sum is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0), SICK), shares(12, 12)),
@@ -115,11 +122,6 @@ CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
 }
 
 
-def _tiny() -> NodeInfo:
-    tiny = replace(gpu(0), memory_mib=1023)
-    return info(replace(record("node", [tiny]), memory_units=None))
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_the_most_telling_reason(case: str) -> None:
     """By example."""
@@ -132,7 +134,7 @@ def test_every_reason_is_reached() -> None:
     known = record("node", gpus_of(16))
     assert known.inventory is not None
     other = replace(known, inventory=replace(known.inventory, unit_mib=UnitMib(256)))
-    unknown = filter_nodes(snapshot(), ["node"], shares(1), BINPACK).rejected["node"]
+    unknown = filter_from_scratch(snapshot(), ["node"], shares(1), BINPACK).rejected["node"]
     reached = {expected for expected, _, _ in CASES.values()} | {refused(info(other), shares(1)), unknown}
     assert reached == set(Misfit)
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 
 from extender.contract.units import UnitMib
-from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.fitting.placing import footprint_of_choice
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.binding import Plan, holds_good, plan_binding
@@ -30,6 +29,7 @@ from tests.extender.scheduling.builders import (
     uuid,
     wholes,
 )
+from tests.extender.scheduling.naive_filter import filter_from_scratch
 from tests.extender.scheduling.placements import carries_out, is_placement
 from tests.extender.scheduling.strategies import POLICY, clusters, requests
 
@@ -44,7 +44,7 @@ def charged(place: NodeInfo, request: PodRequest, plan: Plan) -> NodeInfo:
 def test_promise(cluster: tuple[NodeInfo, ...], request: PodRequest, policy: Policy) -> None:
     """What passed filter is planned as filter chose; what was rejected is refused for the same reason."""
     names = [each.name for each in cluster]
-    filtered = filter_nodes(snapshot(*cluster), names, request, policy)
+    filtered = filter_from_scratch(snapshot(*cluster), names, request, policy)
     passed = {candidate.node: candidate.fit for candidate in filtered.feasible}
     for place in cluster:
         plan = plan_binding(place, request, policy, unit_mib=UNIT_MIB)

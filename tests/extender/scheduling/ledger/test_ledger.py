@@ -7,6 +7,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
+from msgspec import structs
 
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.events import (
@@ -74,7 +75,7 @@ def test_pods_that_ask_for_no_gpu_are_charged_once_bound() -> None:
     plain = PodRecord("a", resource_version=2, cpu_milli=500)
     known = ledger(PodChanged(plain))
     assert known.pods == {}
-    known.apply(PodChanged(replace(plain, resource_version=3, node="node")))
+    known.apply(PodChanged(structs.replace(plain, resource_version=3, node="node")))
     assert (node_of(known).cpu_used_milli, node_of(known).free) == (500, (16, 16))
 
 
@@ -152,7 +153,7 @@ def test_lesson_5_terminating_pods_hold_until_they_have_ended() -> None:
     known = ledger(PodChanged(pod("a", 2, node="node", footprint=on({0: 16}))))
     assert known.apply(PodChanged(terminating)) == ()
     assert refused(node_of(known), shares(16, 16)) is Misfit.FULL
-    assert known.apply(PodChanged(replace(terminating, resource_version=4, ended=True))) == ("node",)
+    assert known.apply(PodChanged(structs.replace(terminating, resource_version=4, ended=True))) == ("node",)
     assert node_of(known).free == (16, 16)
     assert known.apply(PodDeleted("a")) == ()
 
@@ -162,7 +163,7 @@ def test_lesson_7_force_delete_and_recreate_under_the_same_name_leaks_nothing() 
     known = ledger()
     for version in range(2, 42):
         new = pod(f"uid-{version}", version, node="node", footprint=on({0: 4}))
-        known.apply(PodChanged(replace(new, name="same")))
+        known.apply(PodChanged(structs.replace(new, name="same")))
         assert used(node_of(known))["GPU-0"] == 4 * (1 if version == 2 else 2)
         if version > 2:
             known.apply(PodDeleted(f"uid-{version - 1}"))
@@ -241,7 +242,7 @@ def test_from_filter_to_the_watch_the_same_gpus_are_only_held_more_surely() -> N
     """Held, assumed, bound: the GPUs are not computed again, the holder is another, and followers hear of it."""
     bound = pod("a", 3, node="node", footprint=on({1: 6}))
     held = Holder("a", "default", "a", bound.request, bound.footprint)
-    known = ledger(PodChanged(replace(bound, resource_version=2, node="", footprint=None)))
+    known = ledger(PodChanged(structs.replace(bound, resource_version=2, node="", footprint=None)))
     known.hold("node", held, 2, 60.0)
     gpus, told = node_of(known).gpus, []
     steps: tuple[Callable[[], tuple[str, ...]], ...] = (
@@ -288,7 +289,7 @@ def test_any_order_of_events_about_different_objects(rows: list[tuple[int, int, 
     listed.apply(PodsListed(tuple(e.pod for e in events if isinstance(e, PodChanged)), len(events)))
     listed.apply(NodesListed(tuple(e.node for e in events if isinstance(e, NodeChanged)), len(events)))
     one, other, relisted = (
-        {name: replace(info, generation=0) for name, info in each.snapshot().nodes.items()}
+        {name: structs.replace(info, generation=0) for name, info in each.snapshot().nodes.items()}
         for each in (*ledgers, listed)
     )
     assert one == other == relisted

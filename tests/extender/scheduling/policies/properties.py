@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from msgspec import structs
+
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.learning.weights import Weights
 from extender.scheduling.nodes.node import Holder, NodeInfo
@@ -46,7 +48,7 @@ def prefers(better: NodeInfo, worse: NodeInfo, request: PodRequest, policy: Poli
 def check_policy(policy: Policy, node: NodeInfo, request: PodRequest, *, length: int) -> None:
     """Costs have one length and are numbers, the same question has the same answer, and names do not matter."""
     found = fit(node, request, policy)
-    renamed = replace(node, record=replace(node.record, name="another", uid="another"))
+    renamed = structs.replace(node, record=replace(node.record, name="another", uid="another"))
     assert fit(node, request, policy) == found
     assert fit(renamed, request, policy) == found
     if isinstance(found, Fit):

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.ledger.events import NodeChanged, NodeDeleted, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.pods.footprint import Footprint
@@ -17,19 +16,20 @@ from extender.scheduling.ranking.looks import Groups, full_look_of
 from extender.scheduling.ranking.ranking import Ranking
 from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpus_of, record, shares, uuid
 from tests.extender.scheduling.counting_policy import CountingPolicy
+from tests.extender.scheduling.naive_filter import filter_from_scratch
 from tests.extender.scheduling.strategies import POLICY, records, requests
 
 NAMES = [f"node-{number}" for number in range(5)]
 
 
 def _check(ranking: Ranking, ledger: Ledger, asked: list[str], request: PodRequest, policy: Policy) -> None:
-    expected = filter_nodes(ledger.snapshot(), asked, request, policy)
+    expected = filter_from_scratch(ledger.snapshot(), asked, request, policy)
     for count in (1, 3):
         best, ranked = expected.best(count), ranking.best(ledger, asked, count)
         assert (ranked.names, ranked.first) == (tuple(one.node for one in best), best[0] if best else None)
     assert ranking.costs(ledger, asked) == {one.node: one.fit.cost for one in expected.feasible}
     assert ranking.refusals(ledger, asked) == expected.rejected
-    everywhere = filter_nodes(ledger.snapshot(), list(ledger.nodes), request, policy)
+    everywhere = filter_from_scratch(ledger.snapshot(), list(ledger.nodes), request, policy)
     ranked = ranking.best(ledger, asked, 1)
     assert (ranked.fitting, sum(ranked.refused.values())) == (len(everywhere.feasible), len(everywhere.rejected))
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.learning.weights import Weights
 from extender.scheduling.ledger.events import NodeChanged
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.policies.price_fit import PriceFit
 from extender.scheduling.ranking.rankings import Rankings
 from tests.extender.scheduling.builders import BINPACK, SPREAD, UNIT_MIB, gpus_of, record, shares
+from tests.extender.scheduling.naive_filter import filter_from_scratch
 
 NAMES = [f"node-{number}" for number in range(5)]
 
@@ -68,6 +68,6 @@ def test_other_policies_are_prepared_in_steps() -> None:
     for request in requests:
         ranking = other.of(request, policy)
         before = ranking.entries
-        expected = filter_nodes(ledger.snapshot(), NAMES, request, policy)
+        expected = filter_from_scratch(ledger.snapshot(), NAMES, request, policy)
         names = tuple(one.node for one in expected.best(2))
         assert (ranking.best(ledger, NAMES, 2).names, ranking.entries) == (names, before)

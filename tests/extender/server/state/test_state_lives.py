@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.ledger.binding import Plan
 from extender.scheduling.ledger.events import ClusterEvent, PodChanged, PodDeleted, PodRecord, PodsListed
 from extender.scheduling.prioritizing import prioritize
 from extender.server.state.outcomes import AlreadyBound, Assumed, Passed, Rejected
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import node, pod
+from tests.extender.scheduling.naive_filter import filter_from_scratch
 
 NODES = {"a": (16, 8), "b": (8,)}
 CAPACITY = {f"GPU-{name}-{at}": units for name, sizes in NODES.items() for at, units in enumerate(sizes)}
@@ -130,7 +130,7 @@ class Life:
         record = self.record(self.pods[name])
         assert record.request is not None
         snapshot = self.state.snapshot_for(record.uid)
-        found = filter_nodes(snapshot, list(NODES), record.request, self.state.policy_of(record.request))
+        found = filter_from_scratch(snapshot, list(NODES), record.request, self.state.policy_of(record.request))
         costs = {one.node: one.fit.cost for one in found.feasible}
         assert self.state.prioritize(record, list(NODES)) == prioritize(costs, list(NODES))
 
