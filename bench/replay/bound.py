@@ -1,4 +1,4 @@
-"""An upper bound on what any policy can allocate, even one that refuses pods, moves them or knows the future.
+"""Computes an upper bound on what any policy can allocate, even one that refuses pods, moves them or knows the future.
 
 The relaxation: pods may be cut into parts, and the CPU and memory of all nodes of one shape are pooled. GPUs are not:
 shares sit on a GPU in patterns that fit on it, as in the cutting-stock problem, so the bound counts what no packing
@@ -15,14 +15,15 @@ Patterns are generated as needed.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import csc_array
 
 from bench.replay.arriving import Arriving
 from bench.replay.mapping import mapping_named, node_record, request_of
 from bench.replay.results import ALLOCATION_MARKS, Result
 from bench.replay.setting import Progress, Setting, percent
-from bench.replay.simplex import LinearProgramme, Vector
 from extender.scheduling.learning.pricing import best_pattern
 from extender.scheduling.learning.scarcity import hosts_request
 from extender.scheduling.nodes.node import NodeRecord
@@ -31,15 +32,52 @@ from extender.scheduling.pods.request import PodRequest
 
 BOUND = "lp-bound"
 _GIB = 1 << 30
+_EPSILON = 1e-6
+
+
+Column = dict[int, float]
+"""What one variable takes of each row's limit, by the row's number."""
+
+
+class _Programme:
+    """A linear programme whose columns come one by one: max gains z, columns z <= limits, z >= 0."""
+
+    def __init__(self, limits: Sequence[float]) -> None:
+        self._limits = limits
+        self._columns: list[Column] = []
+        self._gains: list[float] = []
+
+    def add(self, column: Column, gain: float) -> None:
+        """Add a variable."""
+        self._columns.append(column)
+        self._gains.append(gain)
+
+    def solve(self) -> tuple[float, list[float]]:
+        """The optimum and the price of each row.
+
+        Raises:
+            ArithmeticError: HiGHS finds no optimum.
+        """
+        values = [value for column in self._columns for value in column.values()]
+        rows = [row for column in self._columns for row in column]
+        starts = list(accumulate(map(len, self._columns), initial=0))
+        matrix = csc_array((values, rows, starts), shape=(len(self._limits), len(self._columns)))
+        found = linprog([-gain for gain in self._gains], matrix, self._limits, method="highs")
+        if not found.success:
+            raise ArithmeticError(f"linear programme: {found.message}")
+        return -float(found.fun), [-float(price) for price in found.ineqlin.marginals]
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """Where the rows of one shape begin in the programme: CPU, memory, GPUs, then one per size."""
+class _Rows:
+    """The rows of one shape in the programme: CPU, memory, GPUs, then one per size, from `first` on."""
 
     shape: NodeShape
-    nodes: int
     first: int
+
+    @property
+    def capacity(self) -> int:
+        return self.shape.gpus[0][1]
 
 
 class Bound:
@@ -52,75 +90,70 @@ class Bound:
 
     def __init__(self, records: Sequence[NodeRecord], kinds: dict[PodRequest, tuple[int, int]]) -> None:
         self._kinds = {kind: known for kind, known in kinds.items() if kind.demands}
-        self._order = list(self._kinds)
-        self._sizes = sorted({demand.units for kind in self._order for demand in kind.demands if not demand.whole})
+        self._sizes = sorted({demand.units for kind in self._kinds for demand in kind.demands if not demand.whole})
         counts = Counter(record.shape for record in records if record.shape.units)
-        width = 3 + len(self._sizes)
-        self._rows = [
-            _Row(shape, count, len(self._order) + width * at) for at, (shape, count) in enumerate(counts.items())
-        ]
-        limits = np.zeros(len(self._order) + width * len(self._rows))
-        limits[: len(self._order)] = [pods for pods, _ in self._kinds.values()]
         cpu, memory = Counter[NodeShape](), Counter[NodeShape]()
         for record in records:
             cpu[record.shape] += record.cpu_milli
             memory[record.shape] += record.memory_bytes
-        for row in self._rows:
-            limits[row.first : row.first + 3] = (
-                cpu[row.shape] / 1000,
-                memory[row.shape] / _GIB,
-                row.nodes * len(row.shape.gpus),
-            )
-        self._programme = LinearProgramme(limits)
-        self._add_pods(len(limits))
+        limits = [float(pods) for pods, _ in self._kinds.values()]
+        self._rows: list[_Rows] = []
+        for shape, nodes in counts.items():
+            self._rows.append(_Rows(shape, len(limits)))
+            limits += [cpu[shape] / 1000, memory[shape] / _GIB, nodes * len(shape.gpus), *[0.0] * len(self._sizes)]
+        self._programme = _Programme(limits)
+        self._patterns: set[tuple[int, ...]] = set()
+        self._add_pods()
 
     def milli(self) -> float:
         """Thousandths of GPUs that can be placed at most."""
-        for row in self._rows:
+        if not self._rows or not self._kinds:
+            return 0.0
+        for rows in self._rows:
             for size in self._sizes:
-                capacity = row.shape.gpus[0][1]
-                if size <= capacity:
-                    self._add_pattern(row, [capacity // size if each == size else 0 for each in self._sizes])
+                if size <= rows.capacity:
+                    self._add_pattern(rows, [rows.capacity // size if each == size else 0 for each in self._sizes])
         while True:
             value, prices = self._programme.solve()
             if not self._improve(prices):
                 return value
 
-    def _improve(self, prices: Vector) -> bool:
+    def _improve(self, prices: Sequence[float]) -> bool:
         found = False
-        for row in self._rows:
-            worth = [float(max(0.0, price)) for price in prices[row.first + 3 : row.first + 3 + len(self._sizes)]]
-            pattern = best_pattern(self._sizes, worth, row.shape.gpus[0][1])
+        for rows in self._rows:
+            worth = [max(0.0, price) for price in prices[rows.first + 3 : rows.first + 3 + len(self._sizes)]]
+            pattern = best_pattern(self._sizes, worth, rows.capacity)
             value = sum(price * copies for price, copies in zip(worth, pattern, strict=True))
-            if value > prices[row.first + 2] + 1e-6:
-                self._add_pattern(row, pattern)
-                found = True
+            if value > prices[rows.first + 2] + _EPSILON:
+                found |= self._add_pattern(rows, pattern)
         return found
 
-    def _add_pattern(self, row: _Row, pattern: Sequence[int]) -> None:
-        column = np.zeros((len(self._order) + len(self._rows) * (3 + len(self._sizes)), 1))
-        column[row.first + 2, 0] = 1
-        column[row.first + 3 : row.first + 3 + len(pattern), 0] = [-copies for copies in pattern]
-        self._programme.add(column, np.zeros(1))
+    def _add_pattern(self, rows: _Rows, pattern: Sequence[int]) -> bool:
+        """False: the programme has it, and the solver's tolerance made it look better than it is."""
+        key = (rows.first, *pattern)
+        if key in self._patterns:
+            return False
+        self._patterns.add(key)
+        sizes = {rows.first + 3 + at: -float(copies) for at, copies in enumerate(pattern) if copies}
+        self._programme.add({rows.first + 2: 1.0, **sizes}, 0.0)
+        return True
 
-    def _add_pods(self, rows: int) -> None:
-        columns: list[Vector] = []
-        gains: list[float] = []
-        for row in self._rows:
-            for at, kind in enumerate(self._order):
-                if not hosts_request(row.shape, kind):
+    def _add_pods(self) -> None:
+        for rows in self._rows:
+            for at, (kind, (_, gain)) in enumerate(self._kinds.items()):
+                if not hosts_request(rows.shape, kind):
                     continue
-                column = np.zeros(rows)
-                column[at] = 1
-                column[row.first] = kind.cpu_milli / 1000
-                column[row.first + 1] = kind.memory_bytes / _GIB
-                column[row.first + 2] = kind.whole_gpus
+                column: Column = {
+                    at: 1.0,
+                    rows.first: kind.cpu_milli / 1000,
+                    rows.first + 1: kind.memory_bytes / _GIB,
+                    rows.first + 2: float(kind.whole_gpus),
+                }
                 for demand in kind.demands:
                     if not demand.whole:
-                        column[row.first + 3 + self._sizes.index(demand.units)] += demand.gpus
-                columns.append(column)
-                gains.append(self._kinds[kind][1])
-        self._programme.add(np.array(columns).T, np.array(gains))
+                        row = rows.first + 3 + self._sizes.index(demand.units)
+                        column[row] = column.get(row, 0.0) + demand.gpus
+                self._programme.add(column, float(gain))
 
 
 def replay_bound(setting: Setting, arriving: Arriving, seed: int, progress: Progress) -> Result:

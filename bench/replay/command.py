@@ -91,7 +91,7 @@ def _inflate(_: click.Context, __: click.Parameter, text: str) -> float | None:
 )
 @click.option("--departures", type=click.FloatRange(0.01, 10), help="Steady state at this offered load (1 = capacity).")
 @click.option("--timestamps", is_flag=True, help="The trace's own times, on a cluster cut down to its peak.")
-@click.option("--bound", is_flag=True, help="Add the LP bound on any policy; needs numpy.")
+@click.option("--bound", is_flag=True, help="Add the LP bound on any policy.")
 @click.option("--prices", type=_FILE, help="Price table, YAML; the shipped one by default.")
 @click.option("--json", "json_file", type=_OUT, help="Write all figures as JSON.")
 @click.option("--csv", "csv_file", type=_OUT, help="Write all figures as CSV.")

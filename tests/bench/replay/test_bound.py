@@ -1,13 +1,11 @@
 """The bound is above what any policy reaches, and it is reached where packing is easy."""
 
-import numpy as np
 import pytest
 
 from bench.replay.arriving import Arriving
 from bench.replay.bound import Bound, replay_bound
 from bench.replay.learning import contender
 from bench.replay.mapping import mapping_named, node_record, request_of
-from bench.replay.simplex import LinearProgramme
 from bench.trace.reading import TraceNode, TracePod
 from extender.scheduling.pods.request import PodRequest
 from tests.bench.replay.traces import ignore, setting
@@ -44,20 +42,7 @@ def test_cpu_bounds_what_gpus_would_hold() -> None:
     assert _milli(node, [(TracePod("a", 2000, 1024, 1, 1000), 4)]) == pytest.approx(2000, abs=0.1)
 
 
-def test_a_programme_with_a_known_optimum() -> None:
-    """3 x + 2 y with x + y <= 4, x + 3 y <= 6, x <= 3: 11 at (3, 1)."""
-    programme = LinearProgramme(np.array([4.0, 6.0, 3.0]), slack=0.0)
-    programme.add(np.array([[1.0, 1.0], [1.0, 3.0], [1.0, 0.0]]), np.array([3.0, 2.0]))
-    value, prices = programme.solve()
-    assert value == pytest.approx(11.0)
-    assert prices == pytest.approx([2.0, 0.0, 1.0])
-
-
-def test_what_the_programme_cannot_do_it_says() -> None:
-    """Unbounded, or not feasible at the start."""
-    programme = LinearProgramme(np.array([1.0]))
-    programme.add(np.array([[-1.0]]), np.array([1.0]))
-    with pytest.raises(ArithmeticError, match="unbounded"):
-        programme.solve()
-    with pytest.raises(ValueError, match="below 0"):
-        LinearProgramme(np.array([-1.0]))
+def test_no_pods_and_no_nodes_have_a_bound() -> None:
+    """Nothing can be placed."""
+    assert _milli(TraceNode("n", 4000, 65_536, 4, "T4"), []) == 0.0
+    assert Bound([], {request_of(TracePod("a", 2000, 1024, 1, 1000), RELATIVE): (1, 1000)}).milli() == 0.0
