@@ -1,47 +1,44 @@
-"""From a pod and the nodes as they are to all that speaks against each node, and what most stands in the way."""
+"""Finds what keeps a pod off every node, and what stands in its way most."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from extender.capacity.eligibility import Constraints, Ineligible, ineligible
+from extender.capacity.eligibility import Constraints, HostMisfit, ineligible, shortfalls
 from extender.capacity.packing import Packing
-from extender.scheduling.fitting.fitting import fit
+from extender.scheduling.fitting.judging import judge
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.pods.request import PodRequest
 
-CPU = "Insufficient cpu"
-MEMORY = "Insufficient memory"
-PODS = "Too many pods"
-"""In kube-scheduler's words."""
+Obstacle = HostMisfit | Misfit
+"""What keeps a pod off a node: a rule of kube-scheduler's own, or the GPUs."""
 
 FRAGMENTATION = "fragmentation of GPU memory"
 
-_PASSING = {CPU, MEMORY, PODS, *(one.text for one in (Misfit.FULL, Misfit.FRAGMENTED, Misfit.NOT_IDLE, Misfit.OUTSIDE))}
-_PASSING.add(Misfit.NO_CORE.text)
-"""What other pods' end would change; all else is how the node is."""
-
-_BOTTLENECKS = {
-    Misfit.FULL.text: "GPU memory",
-    Misfit.FRAGMENTED.text: FRAGMENTATION,
-    Misfit.NO_CORE.text: "GPU compute (gpu-core)",
-    Misfit.NOT_IDLE.text: "idle whole GPUs",
-    Misfit.OUTSIDE.text: "GPU memory in use outside of the scheduler",
-    Misfit.UNHEALTHY.text: "unhealthy GPUs",
-    Misfit.TOO_LARGE.text: "size of the GPUs",
-    Misfit.TOO_FEW_GPUS.text: "GPUs per node",
-    Misfit.NO_MODEL.text: "GPU model",
-    Misfit.NO_PLUGIN.text: "device plugin not serving",
-    Misfit.UNIT_MISMATCH.text: "memory unit of the device plugin",
-    Misfit.NO_INVENTORY.text: "nodes with GPUs",
-    CPU: "CPU of the nodes",
-    MEMORY: "memory of the nodes",
-    PODS: "pods per node",
-    Ineligible.SELECTOR.value: "node selector or affinity",
-    Ineligible.TAINT.value: "taints",
-    Ineligible.UNSCHEDULABLE.value: "cordoned nodes",
+_BOTTLENECKS: Mapping[Obstacle, str] = {
+    Misfit.FULL: "GPU memory",
+    Misfit.FRAGMENTED: FRAGMENTATION,
+    Misfit.NO_CORE: "GPU compute (gpu-core)",
+    Misfit.NOT_IDLE: "idle whole GPUs",
+    Misfit.OUTSIDE: "GPU memory in use outside of the scheduler",
+    Misfit.UNHEALTHY: "unhealthy GPUs",
+    Misfit.TOO_LARGE: "size of the GPUs",
+    Misfit.TOO_FEW_GPUS: "GPUs per node",
+    Misfit.NO_MODEL: "GPU model",
+    Misfit.NO_PLUGIN: "device plugin not serving",
+    Misfit.UNIT_MISMATCH: "memory unit of the device plugin",
+    Misfit.NO_INVENTORY: "nodes with GPUs",
+    Misfit.UNKNOWN_NODE: "nodes with GPUs",
+    HostMisfit.CPU: "CPU of the nodes",
+    HostMisfit.MEMORY: "memory of the nodes",
+    HostMisfit.TOO_MANY_PODS: "pods per node",
+    HostMisfit.SELECTOR: "node selector or affinity",
+    HostMisfit.TAINT: "taints",
+    HostMisfit.UNSCHEDULABLE: "cordoned nodes",
 }
+_PASSING = (HostMisfit.CPU, HostMisfit.MEMORY, HostMisfit.TOO_MANY_PODS)
+"""What would pass when other pods end, as `Misfit.passing` says of GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +46,8 @@ class Blocked:
     """Why a pod fits nowhere.
 
     Args:
-        bottleneck: what most stands in the way, in a few words.
-        nodes: nodes by what speaks against them; a node counts for each of it.
+        bottleneck: what stands in the way most, in a few words.
+        nodes: how many nodes each obstacle keeps the pod off, most first; a node may have several.
         free_units: units free on GPUs that it may use, on nodes that it may use.
         free_gpus: GPUs on which these are.
         largest_free_units: the most on one of them.
@@ -63,30 +60,23 @@ class Blocked:
     largest_free_units: int = 0
 
 
-def blockers(packing: Packing, node: NodeInfo, request: PodRequest, constraints: Constraints) -> tuple[str, ...]:
-    """All that speaks against a node; only what kube-scheduler finds first where it does not consider the node."""
+def obstacles(packing: Packing, node: NodeInfo, request: PodRequest, constraints: Constraints) -> list[Obstacle]:
+    """All that keeps the pod off a node; where kube-scheduler does not consider the node, only why it does not."""
     traits = packing.traits(node.name)
     passed_over = ineligible(constraints, traits)
     if passed_over is not None:
-        return (passed_over.value,)
-    found: list[str] = []
-    if traits.most_pods is not None and len(node.holders) >= traits.most_pods:
-        found.append(PODS)
-    if node.cpu_free_milli < request.cpu_milli:
-        found.append(CPU)
-    if node.memory_free_bytes < request.memory_bytes:
-        found.append(MEMORY)
-    if request.demands:
-        answer = fit(node, request, packing.policy_of(request))
-        if isinstance(answer, Misfit):
-            found.append(answer.text)
-    return tuple(found)
+        return [passed_over]
+    found: list[Obstacle] = [*shortfalls(node, traits, request.cpu_milli, request.memory_bytes)]
+    misfit = judge(node, request, packing.policy_of(request)).misfit if request.demands else None
+    return [*found, misfit] if misfit is not None else found
 
 
 def blocked(packing: Packing, request: PodRequest, constraints: Constraints) -> Blocked:
-    """Why a pod that fits on no open node does not."""
+    """Why a pod fits on no open node (assuming that it does not)."""
     found = {
-        node.name: blockers(packing, node, request, constraints) for node in packing.nodes if packing.is_open(node.name)
+        node.name: obstacles(packing, node, request, constraints)
+        for node in packing.nodes
+        if packing.is_open(node.name)
     }
     free = [
         gpu.free
@@ -96,19 +86,19 @@ def blocked(packing: Packing, request: PodRequest, constraints: Constraints) -> 
         if gpu.free and request.models.match(gpu.model)
     ]
     text = _bottleneck(found, packing, request)
-    if text == _BOTTLENECKS[Misfit.FULL.text] and sum(free) >= request.memory_units > 0:
+    if text == _BOTTLENECKS[Misfit.FULL] and sum(free) >= request.memory_units > 0:
         text = FRAGMENTATION
     return Blocked(
         bottleneck=text,
-        nodes=dict(Counter(reason for reasons in found.values() for reason in reasons).most_common()),
+        nodes=dict(Counter(reason.text for reasons in found.values() for reason in reasons).most_common()),
         free_units=sum(free),
         free_gpus=len(free),
         largest_free_units=max(free, default=0),
     )
 
 
-def _bottleneck(found: Mapping[str, Sequence[str]], packing: Packing, request: PodRequest) -> str:
-    """Of the nodes that could host the pod, what speaks against those of which least speaks; else against all."""
+def _bottleneck(found: Mapping[str, Sequence[Obstacle]], packing: Packing, request: PodRequest) -> str:
+    """The most frequent obstacle on the nodes with the fewest, of those that could host the pod if there are any."""
     asking = bool(request.demands)
     with_gpus = {name: reasons for name, reasons in found.items() if not asking or packing.node(name).gpus}
     hosts = {
@@ -121,12 +111,11 @@ def _bottleneck(found: Mapping[str, Sequence[str]], packing: Packing, request: P
     counts = Counter(reason for reasons in considered.values() if len(reasons) == least for reason in reasons)
     if not counts:
         return "nothing"
-    reason = min(counts, key=lambda one: (-counts[one], one))
-    return _BOTTLENECKS.get(reason, reason)
+    return _BOTTLENECKS[min(counts, key=lambda one: (-counts[one], one.text))]
 
 
-def _as_it_is(reasons: Sequence[str], node: NodeInfo, request: PodRequest) -> bool:
-    """Whether the node could not host the pod even without all other pods."""
+def _as_it_is(reasons: Sequence[Obstacle], node: NodeInfo, request: PodRequest) -> bool:
+    """Whether the node could not host the pod even if all other pods ended."""
     if node.record.cpu_milli < request.cpu_milli or node.record.memory_bytes < request.memory_bytes:
         return True
-    return any(reason not in _PASSING for reason in reasons)
+    return not all(reason.passing if isinstance(reason, Misfit) else reason in _PASSING for reason in reasons)

@@ -1,24 +1,34 @@
-"""From what a pod's spec says of nodes and what a node says of itself to whether kube-scheduler would consider it.
+"""Matches taints, node selectors, node affinity and room on the host as kube-scheduler itself does.
 
-Follows the plugins NodeUnschedulable, TaintToleration and NodeAffinity (k8s.io/component-helpers/scheduling/corev1).
-What else a spec may ask of its node (pod affinity, topology spread, volumes, host ports, devices) is not judged here:
-`Constraints.unchecked` names it, so that whoever answers can say so.
+Follows the plugins NodeUnschedulable, TaintToleration, NodeAffinity (k8s.io/component-helpers/scheduling/corev1) and
+NodeResourcesFit. What else a spec may ask of its node (pod affinity, topology spread, volumes, host ports, devices) is
+not judged here: `Constraints.unchecked` names it, so that an answer can mention it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from extender.scheduling.nodes.node import NodeInfo
+
 NODE_NAME_FIELD = "metadata.name"
 _BLOCKING = ("NoSchedule", "NoExecute")
 
 
-class Ineligible(Enum):
-    """Why kube-scheduler passes over a node, in its own words."""
+class HostMisfit(Enum):
+    """Why kube-scheduler itself does not place a pod on a node, whatever GPUs it has; the value is its own sentence."""
 
     UNSCHEDULABLE = "node(s) were unschedulable"
     TAINT = "node(s) had untolerated taint(s)"
     SELECTOR = "node(s) didn't match Pod's node affinity/selector"
+    TOO_MANY_PODS = "Too many pods"
+    CPU = "Insufficient cpu"
+    MEMORY = "Insufficient memory"
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +41,12 @@ class Taint:
 
     @property
     def blocks(self) -> bool:
-        """Whether it keeps pods off, rather than merely making the node less liked."""
+        """Whether it keeps pods off the node, rather than only lowering its score."""
         return self.effect in _BLOCKING
 
 
 CORDON = Taint("node.kubernetes.io/unschedulable")
-"""Whoever tolerates this may go to a cordoned node."""
+"""A pod that tolerates this taint may go to a cordoned node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +116,13 @@ class SelectorTerm:
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """What a pod asks of its node beside resources.
+    """What a pod asks of its node besides resources.
 
     Args:
         selector: the node selector, as sorted pairs.
         terms: the required node affinity, of which one term must match; None without any.
-        tolerations: taints that it bears.
-        unchecked: what else it asks, by the names of the fields of the spec; nobody judges that here.
+        tolerations: taints that it tolerates.
+        unchecked: what else it asks, by the names of the spec's fields; it is not judged here.
     """
 
     selector: tuple[tuple[str, str], ...] = ()
@@ -120,20 +130,38 @@ class Constraints:
     tolerations: tuple[Toleration, ...] = ()
     unchecked: tuple[str, ...] = ()
 
+    def untolerated(self, node: "NodeTraits") -> list[Taint]:
+        """The taints that keep the pod off `node`."""
+        return [
+            taint for taint in node.taints if taint.blocks and not any(one.tolerates(taint) for one in self.tolerations)
+        ]
+
+    def tolerates_cordons(self) -> bool:
+        """Whether the pod may go to a cordoned node."""
+        return any(one.tolerates(CORDON) for one in self.tolerations)
+
+    def is_affine(self, node: "NodeTraits") -> bool:
+        """Whether the required node affinity accepts `node`."""
+        return self.terms is None or any(term.matches(node) for term in self.terms)
+
+    def selects(self, node: "NodeTraits") -> bool:
+        """Whether the node selector and the required node affinity accept `node`."""
+        return all(node.labels.get(key) == value for key, value in self.selector) and self.is_affine(node)
+
 
 ANYWHERE = Constraints()
 
 
 @dataclass(frozen=True, slots=True)
 class NodeTraits:
-    """What a node says of itself beside its resources.
+    """What a node says of itself besides its resources.
 
     Args:
         name: its name.
         labels: its labels.
         taints: its taints.
         unschedulable: whether it is cordoned.
-        most_pods: pods that it takes; None when it does not say.
+        most_pods: pods that it takes; None where that is unknown.
     """
 
     name: str
@@ -143,23 +171,29 @@ class NodeTraits:
     most_pods: int | None = None
 
 
-def ineligible(constraints: Constraints, node: NodeTraits) -> Ineligible | None:
+def ineligible(constraints: Constraints, node: NodeTraits) -> HostMisfit | None:
     """Why kube-scheduler would not consider `node` for the pod, in its plugins' order; None when it would."""
-    bearing = constraints.tolerations
-    if node.unschedulable and not any(one.tolerates(CORDON) for one in bearing):
-        return Ineligible.UNSCHEDULABLE
-    for taint in node.taints:
-        if taint.blocks and not any(one.tolerates(taint) for one in bearing):
-            return Ineligible.TAINT
-    if any(node.labels.get(key) != value for key, value in constraints.selector):
-        return Ineligible.SELECTOR
-    if constraints.terms is not None and not any(term.matches(node) for term in constraints.terms):
-        return Ineligible.SELECTOR
-    return None
+    if node.unschedulable and not constraints.tolerates_cordons():
+        return HostMisfit.UNSCHEDULABLE
+    if constraints.untolerated(node):
+        return HostMisfit.TAINT
+    return None if constraints.selects(node) else HostMisfit.SELECTOR
+
+
+def shortfalls(node: NodeInfo, traits: NodeTraits, cpu_milli: int, memory_bytes: int) -> list[HostMisfit]:
+    """What the host lacks for one more pod that asks for this much."""
+    found = []
+    if traits.most_pods is not None and len(node.holders) >= traits.most_pods:
+        found.append(HostMisfit.TOO_MANY_PODS)
+    if node.cpu_free_milli < cpu_milli:
+        found.append(HostMisfit.CPU)
+    if node.memory_free_bytes < memory_bytes:
+        found.append(HostMisfit.MEMORY)
+    return found
 
 
 def _compares(operator: str, value: str, bound: str) -> bool:
-    """Whether `value` is less (Lt) or greater (Gt) than `bound`; what is no number is neither."""
+    """Whether `value` is less (Lt) or greater (Gt) than `bound`; False unless both are integers."""
     try:
         one, other = int(value), int(bound)
     except ValueError:

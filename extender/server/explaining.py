@@ -1,9 +1,11 @@
-"""From a pod's name to the answer of `explain`: why it is pending, or where it is, why there, by which policy, when."""
+"""Answers `/v1/explain`: why a pod waits, or where it is, why there, by which policy and since when."""
 
 from dataclasses import asdict
 from typing import Any
 
 from extender.scheduling.fitting.describing import explain_pending, gpus_of
+from extender.scheduling.fitting.judging import nearest
+from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.events import PodRecord
 from extender.server.record.decisions import History
 from extender.server.state.state import State
@@ -81,10 +83,10 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
     held = state.reserved_on(pod.uid)
     if held:
         why = f"room is held for it on {held}"
-    elif explained["reasons"].get("fits"):
+    elif "fits" in explained["reasons"]:
         why = "it fits now; kube-scheduler has not asked again yet, or another plugin keeps it from these nodes"
-    elif not explained["nodes"]:
-        why = "no node is known to gpupack"
     else:
-        why = max(explained["reasons"].items(), key=lambda item: (item[1], item[0]))[0]
+        # The reason of the nodes where least is missing, as kubectl gpupack explain has it; not that of most nodes.
+        reason = nearest(Misfit(text) for text in explained["reasons"])
+        why = "no node is known to gpupack" if reason is None else reason.text
     return {"state": "pending", "why": why, "policy": policy.name, **explained}

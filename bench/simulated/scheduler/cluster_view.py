@@ -28,9 +28,7 @@ class ClusterView:
                 fresh.add(pod)
         self.nodes[fresh.name] = fresh
         self._touch(fresh.name)
-        return old is None or any(
-            getattr(old, name) != getattr(fresh, name) for name in ("labels", "taints", "unschedulable", "allocatable")
-        )
+        return old is None or (old.traits, old.allocatable) != (fresh.traits, fresh.allocatable)
 
     def remove_node(self, name: str) -> None:
         """Forget a node; its pods are remembered for when it comes back."""

@@ -1,18 +1,24 @@
-"""kube-scheduler's own filters and scores on values: node totals, taints, selectors, least allocated.
+"""Applies kube-scheduler's own filters and scores to values: node totals, taints, selectors, least allocated.
 
-Sources: the plugins NodeResourcesFit, NodeUnschedulable, TaintToleration and NodeAffinity with their texts
-(k8s.io/kubernetes/pkg/scheduler/framework/plugins). Pure.
+Sources: the plugins NodeResourcesFit and LeastAllocated with their texts
+(k8s.io/kubernetes/pkg/scheduler/framework/plugins); taints, selectors and affinity are `extender.capacity.eligibility`.
+Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from bench.simulated.pod_demand import pod_demand
+from extender.capacity.eligibility import ANYWHERE, Constraints, HostMisfit, NodeTraits, ineligible
+from extender.contract.names import Names
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
+from extender.kube.documents import NodeObject, PodObject
+from extender.kubectl.cluster.traits import constraints_of, node_traits
 
 Body = Mapping[str, Any]
-_BLOCKING = ("NoSchedule", "NoExecute")
 # What NodeResourcesFit counts for scoring where a pod requests nothing.
 _LEAST_CPU_MILLI = 100
 _LEAST_MEMORY = 200 * 1024 * 1024
@@ -28,6 +34,7 @@ class PodView:
     priority: int
     demand: Mapping[str, int]
     body: Body
+    constraints: Constraints = ANYWHERE
 
     @property
     def preempts(self) -> bool:
@@ -45,6 +52,7 @@ def view_of(body: Body) -> PodView:
         priority=spec.get("priority") or 0,
         demand={name: amount for name, amount in pod_demand(spec).items() if amount},
         body=body,
+        constraints=constraints_of(msgspec.convert(body, PodObject), Names()),
     )
 
 
@@ -53,9 +61,7 @@ class NodeState:
     """A node and the pods on it, assumed ones among them."""
 
     name: str
-    labels: Mapping[str, str]
-    taints: Sequence[Body]
-    unschedulable: bool
+    traits: NodeTraits
     allocatable: Mapping[str, int]
     pods: dict[str, PodView] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
@@ -77,13 +83,10 @@ class NodeState:
 
 def node_state(body: Body) -> NodeState:
     """An empty node from the API server."""
-    spec = body.get("spec") or {}
     allocatable = (body.get("status") or {}).get("allocatable") or {}
     return NodeState(
         name=body["metadata"]["name"],
-        labels=body["metadata"].get("labels") or {},
-        taints=[taint for taint in spec.get("taints") or [] if taint.get("effect") in _BLOCKING],
-        unschedulable=bool(spec.get("unschedulable")),
+        traits=node_traits(msgspec.convert(body, NodeObject)),
         allocatable={
             name: parse_milli_quantity(amount) if name == "cpu" else parse_quantity(amount)
             for name, amount in allocatable.items()
@@ -101,69 +104,19 @@ class Misfit:
 
 def misfit(pod: PodView, node: NodeState) -> Misfit | None:
     """What speaks against a node in kube-scheduler's order and words; None when it takes the pod."""
-    spec = pod.body["spec"]
-    if node.unschedulable:
-        return Misfit(("node(s) were unschedulable",))
-    if node.taints and not all(_tolerated(taint, spec.get("tolerations") or []) for taint in node.taints):
-        return Misfit(("node(s) had untolerated taint(s)",))
-    if not selected(spec, node.labels, node.name):
-        return Misfit(("node(s) didn't match Pod's node affinity/selector",))
+    passed_over = ineligible(pod.constraints, node.traits)
+    if passed_over is not None:
+        return Misfit((passed_over.text,))
     reasons = []
     resolvable = True
     if len(node.pods) + 1 > node.allocatable.get("pods", 0):
-        reasons.append("Too many pods")
+        reasons.append(HostMisfit.TOO_MANY_PODS.text)
     for name, amount in pod.demand.items():
         offered = node.allocatable.get(name, 0)
         if node.used.get(name, 0) + amount > offered:
             reasons.append(f"Insufficient {name}")
             resolvable = resolvable and amount <= offered
     return Misfit(tuple(reasons), resolvable) if reasons else None
-
-
-def _tolerated(taint: Body, tolerations: Sequence[Body]) -> bool:
-    for toleration in tolerations:
-        if toleration.get("effect") not in (None, "", taint.get("effect")):
-            continue
-        if toleration.get("key") not in (None, "", taint["key"]):
-            continue
-        if toleration.get("operator") == "Exists":
-            return True
-        if toleration.get("key") and toleration.get("value", "") == taint.get("value", ""):
-            return True
-    return False
-
-
-def selected(spec: Body, labels: Mapping[str, str], name: str) -> bool:
-    """Whether a pod's nodeSelector and required node affinity accept a node of this name with these labels."""
-    wanted = spec.get("nodeSelector") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    )
-    if affinity is None:
-        return True
-    return any(
-        all(label_holds(term, labels) for term in terms.get("matchExpressions") or [])
-        and all(label_holds(term, {"metadata.name": name}) for term in terms.get("matchFields") or [])
-        for terms in affinity.get("nodeSelectorTerms") or []
-    )
-
-
-def label_holds(term: Body, entries: Mapping[str, str]) -> bool:
-    """Whether labels (or fields) satisfy one matchExpression."""
-    value = entries.get(term["key"])
-    match term.get("operator"):
-        case "In":
-            return value in (term.get("values") or [])
-        case "NotIn":
-            return value not in (term.get("values") or [])
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case _:
-            return False
 
 
 def least_allocated(pod: PodView, node: NodeState) -> float:

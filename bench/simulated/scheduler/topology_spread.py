@@ -8,7 +8,8 @@ for its sake. Pure.
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from bench.simulated.scheduler.native_fit import Misfit, NodeState, PodView, label_holds, selected
+from bench.simulated.scheduler.native_fit import Misfit, NodeState, PodView
+from extender.capacity.eligibility import Expression
 
 Body = Mapping[str, Any]
 _UNEVEN = Misfit(("node(s) didn't match pod topology spread constraints",))
@@ -17,19 +18,20 @@ _NO_LABEL = Misfit(("node(s) didn't match pod topology spread constraints (missi
 
 def spread_misfits(pod: PodView, nodes: Collection[NodeState]) -> dict[str, Misfit]:
     """What speaks against nodes, by name; empty for a pod without constraints."""
-    spec = pod.body["spec"]
     constraints = [
         constraint
-        for constraint in spec.get("topologySpreadConstraints") or []
+        for constraint in pod.body["spec"].get("topologySpreadConstraints") or []
         if constraint.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
     ]
     if not constraints:
         return {}
     keys = [constraint["topologyKey"] for constraint in constraints]
     eligible = [
-        node for node in nodes if selected(spec, node.labels, node.name) and all(key in node.labels for key in keys)
+        node
+        for node in nodes
+        if pod.constraints.selects(node.traits) and all(key in node.traits.labels for key in keys)
     ]
-    found = {node.name: _NO_LABEL for node in nodes if any(key not in node.labels for key in keys)}
+    found = {node.name: _NO_LABEL for node in nodes if any(key not in node.traits.labels for key in keys)}
     for constraint in constraints:
         for name in _uneven(pod, constraint, eligible, nodes):
             found.setdefault(name, _UNEVEN)
@@ -41,11 +43,11 @@ def _uneven(pod: PodView, constraint: Body, eligible: list[NodeState], nodes: It
     counts: dict[str, int] = {}
     for node in eligible:
         matching = sum(_counts(other, pod.namespace, selector) for other in node.pods.values())
-        counts[node.labels[key]] = counts.get(node.labels[key], 0) + matching
+        counts[node.traits.labels[key]] = counts.get(node.traits.labels[key], 0) + matching
     least = min(counts.values(), default=0)
     itself = int(_matches(selector, pod.body["metadata"].get("labels") or {}))
     most = constraint["maxSkew"] + least - itself
-    return [node.name for node in nodes if key in node.labels and counts.get(node.labels[key], 0) > most]
+    return [node.name for node in nodes if key in node.traits.labels and counts.get(node.traits.labels[key], 0) > most]
 
 
 def _counts(other: PodView, namespace: str, selector: Body | None) -> bool:
@@ -61,5 +63,6 @@ def _matches(selector: Body | None, labels: Mapping[str, str]) -> bool:
         return False
     exact = selector.get("matchLabels") or {}
     return all(labels.get(key) == value for key, value in exact.items()) and all(
-        label_holds(term, labels) for term in selector.get("matchExpressions") or []
+        Expression(term["key"], term.get("operator", ""), tuple(term.get("values") or ())).holds(labels)
+        for term in selector.get("matchExpressions") or []
     )

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from extender.contract.units import CORE_PERCENT, UnitMib
-from extender.scheduling.fitting.fitting import Fit, fit
+from extender.contract.units import UnitMib
+from extender.scheduling.fitting.judging import Verdict, judge
 from extender.scheduling.fitting.placing import allocation_of
 from extender.scheduling.nodes.node import GpuInfo, Hold, Holder, NodeInfo
 from extender.scheduling.nodes.snapshot import Snapshot
@@ -76,16 +76,15 @@ def explain_pending(snapshot: Snapshot, request: PodRequest, policy: Policy, *, 
 
     Nodes that fit come first, then those with the largest hole.
     """
-    answers = {name: fit(node, request, policy) for name, node in snapshot.nodes.items()}
-    reasons = Counter("fits" if isinstance(answer, Fit) else answer.text for answer in answers.values())
+    verdicts = [judge(node, request, policy) for node in snapshot.nodes.values()]
+    reasons = Counter("fits" if verdict.misfit is None else verdict.misfit.text for verdict in verdicts)
 
-    def order(name: str) -> tuple[bool, tuple[float, ...], int, str]:
-        answer, node = answers[name], snapshot.nodes[name]
-        fits = isinstance(answer, Fit)
-        return (not fits, answer.cost if isinstance(answer, Fit) else (), -max(node.free, default=0), name)
+    def order(verdict: Verdict) -> tuple[bool, tuple[float, ...], int, str]:
+        node, found = verdict.node, verdict.fit
+        return (found is None, found.cost if found else (), -max(node.free, default=0), node.name)
 
-    shown = sorted(answers, key=order)[:limit]
-    nodes = [_explain_node(snapshot.nodes[name], answers[name], request, unit_mib) for name in shown]
+    shown = sorted(verdicts, key=order)[:limit]
+    nodes = [_explain_node(verdict, unit_mib) for verdict in shown]
     return {"request": describe_request(request), "reasons": dict(reasons), "nodes": nodes}
 
 
@@ -103,7 +102,8 @@ def describe_request(request: PodRequest) -> Json:
     }
 
 
-def _explain_node(node: NodeInfo, answer: object, request: PodRequest, unit_mib: UnitMib) -> Json:
+def _explain_node(verdict: Verdict, unit_mib: UnitMib) -> Json:
+    node, found = verdict.node, verdict.fit
     gpus = [
         {
             "uuid": gpu.uuid,
@@ -111,34 +111,15 @@ def _explain_node(node: NodeInfo, answer: object, request: PodRequest, unit_mib:
             "model": gpu.model,
             "free": gpu.free,
             "capacity": gpu.capacity,
-            "why": _why_not(gpu, request),
+            "why": why,
         }
-        for gpu in node.gpus
+        for gpu, why in zip(node.gpus, verdict.gpu_reasons, strict=True)
     ]
-    if isinstance(answer, Fit):
-        chosen = allocation_of(node, request, answer.chosen, unit_mib=unit_mib).containers
-        return {"node": node.name, "fits": True, "cost": list(answer.cost), "wouldGet": chosen, "gpus": gpus}
-    text = getattr(answer, "text", "")
+    if found is not None:
+        chosen = allocation_of(node, verdict.request, found.chosen, unit_mib=unit_mib).containers
+        return {"node": node.name, "fits": True, "cost": list(found.cost), "wouldGet": chosen, "gpus": gpus}
+    text = verdict.misfit.text if verdict.misfit is not None else ""
     return {"node": node.name, "fits": False, "reason": text, "problem": _problem(node), "gpus": gpus}
-
-
-def _why_not(gpu: GpuInfo, request: PodRequest) -> str:
-    """Why no demand of the pod fits on this GPU; empty where one does."""
-    if not request.models.match(gpu.model):
-        return f"model {gpu.model} is not accepted"
-    if not gpu.healthy:
-        return f"unhealthy: {gpu.reason}" if gpu.reason else "unhealthy"
-    smallest = min((demand.units for demand in request.demands if not demand.whole), default=0)
-    least_core = min((demand.core_percent for demand in request.demands if not demand.whole), default=0)
-    if smallest and gpu.free >= smallest:
-        if gpu.core_free_percent >= least_core:
-            return ""
-        return f"gpu-core {least_core} wanted, {gpu.core_free_percent} of {CORE_PERCENT} percent free"
-    if gpu.idle and request.whole_gpus:
-        return ""
-    outside = f", {gpu.outside} in use outside" if gpu.outside else ""
-    wanted = f"{smallest} units" if smallest else "a whole GPU"
-    return f"{wanted} wanted, {gpu.free} of {gpu.capacity} free ({gpu.used} charged to pods{outside})"
 
 
 def _problem(node: NodeInfo) -> str:

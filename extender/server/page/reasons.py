@@ -1,13 +1,13 @@
-"""From a pod that waits to how many nodes refuse it and why, from a snapshot.
+"""Counts for a waiting pod how many nodes refuse it and why.
 
-Nodes that did not change since the last view are not asked again.
+Nodes that did not change since the last view are not judged again.
 """
 
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
-from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.judging import judge
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.nodes.snapshot import Snapshot
@@ -71,5 +71,5 @@ class Reasons:
 
 
 def _text(node: NodeInfo, request: PodRequest, policy: Policy) -> str:
-    answer = fit(node, request, policy)
-    return FITS if isinstance(answer, Fit) else answer.text
+    why = judge(node, request, policy).misfit
+    return FITS if why is None else why.text

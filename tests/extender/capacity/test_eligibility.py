@@ -6,7 +6,7 @@ from extender.capacity.eligibility import (
     ANYWHERE,
     Constraints,
     Expression,
-    Ineligible,
+    HostMisfit,
     NodeTraits,
     SelectorTerm,
     Taint,
@@ -20,8 +20,8 @@ NODE = NodeTraits("n1", {"zone": "a", "gpus": "8"})
 def test_a_pod_without_wishes_goes_anywhere() -> None:
     """But to a cordoned or tainted node."""
     assert ineligible(ANYWHERE, NODE) is None
-    assert ineligible(ANYWHERE, NodeTraits("n1", unschedulable=True)) is Ineligible.UNSCHEDULABLE
-    assert ineligible(ANYWHERE, NodeTraits("n1", taints=(Taint("gpu"),))) is Ineligible.TAINT
+    assert ineligible(ANYWHERE, NodeTraits("n1", unschedulable=True)) is HostMisfit.UNSCHEDULABLE
+    assert ineligible(ANYWHERE, NodeTraits("n1", taints=(Taint("gpu"),))) is HostMisfit.TAINT
     assert ineligible(ANYWHERE, NodeTraits("n1", taints=(Taint("gpu", effect="PreferNoSchedule"),))) is None
 
 
@@ -59,7 +59,7 @@ def test_who_tolerates_everything_goes_to_a_cordoned_node() -> None:
 def test_the_node_selector_wants_every_label() -> None:
     """With its value."""
     assert ineligible(Constraints((("zone", "a"),)), NODE) is None
-    assert ineligible(Constraints((("zone", "a"), ("disk", "ssd"))), NODE) is Ineligible.SELECTOR
+    assert ineligible(Constraints((("zone", "a"), ("disk", "ssd"))), NODE) is HostMisfit.SELECTOR
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,6 @@ def test_one_term_is_enough_and_an_empty_one_matches_nothing() -> None:
     this = SelectorTerm(fields=(Expression("metadata.name", "In", ("n1",)),))
     other = SelectorTerm(fields=(Expression("metadata.name", "In", ("n2",)),))
     assert ineligible(Constraints(terms=(other, this)), NODE) is None
-    assert ineligible(Constraints(terms=(other,)), NODE) is Ineligible.SELECTOR
-    assert ineligible(Constraints(terms=(SelectorTerm(),)), NODE) is Ineligible.SELECTOR
-    assert ineligible(Constraints(terms=()), NODE) is Ineligible.SELECTOR
+    assert ineligible(Constraints(terms=(other,)), NODE) is HostMisfit.SELECTOR
+    assert ineligible(Constraints(terms=(SelectorTerm(),)), NODE) is HostMisfit.SELECTOR
+    assert ineligible(Constraints(terms=()), NODE) is HostMisfit.SELECTOR

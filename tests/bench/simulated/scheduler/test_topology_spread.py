@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.scheduler.native_fit import NodeState, PodView
+from bench.simulated.scheduler.native_fit import NodeState, PodView, view_of
 from bench.simulated.scheduler.topology_spread import spread_misfits
+from extender.capacity.eligibility import NodeTraits
 
 SPREAD = "node(s) didn't match pod topology spread constraints"
 CONSTRAINT = {
@@ -18,13 +19,13 @@ CONSTRAINT = {
 
 
 def _pod(name: str, labels: Mapping[str, str] | None = None, *, namespace: str = "work", **spec: Any) -> PodView:
-    body = {"metadata": {"name": name, "labels": dict(labels or {"app": "a"})}, "spec": spec}
-    return PodView(uid=name, namespace=namespace, name=name, priority=0, demand={}, body=body)
+    metadata = {"name": name, "namespace": namespace, "uid": name, "labels": dict(labels or {"app": "a"})}
+    return view_of({"metadata": metadata, "spec": {"containers": [], **spec}})
 
 
 def _node(name: str, zone: str | None, *pods: PodView) -> NodeState:
     labels = {"host": name} if zone is None else {"host": name, "zone": zone}
-    node = NodeState(name=name, labels=labels, taints=(), unschedulable=False, allocatable={})
+    node = NodeState(name=name, traits=NodeTraits(name, labels), allocatable={})
     for pod in pods:
         node.add(pod)
     return node

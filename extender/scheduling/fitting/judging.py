@@ -1,0 +1,75 @@
+"""Answers why a pod does not fit on a node: for `/v1/explain`, the page, kubectl gpupack and planning alike."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from extender.contract.units import CORE_PERCENT
+from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.reasons import Misfit
+from extender.scheduling.nodes.node import GpuInfo, NodeInfo
+from extender.scheduling.pods.request import PodRequest
+from extender.scheduling.policies.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a node answers to a request: `fit` says how it would fit, `misfit` why it does not; one of them is None."""
+
+    node: NodeInfo
+    request: PodRequest
+    fit: Fit | None = None
+    misfit: Misfit | None = None
+
+    @property
+    def gpu_reasons(self) -> list[str]:
+        """For each GPU of the node why no demand of the pod fits there, with numbers; empty where one does."""
+        return [_gpu_reason(gpu, self.request) for gpu in self.node.gpus]
+
+
+def judge(node: NodeInfo, request: PodRequest, policy: Policy) -> Verdict:
+    """Whether `request` fits on `node`, and if not, why."""
+    answer = fit(node, request, policy)
+    if isinstance(answer, Fit):
+        return Verdict(node, request, fit=answer)
+    return Verdict(node, request, misfit=answer)
+
+
+_NEAREST = (
+    Misfit.OUTSIDE,
+    Misfit.FRAGMENTED,
+    Misfit.NO_CORE,
+    Misfit.FULL,
+    Misfit.NOT_IDLE,
+    Misfit.UNHEALTHY,
+    Misfit.NO_MODEL,
+    Misfit.TOO_FEW_GPUS,
+    Misfit.TOO_LARGE,
+    Misfit.NO_PLUGIN,
+    Misfit.UNIT_MISMATCH,
+    Misfit.NO_INVENTORY,
+    Misfit.UNKNOWN_NODE,
+)
+"""How little is missing, the least first."""
+
+
+def nearest(misfits: Iterable[Misfit]) -> Misfit | None:
+    """Of the reasons of several nodes the one where least is missing; None of none."""
+    return min(misfits, key=_NEAREST.index, default=None)
+
+
+def _gpu_reason(gpu: GpuInfo, request: PodRequest) -> str:
+    if not request.models.match(gpu.model):
+        return f"model {gpu.model} is not accepted"
+    if not gpu.healthy:
+        return f"unhealthy: {gpu.reason}" if gpu.reason else "unhealthy"
+    smallest = min((demand.units for demand in request.demands if not demand.whole), default=0)
+    least_core = min((demand.core_percent for demand in request.demands if not demand.whole), default=0)
+    if smallest and gpu.free >= smallest:
+        if gpu.core_free_percent >= least_core:
+            return ""
+        return f"gpu-core {least_core} wanted, {gpu.core_free_percent} of {CORE_PERCENT} percent free"
+    if gpu.idle and request.whole_gpus:
+        return ""
+    outside = f", {gpu.outside} in use outside" if gpu.outside else ""
+    wanted = f"{smallest} units" if smallest else "a whole GPU"
+    return f"{wanted} wanted, {gpu.free} of {gpu.capacity} free ({gpu.used} charged to pods{outside})"
