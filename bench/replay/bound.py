@@ -20,8 +20,8 @@ from itertools import accumulate
 from scipy.optimize import linprog
 from scipy.sparse import csc_array
 
-from bench.replay.arriving import Arriving
-from bench.replay.mapping import mapping_named, node_record, request_of
+from bench.replay.deciding.mapping import mapping_named, node_record, request_of
+from bench.replay.protocols.arriving import Arriving
 from bench.replay.results import ALLOCATION_MARKS, Result
 from bench.replay.setting import Progress, Setting, percent
 from extender.scheduling.learning.pricing import best_pattern

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bench.replay.arriving import Arriving
 from bench.replay.bound import Bound, replay_bound
-from bench.replay.learning import contender
-from bench.replay.mapping import mapping_named, node_record, request_of
+from bench.replay.deciding.learning import contender
+from bench.replay.deciding.mapping import mapping_named, node_record, request_of
+from bench.replay.protocols.arriving import Arriving
 from bench.trace.reading import TraceNode, TracePod
 from extender.scheduling.pods.request import PodRequest
 from tests.bench.replay.traces import ignore, setting
