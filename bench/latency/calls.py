@@ -24,7 +24,7 @@ def measure_calls(
 
     Raises:
         AnswerError: the extender gave an answer that no working one gives.
-        TimeoutError: a process did not get ready.
+        ProcessError: a process did not get ready.
     """
     placement = ["--placement", "scored"] if scored else ["--placement", "exact"]
     with world(size, [*options, *placement], against) as here, floor(BEST if scored else 1) as ground:

@@ -13,7 +13,7 @@ from bench.latency.driving import Cycles, measure_floor
 from bench.latency.load import bind_body
 from bench.latency.percentiles import cpu_seconds, figures, peak_rss_mib, rss_mib
 from bench.latency.world import Size, World, extender_process, floor, stage, world
-from bench.simulated.extender_process import free_port
+from bench.simulated.processes import free_port
 
 SETTLE_S = 0.5
 _WATCHED_S = 60.0
@@ -29,7 +29,7 @@ def measure_start(size: Size, options: list[str]) -> dict[str, Any]:
     """CPU and memory from the start of the process until it is ready, and memory afterwards.
 
     Raises:
-        TimeoutError: it did not get ready.
+        ProcessError: it did not get ready.
     """
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()

@@ -1,17 +1,19 @@
 """Starts what a measurement needs: the stand-in API server with its objects, an extender beside it, and the floor."""
 
 import json
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 from bench.latency.driving import Caller
-from bench.latency.processes import MeasuredProcess, wait_listening
-from bench.simulated.extender_process import free_port
+from bench.simulated.processes import ExtenderProcess, ModuleProcess, free_port
+from bench.simulated.waiting import wait_until
 
 _AGAINST_TIMEOUT_S = 120.0
 
@@ -112,7 +114,8 @@ def world(size: Size, options: Sequence[str] = (), against: Against | None = Non
     """Start everything; `options` go to the extender.
 
     Raises:
-        TimeoutError: a process did not get ready.
+        ProcessError: a process did not get ready.
+        TimeoutError: nobody listens at the other extender's address.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -120,7 +123,8 @@ def world(size: Size, options: Sequence[str] = (), against: Against | None = Non
         kubeconfig = against.kubeconfig if against is not None else folder / "kubeconfig"
         stack.enter_context(stage(size, api_port, kubeconfig, folder))
         if against is not None:
-            wait_listening(against.host, against.port, _AGAINST_TIMEOUT_S)
+            address = f"{against.host}:{against.port}"
+            wait_until(partial(_listens, against), f"a server at {address}", timeout_s=_AGAINST_TIMEOUT_S)
             subject = Subject(against.host, against.port, against.prefix, against.pid)
         else:
             extender = stack.enter_context(extender_process(kubeconfig, folder, options))
@@ -129,17 +133,23 @@ def world(size: Size, options: Sequence[str] = (), against: Against | None = Non
         yield World(size, Director(api_port), subject, folder, size.names())
 
 
-def stage(size: Size, port: int, kubeconfig: Path, folder: Path) -> MeasuredProcess:
+def stage(size: Size, port: int, kubeconfig: Path, folder: Path) -> ModuleProcess:
     """The stand-in API server."""
     arguments = [str(port), str(kubeconfig), *size.arguments()]
-    return MeasuredProcess("bench.latency.stage", arguments, port, log=folder / "stage.log")
+    return ModuleProcess("bench.latency.stage", arguments, port, log=folder / "stage.log")
 
 
-def extender_process(kubeconfig: Path, folder: Path, options: Sequence[str]) -> MeasuredProcess:
-    """The extender."""
-    port = free_port()
-    arguments = ["--kubeconfig", str(kubeconfig), "--listen", f"127.0.0.1:{port}", "--log-level", "warning", *options]
-    return MeasuredProcess("extender", arguments, port, log=folder / "extender.log")
+def extender_process(kubeconfig: Path, folder: Path, options: Sequence[str]) -> ExtenderProcess:
+    """The extender, quiet."""
+    return ExtenderProcess(kubeconfig, folder / "extender.log", ["--log-level", "warning", *options])
+
+
+def _listens(against: Against) -> bool:
+    try:
+        socket.create_connection((against.host, against.port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -148,7 +158,7 @@ def floor(keep: int) -> Iterator[Subject]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(port), str(keep)]
-        with MeasuredProcess("bench.latency.floor", arguments, port, log=Path(folder) / "floor.log") as process:
+        with ModuleProcess("bench.latency.floor", arguments, port, log=Path(folder) / "floor.log") as process:
             subject = Subject("127.0.0.1", port, "", process.pid)
             yield subject
             subject.close()

@@ -12,7 +12,7 @@ from bench.replay.mapping import UNIT_MIB
 from bench.replay.setting import Setting
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.extender_process import ExtenderProcess
+from bench.simulated.processes import ExtenderProcess
 from bench.trace.arrivals import arrivals
 from bench.trace.reading import TraceError, read_nodes, read_pods
 from extender.kubectl.cluster.prices import load_prices

@@ -13,7 +13,7 @@ from bench.live.objects import NAMESPACE, node_body, pod_body
 from bench.replay.mapping import mapping_named, node_record, request_of
 from bench.replay.run import Run
 from bench.simulated.client import ClusterClient, pods_path
-from bench.simulated.extender_process import ExtenderProcess
+from bench.simulated.processes import ExtenderProcess
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.waiting import wait_until
 from bench.trace.reading import TraceNode, TracePod

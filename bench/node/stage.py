@@ -13,12 +13,11 @@ from pathlib import Path
 
 import urllib3
 
-from bench.latency.processes import MeasuredProcess
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.extender_process import free_port
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
 from bench.simulated.nvml.driver import Model, SimulatedDriver, build
+from bench.simulated.processes import ModuleProcess, free_port
 from bench.simulated.specs import NodeSpec
 from bench.simulated.waiting import wait_until
 from device_plugin.usage.procfs import INITIAL_PID_NAMESPACE
@@ -102,7 +101,7 @@ def staged(load: Load, folder: Path) -> Iterator[Stage]:
 
     Raises:
         BuildError: the simulated driver cannot be built here.
-        TimeoutError: the plugin is not ready in time.
+        ProcessError: the plugin is not ready in time.
     """
     library = build()
     with ExitStack() as stack:
@@ -128,7 +127,7 @@ def staged(load: Load, folder: Path) -> Iterator[Stage]:
         }
         _make_proc(folder / "proc", {})
         stack.enter_context(_environment({**driver.environment(), **_SHIPPED_ENVIRONMENT}))
-        plugin = MeasuredProcess(
+        plugin = ModuleProcess(
             "device_plugin", [f"--{name}={value}" for name, value in arguments.items()], port, log=log
         )
         stack.enter_context(plugin)

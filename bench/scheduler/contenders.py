@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.latency.processes import MeasuredProcess
-from bench.latency.world import extender_process
-from bench.simulated.extender_process import free_port
+from bench.simulated.processes import ExtenderProcess, ModuleProcess, free_port
 from tests.e2e.schedulerconfig import ExtenderStanza, scheduler_configuration
 
 
@@ -43,9 +41,10 @@ def running(who: Contender, kubeconfig: Path, folder: Path, percentage: int) -> 
         yield scheduler_configuration([stanza], percentage_of_nodes_to_score=percentage)
 
 
-def _process(who: Contender, kubeconfig: Path, folder: Path) -> MeasuredProcess:
+def _process(who: Contender, kubeconfig: Path, folder: Path) -> ModuleProcess:
     if who.placement:
-        return extender_process(kubeconfig, folder, ["--placement", who.placement])
+        arguments = ["--log-level", "warning", "--placement", who.placement]
+        return ExtenderProcess(kubeconfig, folder / "extender.log", arguments)
     port = free_port()
     arguments = [str(port), str(kubeconfig), str(who.keep)]
-    return MeasuredProcess("bench.scheduler.stub", arguments, port, log=folder / f"{who.name}.log")
+    return ModuleProcess("bench.scheduler.stub", arguments, port, log=folder / f"{who.name}.log")

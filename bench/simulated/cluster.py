@@ -17,8 +17,8 @@ from typing import Self
 from bench.simulated.apiserver.connections import WatchSettings
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.extender_process import ExtenderProcess
 from bench.simulated.node import NodeSettings, SimulatedNode
+from bench.simulated.processes import ExtenderProcess
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.scheduler.scheduler import SchedulerSettings, SimulatedScheduler
 from bench.simulated.specs import NodeSpec

@@ -10,10 +10,10 @@ import tarfile
 from hashlib import sha256
 from pathlib import Path
 
+from bench.simulated.processes import ServerProcess
 from bench.simulated.waiting import wait_until
 from tests.e2e.binaries import Binaries
 from tests.e2e.podspecs import IDLE_IMAGE
-from tests.e2e.processes import ServerProcess
 
 START_TIMEOUT_S = 180
 COMMAND_TIMEOUT_S = 120

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import yaml
 
-from bench.simulated.extender_process import free_port
+from bench.simulated.processes import ServerProcess, free_port
 from bench.simulated.waiting import wait_until
 from tests.e2e import audit, servers
 from tests.e2e.api import Api
@@ -17,7 +17,6 @@ from tests.e2e.audit import AuditedRequest
 from tests.e2e.binaries import Binaries
 from tests.e2e.certificates import CertificateAuthority, KeyPair, write_service_account_key
 from tests.e2e.kubeconfig import write_kubeconfig
-from tests.e2e.processes import ServerProcess
 from tests.e2e.schedulerconfig import on_this_machine, scheduler_configuration
 
 TOKEN_LIFETIME_S = 24 * 3600

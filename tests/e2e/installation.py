@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import urllib3
 import yaml
 
+from bench.simulated.processes import ServerProcess, not_ok_because
 from tests.e2e.api import Json
 from tests.e2e.confinement import confined
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.kubeconfig import write_kubeconfig
-from tests.e2e.processes import ServerProcess
 
 REPOSITORY = Path(__file__).parents[2]
 MANIFESTS = REPOSITORY / "manifests"
@@ -146,13 +145,4 @@ def wait_ready(process: ServerProcess, probed: str) -> None:
     Raises:
         ProcessError: the process ended, or did not get ready.
     """
-    with urllib3.PoolManager(retries=False, timeout=2) as pool:
-        process.wait_ready(lambda: _not_ready(pool, f"http://{probed}/readyz"), timeout_s=READY_TIMEOUT_S)
-
-
-def _not_ready(pool: urllib3.PoolManager, url: str) -> str | None:
-    try:
-        status = pool.request("GET", url).status
-    except urllib3.exceptions.HTTPError as error:
-        return str(error)
-    return None if status == 200 else f"{url} answered {status}"
+    process.wait_ready(lambda: not_ok_because(f"http://{probed}/readyz"), timeout_s=READY_TIMEOUT_S)

@@ -20,8 +20,8 @@ from typing import Self
 import yaml
 
 from bench.simulated.client import ClusterClient
-from bench.simulated.extender_process import free_port
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
+from bench.simulated.processes import free_port
 from bench.simulated.specs import NodeSpec
 from tests.e2e.api import Json
 from tests.e2e.controlplane import ControlPlane

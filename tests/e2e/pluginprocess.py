@@ -9,9 +9,8 @@ from pathlib import Path
 import urllib3
 import yaml
 
-from bench.simulated.extender_process import free_port
+from bench.simulated.processes import ServerProcess, free_port
 from bench.simulated.waiting import wait_until
-from tests.e2e.processes import ServerProcess
 from tests.e2e.realkubelet import RealKubelet
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,16 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import urllib3
 import yaml
 
-from bench.simulated.extender_process import free_port
+from bench.simulated.processes import ServerProcess, free_port, not_ok_because
 from bench.simulated.waiting import wait_until
 from tests.e2e.api import Json
 from tests.e2e.binaries import Binaries
 from tests.e2e.containerruntime import ContainerRuntime, clean_up, remove_pod_cgroups
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.processes import ServerProcess
 
 DEVICE_PLUGINS_FOLDER = Path("/var/lib/kubelet/device-plugins")
 """Where device plugins register; compiled into the kubelet, so there is one per machine."""
@@ -80,9 +78,8 @@ class RealKubelet:
             f"--healthz-port={health_port}",
         ]
         self._kubelet = ServerProcess("kubelet", command, log=self.folder / "kubelet.log")
-        with urllib3.PoolManager(retries=False) as pool:
-            url = f"http://127.0.0.1:{health_port}/healthz"
-            self._kubelet.wait_ready(lambda: self._not_ready_because(pool, url, since), timeout_s=START_TIMEOUT_S)
+        url = f"http://127.0.0.1:{health_port}/healthz"
+        self._kubelet.wait_ready(lambda: self._not_ready_because(url, since), timeout_s=START_TIMEOUT_S)
 
     def stop(self) -> None:
         """Stop the kubelet; its containers and the node object stay."""
@@ -145,14 +142,12 @@ class RealKubelet:
     def _signal(self, number: signal.Signals) -> None:
         if self._kubelet is None:
             raise RuntimeError("the kubelet does not run: start() it first")
-        os.kill(self._kubelet.pid, number)
+        self._kubelet.signal(number)
 
-    def _not_ready_because(self, pool: urllib3.PoolManager, url: str, since: datetime.datetime) -> str | None:
-        try:
-            if pool.request("GET", url, timeout=2).status != 200:
-                return "the kubelet is not healthy"
-        except urllib3.exceptions.HTTPError as error:
-            return str(error)
+    def _not_ready_because(self, url: str, since: datetime.datetime) -> str | None:
+        unhealthy = not_ok_because(url)
+        if unhealthy is not None:
+            return unhealthy
         if not _a_kubelet_listens():
             return "it does not take device plugins yet"
         if not self._control_plane.api.exists(f"/api/v1/nodes/{self.node_name}"):

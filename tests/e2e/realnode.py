@@ -14,7 +14,7 @@ import grpc
 import urllib3
 import yaml
 
-from bench.simulated.extender_process import ExtenderProcess
+from bench.simulated.processes import ExtenderProcess
 from bench.simulated.waiting import wait_until
 from device_plugin.kubelet.podresources import CHANNEL_OPTIONS
 from device_plugin.kubelet.podresources_v1 import podresources_pb2, podresources_pb2_grpc

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import urllib3
-
+from bench.simulated.processes import ServerProcess, not_ok_because
 from tests.e2e.binaries import Binaries
 from tests.e2e.certificates import KeyPair
-from tests.e2e.processes import ServerProcess
 
 READY_TIMEOUT_S = 180
 
@@ -136,16 +134,7 @@ def start(name: str, command: list[str], folder: Path, ready_url: str, authority
     """
     process = ServerProcess(name, command, log=folder / f"{name}.log")
     try:
-        with urllib3.PoolManager(retries=False, ca_certs=str(authority)) as pool:
-            return process.wait_ready(lambda: _no_ok_from(pool, ready_url), timeout_s=READY_TIMEOUT_S)
+        return process.wait_ready(lambda: not_ok_because(ready_url, ca_file=str(authority)), timeout_s=READY_TIMEOUT_S)
     except BaseException:
         process.kill()
         raise
-
-
-def _no_ok_from(pool: urllib3.PoolManager, url: str) -> str | None:
-    try:
-        status = pool.request("GET", url, timeout=2).status
-    except urllib3.exceptions.HTTPError as error:
-        return str(error)
-    return None if status == 200 else f"{url} answered {status}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.simulated.extender_process import free_port
+from bench.simulated.processes import ServerProcess, free_port
 from bench.simulated.specs import GpuSpec, NodeSpec
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
@@ -17,7 +17,6 @@ from tests.e2e.confinement import confined
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import REPOSITORY, SYSTEM, wait_ready
 from tests.e2e.pagewalk import PageWalk
-from tests.e2e.processes import ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.simulated.processes import ProcessError
 from bench.simulated.waiting import wait_until
 from tests.e2e.api import Api, ApiError
 from tests.e2e.audit import Right
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.nodes import SimulatedNode, create_node, delete_node, set_resources
 from tests.e2e.podspecs import container, pod
-from tests.e2e.processes import ProcessError
 from tests.e2e.schedulerconfig import ExtenderStanza, scheduler_configuration
 from tests.e2e.yesextender import YesExtender
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from bench.simulated.client import ClusterClient
-from bench.simulated.extender_process import free_port
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
+from bench.simulated.processes import free_port
 from bench.simulated.specs import NodeSpec
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names

@@ -1,8 +1,6 @@
 """The real device plugin beside a simulated kubelet: in a thread of this process, or as a process of its own."""
 
 import os
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from typing import Any
 import yaml
 
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
+from bench.simulated.processes import ROOT, ServerProcess
 from bench.simulated.specs import NodeSpec
 from device_plugin.service import run
 from device_plugin.settings import Safeguards, Settings
@@ -82,19 +81,13 @@ class PluginRunner:
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
 
     def start(self) -> None:
         """Start it; it serves a moment later."""
         if self._options.subprocess:
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command(),
-                    cwd=Path(__file__).resolve().parents[2],
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                )
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            self._process = ServerProcess("device plugin", self._command(), log=self._log, env=environment)
             return
         self._stop = threading.Event()
         arguments = (self._settings, self._stop)
@@ -109,7 +102,8 @@ class PluginRunner:
             self._thread.join(_STOP_TIMEOUT_S)
             self._thread = None
         if self._process is not None:
-            self._end(signal.SIGTERM)
+            self._process.stop()
+            self._process = None
 
     def kill(self) -> None:
         """SIGKILL, where it is a process of its own.
@@ -119,20 +113,8 @@ class PluginRunner:
         """
         if self._process is None:
             raise RuntimeError("only a plugin that runs as a process can be killed")
-        self._end(signal.SIGKILL)
-
-    def _end(self, number: int) -> None:
-        process = self._process
+        self._process.kill()
         self._process = None
-        if process is None:
-            return
-        if process.poll() is None:
-            os.kill(process.pid, number)
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_STOP_TIMEOUT_S)
 
     def _command(self) -> list[str]:
         settings = self._settings

@@ -72,7 +72,7 @@ def test_binds_at_once_are_all_written() -> None:
 
 def test_watch_events_are_measured() -> None:
     """All that were sent are taken in."""
-    report = cases.measure_events(Size(10), [], count=400, rate=4000)
+    report = cases.measure_events(Size(40), [], count=400, rate=4000)
     assert (report["events"], report["cpu_us"] > 0) == (400, True)
 
 

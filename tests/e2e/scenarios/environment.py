@@ -18,8 +18,8 @@ import yaml
 
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.extender_process import ExtenderProcess
 from bench.simulated.node import NodeSettings, SimulatedNode
+from bench.simulated.processes import ExtenderProcess
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.scheduler.scheduler import SimulatedScheduler
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod

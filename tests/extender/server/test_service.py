@@ -18,7 +18,7 @@ import urllib3
 
 from bench.simulated.apiserver.connections import WatchSettings
 from bench.simulated.apiserver.server import ApiServer
-from bench.simulated.extender_process import free_port
+from bench.simulated.processes import free_port
 from extender.kube.client import connect
 from extender.server.service import Service
 from extender.server.settings import Settings, parse_address

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.simulated.processes import ProcessError, ServerProcess, free_port
 from bench.simulated.waiting import wait_until
-from tests.e2e.processes import ProcessError, ServerProcess
 
 PARENT_OF_A_SLEEPER = """
 import pathlib, subprocess, sys, time
@@ -15,6 +15,11 @@ child = subprocess.Popen(["sleep", "600"])
 pathlib.Path(sys.argv[1]).write_text(str(child.pid))
 time.sleep(600)
 """
+
+
+def test_a_free_port_is_below_the_range_of_outgoing_connections() -> None:
+    """So that no connection takes it before the server does."""
+    assert 15000 <= free_port() < 32000
 
 
 def test_a_server_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:
