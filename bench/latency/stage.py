@@ -16,7 +16,7 @@ from typing import cast
 from bench.latency.load import SIZES_UNITS, Load
 from bench.latency.objects import Body, Pods, Population, encoded
 from bench.simulated.apiserver import http11
-from bench.simulated.client import write_kubeconfig
+from bench.simulated.client import Access, write_kubeconfig
 from extender.contract.units import GpuUuid
 
 _PAGE = 500
@@ -196,7 +196,7 @@ async def _main(population: Population, port: int) -> None:
 def main(arguments: list[str]) -> None:
     """Serve until killed; arguments: port, kubeconfig to write, nodes, GPUs, pods per node, bytes per pod, diverse."""
     port, kubeconfig, nodes, gpus, per_node, size_bytes, diverse = arguments
-    write_kubeconfig(Path(kubeconfig), server=f"http://127.0.0.1:{port}")
+    write_kubeconfig(Path(kubeconfig), Access(f"http://127.0.0.1:{port}"))
     population = Population(Load(int(nodes), int(gpus)), int(per_node), Pods(int(size_bytes)), diverse == "True")
     asyncio.run(_main(population, int(port)))
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from bench.latency.load import NAMES, SIZES_UNITS, Load
+from bench.simulated.client import STRATEGIC_PATCH
 from bench.simulated.specs import gpu_pod
 from extender.kube.client import KubeApi, connect
-from tests.e2e.api import STRATEGIC_MERGE_PATCH, Api
+from tests.e2e.api import Api
 from tests.e2e.controlplane import ControlPlane
 
 PODS_PATH = "/api/v1/namespaces/default/pods"
@@ -26,7 +27,7 @@ def create_nodes(api: Api, load: Load) -> None:
         status = body.pop("status")
         name = body["metadata"]["name"]
         api.create("/api/v1/nodes", body)
-        api.patch(f"/api/v1/nodes/{name}/status", {"status": status}, STRATEGIC_MERGE_PATCH)
+        api.patch(f"/api/v1/nodes/{name}/status", {"status": status}, STRATEGIC_PATCH)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         list(pool.map(create, (spec.hollow_node_object(NAMES) for spec in load.specs())))

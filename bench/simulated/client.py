@@ -1,4 +1,4 @@
-"""Typed calls to an API server, the simulated one or a real one: a kubeconfig goes in, decoded objects come out."""
+"""Calls an API server, simulated or real, with the access that a kubeconfig gives, and returns decoded objects."""
 
 import base64
 import os
@@ -15,6 +15,11 @@ import yaml
 
 from bench.simulated.waiting import wait_until
 
+Body = dict[str, Any]
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+_PAGE = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -27,17 +32,20 @@ class Access:
     token: str = ""
 
 
-def write_kubeconfig(path: Path, *, server: str) -> Path:
-    """Write a kubeconfig for a server without authentication and return its path."""
+def write_kubeconfig(path: Path, access: Access) -> Path:
+    """Write a kubeconfig with one cluster, user and context, all called "test", and return its path."""
+    cluster = {"server": access.server, "certificate-authority": access.ca_file}
+    user = {"client-certificate": access.cert_file, "client-key": access.key_file, "token": access.token}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": "simulated",
-        "clusters": [{"name": "simulated", "cluster": {"server": server}}],
-        "users": [{"name": "simulated", "user": {}}],
-        "contexts": [{"name": "simulated", "context": {"cluster": "simulated", "user": "simulated"}}],
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {key: value for key, value in cluster.items() if value}}],
+        "users": [{"name": "test", "user": {key: value for key, value in user.items() if value}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
     }
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    path.chmod(0o600)
     return path
 
 
@@ -78,12 +86,6 @@ def _file_of(part: Mapping[str, Any], key: str, path: Path) -> str:
     with os.fdopen(handle, "wb") as file:
         file.write(base64.b64decode(part[f"{key}-data"]))
     return name
-
-
-Body = dict[str, Any]
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-_PAGE = 500
 
 
 class RequestError(Exception):

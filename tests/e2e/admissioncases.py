@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tests.e2e.api import Api, ApiError, Json
+from bench.simulated.client import RequestError
+from tests.e2e.api import Api, Json
 from tests.e2e.podspecs import container, pod
 
 MEM, GPU, CORE = "gpupack.io/gpu-mem", "gpupack.io/gpu", "gpupack.io/gpu-core"
@@ -160,16 +161,16 @@ def refusal(api: Api, body: Mapping[str, Any], path: str = PODS) -> str:
     """What a policy says of creating the object, without the API server's own words before it; empty when it may be."""
     try:
         api.create(f"{path}?dryRun=All", body)
-    except ApiError as error:
+    except RequestError as error:
         return said(error)
     return ""
 
 
-def said(error: ApiError) -> str:
+def said(error: RequestError) -> str:
     """The policy's sentence alone.
 
     Raises:
-        ApiError: the error itself, when it is not a policy's.
+        RequestError: the error itself, when it is not a policy's.
     """
     _, found, sentence = error.message.partition(" denied request: ")
     if not found:

@@ -1,78 +1,45 @@
-"""JSON requests to a Kubernetes API server, as one user: paths and bodies go in, decoded objects come out."""
+"""What the tests on a real control plane ask of its API server, as one user."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-import urllib3
-
+from bench.simulated.client import MERGE_PATCH, Access, ClusterClient, RequestError
 from bench.simulated.waiting import wait_until
-from tests.e2e.certificates import KeyPair
 
 Json = dict[str, Any]
 
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
-
-
-class ApiError(Exception):
-    """The API server refused a request."""
-
-    def __init__(self, request: str, status: int, message: str) -> None:
-        super().__init__(f"{request} answered {status}: {message}")
-        self.status = status
-        self.message = message
-
 
 class Api:
-    """A client of one API server that acts as one user. Safe to use from several threads."""
+    """One user's requests to one API server. Safe to use from several threads."""
 
-    def __init__(
-        self, server: str, *, ca: str, client: KeyPair | None = None, token: str | None = None, timeout_s: float = 30
-    ) -> None:
-        self.server = server
-        self._timeout_s = timeout_s
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._pool = urllib3.PoolManager(
-            maxsize=16,
-            retries=False,
-            ca_certs=ca,
-            cert_file=None if client is None else str(client.certificate),
-            key_file=None if client is None else str(client.key),
-        )
+    def __init__(self, access: Access) -> None:
+        self.server = access.server
+        self._client = ClusterClient(access)
 
     def get(self, path: str, **query: str) -> Json:
         """Read one object or a list, `path` from the root: `/api/v1/nodes`."""
-        return self._request("GET", path, query=query)
+        return self._client.request("GET", path, **query)
 
     def create(self, path: str, body: Mapping[str, Any]) -> Json:
         """POST an object to its collection, and return it as stored."""
-        return self._request("POST", path, body=body)
+        return self._client.request("POST", path, body)
 
     def replace(self, path: str, body: Mapping[str, Any]) -> Json:
         """PUT an object, and return it as stored."""
-        return self._request("PUT", path, body=body)
+        return self._client.request("PUT", path, body)
 
     def patch(self, path: str, body: Mapping[str, Any], content_type: str = MERGE_PATCH) -> Json:
         """Patch an object, and return it as stored."""
-        return self._request("PATCH", path, body=body, content_type=content_type)
+        return self._client.request("PATCH", path, body, content_type=content_type)
 
     def delete(self, path: str, *, grace_period_s: int | None = None) -> Json:
         """Delete an object; 0 s of grace removes a pod at once (force-delete), None is the object's own."""
         options = {} if grace_period_s is None else {"gracePeriodSeconds": grace_period_s}
-        return self._request("DELETE", path, body=options)
-
-    def is_ready(self) -> bool:
-        """Whether /readyz answers 200."""
-        try:
-            answer = self._pool.request("GET", f"{self.server}/readyz", headers=self._headers, timeout=2)
-        except urllib3.exceptions.HTTPError:
-            return False
-        return answer.status == 200
+        return self._client.request("DELETE", path, options)
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._pool.clear()
+        self._client.close()
 
     # What most tests do.
 
@@ -86,13 +53,7 @@ class Api:
 
     def exists(self, path: str) -> bool:
         """Whether the object is there."""
-        try:
-            self.get(path)
-        except ApiError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
+        return self._client.find(path) is not None
 
     def wait_served(self, collection: str) -> None:
         """Wait until a kind that was just defined can be listed and found: 404 first, then 429 for its storage."""
@@ -102,7 +63,7 @@ class Api:
             try:
                 self.get(collection)
                 return plural in {each["name"] for each in self.get(group)["resources"]}
-            except ApiError as error:
+            except RequestError as error:
                 if error.status in (404, 429, 503):
                     return False
                 raise
@@ -159,31 +120,9 @@ class Api:
         """Force-delete a pod that somebody else may be deleting, too."""
         try:
             self.delete_pod(namespace, name, grace_period_s=0)
-        except ApiError as error:
+        except RequestError as error:
             if error.status != 404:
                 raise
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
-    ) -> Json:
-        answer = self._pool.request(
-            method,
-            self.server + path,
-            fields=query if body is None else None,
-            body=None if body is None else json.dumps(body).encode(),
-            headers={**self._headers, "Accept": "application/json", "Content-Type": content_type},
-            timeout=self._timeout_s,
-        )
-        if answer.status >= 400:
-            raise ApiError(f"{method} {path}", answer.status, _message(answer.data))
-        decoded: Json = json.loads(answer.data)
-        return decoded
 
 
 def _refusal(pod: Json) -> str | None:
@@ -191,10 +130,3 @@ def _refusal(pod: Json) -> str | None:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return str(condition.get("message", ""))
     return None
-
-
-def _message(data: bytes) -> str:
-    try:
-        return str(json.loads(data)["message"])
-    except (ValueError, KeyError, TypeError):
-        return data[:300].decode(errors="replace")

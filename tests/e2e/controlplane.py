@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import yaml
 
+from bench.simulated.client import Access, write_kubeconfig
 from bench.simulated.processes import ServerProcess, free_port
 from bench.simulated.waiting import wait_until
 from tests.e2e import audit, servers
@@ -16,7 +17,6 @@ from tests.e2e.api import Api
 from tests.e2e.audit import AuditedRequest
 from tests.e2e.binaries import Binaries
 from tests.e2e.certificates import CertificateAuthority, KeyPair, write_service_account_key
-from tests.e2e.kubeconfig import write_kubeconfig
 from tests.e2e.schedulerconfig import on_this_machine, scheduler_configuration
 
 TOKEN_LIFETIME_S = 24 * 3600
@@ -104,9 +104,7 @@ class ControlPlane:
     def kubeconfig_for(self, namespace: str, service_account: str) -> Path:
         """Write a kubeconfig with a token of the service account, so that what uses it runs under its RBAC rights."""
         path = self.folder / f"{namespace}.{service_account}.kubeconfig"
-        token = self.token_for(namespace, service_account)
-        write_kubeconfig(path, self.server_url, self.authority.path, token=token)
-        return path
+        return write_kubeconfig(path, self.access_of(namespace, service_account))
 
     def token_for(self, namespace: str, service_account: str) -> str:
         """Ask for a token of the service account (TokenRequest API), valid for a day."""
@@ -116,7 +114,16 @@ class ControlPlane:
 
     def api_as(self, namespace: str, service_account: str) -> Api:
         """The API as the service account."""
-        return Api(self.server_url, ca=str(self.authority.path), token=self.token_for(namespace, service_account))
+        return Api(self.access_of(namespace, service_account))
+
+    def access_of(self, namespace: str, service_account: str) -> Access:
+        """How to reach the API as the service account."""
+        return self.access(token=self.token_for(namespace, service_account))
+
+    def access(self, *, token: str = "", client: KeyPair | None = None) -> Access:
+        """How to reach the API with a token or a client certificate."""
+        pair = (str(client.certificate), str(client.key)) if client is not None else ("", "")
+        return Access(self.server_url, str(self.authority.path), *pair, token)
 
     def audited(self, namespace: str, service_account: str) -> list[AuditedRequest]:
         """Every request that the service account has made so far: which rights it used, which it lacked."""
@@ -126,15 +133,14 @@ class ControlPlane:
         """Write a kubeconfig with a new client certificate of `user`."""
         client = self.authority.issue(file_name, user, groups)
         path = self.folder / f"{file_name}.kubeconfig"
-        write_kubeconfig(path, self.server_url, self.authority.path, client=client)
-        return path
+        return write_kubeconfig(path, self.access(client=client))
 
     def _start(self) -> None:
         store_url = self._start_etcd()
         admin = self._start_apiserver(store_url)
-        self.api = Api(self.server_url, ca=str(self.authority.path), client=admin)
-        self.admin_kubeconfig = self.folder / "admin.kubeconfig"
-        write_kubeconfig(self.admin_kubeconfig, self.server_url, self.authority.path, client=admin)
+        access = self.access(client=admin)
+        self.api = Api(access)
+        self.admin_kubeconfig = write_kubeconfig(self.folder / "admin.kubeconfig", access)
         # Its controllers share one user: an own service account for each would fill the audit log.
         self.issue_kubeconfig("kube-controller-manager", "system:kube-controller-manager", ("system:masters",))
         self.issue_kubeconfig("kube-scheduler", "system:kube-scheduler")

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
+from bench.simulated.client import write_kubeconfig
 from bench.simulated.processes import ServerProcess, not_ok_because
 from tests.e2e.api import Json
 from tests.e2e.confinement import confined
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.kubeconfig import write_kubeconfig
 
 REPOSITORY = Path(__file__).parents[2]
 MANIFESTS = REPOSITORY / "manifests"
@@ -63,7 +63,7 @@ class ContainerProcess:
         self._pod = pod
         (self._spec,) = [each for each in pod["spec"]["containers"] if each["name"] == container]
         token = token_of(control_plane, pod)
-        write_kubeconfig(self.kubeconfig, control_plane.server_url, control_plane.authority.path, token=token)
+        write_kubeconfig(self.kubeconfig, control_plane.access(token=token))
         self._mounted = {mount["mountPath"]: self._mount(control_plane, mount["name"]) for mount in self._mounts()}
         self.process: ServerProcess | None = None
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.e2e.api import STRATEGIC_MERGE_PATCH, Api
+from bench.simulated.client import STRATEGIC_PATCH
+from tests.e2e.api import Api
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,14 @@ def create_node(api: Api, node: SimulatedNode) -> None:
     Its lease is never renewed: ControlPlane runs without the controller that would mind.
     """
     api.create("/api/v1/nodes", node.document())
-    api.patch(f"/api/v1/nodes/{node.name}/status", {"status": node.status()}, STRATEGIC_MERGE_PATCH)
+    api.patch(f"/api/v1/nodes/{node.name}/status", {"status": node.status()}, STRATEGIC_PATCH)
 
 
 def set_resources(api: Api, name: str, resources: Mapping[str, int]) -> None:
     """Change the amounts of some resources in capacity and allocatable, as a device plugin's kubelet does."""
     amounts = {resource: str(amount) for resource, amount in resources.items()}
     status = {"capacity": amounts, "allocatable": amounts}
-    api.patch(f"/api/v1/nodes/{name}/status", {"status": status}, STRATEGIC_MERGE_PATCH)
+    api.patch(f"/api/v1/nodes/{name}/status", {"status": status}, STRATEGIC_PATCH)
 
 
 def delete_node(api: Api, name: str) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.simulated.client import RequestError
 from bench.simulated.waiting import wait_until
 from tests.e2e.admissioncases import ALLOCATED, ALLOCATION, MEM, NAMESPACE, PODS, asking, refusal, said
-from tests.e2e.api import Api, ApiError
+from tests.e2e.api import Api
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.podspecs import container, pod
 
@@ -51,11 +52,11 @@ def test_a_tenant_does_not_say_on_which_gpus_a_pod_is(api: Api, tenant: Api, ann
     assert refusal(tenant, asking({MEM: 8}, {annotation: "{}"})) == sentence
     name = annotation.rpartition("/")[2]
     api.create_pod(NAMESPACE, {**asking({MEM: 8}), "metadata": {"name": name}})
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(RequestError) as refused:
         tenant.patch(f"{PODS}/{name}", {"metadata": {"annotations": {annotation: "{}"}}})
     assert said(refused.value) == sentence
     api.patch(f"{PODS}/{name}", {"metadata": {"annotations": {annotation: "{}"}}})
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(RequestError) as refused:
         tenant.patch(f"{PODS}/{name}", {"metadata": {"annotations": {annotation: None}}})
     assert said(refused.value) == sentence
     tenant.patch(f"{PODS}/{name}", {"metadata": {"annotations": {"team": "a"}}})
@@ -92,7 +93,7 @@ def plugin_on(control_plane: ControlPlane, node: str) -> Api:
     created = api.create_pod("gpupack-system", running)
     owner = {"apiVersion": "v1", "kind": "Pod", "name": created["metadata"]["name"], "uid": created["metadata"]["uid"]}
     answer = api.create(f"{account}/token", {"spec": {"boundObjectRef": owner}})
-    return Api(control_plane.server_url, ca=str(control_plane.authority.path), token=answer["status"]["token"])
+    return Api(control_plane.access(token=answer["status"]["token"]))
 
 
 def test_a_device_plugin_changes_its_own_annotations_on_its_own_node_only(
@@ -120,7 +121,7 @@ def test_a_device_plugin_changes_its_own_annotations_on_its_own_node_only(
         ("/api/v1/nodes/node-a", {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, owner),
         ("/api/v1/nodes/node-a", {"spec": {"unschedulable": True}}, owner),
     ):
-        with pytest.raises(ApiError) as refused:
+        with pytest.raises(RequestError) as refused:
             plugin.patch(path, body)
         assert said(refused.value) == sentence
     plugin.close()
@@ -131,7 +132,7 @@ def test_the_extender_changes_its_own_annotations_only(control_plane: ControlPla
     api.create_pod(NAMESPACE, {**asking({MEM: 8}), "metadata": {"name": "woken", "annotations": {"team": "a"}}})
     extender = control_plane.api_as("gpupack-system", "gpupack-scheduler")
     extender.patch(f"{PODS}/woken", {"metadata": {"annotations": {"gpupack.io/retry": "1"}}})
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(RequestError) as refused:
         extender.patch(f"{PODS}/woken", {"metadata": {"annotations": {"team": None}}})
     assert said(refused.value) == f"{ACCOUNTS}scheduler {OWN}"
     extender.close()

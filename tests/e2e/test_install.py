@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 import pytest
 import yaml
 
-from bench.simulated.client import ClusterClient
+from bench.simulated.client import ClusterClient, RequestError
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
 from bench.simulated.processes import free_port
 from bench.simulated.specs import NodeSpec
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.e2e.admissioncases import LET_THROUGH, REFUSED, refusal
-from tests.e2e.api import ApiError, Json
+from tests.e2e.api import Json
 from tests.e2e.binaries import Binaries
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import MANIFESTS, SYSTEM, ContainerProcess, pods_of, rendered
@@ -82,7 +82,7 @@ def pod_security(system: ControlPlane, level: str, spec: Json) -> str:
     used = {each: spec[each] for each in spec if each not in ("serviceAccountName", "priorityClassName")}
     try:
         system.api.create(f"/api/v1/namespaces/{name}/pods?dryRun=All", {"metadata": {"name": "p"}, "spec": used})
-    except ApiError as error:
+    except RequestError as error:
         if "violates PodSecurity" not in error.message and "service account" in error.message:
             wait_until(
                 lambda: system.api.exists(f"/api/v1/namespaces/{name}/serviceaccounts/default"), what="its account"

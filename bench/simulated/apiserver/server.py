@@ -22,7 +22,7 @@ from bench.simulated.apiserver.registry import Moment, Registry
 from bench.simulated.apiserver.resources import NAMESPACES, PODS
 from bench.simulated.apiserver.statuses import expired
 from bench.simulated.apiserver.store import Store
-from bench.simulated.client import write_kubeconfig
+from bench.simulated.client import Access, write_kubeconfig
 
 _T = TypeVar("_T")
 _CALL_TIMEOUT_S = 30.0
@@ -90,7 +90,7 @@ class ApiServer:
 
     def write_kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig file that leads here and return its path."""
-        return write_kubeconfig(path, server=self.url)
+        return write_kubeconfig(path, Access(self.url))
 
     def pause(self) -> None:
         """Stop answering; requests and events wait until `resume`."""
