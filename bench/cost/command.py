@@ -8,7 +8,7 @@ from random import Random
 import click
 
 from bench.cost.dump import case_of_cluster, case_of_dump
-from bench.replay.mapping import UNIT_MIB, mapping_named, node_record, request_of
+from bench.replay.deciding.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from bench.replay.report import aligned
 from bench.trace.arrivals import arrivals
 from bench.trace.reading import WHOLE_MILLI, TraceError, TracePod, read_nodes, read_pods

@@ -14,8 +14,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.latency.load import GPU, Load
-from bench.latency.objects import Pods, Population, encoded
+from bench.latency.load import GPU, Load, Pods, Population, encoded
 from bench.latency.percentiles import Histogram, rss_mib
 from bench.latency.world import Size
 from extender.contract.names import Names

@@ -1,24 +1,31 @@
-"""`python -m bench latency`: from a cluster size to tables and JSON of latencies, CPU and memory, and the floor."""
+"""`python -m bench latency`: what the extender costs, as tables, JSON and a figure."""
 
 import json
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
+from matplotlib.figure import Figure
 
 from bench.latency import cases
 from bench.latency.calls import measure_calls
 from bench.latency.churning import measure_churn
 from bench.latency.estimates import measure_learning
-from bench.latency.plot import draw
-from bench.latency.report import table
 from bench.latency.world import Against, Size
+from bench.replay.drawing import style
 
 CASES = ("calls", "start", "shapes", "growth", "events", "binds", "learning", "churn")
 _GROWTH_NODES = (100, 1000, 5000)
+_HEAD = f"{'':14}{'calls':>7}{'p10 ms':>9}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'bytes':>8}"
+_LINES = (
+    ("filter_all_names", "filter, all names", "#0072b2"),
+    ("floor_all_names", "floor, all names", "#666666"),
+    ("filter", "filter, 100 names", "#d55e00"),
+)
 
 
 @click.command()
@@ -131,3 +138,56 @@ def _problems(report: dict[str, Any], options: dict[str, Any]) -> list[str]:
         if rss_mib > options["max_rss_mib"]:
             problems.append(f"{rss_mib} MiB are resident after the start, expected at most {options['max_rss_mib']}")
     return problems
+
+
+def table(case: str, report: dict[str, Any]) -> str:
+    """A few lines; every figure is in the JSON, too."""
+    rows = [f"{case}: {_described(report)}"]
+    timed = {name: row for name, row in report.items() if isinstance(row, dict) and "p50_ms" in row}
+    if case == "growth":
+        timed = {
+            f"{kind} {nodes}": row
+            for kind, key in (("fixed", "filter"), ("all", "filter_all_names"), ("floor", "floor_all_names"))
+            for nodes, row in report[key].items()
+        }
+    if timed:
+        rows.append(_HEAD)
+        rows += [_row(name, row) for name, row in timed.items()]
+    if "ratio" in report:
+        rows.append(f"filter p50 is {report['ratio']:.2f} times the floor's, p10 {report['ratio_p10']:.2f} times")
+    return "\n".join(rows)
+
+
+def _described(report: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in report.items() if not isinstance(value, dict))
+
+
+def _row(name: str, row: dict[str, Any]) -> str:
+    return (
+        f"{name:14}{row['calls']:>7}{row['p10_ms']:>9.3f}{row['p50_ms']:>9.3f}{row['p90_ms']:>9.3f}{row['p99_ms']:>9.3f}"
+        f"{row['cpu_ms']:>9.3f}{row['bytes_out']:>8}"
+    )
+
+
+def draw(report: dict[str, Any]) -> str:
+    """The figure as SVG text.
+
+    Raises:
+        KeyError: case growth was not measured.
+    """
+    growth = report["growth"]
+    with style():
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        for key, label, color in _LINES:
+            rows = growth[key]
+            nodes = [int(text) for text in rows]
+            axes.plot(nodes, [row["p50_ms"] for row in rows.values()], color=color, marker="o", label=f"{label}, p50")
+            axes.plot(
+                nodes, [row["p90_ms"] for row in rows.values()], color=color, linestyle=":", label=f"{label}, p90"
+            )
+        axes.set(xlabel="nodes of the cluster (8 GPUs each)", ylabel="ms a call, over HTTP", ylim=(0, None))
+        axes.legend()
+        text = StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from bench.latency.load import SIZES_UNITS, Load
-from bench.latency.objects import Body, Pods, Population, encoded
+from bench.latency.load import SIZES_UNITS, Body, Load, Pods, Population, encoded
 from bench.simulated.apiserver import http11
 from bench.simulated.client import Access, write_kubeconfig
 from extender.contract.units import GpuUuid

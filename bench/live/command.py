@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from bench.live.driving import Driver, create_nodes
-from bench.replay.learning import contender
-from bench.replay.mapping import UNIT_MIB
+from bench.replay.deciding.learning import contender
+from bench.replay.deciding.mapping import UNIT_MIB
 from bench.replay.setting import Setting
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.live.objects import NAMESPACE, node_body, pod_body
-from bench.replay.mapping import mapping_named, node_record, request_of
-from bench.replay.run import Run
+from bench.replay.deciding.mapping import mapping_named, node_record, request_of
+from bench.replay.deciding.run import Run
 from bench.simulated.client import ClusterClient, pods_path
 from bench.simulated.processes import ExtenderProcess
 from bench.simulated.scheduler.extender_client import ExtenderClient

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.replay.arriving import Arriving
-from bench.replay.mapping import mapping_named, node_record, request_of
+from bench.replay.deciding.mapping import mapping_named, node_record, request_of
+from bench.replay.protocols.arriving import Arriving
 from bench.replay.results import ALLOCATION_MARKS, Result
 from bench.replay.setting import Progress, Setting, percent
 from bench.replay.simplex import LinearProgramme, Vector

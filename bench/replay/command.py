@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from bench.replay.arriving import Arriving
 from bench.replay.bound import BOUND
-from bench.replay.departing import Departing
+from bench.replay.deciding.learning import Contender, contender
 from bench.replay.drawing import draw
-from bench.replay.learning import Contender, contender
+from bench.replay.protocols.arriving import Arriving
+from bench.replay.protocols.departing import Departing
+from bench.replay.protocols.timed import Timed
 from bench.replay.report import table, table_csv
 from bench.replay.results import Result, summary
 from bench.replay.setting import Setting
-from bench.replay.timed import Timed
 from bench.replay.working import ReplayProtocol, Task, run_all
 from bench.trace.reading import WHOLE_MILLI, TraceError, digest, read_nodes, read_pods
 from extender.kubectl.cluster.prices import PriceError, load_prices

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from bench.replay.learning import Contender
-from bench.replay.mapping import mapping_named, request_of
-from bench.replay.run import Run
+from bench.replay.deciding.learning import Contender
+from bench.replay.deciding.mapping import mapping_named, request_of
+from bench.replay.deciding.run import Run
 from bench.trace.reading import WHOLE_MILLI, TraceNode, TracePod
 from extender.kubectl.cluster.prices import PriceTable
 from extender.scheduling.learning.estimating import typical_pods

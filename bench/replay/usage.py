@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from bench.replay.run import Run
+from bench.replay.deciding.run import Run
 from bench.trace.reading import WHOLE_MILLI
 from extender.kubectl.cluster.prices import PriceTable
 from extender.scheduling.learning.fragmentation import Fragmentation

@@ -8,9 +8,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bench.replay.arriving import Arriving
 from bench.replay.bound import BOUND, replay_bound
-from bench.replay.learning import Contender
+from bench.replay.deciding.learning import Contender
+from bench.replay.protocols.arriving import Arriving
 from bench.replay.results import Result
 from bench.replay.setting import Progress, Setting
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.replay.arriving import Arriving
-from bench.replay.learning import contender
+from bench.replay.deciding.learning import contender
+from bench.replay.protocols.arriving import Arriving
 from bench.replay.setting import Setting
 from bench.trace.reading import digest, read_nodes, read_pods
 from extender.kubectl.cluster.prices import load_prices

@@ -14,9 +14,9 @@ from bench.simulated.apiserver import http11
 from bench.simulated.apiserver.faults import Fault, FaultPlan
 from bench.simulated.apiserver.handling import Answer, Handler
 from bench.simulated.apiserver.listing import stored_as
-from bench.simulated.apiserver.resources import Resource
-from bench.simulated.apiserver.statuses import ApiError, expired
-from bench.simulated.apiserver.store import CompactedError, Event, Store
+from bench.simulated.apiserver.objects.resources import Resource
+from bench.simulated.apiserver.objects.statuses import ApiError, expired
+from bench.simulated.apiserver.objects.store import CompactedError, Event, Store
 from bench.simulated.apiserver.watching import Watch, bookmark_line, error_line, event_line
 
 

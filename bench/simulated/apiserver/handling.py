@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from bench.simulated.apiserver import patching
-from bench.simulated.apiserver.event_forms import to_stored
 from bench.simulated.apiserver.http11 import Request
 from bench.simulated.apiserver.listing import Lister, ListOptions, render_object, stored_as
-from bench.simulated.apiserver.registry import DeleteOptions, Moment, Registry
-from bench.simulated.apiserver.resources import NEW_EVENTS, PODS, Resource, discovery, find_resource
-from bench.simulated.apiserver.selectors import parse_selector
-from bench.simulated.apiserver.statuses import ApiError, not_found, success
+from bench.simulated.apiserver.objects import patching
+from bench.simulated.apiserver.objects.event_forms import to_stored
+from bench.simulated.apiserver.objects.registry import DeleteOptions, Moment, Registry
+from bench.simulated.apiserver.objects.resources import NEW_EVENTS, PODS, Resource, discovery, find_resource
+from bench.simulated.apiserver.objects.selectors import parse_selector
+from bench.simulated.apiserver.objects.statuses import ApiError, not_found, success
 from bench.simulated.apiserver.watching import Watch, WatchOptions
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote
 
-from bench.simulated.apiserver.statuses import ApiError
+from bench.simulated.apiserver.objects.statuses import ApiError
 
 _LONGEST_HEAD = 64 * 1024
 _LONGEST_BODY = 3 * 1024 * 1024

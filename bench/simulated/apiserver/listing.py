@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.simulated.apiserver.event_forms import from_stored
-from bench.simulated.apiserver.resources import EVENTS, NEW_EVENTS, Resource
-from bench.simulated.apiserver.selectors import Selector
-from bench.simulated.apiserver.statuses import ApiError, expired, expired_token
-from bench.simulated.apiserver.store import Record, Store
+from bench.simulated.apiserver.objects.event_forms import from_stored
+from bench.simulated.apiserver.objects.resources import EVENTS, NEW_EVENTS, Resource
+from bench.simulated.apiserver.objects.selectors import Selector
+from bench.simulated.apiserver.objects.statuses import ApiError, expired, expired_token
+from bench.simulated.apiserver.objects.store import Record, Store
 
 _SNAPSHOTS_KEPT = 32
 

@@ -18,10 +18,10 @@ from bench.simulated.apiserver.connections import Connection, Hub, WatchSettings
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
-from bench.simulated.apiserver.registry import Moment, Registry
-from bench.simulated.apiserver.resources import NAMESPACES, PODS
-from bench.simulated.apiserver.statuses import expired
-from bench.simulated.apiserver.store import Store
+from bench.simulated.apiserver.objects.registry import Moment, Registry
+from bench.simulated.apiserver.objects.resources import NAMESPACES, PODS
+from bench.simulated.apiserver.objects.statuses import expired
+from bench.simulated.apiserver.objects.store import Store
 from bench.simulated.client import Access, write_kubeconfig
 
 _T = TypeVar("_T")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.simulated.apiserver.listing import render_object
-from bench.simulated.apiserver.resources import Resource
-from bench.simulated.apiserver.selectors import Selector
-from bench.simulated.apiserver.statuses import ApiError
-from bench.simulated.apiserver.store import Event, Record
+from bench.simulated.apiserver.objects.resources import Resource
+from bench.simulated.apiserver.objects.selectors import Selector
+from bench.simulated.apiserver.objects.statuses import ApiError
+from bench.simulated.apiserver.objects.store import Event, Record
 
 
 @dataclass(frozen=True, slots=True)

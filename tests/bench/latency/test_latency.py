@@ -9,10 +9,9 @@ from click.testing import CliRunner
 
 from bench.latency import cases, estimates
 from bench.latency.churning import measure_churn
-from bench.latency.command import command
+from bench.latency.command import command, draw
 from bench.latency.estimates import measure_learning
 from bench.latency.percentiles import Histogram, figures, percentile
-from bench.latency.plot import draw
 from bench.latency.world import Size
 
 ROW = {"calls": 1, "p10_ms": 0.9, "p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "cpu_ms": 0.5, "bytes_out": 10}

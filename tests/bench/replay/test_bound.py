@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from bench.replay.arriving import Arriving
 from bench.replay.bound import Bound, replay_bound
-from bench.replay.learning import contender
-from bench.replay.mapping import mapping_named, node_record, request_of
+from bench.replay.deciding.learning import contender
+from bench.replay.deciding.mapping import mapping_named, node_record, request_of
+from bench.replay.protocols.arriving import Arriving
 from bench.replay.simplex import LinearProgramme
 from bench.trace.reading import TraceNode, TracePod
 from extender.scheduling.pods.request import PodRequest

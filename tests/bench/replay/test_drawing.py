@@ -4,10 +4,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.replay.arriving import Arriving
-from bench.replay.departing import Departing
+from bench.replay.deciding.learning import contender
 from bench.replay.drawing import draw, mean_curve
-from bench.replay.learning import contender
+from bench.replay.protocols.arriving import Arriving
+from bench.replay.protocols.departing import Departing
 from bench.replay.results import Result, summary
 from tests.bench.replay.traces import ignore, setting
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bench.replay.learning import contender
-from bench.replay.mapping import UNIT_MIB, mapping_named, node_record, request_of
-from bench.replay.run import Run
+from bench.replay.deciding.learning import contender
+from bench.replay.deciding.mapping import UNIT_MIB, mapping_named, node_record, request_of
+from bench.replay.deciding.run import Run
 from extender.scheduling.ledger.events import NodeChanged, PodChanged, PodRecord
 from extender.scheduling.pods.footprint import Footprint
 from extender.server.learning import Learning

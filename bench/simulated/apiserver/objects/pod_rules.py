@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bench.simulated.apiserver.resources import PODS
-from bench.simulated.apiserver.statuses import ApiError, conflict, forbidden, invalid, other_object
+from bench.simulated.apiserver.objects.resources import PODS
+from bench.simulated.apiserver.objects.statuses import ApiError, conflict, forbidden, invalid, other_object
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError
 

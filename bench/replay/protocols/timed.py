@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import process_time
 
-from bench.replay.learning import Contender
+from bench.replay.deciding.learning import Contender
 from bench.replay.results import Result
 from bench.replay.setting import PROGRESS_PODS, Progress, Setting, percent
 from bench.replay.usage import usage_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bench.simulated.apiserver.resources import Resource
+from bench.simulated.apiserver.objects.resources import Resource
 
 _encode = msgspec.json.Encoder().encode
 

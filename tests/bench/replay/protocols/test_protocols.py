@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench.replay.arriving import Arriving
-from bench.replay.departing import Departing
-from bench.replay.learning import contender
-from bench.replay.mapping import mapping_named
-from bench.replay.run import InvariantError, Run
-from bench.replay.timed import Timed
+from bench.replay.deciding.learning import contender
+from bench.replay.deciding.mapping import mapping_named
+from bench.replay.deciding.run import InvariantError, Run
+from bench.replay.protocols.arriving import Arriving
+from bench.replay.protocols.departing import Departing
+from bench.replay.protocols.timed import Timed
 from bench.trace.reading import TraceError
 from tests.bench.replay.traces import ignore, setting
 

@@ -6,7 +6,7 @@ pods and nodes declare (`patchMergeKey` in k8s.io/api/core/v1/types.go); lists w
 
 from typing import Any
 
-from bench.simulated.apiserver.statuses import ApiError
+from bench.simulated.apiserver.objects.statuses import ApiError
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"

@@ -6,7 +6,7 @@ Weng et al., "Beware of Fragmentation" (USENIX ATC 2023), section 6, and the art
 from dataclasses import dataclass
 from time import process_time
 
-from bench.replay.learning import Contender
+from bench.replay.deciding.learning import Contender
 from bench.replay.results import ALLOCATION_MARKS, USAGE_MARKS, Result
 from bench.replay.setting import PROGRESS_PODS, Progress, Setting, percent
 from bench.replay.usage import usage_of

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.simulated.apiserver.resources import NODES, PODS
-from bench.simulated.apiserver.selectors import parse_selector
-from bench.simulated.apiserver.statuses import ApiError
+from bench.simulated.apiserver.objects.resources import NODES, PODS
+from bench.simulated.apiserver.objects.selectors import parse_selector
+from bench.simulated.apiserver.objects.statuses import ApiError
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.apiserver.patching import JSON_PATCH, MERGE, STRATEGIC, apply_patch
-from bench.simulated.apiserver.statuses import ApiError
+from bench.simulated.apiserver.objects.patching import JSON_PATCH, MERGE, STRATEGIC, apply_patch
+from bench.simulated.apiserver.objects.statuses import ApiError
 
 
 def _pod() -> dict[str, Any]:

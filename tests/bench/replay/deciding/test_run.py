@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from bench.replay.learning import Learner, contender
-from bench.replay.mapping import UNIT_MIB, mapping_named, node_record, request_of
+from bench.replay.deciding.learning import Learner, contender
+from bench.replay.deciding.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from extender.capacity.packing import Packing
 from extender.scheduling.filtering import filter_nodes
 from extender.scheduling.policies.table import POLICIES

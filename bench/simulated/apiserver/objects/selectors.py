@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.simulated.apiserver.resources import Resource
-from bench.simulated.apiserver.statuses import ApiError
+from bench.simulated.apiserver.objects.resources import Resource
+from bench.simulated.apiserver.objects.statuses import ApiError
 
 _TERM = re.compile(
     r"\s*(?:(?P<absent>!)\s*(?P<absent_key>[^\s!=,()]+)"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
-from bench.replay.learning import Contender, Learner
-from bench.replay.mapping import UNIT_MIB, UnitMapping, node_record, request_of
+from bench.replay.deciding.learning import Contender, Learner
+from bench.replay.deciding.mapping import UNIT_MIB, UnitMapping, node_record, request_of
 from bench.trace.reading import WHOLE_MILLI, TraceNode, TracePod
 from extender.capacity.packing import Packing
 from extender.scheduling.ledger.binding import Plan

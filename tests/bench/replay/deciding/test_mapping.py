@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.replay.mapping import mapping_named, node_record, request_of
+from bench.replay.deciding.mapping import mapping_named, node_record, request_of
 from bench.trace.reading import TraceError, TraceNode, TracePod
 from extender.scheduling.pods.models import ANY_MODEL
 

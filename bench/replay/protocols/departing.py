@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from random import Random
 from time import process_time
 
-from bench.replay.learning import Contender
+from bench.replay.deciding.learning import Contender
 from bench.replay.results import Result
 from bench.replay.setting import PROGRESS_PODS, Progress, Setting, percent
 from bench.trace.reading import TraceError

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.simulated.apiserver.resources import NODES, PODS
-from bench.simulated.apiserver.store import CompactedError, Store
+from bench.simulated.apiserver.objects.resources import NODES, PODS
+from bench.simulated.apiserver.objects.store import CompactedError, Store
 
 
 def _body(name: str, *, node: str = "") -> dict[str, object]:

@@ -8,10 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.simulated.apiserver import pod_rules
-from bench.simulated.apiserver.resources import EVENTS, NAMESPACES, NODES, PODS, PRIORITY_CLASSES, Resource
-from bench.simulated.apiserver.statuses import ApiError, already_exists, conflict, invalid, not_found, other_object
-from bench.simulated.apiserver.store import Event, Record, Store
+from bench.simulated.apiserver.objects import pod_rules
+from bench.simulated.apiserver.objects.resources import EVENTS, NAMESPACES, NODES, PODS, PRIORITY_CLASSES, Resource
+from bench.simulated.apiserver.objects.statuses import (
+    ApiError,
+    already_exists,
+    conflict,
+    invalid,
+    not_found,
+    other_object,
+)
+from bench.simulated.apiserver.objects.store import Event, Record, Store
 
 Body = dict[str, Any]
 _SYSTEM = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")

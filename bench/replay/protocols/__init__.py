@@ -1,0 +1,1 @@
+"""The ways in which the pods of a trace come and go."""

@@ -1,0 +1,1 @@
+"""The objects that the simulated API server keeps and the rules of each kind, without HTTP."""
