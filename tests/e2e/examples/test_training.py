@@ -85,7 +85,7 @@ def test_parallel_trials_with_katib(cluster: ExampleCluster, walk: Walk) -> None
     walk.step()
 
 
-def test_volcano_beside_kube_scheduler(cluster: ExampleCluster, walk: Walk) -> None:
+def test_volcano_alongside_kube_scheduler(cluster: ExampleCluster, walk: Walk) -> None:
     """What Volcano has bound past the extender counts; gpupack's own pods go around it."""
     walk.step()
     pods = volcano_pods(cluster.custom(VOLCANO_JOB, "simulation"))
