@@ -8,7 +8,8 @@ from typing import Any
 
 from extender.capacity.case import Case, CaseError
 from extender.contract.names import Names
-from extender.kube.client import ApiError, ApiUnreachable, KubeConfigError, connect
+from extender.kube.client import connect
+from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
 from extender.kube.listing import EnvelopeError, parse_list_page
 from extender.kubectl.cluster.cost_case import MemoryMib, case_of
 from extender.kubectl.cluster.view import view_of

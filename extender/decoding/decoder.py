@@ -18,14 +18,12 @@ from extender.kube.objects import (
     Condition,
     ContainerStatus,
     DecodeError,
-    Identified,
-    Metadata,
-    Node,
+    NodeObject,
     Pod,
-    PodEvent,
+    PodMetadata,
     PodStatus,
 )
-from extender.scheduling.ledger.events import PodChanged, PodDeleted, PodRecord
+from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.footprint import Footprint, footprint_of
 
@@ -35,9 +33,7 @@ MAX_PLACE_CHARACTERS = 4096
 
 
 _decode_pod = msgspec.json.Decoder(Pod).decode
-_decode_pod_event = msgspec.json.Decoder(PodEvent).decode
-_decode_identity = msgspec.json.Decoder(Identified).decode
-_decode_node = msgspec.json.Decoder(Node).decode
+_decode_node = msgspec.json.Decoder(NodeObject).decode
 _decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
 _decode_conditions = msgspec.json.Decoder(list[Condition] | None).decode
 _NO_ANNOTATIONS: Mapping[str, str] = {}
@@ -85,38 +81,6 @@ class Decoder:
         except UNREADABLE as error:
             raise DecodeError(f"Pod: {error}") from error
         return self.pod_record(pod)
-
-    def pod_event(self, line: bytes) -> tuple[PodChanged | PodDeleted, str]:
-        """What a watch line shows of a pod, and the pod's resource version.
-
-        Raises:
-            DecodeError: an error or a bookmark, or not a line of a watch of pods.
-        """
-        try:
-            event = _decode_pod_event(line)
-        except UNREADABLE as error:
-            raise DecodeError(f"event of a Pod: {error}") from error
-        pod = event.object
-        metadata = pod.metadata
-        if event.type != "DELETED":
-            return PodChanged(self.pod_record(pod)), metadata.resource_version
-        if not metadata.uid or not metadata.resource_version:
-            raise DecodeError("event of a Pod: metadata.uid or metadata.resourceVersion is empty")
-        return PodDeleted(metadata.uid), metadata.resource_version
-
-    def uid(self, raw: bytes | msgspec.Raw) -> str:
-        """Identity of an object of which nothing else matters any more.
-
-        Raises:
-            DecodeError: it has none.
-        """
-        try:
-            uid = _decode_identity(raw).metadata.uid
-        except UNREADABLE as error:
-            raise DecodeError(f"object: {error}") from error
-        if not uid:
-            raise DecodeError("object: metadata.uid is empty")
-        return uid
 
     def node(self, raw: bytes | msgspec.Raw) -> NodeRecord:
         """A node of the watch.
@@ -168,7 +132,7 @@ class Decoder:
             nominated_node=status.nominated_node_name if status is not None else "",
         )
 
-    def _place(self, metadata: Metadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
+    def _place(self, metadata: PodMetadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
         planned, actual = annotations.get(self._planned, ""), annotations.get(self._actual, "")
         if not planned and not actual:
             return _NOWHERE
@@ -183,7 +147,7 @@ class Decoder:
             ]
             return read(asked, self.unit_mib, *readable)
 
-    def _readable(self, metadata: Metadata, annotation: str, text: str) -> bool:
+    def _readable(self, metadata: PodMetadata, annotation: str, text: str) -> bool:
         try:
             _allocation(text)
         except ContractError as error:
@@ -191,9 +155,9 @@ class Decoder:
             return False
         return True
 
-    def _node_record(self, node: Node) -> NodeRecord:
+    def _node_record(self, node: NodeObject) -> NodeRecord:
         metadata = node.metadata
-        allocatable = (node.status.allocatable if node.status is not None else None) or {}
+        allocatable = node.status.allocatable or {}
         text = (metadata.annotations or {}).get(self.names.inventory_annotation)
         inventory, error = None, ""
         if text is not None:
@@ -231,7 +195,7 @@ def _allocation(text: str) -> Allocation | None:
     return parse_allocation(text) if text else None
 
 
-def _version(metadata: Metadata) -> int:
+def _version(metadata: PodMetadata) -> int:
     # Comparable integers within one resource since Kubernetes 1.35 (KEP-5504), and in fact ever since etcd3.
     text = metadata.resource_version
     if not (text.isascii() and text.isdigit()):

@@ -1,8 +1,8 @@
-"""From news about pods to Events of the API server, written by a thread of its own at a bounded rate.
+"""Record Events on pods and nodes, in a thread of its own and at a bounded rate.
 
 Nobody waits for an Event, so they give way: while pod after pod is decided they are written later. What says the same
-of the same pod again is counted on the Event that is there; when more happens than can be written, the oldest news is
-dropped and counted. The log has every decision.
+of the same object again is counted on the Event that is there; when more happens than can be written, the oldest news
+is dropped and counted.
 """
 
 import logging
@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol
 
+from extender.kube.client import events_path
 from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kube.retries import Backoff, FailureLog
 
 _LOG = logging.getLogger(__name__)
 
-COMPONENT = "gpupack-extender"
 TIMEOUT_S = 5.0
 MAX_WAITING = 4_096
 MAX_REMEMBERED = 4_096
@@ -44,7 +44,10 @@ OUTCOMES = ("written", "dropped", "refused", "failed")
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What an Event on a pod says; equal ones are counted on one Event."""
+    """What an Event says of an object: `Normal` or `Warning`, a reason in one word, and a sentence.
+
+    Equal ones are counted on one Event. `namespace` is empty for a node.
+    """
 
     namespace: str
     name: str
@@ -52,6 +55,12 @@ class News:
     level: str
     reason: str
     message: str
+    kind: str = "Pod"
+
+
+def node_news(name: str, level: str, reason: str, message: str) -> News:
+    """What is to be said of a node; its UID is its name, as the kubelet writes it and kubectl looks for it."""
+    return News("", name, name, level, reason, message, "Node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +75,23 @@ class _Waiting:
 class EventsApi(Protocol):
     """What writing Events needs of the API server; see `extender.kube.client.KubeApi`."""
 
-    def create_event(self, namespace: str, body: Mapping[str, object], timeout_s: float = ...) -> None:
-        """Create a core/v1 Event."""
+    def create(self, path: str, body: Mapping[str, object], timeout_s: float = ...) -> bytes:
+        """Create an object in a collection."""
         ...
 
-    def patch_event(self, namespace: str, name: str, change: Mapping[str, object], timeout_s: float = ...) -> None:
-        """Change fields of one."""
+    def patch(self, path: str, body: Mapping[str, object], timeout_s: float = ...) -> bytes:
+        """Change fields of an object."""
         ...
 
 
-class Events:
-    """Writes Events about pods.
+class EventRecorder:
+    """Writes Events in one program's name.
 
     Args:
         api: where they go.
+        component: name of the program, e.g. `gpupack-extender`.
         host: name of this instance, in `reportingInstance`.
+        node: the node that the program looks after, as the source of its Events; empty for none.
         now: the time, RFC 3339 in whole seconds, as Events have it.
         clock: monotonic seconds.
         per_s: Events a second in the long run; 0 writes none.
@@ -92,7 +103,9 @@ class Events:
         self,
         api: EventsApi,
         *,
+        component: str,
         host: str,
+        node: str = "",
         now: Callable[[], str],
         clock: Callable[[], float],
         per_s: float,
@@ -100,7 +113,9 @@ class Events:
         backoff: Backoff = RETRIES,
     ) -> None:
         self._api = api
+        self._component = component
         self._host = host
+        self._source = {"component": component, **({"host": node} if node else {})}
         self._now = now
         self._clock = clock
         self._per_s = per_s
@@ -118,7 +133,7 @@ class Events:
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def put(self, news: News) -> None:
-        """Say something of a pod; returns at once."""
+        """Say something of an object; returns at once."""
         if self._per_s <= 0:
             return
         with self._changed:
@@ -212,40 +227,36 @@ class Events:
 
     def _write(self, news: News, waiting: _Waiting) -> None:
         name, count = self._written.get(news, ("", 0))
+        namespace = news.namespace or "default"
         if name:
             try:
                 change = {"count": count + waiting.times, "lastTimestamp": self._now()}
-                self._api.patch_event(news.namespace, name, change, timeout_s=TIMEOUT_S)
+                self._api.patch(events_path(namespace, name), change, timeout_s=TIMEOUT_S)
             except ApiError as error:
                 if error.status != 404:
                     raise
                 name, count = "", 0  # the API server keeps Events for an hour
         if not name:
             name = f"{news.name[:LONGEST_NAME].rstrip('.-')}.{uuid.uuid4().hex[:16]}"
-            self._api.create_event(news.namespace, self._body(news, name, waiting), timeout_s=TIMEOUT_S)
+            self._api.create(events_path(namespace), self._body(news, namespace, name, waiting), timeout_s=TIMEOUT_S)
         self._written[news] = (name, count + waiting.times)
         self._written.move_to_end(news)
         if len(self._written) > MAX_REMEMBERED:
             self._written.popitem(last=False)
 
-    def _body(self, news: News, name: str, waiting: _Waiting) -> dict[str, object]:
+    def _body(self, news: News, namespace: str, name: str, waiting: _Waiting) -> dict[str, object]:
         long = len(news.message) > LONGEST_MESSAGE
+        about = {"apiVersion": "v1", "kind": news.kind, "name": news.name, "uid": news.uid}
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": news.namespace},
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": news.namespace,
-                "name": news.name,
-                "uid": news.uid,
-            },
+            "metadata": {"name": name, "namespace": namespace},
+            "involvedObject": {**about, **({"namespace": news.namespace} if news.namespace else {})},
             "type": news.level,
             "reason": news.reason,
             "message": f"{news.message[: LONGEST_MESSAGE - 1]}…" if long else news.message,
-            "source": {"component": COMPONENT},
-            "reportingComponent": COMPONENT,
+            "source": self._source,
+            "reportingComponent": self._component,
             "reportingInstance": self._host,
             "firstTimestamp": waiting.first_at,
             "lastTimestamp": self._now(),

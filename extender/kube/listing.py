@@ -1,9 +1,11 @@
-"""From the bytes of a list page or a watch line to its envelope; the objects inside stay bytes."""
+"""Split list pages and watch lines into objects, which stay JSON until a sink decodes them."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+
+from extender.kube.objects import UNREADABLE, Identified, Identity
 
 EventKind = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 
@@ -23,11 +25,11 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """One watch line: what happened, the object's own JSON, and the object's resource version ('' in an ERROR)."""
+    """One watch line: what happened, the object's own JSON, and which object it is (an empty identity in an ERROR)."""
 
     kind: EventKind
     raw: bytes
-    resource_version: str
+    identity: Identity
 
 
 class _ListMeta(msgspec.Struct, gc=False):
@@ -45,20 +47,10 @@ class _Event(msgspec.Struct, gc=False):
     object: msgspec.Raw
 
 
-class _Meta(msgspec.Struct, gc=False):
-    name: str = ""
-    namespace: str = ""
-    resourceVersion: str = ""  # noqa: N815 - the API's own name
-
-
-class _Object(msgspec.Struct, gc=False):
-    metadata: _Meta
-
-
 _DECODE_LIST = msgspec.json.Decoder(_List).decode
 _DECODE_EVENT = msgspec.json.Decoder(_Event).decode
-_DECODE_OBJECT = msgspec.json.Decoder(_Object).decode
-_BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError)
+_DECODE_OBJECT = msgspec.json.Decoder(Identified).decode
+_NOBODY = Identity()
 
 
 def parse_list_page(body: bytes) -> ListPage:
@@ -71,7 +63,7 @@ def parse_list_page(body: bytes) -> ListPage:
     """
     try:
         page = _DECODE_LIST(body)
-    except _BAD_JSON as error:
+    except UNREADABLE as error:
         raise EnvelopeError(f"list answer of {len(body)} bytes: {error}") from error
     if not page.metadata.resourceVersion:
         raise EnvelopeError(f"list answer of {len(body)} bytes: metadata.resourceVersion is empty")
@@ -88,18 +80,22 @@ def parse_event(line: bytes) -> WatchEvent:
     try:
         event = _DECODE_EVENT(line)
         raw = bytes(event.object)
-        version = "" if event.type == "ERROR" else _DECODE_OBJECT(raw).metadata.resourceVersion
-    except _BAD_JSON as error:
+        identity = _NOBODY if event.type == "ERROR" else _DECODE_OBJECT(raw).metadata
+    except UNREADABLE as error:
         raise EnvelopeError(f"watch line of {len(line)} bytes: {error}") from error
-    if event.type != "ERROR" and not version:
+    if event.type != "ERROR" and not identity.resource_version:
         raise EnvelopeError(f"watch line of {len(line)} bytes: object.metadata.resourceVersion is empty")
-    return WatchEvent(event.type, raw, version)
+    return WatchEvent(event.type, raw, identity)
+
+
+def identity_of(raw: bytes) -> Identity:
+    """Which object some JSON is, as far as it says so."""
+    try:
+        return _DECODE_OBJECT(raw).metadata
+    except UNREADABLE:
+        return _NOBODY
 
 
 def name_of(raw: bytes) -> str:
     """`namespace/name` of an object's JSON for a log line, or a description of the bytes when it has none."""
-    try:
-        metadata = _DECODE_OBJECT(raw).metadata
-    except _BAD_JSON:
-        return f"an object of {len(raw)} bytes without readable metadata"
-    return f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name
+    return str(identity_of(raw)) or f"an object of {len(raw)} bytes without readable metadata"

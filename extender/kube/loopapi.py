@@ -16,10 +16,9 @@ import msgspec
 from urllib3.util.ssl_ import create_urllib3_context
 
 from extender.kube.apiconnections import ApiConnections, UnsentError
-from extender.kube.bindings import binding
+from extender.kube.client import binding, pod_path
+from extender.kube.credentials import Credentials
 from extender.kube.errors import ApiUnreachable, error_of_answer
-from extender.kube.paths import pod_path
-from extender.kube.transport import Transport
 
 CREDENTIALS_S = 30.0
 """For so long they are good without a look: the official client renews them minutes before they expire."""
@@ -36,7 +35,7 @@ def fits(configuration: Any) -> bool:
 class LoopApi:
     """Writes Bindings; for the tasks of one event loop, in which it is closed, too."""
 
-    def __init__(self, configuration: Any, transport: Transport) -> None:
+    def __init__(self, configuration: Any, transport: Credentials) -> None:
         """Take a `kubernetes.client.Configuration` that `fits` and who knows its credentials; nothing is connected yet.
 
         Raises:

@@ -1,10 +1,12 @@
-"""The fields of the API's Node and Pod objects that count for placing, as msgspec decodes them from JSON.
+"""Describe the API's objects as msgspec structs, as far as anything in the product looks at them.
 
-Fields that are not named here are skipped without being decoded. What is often the same from pod to pod, or seldom
-looked at, stays JSON (`Raw`), which costs as little as to skip it.
+Fields that are not named here are skipped without being decoded. Pods come in two forms: `Pod` has what counts for
+placing, and what is often the same from pod to pod, or seldom looked at, stays JSON (`Raw`), which costs as little as
+skipping it; `PodObject` has what people are told.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,7 +18,7 @@ class DecodeError(ValueError):
 
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for malformed or mistyped JSON, for bytes that are not UTF-8, and for absurd nesting."""
+"""What msgspec raises for malformed or mistyped JSON, for bytes that are not UTF-8, and for deep nesting."""
 
 ABSENT = msgspec.Raw(b"null")
 """Stands for a field that the object does not have."""
@@ -26,11 +28,95 @@ class Camel(msgspec.Struct, rename="camel", gc=False):
     """Base of the API's objects."""
 
 
+class Identity(msgspec.Struct, rename="camel", gc=False, frozen=True):
+    """The part of ObjectMeta that says which object it is, and of which version; empty where it is not known."""
+
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class Identified(Camel):
+    """Any object."""
+
+    metadata: Identity
+
+
+class Owner(Camel):
+    """OwnerReference."""
+
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool = False
+
+
+class PodMetadata(Camel):
+    """ObjectMeta as far as it counts for placing; `deletion_timestamp` is RFC 3339."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    deletion_timestamp: str | None = None
+    annotations: dict[str, str] | None = None
+
+    def annotation(self, name: str) -> str | None:
+        """The value of an annotation."""
+        return (self.annotations or {}).get(name)
+
+
+class Metadata(PodMetadata):
+    """ObjectMeta; `creation_timestamp` is RFC 3339."""
+
+    creation_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    owner_references: list[Owner] | None = None
+
+
+class Condition(Camel):
+    """A condition of a pod, a node, a Job or a ReplicaSet."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
 class Resources(Camel):
     """ResourceRequirements."""
 
     limits: Quantities | None = None
     requests: Quantities | None = None
+
+
+class Present(Camel):
+    """An object; that it is there is all that counts."""
+
+
+class Waiting(Camel):
+    """ContainerStateWaiting."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerState(Camel):
+    """ContainerState; present fields say which state it is."""
+
+    waiting: Waiting | None = None
+    terminated: Present | None = None
+
+
+class ContainerStatus(Camel):
+    """ContainerStatus."""
+
+    name: str = ""
+    state: ContainerState | None = None
 
 
 class Container(Camel):
@@ -41,19 +127,8 @@ class Container(Camel):
     restart_policy: str | None = None
 
 
-class Metadata(Camel):
-    """ObjectMeta."""
-
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    deletion_timestamp: str | None = None
-    annotations: dict[str, str] | None = None
-
-
 class PodSpec(Camel):
-    """PodSpec; `overhead` is of the form `Quantities`, `resources` of the form `Resources`."""
+    """PodSpec as far as it counts for placing; `overhead` is `Quantities`, `resources` are `Resources`."""
 
     containers: list[Container] = []
     init_containers: list[Container] | None = None
@@ -64,32 +139,8 @@ class PodSpec(Camel):
     resources: msgspec.Raw = ABSENT
 
 
-class Terminated(Camel):
-    """ContainerStateTerminated; that it is there is all that counts."""
-
-
-class ContainerState(Camel):
-    """ContainerState; present fields say which state it is."""
-
-    terminated: Terminated | None = None
-
-
-class ContainerStatus(Camel):
-    """ContainerStatus."""
-
-    state: ContainerState | None = None
-
-
-class Condition(Camel):
-    """PodCondition."""
-
-    type: str = ""
-    status: str = ""
-    reason: str = ""
-
-
 class PodStatus(Camel):
-    """PodStatus; lists of `ContainerStatus` and `Condition`."""
+    """PodStatus as far as it counts for placing; lists of `ContainerStatus` and `Condition`."""
 
     phase: str = ""
     container_statuses: msgspec.Raw = ABSENT
@@ -99,40 +150,237 @@ class PodStatus(Camel):
 
 
 class Pod(Camel):
-    """Pod."""
+    """Pod as far as it counts for placing."""
 
-    metadata: Metadata
+    metadata: PodMetadata
     spec: PodSpec
     status: PodStatus | None = None
 
 
-class PodEvent(Camel):
-    """A watch line that shows a pod."""
+class Toleration(Camel):
+    """Toleration."""
 
-    type: Literal["ADDED", "MODIFIED", "DELETED"]
-    object: Pod
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class Taint(Camel):
+    """Taint."""
+
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class Requirement(Camel):
+    """NodeSelectorRequirement."""
+
+    key: str = ""
+    operator: str = ""
+    values: list[str] | None = None
+
+
+class Term(Camel):
+    """NodeSelectorTerm."""
+
+    match_expressions: list[Requirement] | None = None
+    match_fields: list[Requirement] | None = None
+
+
+class NodeSelector(Camel):
+    """NodeSelector."""
+
+    node_selector_terms: list[Term] | None = None
+
+
+class NodeAffinity(Camel):
+    """NodeAffinity, what is required of it."""
+
+    required: NodeSelector | None = msgspec.field(default=None, name="requiredDuringSchedulingIgnoredDuringExecution")
+
+
+class PodAffinity(Camel):
+    """PodAffinity or PodAntiAffinity, what is required of it."""
+
+    required: list[Present] | None = msgspec.field(default=None, name="requiredDuringSchedulingIgnoredDuringExecution")
+
+
+class Affinity(Camel):
+    """Affinity."""
+
+    node_affinity: NodeAffinity | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
+
+
+class Spread(Camel):
+    """TopologySpreadConstraint."""
+
+    when_unsatisfiable: str = ""
+
+
+class Volume(Camel):
+    """Volume; the fields say of which kind it is."""
+
+    empty_dir: Present | None = None
+    persistent_volume_claim: Present | None = None
+    ephemeral: Present | None = None
+
+
+class Named(Camel):
+    """Anything of which only the name counts."""
+
+    name: str = ""
+
+
+class Port(Camel):
+    """ContainerPort."""
+
+    name: str = ""
+    container_port: int = 0
+    host_port: int = 0
+
+
+class EnvVar(Camel):
+    """EnvVar with a value of its own."""
+
+    name: str = ""
+    value: str | None = None
+
+
+class ContainerArguments(Camel):
+    """A container as far as its settings are looked at."""
+
+    name: str = ""
+    env: list[EnvVar] | None = None
+    ports: list[Port] | None = None
+    resources: Resources | None = None
+    args: list[str] | None = None
+    command: list[str] | None = None
+
+
+class PodObjectSpec(Camel):
+    """PodSpec."""
+
+    containers: list[ContainerArguments] = []
+    init_containers: list[ContainerArguments] | None = None
+    node_name: str = ""
+    node_selector: dict[str, str] | None = None
+    affinity: Affinity | None = None
+    tolerations: list[Toleration] | None = None
+    topology_spread_constraints: list[Spread] | None = None
+    volumes: list[Volume] | None = None
+    resource_claims: list[Named] | None = None
+    scheduler_name: str = ""
+    service_account_name: str = ""
+    scheduling_gates: list[Named] | None = None
+
+
+class PodObjectStatus(Camel):
+    """PodStatus."""
+
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    conditions: list[Condition] | None = None
+    container_statuses: list[ContainerStatus] | None = None
+    init_container_statuses: list[ContainerStatus] | None = None
+
+
+class PodObject(Camel):
+    """Pod."""
+
+    metadata: Metadata
+    spec: PodObjectSpec = msgspec.field(default_factory=PodObjectSpec)
+    status: PodObjectStatus = msgspec.field(default_factory=PodObjectStatus)
+
+    @property
+    def path(self) -> str:
+        """`namespace/name`, for people."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of that type."""
+        return next((each for each in self.status.conditions or () if each.type == kind), None)
+
+
+class NodeSpec(Camel):
+    """NodeSpec."""
+
+    unschedulable: bool = False
+    taints: list[Taint] | None = None
 
 
 class NodeStatus(Camel):
     """NodeStatus."""
 
     allocatable: Quantities | None = None
+    conditions: list[Condition] | None = None
 
 
-class Node(Camel):
+class NodeObject(Camel):
     """Node."""
 
     metadata: Metadata
-    status: NodeStatus | None = None
+    spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
+    status: NodeStatus = msgspec.field(default_factory=NodeStatus)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its kubelet says so."""
+        return any(each.type == "Ready" and each.status == "True" for each in self.status.conditions or ())
 
 
-class Identity(Camel):
-    """ObjectMeta of an object of which nothing else matters any more."""
+class EventObject(Camel):
+    """core/v1 Event; `count` is how often it happened."""
 
-    uid: str = ""
+    metadata: Metadata
+    reason: str = ""
+    message: str = ""
+    type: str = ""
+    count: int | None = None
+    last_timestamp: str | None = None
+    event_time: str | None = None
+
+    @property
+    def at(self) -> str:
+        """When it happened last, RFC 3339."""
+        return self.last_timestamp or self.event_time or self.metadata.creation_timestamp or ""
 
 
-class Identified(Camel):
-    """Any object."""
+class OwnerStatus(Camel):
+    """Status of a Deployment, ReplicaSet, StatefulSet or Job."""
 
-    metadata: Identity
+    conditions: list[Condition] | None = None
+
+
+class OwnerObject(Camel):
+    """Whatever makes pods."""
+
+    metadata: Metadata
+    status: OwnerStatus = msgspec.field(default_factory=OwnerStatus)
+
+
+Decoded = TypeVar("Decoded")
+
+
+def reader_of(kind: type[Decoded]) -> Callable[[bytes], Decoded]:
+    """A function from JSON to `kind` that raises DecodeError."""
+    decode = msgspec.json.Decoder(kind).decode
+
+    def read(raw: bytes) -> Decoded:
+        try:
+            return decode(raw)
+        except UNREADABLE as error:
+            raise DecodeError(f"{kind.__name__}: {error}") from error
+
+    return read
+
+
+read_pod = reader_of(PodObject)
+read_node = reader_of(NodeObject)
+read_event = reader_of(EventObject)
+read_owner = reader_of(OwnerObject)
+read_document: Callable[[bytes], dict[str, Any]] = reader_of(dict[str, Any])

@@ -1,7 +1,7 @@
-"""From one resource's list and watch to a sink that always knows its newest state: client-go's reflector.
+"""Keep a sink in step with one collection of the API server, by list and watch, as client-go's reflector does.
 
-The loop owns no state of the cluster. It hands each full list and each change on as JSON, in the order of the API
-server, duplicates included, and survives whatever the network and the server do. Followed from client-go's
+The loop owns no state of the cluster. It hands each full list and each change on in the order of the API server,
+duplicates included, and survives whatever the network, the server and single objects do. Followed from client-go's
 tools/cache/reflector.go: pages, bookmarks, random watch timeouts, a relist on 410, backoff with jitter.
 """
 
@@ -15,7 +15,8 @@ from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from extender.kube.errors import ApiError, ApiUnreachable, error_of_event
-from extender.kube.listing import EnvelopeError, ListPage, WatchEvent, name_of, parse_event, parse_list_page
+from extender.kube.listing import EnvelopeError, ListPage, WatchEvent, identity_of, parse_event, parse_list_page
+from extender.kube.objects import DecodeError, Identity
 from extender.kube.retries import Backoff, FailureLog
 from extender.kube.slices import Slices
 from extender.kube.watchstream import LineTooLongError
@@ -23,8 +24,13 @@ from extender.kube.watchstream import LineTooLongError
 _LOG = logging.getLogger(__name__)
 _GONE = 410
 _WATCH_TRIES = 3
-"""Refused watches in a row before the state is listed anew: the server may have lost the version that we ask for."""
+"""Refused watches in a row before the state is listed again: the server may have lost the version that we ask for."""
 
+_LASTING_S = 60.0
+"""A broken watch is opened again within seconds; one that is not by then is worth a word in a readiness check."""
+
+_MAX_LOGGED = 3
+"""Unreadable objects that are logged one by one for each list, and for each watch."""
 
 _Record = TypeVar("_Record")
 
@@ -32,24 +38,29 @@ _Record = TypeVar("_Record")
 class Sink(Protocol[_Record]):
     """Where the state goes; called from the reflector's thread only.
 
-    An exception from `changed` is logged and counted, and the loop goes on with the next event; one from `read` or
-    `replaced` means that the list was not taken over: it is tried again.
+    An object that `read` refuses is left out, logged and counted, and the others go on. Any other exception from a sink
+    is logged and counted, too; one from `replaced` means that the list was not taken over, so it is tried again.
     """
 
-    def read(self, items: Sequence[bytes]) -> Sequence[_Record]:
-        """What is kept of one page of a list, given as each object's JSON; all pages at once would fill the memory."""
+    def read(self, raw: bytes, /) -> _Record:
+        """Decode what is kept of one object, given as its JSON.
 
-    def replaced(self, records: Sequence[_Record], resource_version: str) -> None:
-        """Swap in the full state: what `read` made of every object there is."""
-
-    def take(self, line: bytes) -> str:
-        """Take one line of the watch at one go, if it shows a change as most do; the object's resource version.
-
-        Empty where it is anything else: nothing was taken, and the line is read step by step, up to `changed`.
+        Raises:
+            DecodeError: it cannot be read.
         """
 
-    def changed(self, kind: str, raw: bytes) -> None:
-        """Take one change: ADDED, MODIFIED or DELETED, and the object's JSON."""
+    def replaced(self, records: Sequence[_Record], unreadable: Sequence[Identity], resource_version: str) -> None:
+        """Swap in the full state: these are all objects there are.
+
+        `unreadable` are those that exist and could not be read, as far as they say which they are; what an older
+        version said of them is better than nothing.
+        """
+
+    def changed(self, record: _Record) -> None:
+        """Take one object that was added or modified."""
+
+    def deleted(self, identity: Identity) -> None:
+        """One object is gone."""
 
 
 class Lines(Protocol):
@@ -87,7 +98,8 @@ class ReflectorSettings:
         page_size: objects in one list page.
         list_timeout_s: for one list page.
         watch_timeout_s: the server ends a watch after a time drawn from this span, so that watches spread out.
-        silence_s: a watch without a byte for so long is dropped and opened again; bookmarks come about each minute.
+        silence_s: a watch without a byte for so long is dropped and opened again; bookmarks come about once a minute,
+            and a view without contact counts as stale after 120 s.
         steady_s: what lasted so long counts as healthy: the failures before it are forgotten.
         max_retry_after_s: bound on the wait that a server may ask for.
         backoff: how long to wait after failures.
@@ -96,7 +108,7 @@ class ReflectorSettings:
     page_size: int = 500
     list_timeout_s: float = 60.0
     watch_timeout_s: tuple[float, float] = (300.0, 600.0)
-    silence_s: float = 150.0
+    silence_s: float = 80.0
     steady_s: float = 5.0
     max_retry_after_s: float = 120.0
     backoff: Backoff = field(default_factory=Backoff)
@@ -120,6 +132,7 @@ class ReflectorCounts:
     events: int = 0
     failures: int = 0
     sink_errors: int = 0
+    unreadable: int = 0
 
 
 class Reflector(Generic[_Record]):
@@ -153,10 +166,13 @@ class Reflector(Generic[_Record]):
         self._failures_in_a_row = 0
         self._watches_refused = 0
         self._failure_log = FailureLog(_LOG, path)
+        self._problem = "not listed yet"
+        self._broken_since_s = inf
+        self._unreadable_logged = 0
         self._lock = threading.Lock()
         self._stream: Lines | None = None
         self._slices = Slices()
-        self._thread = threading.Thread(target=self._run, name=f"reflector {path}", daemon=True)
+        self._thread = threading.Thread(target=self.run, name=f"reflector {path}", daemon=True)
 
     def start(self) -> None:
         """Begin to list and watch."""
@@ -192,7 +208,19 @@ class Reflector(Generic[_Record]):
         """
         return now - self._contact_at
 
-    def _run(self) -> None:
+    @property
+    def problem(self) -> str:
+        """What keeps the sink from being up to date at this moment; empty when all is well."""
+        return self._problem
+
+    @property
+    def lasting_problem(self) -> str:
+        """The problem, once it has lasted for a minute or while nothing was listed yet; empty otherwise."""
+        lasts = self._clock() - self._broken_since_s >= _LASTING_S
+        return self._problem if lasts or not self.synced else ""
+
+    def run(self) -> None:
+        """List and watch until stopped; `start` does it in a thread of its own."""
         version: str | None = None
         while not self._stopping.is_set():
             try:
@@ -206,14 +234,14 @@ class Reflector(Generic[_Record]):
     def _list(self) -> str | None:
         """Hand one full list to the sink; the version to watch from, or None when it has to be tried again."""
         try:
-            records, version = self._pages()
+            records, unreadable, version = self._pages()
         except (ApiError, ApiUnreachable, EnvelopeError) as error:
             self._failed("list", error)
             return None
         if self._stopping.is_set():
             return None
         try:
-            self._sink.replaced(records, version)
+            self._sink.replaced(records, unreadable, version)
         except Exception:  # noqa: BLE001 - whatever a sink raises, the loop outlives it
             self.counts.sink_errors += 1
             _LOG.exception("%s: list of %d objects was not taken over", self.path, len(records))
@@ -226,10 +254,17 @@ class Reflector(Generic[_Record]):
         self._synced.set()
         return version
 
-    def _pages(self) -> tuple[list[_Record], str]:
-        """All records, and the version of the first page: a watch from there misses nothing that came between pages."""
+    def _pages(self) -> tuple[list[_Record], list[Identity], str]:
+        """All records, what could not be read, and the version to watch from.
+
+        It is that of the first page: a watch from there misses nothing that came between pages.
+        """
+        records: list[_Record] = []
+        unreadable: list[Identity] = []
+        self._unreadable_logged = 0
         page = self._page(self._settings.page_size, "")
-        records, version = list(self._sink.read(page.items)), page.resource_version
+        version = page.resource_version
+        self._read(page, records, unreadable)
         while page.continue_token and not self._stopping.is_set():
             try:
                 page = self._page(self._settings.page_size, page.continue_token)
@@ -238,9 +273,25 @@ class Reflector(Generic[_Record]):
                     raise
                 _LOG.info("%s: the list outlived its continue token, listing in one piece", self.path)
                 page = self._page(0, "")
-                records, version = [], page.resource_version
-            records.extend(self._sink.read(page.items))
-        return records, version
+                records, unreadable, version = [], [], page.resource_version
+            self._read(page, records, unreadable)
+        return records, unreadable, version
+
+    def _read(self, page: ListPage, records: list[_Record], unreadable: list[Identity]) -> None:
+        for raw in page.items:
+            try:
+                records.append(self._sink.read(raw))
+            except DecodeError as error:
+                identity = identity_of(raw)
+                unreadable.append(identity)
+                self._left_out(identity, error)
+
+    def _left_out(self, identity: Identity, error: Exception) -> None:
+        """Count and log an object that cannot be read."""
+        self.counts.unreadable += 1
+        self._unreadable_logged += 1
+        level = logging.ERROR if self._unreadable_logged <= _MAX_LOGGED else logging.DEBUG
+        _LOG.log(level, "%s: %s cannot be read and is left out: %s", self.path, str(identity) or "an object", error)
 
     def _page(self, limit: int, continue_token: str) -> ListPage:
         body = self._source.list_page(self.path, limit, continue_token, self._settings.list_timeout_s)
@@ -258,6 +309,8 @@ class Reflector(Generic[_Record]):
         opened_at = self._contact_at = self._clock()
         self.counts.watches += 1
         self._watches_refused = 0
+        self._unreadable_logged = 0
+        self._problem, self._broken_since_s = "", inf
         self._failure_log.succeeded("watch")
         with self._lock:
             self._stream = stream
@@ -283,18 +336,16 @@ class Reflector(Generic[_Record]):
         """Hand events to the sink until the watch ends; the last version seen, and what ended it if not the server."""
         while not self._stopping.is_set():
             try:
-                line = self._next(stream)
-                taken = self._take(line)
-                event = None if taken else parse_event(line)
+                event = parse_event(self._next(stream))
             except StopIteration:
                 break
             except (ApiUnreachable, EnvelopeError, LineTooLongError) as error:
                 return version, error
-            if event is not None and event.kind == "ERROR":
+            if event.kind == "ERROR":
                 return version, error_of_event(event.raw)
             self._failure_log.succeeded("watch event")
-            version = taken if event is None else event.resource_version
-            if event is not None and event.kind != "BOOKMARK":
+            version = event.identity.resource_version
+            if event.kind != "BOOKMARK":
                 self._deliver(event)
             self._slices.breathe()
         return version, None
@@ -308,22 +359,18 @@ class Reflector(Generic[_Record]):
         self._contact_at = self._clock()
         return line
 
-    def _take(self, line: bytes) -> str:
-        try:
-            version = self._sink.take(line)
-        except Exception:  # noqa: BLE001 - met again, counted and logged when the line is read step by step
-            return ""
-        if version:
-            self.counts.events += 1
-        return version
-
     def _deliver(self, event: WatchEvent) -> None:
         self.counts.events += 1
         try:
-            self._sink.changed(event.kind, event.raw)
+            if event.kind == "DELETED":
+                self._sink.deleted(event.identity)
+            else:
+                self._sink.changed(self._sink.read(event.raw))
+        except DecodeError as error:
+            self._left_out(event.identity, error)
         except Exception:  # noqa: BLE001 - one bad object must not hide the ones after it
             self.counts.sink_errors += 1
-            _LOG.exception("%s: event %s of %s was not taken over", self.path, event.kind, name_of(event.raw))
+            _LOG.exception("%s: event %s of %s was not taken over", self.path, event.kind, event.identity)
 
     def _watch_ended(self, version: str, end: Exception | None, lasted_s: float) -> str | None:
         """Decide what follows a watch that was open for `lasted_s`; as `_watch`."""
@@ -353,6 +400,7 @@ class Reflector(Generic[_Record]):
     def _failed(self, step: str, error: Exception) -> None:
         """Log and count a failure, and wait: as long as the server asks, within bounds."""
         self.counts.failures += 1
+        self._problem, self._broken_since_s = f"{step}: {error}", min(self._broken_since_s, self._clock())
         self._failure_log.failed(step, error)
         asked_s = (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 0.0
         self._pause(min(asked_s, self._settings.max_retry_after_s))

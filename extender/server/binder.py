@@ -13,6 +13,7 @@ from typing import Protocol
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.decoding.decoder import Decoder
+from extender.kube.client import pod_path
 from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kube.objects import DecodeError
 from extender.scheduling.ledger.binding import Plan
@@ -38,7 +39,7 @@ _READ_PAUSES_S = (0.05, 0.2, 0.5)
 class BindingApi(Protocol):
     """What binding needs of the API server; see `extender.kube.client.KubeApi`."""
 
-    def get_pod(self, namespace: str, name: str, timeout_s: float = ...) -> bytes:
+    def read(self, path: str, timeout_s: float = ...) -> bytes:
         """Read a pod."""
         ...
 
@@ -223,7 +224,7 @@ class Binder:
             DecodeError: not a Pod.
         """
         try:
-            record = self._decoder.pod(self._api.get_pod(namespace, name, timeout_s=READ_TIMEOUT_S))
+            record = self._decoder.pod(self._api.read(pod_path(namespace, name), timeout_s=READ_TIMEOUT_S))
         except ApiError as error:
             if error.status != 404:
                 raise

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from extender.decoding.decoder import Decoder
 from extender.kube.client import KubeApi
-from extender.kube.events import Events
+from extender.kube.events import EventRecorder
 from extender.kube.reflector import Reflector
 from extender.scheduling.ledger.events import PodRecord
 from extender.server.binder import Binder
@@ -43,8 +43,9 @@ class Service:
         self._settings = settings
         self._draining = threading.Event()
         self._stopped = threading.Event()
-        self._events = Events(
+        self._events = EventRecorder(
             api,
+            component="gpupack-extender",
             host=socket.gethostname(),
             now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             clock=time.monotonic,

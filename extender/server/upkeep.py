@@ -6,10 +6,11 @@ Works in slices far below a millisecond of the state's lock; every round has a b
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from extender.kube.client import pod_path
 from extender.kube.errors import ApiError, ApiUnreachable
 from extender.scheduling.waking import Refused
 from extender.server.binder import Binder
@@ -29,13 +30,11 @@ LONGEST_PAUSE_S = 60.0
 MAX_REMEMBERED = 20_000
 
 
-class AnnotatingApi(Protocol):
+class PatchingApi(Protocol):
     """What waking needs of the API server; see `extender.kube.client.KubeApi`."""
 
-    def annotate_pod(
-        self, namespace: str, name: str, uid: str, annotations: dict[str, str | None], timeout_s: float = ...
-    ) -> None:
-        """Set annotations of a pod."""
+    def patch(self, path: str, body: Mapping[str, object], timeout_s: float = ...) -> bytes:
+        """Apply a JSON merge patch."""
         ...
 
 
@@ -57,7 +56,7 @@ class Upkeep:
         self,
         state: State,
         binder: Binder,
-        api: AnnotatingApi,
+        api: PatchingApi,
         retry_annotation: str,
         clock: Callable[[], float],
     ) -> None:
@@ -147,7 +146,8 @@ class Upkeep:
         if len(self._touched) > MAX_REMEMBERED:
             self._touched.popitem(last=False)
         try:
-            self._api.annotate_pod(pod.namespace, pod.name, pod.uid, {self._annotation: f"{now_s:.3f}"}, timeout_s=3.0)
+            patch = {"metadata": {"uid": pod.uid, "annotations": {self._annotation: f"{now_s:.3f}"}}}
+            self._api.patch(pod_path(pod.namespace, pod.name), patch, timeout_s=3.0)
         except ApiError as error:
             if error.status not in {404, 409, 422}:
                 _LOG.warning("pod %s/%s can't be woken: %s", pod.namespace, pod.name, error)

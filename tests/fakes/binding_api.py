@@ -36,9 +36,9 @@ class BindingApi:
         self.entered = threading.Semaphore(0)
         self._lock = threading.Lock()
 
-    def get_pod(self, namespace: str, name: str, timeout_s: float = 10.0) -> bytes:
+    def read(self, path: str, timeout_s: float = 10.0) -> bytes:
         """The pod, from the newest state."""
-        assert namespace == "default"
+        name = _name_in(path)
         assert timeout_s > 0
         with self._lock:
             self.reads += 1
@@ -79,31 +79,31 @@ class BindingApi:
         pod["metadata"]["annotations"].update(annotations)
         pod["metadata"]["resourceVersion"] = str(int(pod["metadata"]["resourceVersion"]) + 1000)
 
-    def annotate_pod(
-        self,
-        namespace: str,
-        name: str,
-        uid: str,
-        annotations: Mapping[str, str | None],
-        timeout_s: float = 10.0,
-    ) -> None:
+    def patch(self, path: str, body: Mapping[str, Any], timeout_s: float = 10.0) -> bytes:
         """Merge annotations."""
-        assert namespace == "default"
+        name, metadata = _name_in(path), body["metadata"]
         assert timeout_s > 0
         with self._lock:
             if self.untouchable:
                 raise self.untouchable.popleft()
             pod = self._pod(name)
-            if pod["metadata"]["uid"] != uid:
+            if pod["metadata"]["uid"] != metadata["uid"]:
                 raise ApiError(409, "Conflict", "Precondition failed: UID in precondition")
-            pod["metadata"]["annotations"].update(annotations)
+            pod["metadata"]["annotations"].update(metadata["annotations"])
             self.touched.append(name)
+            return json.dumps(pod).encode()
 
     def _pod(self, name: str) -> Json:
         pod = self.pods.get(name)
         if pod is None:
             raise ApiError(404, "NotFound", f'pods "{name}" not found')
         return pod
+
+
+def _name_in(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    assert folder == "/api/v1/namespaces/default/pods"
+    return name
 
 
 def unreachable(*, sent: bool) -> ApiUnreachable:

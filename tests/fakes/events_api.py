@@ -23,22 +23,25 @@ class EventsApi:
         self.gate = threading.Event()
         self.gate.set()
 
-    def create_event(self, namespace: str, body: Mapping[str, object], timeout_s: float = 10.0) -> None:
+    def create(self, path: str, body: Mapping[str, object], timeout_s: float = 10.0) -> bytes:
         """Keep it."""
         self._enter(timeout_s)
         written = dict(body)
         metadata = written["metadata"]
         assert isinstance(metadata, dict)
-        assert metadata["namespace"] == namespace
+        assert path == f"/api/v1/namespaces/{metadata['namespace']}/events"
         self.events[metadata["name"]] = written
+        return b""
 
-    def patch_event(self, namespace: str, name: str, change: Mapping[str, object], timeout_s: float = 10.0) -> None:
+    def patch(self, path: str, body: Mapping[str, object], timeout_s: float = 10.0) -> bytes:
         """Change it, or 404."""
         self._enter(timeout_s)
+        folder, _, name = path.rpartition("/")
         if name not in self.events:
             raise ApiError(404, "NotFound", f'events "{name}" not found')
-        assert self.events[name]["metadata"]["namespace"] == namespace
-        self.events[name].update(change)
+        assert folder == f"/api/v1/namespaces/{self.events[name]['metadata']['namespace']}/events"
+        self.events[name].update(body)
+        return b""
 
     def _enter(self, timeout_s: float) -> None:
         assert timeout_s > 0

@@ -2,8 +2,11 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+
+from extender.kube.objects import UNREADABLE, Camel, DecodeError, Identity
 
 
 class StandingClock:
@@ -41,57 +44,51 @@ class RecordingSink:
         self.calls: list[tuple[str, ...]] = []
         self.objects: dict[str, int] = {}
         self.raw: list[bytes] = []
+        self.unreadable: list[Identity] = []
         self._fail_on = fail_on
         self._failing_lists = failing_lists
 
-    def read(self, items: Sequence[bytes]) -> Sequence[bytes]:
-        """Keep the JSON as it is."""
-        return items
+    def read(self, raw: bytes) -> bytes:
+        """Keep the JSON as it is, of what has a name and a version."""
+        _name_and_version(raw)
+        return raw
 
-    def replaced(self, items: Sequence[bytes], resource_version: str) -> None:
+    def replaced(self, records: Sequence[bytes], unreadable: Sequence[Identity], resource_version: str) -> None:
         """Swap everything."""
         if self._failing_lists:
             self._failing_lists -= 1
             raise RuntimeError("the sink is not ready")
-        self.objects = dict(_name_and_version(item) for item in items)
-        self.raw.extend(items)
+        self.objects = dict(_name_and_version(record) for record in records)
+        self.raw.extend(records)
+        self.unreadable = list(unreadable)
         self.calls.append(("replaced", resource_version, *self.objects))
 
-    def take(self, _line: bytes) -> str:
-        """Nothing: see each change step by step."""
-        return ""
-
-    def changed(self, kind: str, raw: bytes) -> None:
+    def changed(self, record: bytes) -> None:
         """Apply one change."""
-        name, version = _name_and_version(raw)
+        name, version = _name_and_version(record)
         if name == self._fail_on:
             raise RuntimeError("the sink does not like this one")
-        if kind == "DELETED":
-            self.objects.pop(name, None)
-        else:
-            self.objects[name] = version
-        self.raw.append(raw)
-        self.calls.append((kind, name, str(version)))
+        self.objects[name] = version
+        self.raw.append(record)
+        self.calls.append(("changed", name, str(version)))
+
+    def deleted(self, identity: Identity) -> None:
+        """Forget one."""
+        self.objects.pop(identity.name, None)
+        self.calls.append(("deleted", identity.name, identity.resource_version))
 
 
-class TakingSink(RecordingSink):
-    """Takes whole lines, as the sink of pods does, but for those that name `leave` anywhere."""
+class _Object(Camel):
+    metadata: Identity
+    spec: dict[str, Any]
 
-    def __init__(self, *, leave: str = "", fail_on: str | None = None) -> None:
-        super().__init__(fail_on=fail_on)
-        self._leave = leave.encode()
-        self.lines: list[bytes] = []
 
-    def take(self, line: bytes) -> str:
-        """Apply the line's change."""
-        body = msgspec.json.decode(line)
-        if body["type"] not in {"ADDED", "MODIFIED", "DELETED"} or (self._leave and self._leave in line):
-            return ""
-        self.changed(body["type"], msgspec.json.encode(body["object"]))
-        self.lines.append(line)
-        return str(body["object"]["metadata"]["resourceVersion"])
+_DECODE = msgspec.json.Decoder(_Object).decode
 
 
 def _name_and_version(raw: bytes) -> tuple[str, int]:
-    metadata = msgspec.json.decode(raw)["metadata"]
-    return metadata["name"], int(metadata["resourceVersion"])
+    try:
+        metadata = _DECODE(raw).metadata
+        return metadata.name, int(metadata.resource_version)
+    except (*UNREADABLE, ValueError) as error:
+        raise DecodeError(str(error)) from error

@@ -15,7 +15,7 @@ from bench.simulated.pod_demand import pod_demand
 from extender.capacity.eligibility import ANYWHERE, Constraints, HostMisfit, NodeTraits, ineligible
 from extender.contract.names import Names
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
-from extender.kube.documents import NodeObject, PodObject
+from extender.kube.objects import NodeObject, PodObject
 from extender.kubectl.cluster.traits import constraints_of, node_traits
 
 Body = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from extender.kube.documents import PodObject
+from extender.kube.objects import PodObject
 
 PLUGIN = "device-plugin"
 EXTENDERS = ("scheduler", "extender")

@@ -14,7 +14,7 @@ from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError, GpuUuid, UnitMib
-from extender.kube.documents import NodeObject
+from extender.kube.objects import NodeObject
 from extender.kubectl.cluster.traits import constraints_of, node_traits, workload_of
 from extender.kubectl.cluster.usage import PodKey
 from extender.kubectl.cluster.view import ClusterView

@@ -14,8 +14,7 @@ from extender.capacity.simulating import Wanted
 from extender.contract.names import Names
 from extender.contract.units import UnitMib
 from extender.decoding.decoder import Decoder
-from extender.kube.documents import read_pod
-from extender.kube.objects import DecodeError
+from extender.kube.objects import DecodeError, read_pod
 from extender.kubectl.cluster.pod_templates import (
     Body,
     ManifestError,

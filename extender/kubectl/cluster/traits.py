@@ -9,7 +9,7 @@ from extender.capacity.eligibility import Constraints, Expression, NodeTraits, S
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError
-from extender.kube.documents import NodeObject, PodObject, PodSpec, Requirement, Term
+from extender.kube.objects import NodeObject, PodObject, PodObjectSpec, Requirement, Term
 from extender.kubectl.cluster.view import ClusterView
 from extender.scheduling.policies.table import DEFAULT_POLICY, POLICIES
 
@@ -110,7 +110,7 @@ def _expressions(requirements: Iterable[Requirement]) -> tuple[Expression, ...]:
     return tuple(Expression(one.key, one.operator, tuple(one.values or ())) for one in requirements)
 
 
-def _unchecked(spec: PodSpec, names: Names) -> Iterator[str]:
+def _unchecked(spec: PodObjectSpec, names: Names) -> Iterator[str]:
     """What kube-scheduler looks at and planning does not."""
     affinity = spec.affinity
     if affinity is not None and affinity.pod_affinity is not None and affinity.pod_affinity.required:

@@ -9,8 +9,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from extender.contract.units import GpuUuid
-from extender.kube.documents import PodObject
 from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.objects import PodObject
 from extender.kubectl.cluster.components import metrics_port, plugins_of
 from extender.kubectl.cluster.session import Session, segment
 from extender.kubectl.cluster.view import ClusterView

@@ -12,9 +12,8 @@ from typing import TypeVar
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 from extender.decoding.decoder import Decoder
-from extender.kube.documents import ContainerArguments, Metadata, NodeObject, PodObject, read_node, read_pod
 from extender.kube.listing import name_of
-from extender.kube.objects import DecodeError
+from extender.kube.objects import ContainerArguments, DecodeError, Metadata, NodeObject, PodObject, read_node, read_pod
 from extender.kubectl.cluster.components import extenders_of
 from extender.scheduling.ledger.events import NodesListed, PodRecord, PodsListed
 from extender.scheduling.ledger.ledger import Ledger

@@ -10,9 +10,9 @@ from extender.contract.cordon import CordonError, cordon_text, parse_cordon
 from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
 from extender.contract.units import ContractError, GpuUuid
-from extender.kube.documents import NodeObject, read_node
+from extender.kube.client import node_path
 from extender.kube.errors import ApiError, ApiUnreachable
-from extender.kube.objects import DecodeError
+from extender.kube.objects import DecodeError, NodeObject, read_node
 from extender.kubectl.cluster.session import NODES_PATH, Session, failure, segment
 from extender.kubectl.options import BadUsage, No, Options, Unreachable, common_options
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
@@ -188,9 +188,9 @@ def _write(session: Session, name: str, targets: Sequence[Target], *, cordoned: 
         if not new or dry_run:
             return set(new)
         try:
-            session.api.annotate_node(
-                name, node.metadata.resource_version, {annotation: text}, session.options.timeout_s
-            )
+            # Only as it was read: who else changes the annotation meanwhile makes this a conflict.
+            patch = {"metadata": {"resourceVersion": node.metadata.resource_version, "annotations": {annotation: text}}}
+            session.api.patch(node_path(name), patch, session.options.timeout_s)
         except ApiError as error:
             if error.status != 409:
                 raise failure(f"node {name}", error) from error

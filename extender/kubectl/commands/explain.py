@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from extender.kube.documents import EventObject, OwnerObject, PodObject, read_event, read_owner
-from extender.kube.objects import DecodeError
+from extender.kube.objects import DecodeError, EventObject, OwnerObject, PodObject, read_event, read_owner
 from extender.kubectl.cluster.session import Session, segment
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.explanation import Explanation, explained

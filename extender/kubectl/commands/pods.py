@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from extender.kube.documents import PodObject
+from extender.kube.objects import PodObject
 from extender.kubectl.cluster.session import Session
 from extender.kubectl.cluster.usage import Usage, scrape
 from extender.kubectl.cluster.view import ClusterView

@@ -8,9 +8,8 @@ from typing import Any
 import yaml
 
 from extender.contract.findings import ClusterFacts, NodeObject, PodObject
-from extender.kube.documents import read_document
 from extender.kube.errors import ApiError, ApiUnreachable
-from extender.kube.objects import DecodeError
+from extender.kube.objects import DecodeError, read_document
 from extender.kubectl.cluster.components import PLUGIN, component_of, extenders_of, plugins_of
 from extender.kubectl.cluster.session import Session, segment
 from extender.kubectl.cluster.usage import proxied

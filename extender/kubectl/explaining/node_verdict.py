@@ -10,7 +10,7 @@ from typing import Any
 
 from extender.capacity.eligibility import CORDON, Expression, SelectorTerm
 from extender.contract.inventory import InventoryGpu
-from extender.kube.documents import NodeObject, PodObject
+from extender.kube.objects import NodeObject, PodObject
 from extender.kubectl.cluster.traits import node_traits, terms_of, tolerations_of
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.causes import Cause, words_of

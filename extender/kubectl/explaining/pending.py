@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from extender.contract.units import UnitMib
-from extender.kube.documents import EventObject, PodObject
+from extender.kube.objects import EventObject, PodObject
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.diagnosis import Diagnosis, diagnose

@@ -7,7 +7,7 @@ from typing import Any
 
 from extender.contract.cordon import CordonError, parse_cordon
 from extender.contract.units import GpuUuid
-from extender.kube.documents import NodeObject
+from extender.kube.objects import NodeObject
 from extender.kubectl.cluster.usage import Usage
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.output.texts import natural

@@ -1,48 +1,45 @@
 """Where the API server's address, its authority and the credentials come from, and what is said when one is wrong."""
 
-import datetime
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from extender.kube.client import ApiUnreachable, KubeConfigError, connect
+from extender.kube.client import KubeApi, connect
+from extender.kube.credentials import CHECK_S, load_credentials
+from extender.kube.errors import ApiUnreachable, KubeConfigError
 from tests.extender.api_calls import BOTH_WAYS, PODS, bind
 from tests.fakes.api_server import ApiServer, kubeconfig_for, listing
 from tests.fakes.certificate import server_context, write_certificate
+from tests.fakes.reflecting import StandingClock
 
 
 def test_the_service_account_is_found_and_its_rotated_token_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Address from the pod's environment, token and authority from the mounted files, over TLS."""
-    from kubernetes.config import incluster_config  # noqa: PLC0415 - imports for a third of a second
-
     certificate = write_certificate(tmp_path)
     token = tmp_path / "token"
-    token.write_text("first")
+    token.write_text("first\n")
+    clock = StandingClock()
     with ApiServer(server_context(certificate)) as server:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
         server.on_list(listing(1, []), listing(2, []), listing(3, []))
-        api = connect(None, service_account_dir=tmp_path)
+        api = KubeApi(load_credentials(None, None, tmp_path, "test", clock))
         api.list_page(PODS, 500, "", 5.0)
-        token.write_text("second")
+        token.write_text("second one")
         api.list_page(PODS, 500, "", 5.0)
-        later = datetime.datetime.now() + datetime.timedelta(seconds=61)  # noqa: DTZ005 - as the client reads it
-        clock = SimpleNamespace(now=lambda: later)
-        faked = SimpleNamespace(datetime=clock, timedelta=datetime.timedelta)
-        monkeypatch.setattr(incluster_config, "datetime", faked)
+        clock.advance(CHECK_S)
         api.list_page(PODS, 500, "", 5.0)
-        expected = ["bearer first", "bearer first", "bearer second"]
+        expected = ["Bearer first", "Bearer first", "Bearer second one"]
         assert expected == [request.headers["authorization"] for request in server.requests]
 
         token.unlink()
-        later += datetime.timedelta(seconds=61)
+        clock.advance(CHECK_S)
         with pytest.raises(ApiUnreachable, match="credentials can't be read") as caught:
             bind(api)
         assert caught.value.sent is False

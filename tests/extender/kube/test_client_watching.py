@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from extender.kube.client import ApiError, ApiUnreachable, KubeApi, connect
+from extender.kube.client import KubeApi, connect
+from extender.kube.errors import ApiError, ApiUnreachable
 from tests.extender.api_calls import PODS
 from tests.fakes.api_server import ApiServer, Exchange, bookmark, event, kubeconfig_for, pod, refusing, watching
 from tests.fakes.certificate import server_context, write_certificate

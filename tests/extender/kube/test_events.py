@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from extender.kube.errors import ApiError, ApiUnreachable
-from extender.kube.events import BURST, LONGEST_MESSAGE, MAX_TRIES, PATIENCE_S, QUIET_S, Events, News
+from extender.kube.events import BURST, LONGEST_MESSAGE, MAX_TRIES, PATIENCE_S, QUIET_S, EventRecorder, News
 from extender.kube.retries import Backoff
 from tests.fakes.events_api import EventsApi
 from tests.fakes.reflecting import StandingClock
@@ -28,9 +28,11 @@ def writing(
     limit: int = 100,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], str] = lambda: "2026-01-31T12:00:00Z",
-) -> Iterator[Events]:
+) -> Iterator[EventRecorder]:
     """Events whose thread runs."""
-    events = Events(api, host="here", now=now, clock=clock, per_s=per_s, limit=limit, backoff=SOON)
+    events = EventRecorder(
+        api, component="gpupack-extender", host="here", now=now, clock=clock, per_s=per_s, limit=limit, backoff=SOON
+    )
     events.start()
     try:
         yield events

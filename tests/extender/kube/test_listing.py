@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.kube.listing import EnvelopeError, ListPage, WatchEvent, name_of, parse_event, parse_list_page
+from extender.kube.objects import Identity
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -30,12 +31,12 @@ def test_an_event_carries_its_objects_version(kind: str) -> None:
     """And its object as it came."""
     raw = b'{ "metadata":{"resourceVersion":"12","name":"a"}, "spec":{} }'
     actual = parse_event(b'{"type":"%b","object":%b}' % (kind.encode(), raw))
-    assert (actual.kind, actual.raw, actual.resource_version) == (kind, raw, "12")
+    assert (actual.kind, actual.raw, actual.identity.resource_version) == (kind, raw, "12")
 
 
 def test_an_error_event_needs_no_version() -> None:
     """Its object is a Status."""
-    assert parse_event(b'{"type":"ERROR","object":{"code":410}}') == WatchEvent("ERROR", b'{"code":410}', "")
+    assert parse_event(b'{"type":"ERROR","object":{"code":410}}') == WatchEvent("ERROR", b'{"code":410}', Identity())
 
 
 @given(st.binary(max_size=60))

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from extender.kube import loopapi
-from extender.kube.client import ApiError, ApiUnreachable, KubeApi, connect
+from extender.kube.client import KubeApi, connect
+from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kube.loopapi import fits
 from tests.extender.api_calls import bind, one, soon
 from tests.fakes.api_server import ApiServer, Exchange, refusing

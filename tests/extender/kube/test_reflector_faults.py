@@ -23,7 +23,7 @@ from tests.fakes.api_server import (
     wait_until,
     watching,
 )
-from tests.fakes.reflecting import InstantEvent, RecordingSink, TakingSink
+from tests.fakes.reflecting import InstantEvent, RecordingSink
 
 
 def test_a_version_that_is_gone_is_listed_again(here: World) -> None:
@@ -220,12 +220,11 @@ def test_missing_rights_are_logged_once_per_change(here: World, caplog: pytest.L
     ]
 
 
-@pytest.mark.parametrize("sink", [RecordingSink(fail_on="bad"), TakingSink(fail_on="bad")], ids=["steps", "one go"])
 def test_one_object_that_the_sink_cannot_take_does_not_stop_the_rest(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, sink: RecordingSink
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged by name and counted."""
-    with world(tmp_path, sink) as here:
+    with world(tmp_path, RecordingSink(fail_on="bad")) as here:
         here.server.on_list(listing(10, []))
         here.server.on_watch(watching(event("ADDED", pod("bad", 11)), event("ADDED", pod("good", 12))))
         here.start()

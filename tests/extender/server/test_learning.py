@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from extender.kube.listing import identity_of
 from extender.scheduling.learning.estimating import estimate
 from extender.scheduling.ledger.events import NodeChanged, PodChanged, PodRecord, PodsListed
 from extender.scheduling.pods.request import PodRequest
@@ -122,10 +123,10 @@ def test_the_watch_feeds_it() -> None:
     learning = Learning(cluster.state)
     sink = PodSink(cluster.state, cluster.decoder, learning.observe)
     learning.round(force=True)
-    sink.replaced(sink.read([raw(pod_object(f"p{at}", 9, version=at + 1)) for at in range(24)]), "50")
-    sink.changed("DELETED", raw(pod_object("p-gone", 9, version=60)))
+    sink.replaced([sink.read(raw(pod_object(f"p{at}", 9, version=at + 1))) for at in range(24)], (), "50")
+    sink.deleted(identity_of(raw(pod_object("p-gone", 9, version=60))))
     assert learning.round(force=False) is False
-    sink.changed("ADDED", raw(pod_object("p24", 9, version=61)))
+    sink.changed(sink.read(raw(pod_object("p24", 9, version=61))))
     assert learning.round(force=False) is True
 
 

@@ -172,7 +172,7 @@ def test_the_thread_outlives_a_round_that_fails(caplog: pytest.LogCaptureFixture
     failed = threading.Event()
 
     class Broken(BindingApi):
-        def annotate_pod(self, *_args: object, **_kwargs: object) -> None:
+        def patch(self, *_args: object, **_kwargs: object) -> bytes:
             failed.set()
             raise RuntimeError("a bug")
 

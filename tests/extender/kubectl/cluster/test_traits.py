@@ -7,7 +7,7 @@ import pytest
 from extender.capacity.cluster import Owner, PodTraits
 from extender.capacity.eligibility import Constraints, Expression, NodeTraits, SelectorTerm, Taint, Toleration
 from extender.contract.names import Names
-from extender.kube.documents import NodeObject, PodObject, read_node, read_pod
+from extender.kube.objects import NodeObject, PodObject, read_node, read_pod
 from extender.kubectl.cluster.traits import constraints_of, node_traits, owner_of, pod_traits, workload_of
 from tests.extender.objects import raw
 

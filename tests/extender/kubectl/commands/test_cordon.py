@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from extender.contract.cordon import CordonError, parse_cordon
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
-from extender.kube.documents import read_node
+from extender.kube.objects import read_node
 from extender.kubectl.commands.cordon import Target, changed, resolve, targets_of
 from extender.kubectl.options import BadUsage, No
 from tests.extender.objects import node, raw

@@ -8,7 +8,7 @@ import pytest
 from bench.simulated.client import ClusterClient
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
 from extender.contract.names import Names
-from extender.kube.documents import EventObject, Metadata
+from extender.kube.objects import EventObject, Metadata
 from extender.kubectl.explaining.explanation import explained
 from extender.kubectl.explaining.placed import explain_placed
 from extender.kubectl.options import Output

@@ -1,6 +1,6 @@
 """Why something has no pods is told by its controller's conditions and Events."""
 
-from extender.kube.documents import (
+from extender.kube.objects import (
     Condition,
     EventObject,
     Metadata,
