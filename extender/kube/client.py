@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 import urllib3
@@ -22,9 +22,6 @@ from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError, erro
 from extender.kube.paths import pod_path, segment
 from extender.kube.transport import Transport
 from extender.kube.watchstream import BLOCK_BYTES, WatchStream
-
-if TYPE_CHECKING:
-    from extender.kube.loopapi import LoopApi
 
 __all__ = ["ApiError", "ApiUnreachable", "KubeApi", "KubeConfigError", "connect"]
 
@@ -52,13 +49,6 @@ class KubeApi:
         """Take a `kubernetes.client.ApiClient`; `connect` makes one that suits."""
         self._client = client
         self._transport = Transport(client)
-
-    def for_loop(self) -> "LoopApi | None":
-        """The same API server for an event loop; None when its settings are too unusual for that."""
-        from extender.kube.loopapi import LoopApi, fits  # noqa: PLC0415 - only the extender's own process needs it
-
-        configuration = self._client.configuration
-        return LoopApi(configuration, self._transport) if fits(configuration) else None
 
     def list_page(
         self, path: str, limit: int, continue_token: str, timeout_s: float, resource_version: str | None = None
