@@ -23,6 +23,9 @@ FRAMEWORK_THREADS = 4
 _BROWSERS_SEND = frozenset({b"origin", b"sec-fetch-site"})
 """Headers that scripts of web pages can't leave out, and kube-scheduler never sends."""
 
+_ENDS_CONNECTION = frozenset({HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
+"""What is left of such a body is not waited for."""
+
 _LENGTHS = {b"content-length", b"transfer-encoding"}
 
 
@@ -86,9 +89,8 @@ class App:
         refusal = self._refusal(scope, call)
         if refusal is not None:
             connection.body_is_complete()
-            # The rest of a body that nobody reads would be taken for the next request.
             allowed = call.method if call is not None and refusal[0] == HTTPStatus.METHOD_NOT_ALLOWED else ""
-            await self._send(send, refusal, closes=True, allowed=allowed)
+            await self._send(send, refusal, closes=refusal[0] in _ENDS_CONNECTION, allowed=allowed)
         elif call is not None:
             await self._answer(call, connection, receive, send)
         elif self._framework is not None:

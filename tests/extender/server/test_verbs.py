@@ -159,7 +159,7 @@ def test_filter_waits_a_moment_for_victims_to_be_seen_gone(monkeypatch: pytest.M
     at_once = served.calls["/filter"].at_once
     assert at_once is not None
     assert at_once(body) is None
-    monkeypatch.setattr(verbs.time, "sleep", lambda _s: served.cluster.delete("low"))
+    monkeypatch.setattr("time.sleep", lambda _s: served.cluster.delete("low"))
     assert read(served.call("filter", body)[1], FilterResult) == FilterResult(node_names=["a"])
     assert at_once(body) is not None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.simulated.waiting import wait_until as until
 from extender.server.http.call import Answer, Call
 from extender.server.http.server import scheduler_server
 from extender.server.settings import Address
@@ -119,9 +120,7 @@ def test_a_web_page_cannot_make_the_browser_call_the_verbs(patient: int, path: s
     ("method", "path", "expected"),
     [("GET", "/filter", "POST"), ("DELETE", "/bind", "POST"), ("HEAD", "/bind", "POST"), ("POST", "/health", "GET")],
 )
-def test_another_method_is_405_and_says_which_one_is_taken(
-    patient: int, method: str, path: str, expected: str
-) -> None:
+def test_another_method_is_405_and_says_which_one_is_taken(patient: int, method: str, path: str, expected: str) -> None:
     """A browser that follows a link changes nothing."""
     with closing(http.client.HTTPConnection("127.0.0.1", patient, timeout=ONCE_S)) as connection:
         connection.request(method, path)
@@ -179,11 +178,11 @@ def test_half_sent_bodies_are_bounded_in_total(patient: int) -> None:
     begun = [socket.create_connection(("127.0.0.1", patient), timeout=ONCE_S) for _ in range(2)]
     for client in begun:
         client.sendall(b"POST /filter HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"a" * 990)
-    assert wait_until(lambda: ask(patient, "POST", "/filter", b"a" * 50, {})[0] == 503)
+    until(lambda: ask(patient, "POST", "/filter", b"a" * 50, {})[0] == 503)
     assert ask(patient, "POST", "/filter", b"a", {}) == (200, b"a")
     for client in begun:
         client.close()
-    assert wait_until(lambda: ask(patient, "POST", "/filter", b"a" * 1000, {})[0] == 200)
+    until(lambda: ask(patient, "POST", "/filter", b"a" * 1000, {})[0] == 200)
 
 
 def call(path: str, body: bytes) -> bytes:

@@ -25,7 +25,7 @@ EVIL = "<script>alert(1)</script>\"'&"
 
 def client_of(served: Served) -> FlaskClient:
     """A browser without scripts."""
-    return served.app.test_client()
+    return create_app(served.cluster.state, served.health).test_client()
 
 
 def text_of(served: Served, address: str = "/") -> str:
