@@ -109,7 +109,7 @@ def test_the_effective_cpu_is_the_most_at_any_time(
     """All apps and sidecars, or one init container and the sidecars before it; and the overhead (PodRequests)."""
     containers = [container(f"app-{at}", cpu=cpu, memory=f"{cpu}Gi") for at, cpu in enumerate(apps)]
     inits = [{**one, "resources": _with_memory(one["resources"])} for one in init]
-    spec = {"overhead": {"cpu": str(overhead), "memory": f"{overhead}Gi"}} if overhead else {}
+    spec: Json = {"overhead": {"cpu": str(overhead), "memory": f"{overhead}Gi"}} if overhead else {}
     found = said(DECODER, pod("train", containers=containers or [container("idle")], init=inits, **spec))
     assert (found.cpu_milli, found.memory_bytes) == (1000 * (expected + overhead), (expected + overhead) << 30)
 
@@ -120,6 +120,6 @@ def _with_memory(resources: Json) -> Json:
 
 def test_resources_of_the_pod_itself_take_the_place_of_its_containers() -> None:
     """For each resource that it names; the overhead still counts."""
-    spec = {"resources": {"requests": {"cpu": "3"}}, "overhead": {"cpu": "1", "memory": "1Gi"}}
+    spec: Json = {"resources": {"requests": {"cpu": "3"}}, "overhead": {"cpu": "1", "memory": "1Gi"}}
     found = said(DECODER, pod("train", containers=[container("main", 4, cpu="8", memory="2Gi")], **spec))
     assert (found.cpu_milli, found.memory_bytes) == (4000, 3 << 30)
