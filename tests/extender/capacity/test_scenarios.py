@@ -10,7 +10,7 @@ from extender.capacity.case import Case, GpuPod
 from extender.capacity.scenarios import Scenario, as_it_is, drainable, packed, scenarios_of, whole_of
 from extender.scheduling.pods.models import RequestError
 from tests.extender.capacity.clusters import machine, running
-from tests.extender.scheduling.builders import UNIT_MIB, shares, wholes
+from tests.extender.scheduling.builders import A100, T4, UNIT_MIB, shares, wholes
 
 
 class _TwoDollars:
@@ -20,6 +20,14 @@ class _TwoDollars:
         """Whatever the model."""
         del model
         return 2.0
+
+
+class _ByModel:
+    """A T4 costs two dollars an hour, any other GPU five."""
+
+    def usd_per_hour(self, model: str) -> float:
+        """By the model."""
+        return 2.0 if model == T4 else 5.0
 
 
 PRICES = _TwoDollars()
@@ -48,6 +56,32 @@ def test_where_nobody_knows_the_gpus_they_count_as_average_ones() -> None:
     """A pod bound by hand still pays its part."""
     unknown = replace(_pod("a", 8, "n1"), footprint=None)
     assert as_it_is(_case(unknown), PRICES).held_gpus == pytest.approx(0.5)
+
+
+def test_of_nodes_alike_the_cheapest_is_used_first() -> None:
+    """Whatever their order in the case, and with the price of the GPUs of the node in the bill."""
+    dear, cheap = machine("a", 16, 16, model=A100), machine("b", 16, 16)
+    for nodes in ((dear, cheap), (cheap, dear)):
+        case = Case("test", UNIT_MIB, nodes, (_pod("a", 8),), placed=False)
+        found = packed(case, "x", "binpack", _ByModel())
+        assert (found.nodes, found.usd_per_hour, found.workloads["train"].usd_per_hour) == (frozenset("b"), 4.0, 1.0)
+
+
+def test_gpus_without_the_cpu_that_goes_with_them_are_stranded() -> None:
+    """What is free in GPUs, less what the free CPU would feed at the pods' own ratio; never less than nothing."""
+    asks = replace(shares(8), cpu_milli=16_000)
+    case = _case(replace(_pod("a", 8, "n1"), request=asks, asked=asks))
+
+    def stranded(taken_milli: int) -> float:
+        return as_it_is(replace(case, taken={"n1": (taken_milli, 0)}), PRICES).stranded_gpus
+
+    # 32 cores go with a GPU, 1.5 GPUs are free, and so are 64 - 16 - taken cores.
+    assert [stranded(taken) for taken in (0, 8_000, 16_000, 32_000, 48_000)] == [0.0, 0.25, 0.5, 1.0, 1.5]
+
+
+def test_pods_that_ask_for_no_cpu_strand_nothing() -> None:
+    """Any GPU can be used without any CPU."""
+    assert as_it_is(_case(_pod("a", 8, "n1")), PRICES).stranded_gpus == 0.0
 
 
 def test_what_other_pods_take_of_the_cpu_is_not_given_out() -> None:

@@ -191,6 +191,16 @@ def test_allocation_annotations_of_a_pending_pod_are_not_read() -> None:
     assert record(pod("train", 8, annotations={"allocation": plan})).footprint is None
 
 
+def test_a_pending_pod_that_says_it_was_allocated_is_marked() -> None:
+    """Only a kubelet's word counts, and no kubelet has seen it: a tenant wrote that, to sit on GPUs of its choice."""
+    forged = {"allocated": allocation({"main": {uuid("node-a", 0): 8}})}
+    pending = record(pod("train", 8, annotations=forged))
+    assert (pending.claims_allocated, pending.footprint) == (True, None)
+    assert record(pod("train", 8, annotations={"allocated": ""})).claims_allocated
+    assert not record(pod("train", 8, node="node-a", annotations=forged)).claims_allocated
+    assert not record(pod("train", 8, annotations={"allocation": forged["allocated"]})).claims_allocated
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,6 +1,7 @@
 """What is remembered of a spec changes nothing but the time that it takes, and is bounded."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +86,40 @@ def test_two_installations_read_the_same_texts_apart() -> None:
     body = pod("train", 4)
     assert said(Decoder(Names("example.com"), UNIT_MIB), body).request is None
     assert said(DECODER, body).request is not None
+
+
+@pytest.mark.parametrize(
+    ("init", "apps", "expected"),
+    [
+        ([], ["1", "2"], 3),
+        ([container("i", cpu="5")], ["1", "2"], 5),
+        ([container("i", cpu="2"), container("j", cpu="4")], ["1", "2"], 4),
+        ([container("i", cpu="2"), container("j", cpu="1")], ["1", "2"], 3),
+        ([sidecar("s", cpu="2")], ["1", "2"], 5),
+        ([sidecar("s", cpu="2"), container("i", cpu="4")], ["1"], 6),
+        ([container("i", cpu="4"), sidecar("s", cpu="2")], ["1"], 4),
+        ([sidecar("s", cpu="2"), sidecar("t", cpu="3")], [], 5),
+        ([container("i", cpu="1"), sidecar("s", cpu="2")], ["3"], 5),
+    ],
+)
+@pytest.mark.parametrize("overhead", [0, 2])
+def test_the_effective_cpu_is_the_most_at_any_time(
+    init: list[Json], apps: list[str], expected: int, overhead: int
+) -> None:
+    """All apps and sidecars, or one init container and the sidecars before it; and the overhead (PodRequests)."""
+    containers = [container(f"app-{at}", cpu=cpu, memory=f"{cpu}Gi") for at, cpu in enumerate(apps)]
+    inits = [{**one, "resources": _with_memory(one["resources"])} for one in init]
+    spec: Json = {"overhead": {"cpu": str(overhead), "memory": f"{overhead}Gi"}} if overhead else {}
+    found = said(DECODER, pod("train", containers=containers or [container("idle")], init=inits, **spec))
+    assert (found.cpu_milli, found.memory_bytes) == (1000 * (expected + overhead), (expected + overhead) << 30)
+
+
+def _with_memory(resources: Json) -> Json:
+    return {**resources, "requests": {**resources["requests"], "memory": f"{resources['requests']['cpu']}Gi"}}
+
+
+def test_resources_of_the_pod_itself_take_the_place_of_its_containers() -> None:
+    """For each resource that it names; the overhead still counts."""
+    spec: Json = {"resources": {"requests": {"cpu": "3"}}, "overhead": {"cpu": "1", "memory": "1Gi"}}
+    found = said(DECODER, pod("train", containers=[container("main", 4, cpu="8", memory="2Gi")], **spec))
+    assert (found.cpu_milli, found.memory_bytes) == (4000, 3 << 30)

@@ -27,3 +27,32 @@ def test_a_gpu_in_use_comes_before_an_idle_one() -> None:
 def test_a_node_that_opens_no_gpu_comes_first() -> None:
     """Even where more is left on it."""
     assert prefers(node_of(16, 16, holders=[holder("a", on({0: 2}))]), node_of(16), pod(8), POLICY)
+
+
+def test_a_gpu_in_use_comes_before_an_idle_one_that_would_be_filled() -> None:
+    """To open no GPU counts more than to leave little on one."""
+    node = node_of(4, 16, holders=[holder("a", on({1: 2}))])
+    assert gpu_chosen(node, pod(4), POLICY) == 1
+
+
+def test_a_node_that_opens_no_gpu_comes_before_one_whose_gpu_would_be_filled() -> None:
+    """The same between nodes."""
+    assert prefers(node_of(16, holders=[holder("a", on({0: 2}))]), node_of(4), pod(4), POLICY)
+
+
+def test_of_nodes_alike_in_that_the_smaller_hole_comes_first_and_then_the_fuller_node() -> None:
+    """Units left on the GPUs touched, then the share of the node that is free."""
+    tight, loose = node_of(16, holders=[holder("a", on({0: 8}))]), node_of(16, holders=[holder("a", on({0: 4}))])
+    assert prefers(tight, loose, pod(4), POLICY)
+    holders = [holder("a", on({0: 8}))]
+    assert prefers(
+        node_of(16, 16, holders=[*holders, holder("b", on(whole=[1]))]),
+        node_of(16, 16, holders=holders),
+        pod(4),
+        POLICY,
+    )
+
+
+def test_whole_gpus_of_a_node_are_alike() -> None:
+    """The first is taken, whatever its size."""
+    assert gpu_chosen(node_of(32, 16), pod(gpus=1), POLICY) == 0
