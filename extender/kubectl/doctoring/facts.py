@@ -1,4 +1,4 @@
-"""From the API server to what the doctor judges beside nodes and pods: scheduler configurations, rights, extenders."""
+"""Gathers what the doctor judges besides nodes and pods: scheduler configurations, rights and extenders."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from extender.contract.findings import ClusterFacts, NodeObject, PodObject
 from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kube.objects import DecodeError, read_document
 from extender.kubectl.cluster.components import PLUGIN, component_of, extenders_of, plugins_of
@@ -52,7 +51,8 @@ class DoctorFacts:
 
     Args:
         view: the cluster.
-        objects: the same in the form of the checks that are shared with the doctor on the node.
+        schedulers: KubeSchedulerConfigurations by where they are.
+        schedulers_problem: why none was found; empty where there are some.
         denied: per service account of gpupack's pods, the rights that it needs and lacks.
         rights_problem: why rights are not known; empty when they are.
         extender_health: per pod with an extender, what it says of itself: empty when ready, None when not asked.
@@ -61,7 +61,8 @@ class DoctorFacts:
     """
 
     view: ClusterView
-    objects: ClusterFacts
+    schedulers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    schedulers_problem: str = ""
     denied: Mapping[str, tuple[Right, ...]] = field(default_factory=dict)
     rights_problem: str = ""
     extender_health: Mapping[str, str | None] = field(default_factory=dict)
@@ -77,42 +78,13 @@ def gather(session: Session, namespaces: Iterable[str], files: Iterable[Path]) -
     asked, asked_problem = _asked(session)
     return DoctorFacts(
         view,
-        objects_of(view, schedulers, "" if schedulers else problem),
+        schedulers,
+        "" if schedulers else problem,
         denied,
         rights_problem,
         {pod.path: _health(session, proxied(pod, "/readyz")) for pod in extenders_of(view.pods.values())},
         asked,
         asked_problem,
-    )
-
-
-def objects_of(
-    view: ClusterView, schedulers: Mapping[str, Mapping[str, Any]] | None = None, schedulers_problem: str = ""
-) -> ClusterFacts:
-    """Nodes and pods in the form of `extender.kubectl.doctoring.cluster_checks`."""
-    names = view.names
-    nodes = [
-        NodeObject(
-            record.name,
-            view.nodes[record.name].metadata.annotation(names.inventory_annotation),
-            view.nodes[record.name].metadata.annotation(names.cordon_annotation),
-            record.memory_units,
-        )
-        for record in view.node_records
-        if record.name in view.nodes
-    ]
-    pods = []
-    for record in view.pod_records:
-        metadata = view.pods[record.uid].metadata
-        # The extender empties a forged report when it binds.
-        allocation = metadata.annotation(names.allocation_annotation) or None
-        allocated = metadata.annotation(names.allocated_annotation) or None
-        asks = record.request is not None or bool(record.request_error)
-        if asks or allocation or allocated:
-            path = f"{record.namespace}/{record.name}"
-            pods.append(PodObject(path, record.node, asks, record.ended, allocation, allocated))
-    return ClusterFacts(
-        schedulers=schedulers or {}, schedulers_problem=schedulers_problem, nodes=tuple(nodes), pods=tuple(pods)
     )
 
 

@@ -1,4 +1,4 @@
-"""From one pod and all nodes to a Diagnosis: the nodes grouped by what keeps the pod off them, nearest first."""
+"""Groups all nodes by what keeps a pod off them, those where least is missing first."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.node_verdict import Asker, NodeVerdict, node_verdict
 from extender.kubectl.output.texts import natural
 
-_BROKEN = (Cause.NO_PLUGIN, Cause.UNIT_MISMATCH)
-"""Nodes that would not help even when mended are further away than those that are only full."""
+_LAST = {Cause.NO_PLUGIN: 1, Cause.UNIT_MISMATCH: 1, Cause.NO_GPUS: 2}
+"""Nodes that would not help even if repaired are further away than those that are only full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,11 @@ def diagnose(view: ClusterView, asker: Asker) -> Diagnosis:
 
 
 def _grouped(view: ClusterView, verdicts: Iterable[NodeVerdict]) -> tuple[Group, ...]:
-    groups: dict[tuple[bool, bool, int], list[NodeVerdict]] = {}
+    groups: dict[tuple[bool, int, int], list[NodeVerdict]] = {}
     for verdict in verdicts:
         closed = not verdict.opens
-        groups.setdefault((closed, closed and verdict.cause in _BROKEN, verdict.cause.rank), []).append(verdict)
+        distance = _LAST.get(verdict.cause, 0) if closed else 0
+        groups.setdefault((closed, distance, verdict.cause.rank), []).append(verdict)
 
     def order(verdict: NodeVerdict) -> tuple[object, ...]:
         free = view.snapshot.nodes[verdict.node].free

@@ -1,4 +1,4 @@
-"""What `explain` says, as a value, and from it the Answer: the cause first, the details last."""
+"""Holds what `explain` says as a value, and writes it: the cause first, the details last."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ class Explanation:
     Args:
         subject: such as `pod default/train`.
         state: pending, bound, ended or not-created.
-        cause: of waiting; None of what does not wait.
+        cause: why it waits; None where it does not.
         why: one sentence.
         facts: more sentences, with names and numbers.
         helps: what would help, each on its own.
         asks: what it asks for, in words.
         diagnosis: the nodes, where they were looked at.
         gpus: per node name, GPUs with numbers: those that it has, or of the nearest nodes.
-        said: what its scheduler said last.
+        said: its scheduler's last message.
         events: of gpupack and of the failure, newest last.
         details: more for scripts.
     """
@@ -67,7 +67,7 @@ def explained(explanation: Explanation) -> Answer:
     for node, gpus in (explanation.gpus or {}).items():
         body += [Line(), Line(f"GPUs of {node}", Tone.HEADING), _gpus(gpus)]
     if explanation.said:
-        body += [Line(), Line("What its scheduler said last", Tone.HEADING), Line(f"  {explanation.said}")]
+        body += [Line(), Line("Last message of its scheduler", Tone.HEADING), Line(f"  {explanation.said}")]
     if explanation.events:
         body += [Line(), Line("Events", Tone.HEADING), _events(explanation.events)]
     return Answer(_document(explanation), tuple(body))
@@ -80,11 +80,11 @@ def _groups(diagnosis: Diagnosis) -> Table:
         whats = [f"{what} ({count})" if count > 1 else what for what, count in group.whats() if what]
         if len(whats) > _WHATS:
             whats = [f"at the nearest: {group.nearest.what}"]
-        beside = sorted(
+        others = sorted(
             {rule.what for verdict in group.verdicts for rule in verdict.rules} - {w for w, _ in group.whats()}
         )
-        if beside:
-            whats.append(f"also {listed(beside, _WHATS)}")
+        if others:
+            whats.append(f"also {listed(others, _WHATS)}")
         text = "; ".join(whats)
         tone = Tone.GOOD if group.cause is Cause.FITS else Tone.PLAIN
         rows.append((f"{len(group.verdicts):,}", Cell(group.cause.text, tone), text, listed(group.names, _WHICH)))

@@ -1,4 +1,4 @@
-"""From a name that is no pod's to what should have made pods of it, and why it did not: quota, admission, policy."""
+"""Explains why a workload has no pods: quota, admission, policy."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ _FAILED = "Failed"
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """An object that makes pods, or makes other makers."""
+    """An object that creates pods, or creates such objects."""
 
     kind: str
     object: OwnerObject
@@ -38,7 +38,7 @@ class Maker:
 
 
 def failures_of(makers: Iterable[Maker], events: Iterable[EventObject]) -> list[str]:
-    """What the makers' conditions and Events say of pods that could not be created, newest first, each once."""
+    """What conditions and Events of the makers say of pods that could not be created, newest first, each once."""
     newest = sorted((event for event in events if is_failure(event)), key=lambda event: event.at, reverse=True)
     said = [event.message for event in newest]
     for maker in makers:
@@ -63,15 +63,15 @@ def explain_missing(subject: str, failures: Sequence[str], events: Sequence[Even
         name, asked, used, limited = quota.group("quota"), quota.group("asked"), quota.group("used"), quota.group(4)
         helps = (
             f"a larger quota: kubectl edit resourcequota {name}",
-            "fewer or smaller pods in the namespace; the quota counts pending ones, too",
+            "fewer or smaller pods in the namespace; the quota counts pending ones as well",
         )
         why = f"{Cause.QUOTA.text} (quota {name}: {asked} requested, {used} used, {limited} allowed)"
         return Explanation(
             subject, "not-created", why, Cause.QUOTA, helps=helps, facts=tuple(failures[:1]), events=kept
         )
     if failures:
-        correct = "correct what the message names; its controller tries again by itself"
+        correct = "correct what the message names; its controller retries by itself"
         why = f"{Cause.NOT_CREATED.text}: {failures[0]}"
         return Explanation(subject, "not-created", why, Cause.NOT_CREATED, helps=(correct,), events=kept)
-    look = "look whether it wants any (replicas, suspend, completions), and whether its controller runs"
+    look = "check whether it wants any (replicas, suspend, completions) and whether its controller runs"
     return Explanation(subject, "not-created", Cause.NO_PODS.text, Cause.NO_PODS, helps=(look,))

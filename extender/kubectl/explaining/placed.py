@@ -1,4 +1,4 @@
-"""From a bound or ended pod to why it is where it is, and what its Events tell of the decision."""
+"""Explains why a bound or ended pod is where it is, and what its Events tell of the decision."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def explain_placed(
         {
             "gpu": "?" if gpu["index"] is None else gpu["index"],
             "uuid": gpu["uuid"],
-            "model": gpu["model"] or "not on the node any more",
+            "model": gpu["model"] or "no longer on the node",
             "holds": "all of it" if gpu["whole"] else of_units(gpu["units"], view.unit_mib),
         }
         for gpu in gpus
@@ -70,11 +70,11 @@ def _not_running(pod: PodObject) -> list[str]:
 
 def _why(record: PodRecord, *, ended: bool) -> str:
     if ended:
-        return "it holds nothing any more"
+        return "it no longer holds anything"
     if record.request is None:
         return f"on {record.node}; it asks for no GPU"
     if record.request_error:
-        return f"on {record.node}, although what it asks for has no meaning: {record.request_error}"
+        return f"on {record.node}, although its request is invalid: {record.request_error}"
     if record.footprint is None:
         return (
             f"on {record.node}, bound without an allocation that can be read (by hand, or by a scheduler without the "

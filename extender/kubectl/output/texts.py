@@ -1,6 +1,7 @@
-"""From amounts of memory to what people read, in the way of Kubernetes: `8Gi`, `0.75Gi`."""
+"""Writes amounts of memory, counts, names and requests as people read them: `8Gi`, `2 nodes`, `a, b and 3 more`."""
 
 import re
+from collections.abc import Iterable
 
 from extender.contract.units import UnitMib
 from extender.kubectl.cluster.view import ClusterView
@@ -47,6 +48,11 @@ def listed(names: list[str], most: int = 3) -> str:
     """`a, b, c and 4 more`."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def named(names: Iterable[str]) -> str:
+    """The first five in alphabetical order, and how many more."""
+    return listed(sorted(names), 5)
 
 
 def request_text(request: PodRequest | None, view: ClusterView) -> str:

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 from extender.contract.names import Names
 from extender.kubectl.cluster.view import ClusterView, view_of
-from extender.kubectl.explaining.node_verdict import Asker
-from extender.scheduling.policies.table import DEFAULT_POLICY, policy_named
+from extender.kubectl.explaining.node_verdict import Asker, asker_of
 from tests.extender.objects import Json, allocation, pod, raw
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -59,4 +58,4 @@ def asker(seen: ClusterView, name: str = "waits") -> Asker:
     record = seen.find("default", name)
     assert record is not None
     assert record.request is not None
-    return Asker(seen.pods[record.uid], record, record.request, policy_named(DEFAULT_POLICY))
+    return asker_of(seen, record, record.request)

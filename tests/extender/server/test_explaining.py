@@ -26,7 +26,7 @@ def test_of_an_unknown_pod_there_is_nothing_to_say() -> None:
     assert explain(cluster.state, "default", "plain", limit=10) is None
 
 
-def test_a_pending_pod_is_told_the_most_frequent_reason_and_each_node_with_numbers() -> None:
+def test_a_pending_pod_is_told_the_nearest_reason_and_each_node_with_numbers() -> None:
     """The largest hole first, at most `limit` nodes."""
     cluster = Cluster(node("a", 16), node("b", 16), node("c", 4))
     cluster.show_bound("pa", 10, uuid("a", 0), "a")
@@ -43,6 +43,17 @@ def test_a_pending_pod_is_told_the_most_frequent_reason_and_each_node_with_numbe
     assert gpu["why"] == "8 units wanted, 6 of 16 free (10 charged to pods)"
     assert answer["decision"]["verdict"] == "rejected"
     assert answer["request"]["demands"] == [{"units": 8, "gpus": 1, "whole": False, "corePercent": 0}]
+
+
+def test_many_nodes_without_gpus_do_not_hide_the_reason() -> None:
+    """Least is missing on the full node; kubectl gpupack explain says the same. No node need be shown for it."""
+    cluster = Cluster(node("cpu-1"), node("cpu-2"), node("a", 16))
+    cluster.show_bound("other", 16, uuid("a", 0), "a")
+    cluster.show(pod("train", 8))
+    assert (explained(cluster, limit=0)["why"], explained(cluster, limit=0)["nodes"]) == (
+        "not enough free GPU memory",
+        [],
+    )
 
 
 def test_a_pod_that_waits_for_compute_is_told_so_per_gpu() -> None:

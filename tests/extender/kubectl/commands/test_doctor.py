@@ -14,7 +14,7 @@ from extender.contract.names import Names
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.commands.doctor import findings_answer
 from extender.kubectl.doctoring.checks import check
-from extender.kubectl.doctoring.facts import EXTENDER_RIGHTS, PLUGIN_RIGHTS, DoctorFacts, configurations, objects_of
+from extender.kubectl.doctoring.facts import EXTENDER_RIGHTS, PLUGIN_RIGHTS, DoctorFacts, configurations
 from extender.kubectl.options import Output
 from extender.kubectl.output.gpu_rows import GPU_LABELS
 from extender.kubectl.output.writing import written
@@ -46,7 +46,7 @@ def scheduler() -> dict[str, Any]:
 
 def found(seen: ClusterView, **facts: Any) -> list[Finding]:
     """What is not well."""
-    every = check(DoctorFacts(seen, objects_of(seen, {"configmap": scheduler()}), **facts))
+    every = check(DoctorFacts(seen, **{"schedulers": {"configmap": scheduler()}, **facts}))
     return [finding for finding in every if finding.level in (Level.WARNING, Level.ERROR)]
 
 
@@ -63,7 +63,7 @@ def test_a_healthy_cluster_has_no_findings() -> None:
     seen = view([healthy(), node("control")], [plugin(), extender, on("p", 8, uuid("n1", 0), "n1")])
     facts = DoctorFacts(
         seen,
-        objects_of(seen, {"configmap": scheduler()}),
+        {"configmap": scheduler()},
         denied={"system:serviceaccount:gpupack-system:gpupack-device-plugin": ()},
         extender_health={"gpupack-system/scheduler": ""},
     )
@@ -72,9 +72,9 @@ def test_a_healthy_cluster_has_no_findings() -> None:
         ("extender", Level.OK),
         ("scheduler", Level.OK),
         ("units", Level.OK),
-        ("annotations", Level.OK),
         ("plugin", Level.OK),
         ("gpus", Level.OK),
+        ("annotations", Level.OK),
     ]
 
 
@@ -117,7 +117,7 @@ SCHEDULER = component("scheduler", "scheduler", node="control")
         (
             [healthy()],
             [plugin(), on("a", 12, uuid("n1", 0), "n1"), on("b", 6, uuid("n1", 0), "n1")],
-            ("gpus", "error", "more memory is given out than there is: n1/0 (by 2Gi)"),
+            ("gpus", "error", "more memory is allocated than there is: n1/0 (by 2Gi)"),
         ),
         (
             [{**healthy(), "metadata": {**node("n1", 16, annotations={"cordon": uuid("n1", 0)})["metadata"]}}],
@@ -127,7 +127,7 @@ SCHEDULER = component("scheduler", "scheduler", node="control")
         (
             [healthy()],
             [plugin(), pod("by-hand", 4, node="n1")],
-            ("pods", "warning", "bound without an allocation that can be read: default/by-hand"),
+            ("pods", "warning", "bound without a readable allocation: default/by-hand"),
         ),
         (
             [healthy()],
@@ -140,7 +140,7 @@ SCHEDULER = component("scheduler", "scheduler", node="control")
             (
                 "pods",
                 "warning",
-                f"asking for what has no meaning: default/odd ({ODD})",
+                f"with an invalid GPU request: default/odd ({ODD})",
             ),
         ),
     ],
@@ -158,7 +158,7 @@ def test_an_unhealthy_gpu_is_named_with_its_reason() -> None:
 
 
 def test_units_that_differ_are_found() -> None:
-    """By the check that the doctor on the node has, too."""
+    """An extender counts in one."""
     other = healthy("n2")
     text = other["metadata"]["annotations"]["gpupack.io/inventory"].replace('"unitMib":1024', '"unitMib":512')
     other["metadata"]["annotations"]["gpupack.io/inventory"] = text

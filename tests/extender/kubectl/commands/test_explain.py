@@ -72,7 +72,7 @@ def test_pods_that_ended_and_pods_without_gpus() -> None:
         "status": {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no spare units"},
     }
     assert text_of(failed) == (
-        "pod default/p has ended: it holds nothing any more\n"
+        "pod default/p has ended: it no longer holds anything\n"
         "  its kubelet says UnexpectedAdmissionError: no spare units\n"
         "  asks for 8Gi\n"
     )

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.diagnosis import Diagnosis, diagnose
-from extender.kubectl.explaining.node_verdict import gpus_explained
 from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.reasons import Misfit
 from tests.extender.kubectl.views import asker, component, offering, on, view
 from tests.extender.objects import T4, Json, node, pod, uuid
 
@@ -181,8 +181,10 @@ def test_causes_with_their_numbers(waits: Json, nodes: list[Json], cause: Cause,
 def test_the_numbers_per_gpu_are_those_of_the_extender() -> None:
     """The same function makes them."""
     seen = view([node("a", 16, 16)], [pod("waits", 12), on("there", 10, uuid("a", 0), "a")])
-    whys = [gpu["why"] for gpu in gpus_explained(seen, asker(seen), seen.snapshot.nodes["a"])]
-    assert whys == ["12 units wanted, 6 of 16 free (10 charged to pods)", ""]
+    assert asker(seen).verdict(seen.snapshot.nodes["a"]).gpu_reasons == [
+        "12 units wanted, 6 of 16 free (10 charged to pods)",
+        "",
+    ]
 
 
 def test_rules_beside_another_cause_are_kept() -> None:
@@ -192,3 +194,19 @@ def test_rules_beside_another_cause_are_kept() -> None:
     assert (verdict.cause, verdict.opens) == (Cause.FULL, False)
     assert [rule.cause for rule in verdict.rules] == [Cause.TAINT]
     assert verdict.what == "10Gi wanted on one GPU; largest hole 6Gi, 6Gi free in all"
+
+
+def test_a_plugin_that_offers_no_compute_is_named_by_the_resource_that_it_lacks() -> None:
+    """Memory is on offer there."""
+    old = node("a", 16)
+    del old["status"]["allocatable"]["gpupack.io/gpu-core"]
+    (group,) = diagnosis([old], pod("waits", 4, core=10)).groups
+    assert (group.cause, group.opens) == (Cause.NO_PLUGIN, False)
+    assert group.nearest.what.startswith("its kubelet offers no gpupack.io/gpu-core")
+
+
+def test_an_unhealthy_gpu_that_is_also_full_is_not_said_to_have_room() -> None:
+    """It would do by its size alone, as the extender tells kube-scheduler."""
+    there = node("a", 4, 16, unhealthy={uuid("a", 1)})
+    (group,) = diagnosis([there], pod("waits", 8), on("b", 16, uuid("a", 1), "a")).groups
+    assert (group.cause, group.opens, group.cause.text) == (Cause.UNHEALTHY, False, Misfit.UNHEALTHY.text)

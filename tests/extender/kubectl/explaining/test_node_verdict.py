@@ -4,10 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulated.scheduler.native_fit import misfit, node_state, view_of
+from extender.contract.names import Names
+from extender.kubectl.cluster.traits import constraints_of, node_traits
 from extender.kubectl.explaining.causes import Cause
-from extender.kubectl.explaining.node_verdict import rules_against
-from tests.extender.kubectl.views import view
+from extender.kubectl.explaining.diagnosis import diagnose
+from extender.kubectl.explaining.rules import rules_against
+from tests.extender.kubectl.explaining.kube_scheduler import admits
+from tests.extender.kubectl.views import asker, view
 from tests.extender.objects import Json, container, node, pod
 
 KEYS = st.sampled_from(["team", "zone"])
@@ -44,7 +47,8 @@ def causes(node_json: Json, pod_json: Json) -> list[Cause]:
     record = seen.find("default", "waits")
     assert record is not None
     name = node_json["metadata"]["name"]
-    found = rules_against(seen.pods[record.uid], record, seen.nodes[name], seen.snapshot.nodes[name])
+    constraints = constraints_of(seen.pods[record.uid], Names())
+    found = rules_against(constraints, record, node_traits(seen.nodes[name]), seen.snapshot.nodes[name])
     assert all(rule.what and rule.help for rule in found)
     return [rule.cause for rule in found]
 
@@ -71,17 +75,14 @@ def test_it_is_open_exactly_where_kube_scheduler_would_let_it_in(
     *,
     cordoned: bool,
 ) -> None:
-    """Judged a second time by the simulated kube-scheduler, which the end-to-end tests hold to the real one."""
+    """Judged a second time, straight from the JSON."""
     there = node("n", 16, pods="10")
     there["metadata"]["labels"] = labels
     there["spec"] = {"taints": taints, "unschedulable": cordoned}
     body = pod("waits", 4, tolerations=tolerations, nodeSelector=selector)
     if terms is not None:
         body["spec"]["affinity"] = affine(terms)
-    native = misfit(view_of(body), node_state(there))
-    if cordoned and any(each == {"operator": "Exists"} for each in tolerations):
-        return  # who tolerates everything tolerates cordons, too, which the simulation leaves out
-    assert (not causes(there, body)) == (native is None)
+    assert (not causes(there, body)) == admits(there, body)
 
 
 def test_a_cordoned_node_is_no_taint_to_the_eye() -> None:
@@ -139,3 +140,12 @@ def test_cpu_and_memory() -> None:
     waits = pod("waits", containers=[container("main", 4, cpu="5", memory="9Gi")])
     assert causes(there, waits) == [Cause.HOST_CPU, Cause.HOST_MEMORY]
     assert causes(there, pod("waits", containers=[container("main", 4, cpu="4", memory="8Gi")])) == []
+
+
+def test_a_node_that_takes_no_more_pods() -> None:
+    """Every pod there counts, with GPUs or without."""
+    there = node("n", 16, pods="1")
+    assert causes(there, pod("waits", 4)) == []
+    seen = view([there], [pod("waits", 4), pod("web", node="n")])
+    (group,) = diagnose(seen, asker(seen)).groups
+    assert (group.cause, group.opens, group.nearest.what) == (Cause.TOO_MANY_PODS, True, "1 pods there, 1 allowed")

@@ -52,7 +52,7 @@ def test_an_extender_that_does_not_answer_and_one_that_has_lost_touch() -> None:
     )
     assert waiting(lost).cause is Cause.STALE_VIEW
     ends = refused(pod("waits", 4), "gpupack: the scheduler extender is shutting down", "SchedulerError")
-    assert waiting(ends).helps[0].startswith("another one takes over")
+    assert waiting(ends).helps[0].startswith("another replica takes over")
 
 
 def test_an_extender_that_is_not_ready_is_asked() -> None:
@@ -95,7 +95,7 @@ def test_room_that_a_pod_in_flight_may_hold() -> None:
     found = waiting(refused(pod("waits", 4), FULL), *others)
     assert found.cause is Cause.HELD
     assert found.facts[1] == "pods that may be on their way there: default/first"
-    assert any(text.startswith("--extender URL asks") for text in found.helps)
+    assert any(text.startswith("with --extender URL") for text in found.helps)
 
 
 def test_room_that_the_extender_holds() -> None:

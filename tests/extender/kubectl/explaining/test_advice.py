@@ -5,8 +5,8 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from extender.kubectl.explaining.advice import advice_for
 from extender.kubectl.explaining.diagnosis import diagnose
-from extender.kubectl.explaining.pending import advice_for
 from tests.extender.kubectl.views import asker, on, view
 from tests.extender.objects import Json, node, pod, uuid
 
