@@ -8,11 +8,11 @@ import click
 
 COMMANDS: Mapping[str, str] = {
     "demo": "bench.demo.command:command",
-    "advice": "bench.advice.command:command",
-    "cost": "bench.cost.command:command",
+    "advice": "bench.trace.reports:advice",
+    "cost": "bench.trace.reports:cost",
     "latency": "bench.latency.command:command",
     "node": "bench.node.command:command",
-    "live": "bench.live.command:command",
+    "live": "bench.replay.live:command",
     "replay": "bench.replay.command:command",
     "scheduler": "bench.scheduler.command:command",
     "trace": "bench.trace.command:command",

@@ -1,4 +1,4 @@
-"""`python -m bench cost` reports on the shipped example and on a trace."""
+"""`python -m bench cost` and `advice` report on the shipped example, a cluster and a trace."""
 
 import json
 from importlib import resources
@@ -15,7 +15,7 @@ from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, Units
 
-EXAMPLE = Path(str(resources.files("bench").joinpath("cost", "example")))
+EXAMPLE = Path(str(resources.files("bench").joinpath("trace", "example")))
 
 
 def test_the_example_is_cheaper_when_its_pods_share_gpus(tmp_path: Path) -> None:

@@ -1,18 +1,11 @@
 """`python -m bench live`: the replay's decisions against those of the live extender, over HTTP."""
 
 import sys
-import tempfile
 from pathlib import Path
 
 import click
 
-from bench.live.driving import Driver, create_nodes
-from bench.replay.deciding.learning import contender
-from bench.replay.deciding.mapping import UNIT_MIB
 from bench.replay.setting import Setting
-from bench.simulated.apiserver.server import ApiServer
-from bench.simulated.client import ClusterClient
-from bench.simulated.processes import ExtenderProcess
 from bench.trace.arrivals import arrivals
 from bench.trace.reading import TraceError, read_nodes, read_pods
 from extender.kubectl.cluster.prices import load_prices
@@ -31,33 +24,25 @@ _SHOWN = 10
 @click.option("--seed", type=int, default=42, show_default=True, help="Order of nodes and pods.")
 @click.option("--count", type=click.IntRange(1), default=2000, show_default=True, help="Pods to send, the first ones.")
 def command(nodes: Path, pods: Path, policy: str, seed: int, count: int) -> None:
-    """Send the first pods of a trace through the real HTTP service and compare its decisions with the replay's."""
+    """Compare the live extender with the replay.
+
+    Sends the first pods of a trace through the real HTTP service and holds its decisions to those of the replay.
+    """
+    try:
+        from tests.bench.replay.live import compare  # noqa: PLC0415 (a test does the same)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error}: run it in a checkout of the repository") from error
     try:
         setting = Setting(tuple(read_nodes(nodes)), tuple(read_pods(pods)), "relative", load_prices())
     except TraceError as error:
         raise click.ClickException(str(error)) from error
     order = arrivals(setting.pods, capacity_milli=setting.capacity_milli, seed=seed)[:count]
-    machines = setting.ordered_nodes(seed)
-    run = setting.run(contender(policy), seed)
-    with tempfile.TemporaryDirectory() as folder, ApiServer() as server:
-        kubeconfig = server.write_kubeconfig(Path(folder) / "kubeconfig")
-        options = ["--memory-unit-mib", str(UNIT_MIB), "--policy", policy]
-        extender = ExtenderProcess(kubeconfig, Path(folder) / "extender.log", options)
-        api = ClusterClient.from_kubeconfig(kubeconfig)
-        create_nodes(api, machines)
-        extender.start()
-        driver = Driver(run, api, extender)
-        try:
-            with click.progressbar(length=len(order), label="live", file=sys.stderr) as bar:
-                compared = driver.drive(order, bar.update)
-        finally:
-            driver.close()
-            api.close()
-            extender.stop()
+    with click.progressbar(length=len(order), label="live", file=sys.stderr) as bar:
+        compared = compare(setting, policy, seed, order, bar.update)
     same = compared.asked - len(compared.differing)
     click.echo(
         f"{len(order)} pods, {compared.asked} of them ask for GPUs; {compared.placed} placed by the live extender; "
-        f"{same} of {compared.asked} decided as in the replay ({run.adopted} sets of weights)"
+        f"{same} of {compared.asked} decided as in the replay ({compared.adopted} sets of weights)"
     )
     for line in compared.differing[:_SHOWN]:
         click.echo(f"- {line}")

@@ -1,13 +1,13 @@
-"""`python -m bench cost`: what GPU pods cost now, on whole GPUs, and packed."""
+"""`python -m bench cost` and `advice`: the reports of `kubectl gpupack cost` and `size-advice` on a trace."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import click
 
-from bench.cost.dump import case_of_cluster, case_of_dump
 from bench.replay.deciding.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from bench.replay.report import aligned
 from bench.trace.arrivals import arrivals
@@ -24,11 +24,16 @@ from extender.capacity.cost_report import (
 )
 from extender.capacity.scenarios import Scenario, scenarios_of
 from extender.contract.names import Names
-from extender.kubectl.cluster.cost_case import read_usage
+from extender.kubectl.cluster.cost_case import case_of, read_usage
+from extender.kubectl.cluster.dumps import view_of_dump
 from extender.kubectl.cluster.prices import PriceError, load_prices
+from extender.kubectl.cluster.session import Session
+from extender.kubectl.commands.size_advice import trace_advice
+from extender.kubectl.options import Options
 from extender.scheduling.pods.models import RequestError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OUT = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("cost")
@@ -51,8 +56,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--gpu-resource", default="nvidia.com/gpu", show_default=True, help="Resource of whole GPUs.")
 @click.option("--policy", default="price-fit-robust", show_default=True, help="Policy that packs.")
 @click.option("--prices", type=_FILE, help="Price table, YAML; the shipped one by default.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures as JSON.")
-def command(
+@click.option("--json", "json_file", type=_OUT, help="Write the figures as JSON.")
+def cost(
     *,
     dump: Path | None,
     kubeconfig: Path | None,
@@ -67,7 +72,10 @@ def command(
     prices: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Report GPUs and dollars: as it is, on whole GPUs, with gpushare's binpack, and with gpupack."""
+    """Report GPUs and dollars, now and packed.
+
+    Compares the cluster as it is with each pod on whole GPUs, with gpushare's binpack and with gpupack.
+    """
     if sum(source is not None for source in (dump, kubeconfig, nodes or pods)) != 1 or bool(nodes) != bool(pods):
         raise click.UsageError("expected one of --dump, --kubeconfig, or --nodes with --pods")
     try:
@@ -75,12 +83,7 @@ def command(
         if nodes and pods:
             case = _case_of_trace(nodes, pods, demand, seed)
         else:
-            names = Names(prefix=prefix, gpu_resource=gpu_resource)
-            used = read_usage(usage) if usage else None
-            if kubeconfig:
-                case = case_of_cluster(kubeconfig, names=names, usage=used)
-            elif dump:
-                case = case_of_dump(dump.read_bytes(), source=dump.name, names=names, usage=used)
+            case = _case_of_cluster(dump, kubeconfig, Names(prefix=prefix, gpu_resource=gpu_resource), usage)
         scenarios = scenarios_of(case, table, policy)
     except RequestError as error:
         raise click.UsageError(str(error)) from error
@@ -92,17 +95,25 @@ def command(
 
 
 def _report(case: Case, scenarios: Sequence[Scenario]) -> str:
-    parts = [
-        headline(case),
-        aligned(scenario_rows(scenarios)),
-        saving(scenarios),
-        aligned(namespace_rows(scenarios)),
-        aligned(workload_rows(scenarios)),
-        LEGEND,
-    ]
+    tables = [aligned(rows(scenarios)) for rows in (scenario_rows, namespace_rows, workload_rows)]
+    parts = [headline(case), tables[0], saving(scenarios), *tables[1:], LEGEND]
     if case.notes:
         parts.append("notes:\n" + "\n".join(f"- {note}" for note in case.notes))
     return "\n\n".join(parts)
+
+
+def _case_of_cluster(dump: Path | None, kubeconfig: Path | None, names: Names, usage: Path | None) -> Case:
+    used = read_usage(usage) if usage else None
+    try:
+        if dump is not None:
+            return case_of(view_of_dump(dump, names), source=dump.name, usage=used)
+        session = Session(Options(kubeconfig=str(kubeconfig), names=names))
+        try:
+            return case_of(session.view(), source="live cluster", usage=used)
+        finally:
+            session.close()
+    except click.ClickException as error:
+        raise CaseError(error.format_message()) from error
 
 
 def _case_of_trace(nodes: Path, pods: Path, demand: float, seed: int) -> Case:
@@ -129,10 +140,45 @@ def _case_of_trace(nodes: Path, pods: Path, demand: float, seed: int) -> Case:
 def _size_class(pod: TracePod) -> str:
     if pod.gpus > 1:
         return f"{pod.gpus} GPUs"
-    return (
-        "1 GPU"
-        if pod.gpu_milli == WHOLE_MILLI
-        else "share > 1/2"
-        if 2 * pod.gpu_milli > WHOLE_MILLI
-        else "share <= 1/2"
-    )
+    if pod.gpu_milli == WHOLE_MILLI:
+        return "1 GPU"
+    return "share > 1/2" if 2 * pod.gpu_milli > WHOLE_MILLI else "share <= 1/2"
+
+
+@click.command("advice")
+@click.option("--pods", type=_FILE, required=True, help="Pod list, CSV (name,cpu_milli,memory_mib,num_gpu,...).")
+@click.option(
+    "--reach",
+    type=click.FloatRange(0.01, 0.9),
+    default=0.1,
+    show_default=True,
+    help="How much smaller a size may become, as a part of it.",
+)
+@click.option("--json", "json_file", type=_OUT, help="Write the advice as JSON.")
+def advice(pods: Path, reach: float, json_file: Path | None) -> None:
+    """Name share sizes that waste GPUs.
+
+    Says what a slightly smaller size would save.
+    """
+    try:
+        listed = read_pods(pods)
+    except TraceError as error:
+        raise click.ClickException(str(error)) from error
+    demand: dict[int, float] = {}
+    for pod in listed:
+        if pod.gpus:
+            demand[pod.gpu_milli] = demand.get(pod.gpu_milli, 0.0) + pod.gpus
+    told: Any = trace_advice(demand, pods.name, reach=reach).document
+    asked, needed, after = told["asked_gpus"], told["needed_gpus"], told["needed_gpus_after"]
+    click.echo(f"{pods.name}: {asked:,.1f} GPUs asked for, at least {needed:,.1f} needed\n")
+    lines = [["size", "pods", "costs", "better", "GPUs saved", "of it asked less"]]
+    for one in told["sizes"]:
+        better = ["-", "-", "-"]
+        if one["smaller"] is not None:
+            better = [str(one["smaller"]), f"{one['gpus_saved']:,.1f}", f"{one['gpus_asked_less']:,.1f}"]
+        lines.append([str(one["size"]), str(one["pods"]), f"{one['price']:,.0f}", *better])
+    click.echo(aligned(lines))
+    click.echo("\nsizes and costs in thousandths of a GPU; each row alone, with all other sizes as they are")
+    click.echo(f"all of it together: at least {after:,.1f} GPUs needed, {needed - after:,.1f} less")
+    if json_file:
+        json_file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

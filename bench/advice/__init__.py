@@ -1,1 +1,0 @@
-"""Which sizes of shares waste GPUs, and which slightly smaller ones would not."""
