@@ -28,7 +28,7 @@ def prometheus_rule() -> str:
         },
         "spec": yaml.safe_load(RULES.read_text(encoding="utf-8")),
     }
-    header = "# Written by `make chart` from rules.yaml; change that.\n"
+    header = "# Written by `make chart` from rules.yaml; edit that file instead.\n"
     return header + yaml.safe_dump(body, sort_keys=False, width=120)
 
 

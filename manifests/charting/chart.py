@@ -9,7 +9,7 @@ from manifests.charting.conditional import merged, negated, under
 from manifests.charting.rendering import Key, Object, rendered
 from manifests.charting.values import TOGGLED_KINDS, Tokens
 
-HEADER = "{{- /* Written by `make chart` from manifests/overlays and manifests/components; change those. */}}"
+HEADER = "{{- /* Written by `make chart` from manifests/overlays and manifests/components; edit those instead. */}}"
 SECOND, DEFAULT, SIMULATED = (f"overlays/{name}" for name in ("second-scheduler", "default-scheduler", "simulated"))
 IS_SECOND = ".Values.scheduler.enabled"
 VARIANTS = {

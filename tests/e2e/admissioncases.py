@@ -14,16 +14,16 @@ NAMESPACE = "team-a"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 ZERO = (
-    "container main: asks for 0 of a gpupack.io resource, expected 1 or more; "
-    "leave the resource out where no GPU is needed"
+    "container main: asks for 0 of a gpupack.io resource, expected 1 or more; omit the resource where no GPU is needed"
 )
 _BYTES = (
     "asks for more than 1048576 of a gpupack.io resource; gpu-mem counts memory units, "
-    "ask for a plain number such as 8, not 8Gi"
+    "so ask for a plain number such as 8, not 8Gi"
 )
 _MIXED = "asks for gpupack.io/gpu-mem and for gpupack.io/gpu (whole GPUs), expected one of them"
 _WHOLE_CORE = (
-    "asks for gpupack.io/gpu-core and for gpupack.io/gpu (whole GPUs), which have all of theirs; expected one of them"
+    "asks for gpupack.io/gpu-core and for gpupack.io/gpu (whole GPUs), which include all of their compute; "
+    "expected one of them"
 )
 _POLICIES = (
     "binpack, spread, first-fit, gpu-packing, gpu-clustering, random, exclusive, gpushare, best-fit, dot-product, fgd, "
@@ -44,7 +44,7 @@ def with_variable(name: str, limits: Mapping[str, int | str], **source: Any) -> 
 def bypassing(container: str, variable: str) -> str:
     """What is said of a variable that a container must not set."""
     return (
-        f"container {container}: sets {variable}, which would take GPUs or limits past what gpupack gives; leave it out"
+        f"container {container}: sets {variable}, which would override the GPUs or limits that gpupack sets; remove it"
     )
 
 
@@ -86,15 +86,15 @@ REFUSED: Mapping[str, tuple[Json, str]] = {
     ),
     "core not divided": (
         asking({MEM: 8, CORE: 51}, {COUNT: "2"}),
-        _main("gpupack.io/gpu-core 51 does not divide by gpupack.io/gpu-count 2"),
+        _main("gpupack.io/gpu-core 51 is not divisible by gpupack.io/gpu-count 2"),
     ),
     "memory not divided": (
         asking({MEM: 7}, {COUNT: "2"}),
-        _main("gpupack.io/gpu-mem 7 does not divide by gpupack.io/gpu-count 2"),
+        _main("gpupack.io/gpu-mem 7 is not divisible by gpupack.io/gpu-count 2"),
     ),
     "count of nothing": (
         asking({GPU: 2}, {COUNT: "2"}),
-        "annotation gpupack.io/gpu-count is 2 but no container asks for gpupack.io/gpu-mem, expected gpu-mem to divide",
+        f"annotation {COUNT} is 2 but no container asks for {MEM}, expected gpu-mem to spread over the GPUs",
     ),
     "count in words": (asking({MEM: 8}, {COUNT: "two"}), _count("two")),
     "count of 0": (asking({MEM: 8}, {COUNT: "0"}), _count("0")),
@@ -110,7 +110,7 @@ REFUSED: Mapping[str, tuple[Json, str]] = {
     ),
     "in an init container": (
         pod("asks", init_containers=(container("first", {MEM: 3}),), annotations={COUNT: "2"}),
-        "container first: gpupack.io/gpu-mem 3 does not divide by gpupack.io/gpu-count 2",
+        "container first: gpupack.io/gpu-mem 3 is not divisible by gpupack.io/gpu-count 2",
     ),
     "in the second container": (
         pod("asks", container("a", {MEM: 2}), container("b", {MEM: 2, GPU: 1})),

@@ -129,8 +129,8 @@ def test_a_template_does_not_ask_for_0(api: Api, limits: Json) -> None:
 def test_a_template_does_not_say_on_which_gpus_its_pods_are(api: Api) -> None:
     """Not even an admin's: all of its pods would claim the same GPUs."""
     assert refusal(api, workload("Deployment", template({ALLOCATED: "{}"})), collection("Deployment")) == (
-        "annotations gpupack.io/allocation and gpupack.io/allocated say on which GPUs one pod is; a pod template must "
-        "not have them"
+        "annotations gpupack.io/allocation and gpupack.io/allocated say which GPUs a single pod is on; a pod template "
+        "must not have them"
     )
 
 
@@ -148,7 +148,7 @@ def test_what_was_there_before_the_policy_can_be_changed_and_deleted(control_pla
     api.patch(f"{collection('Deployment')}/old", {"spec": {"replicas": 0}})
     with pytest.raises(RequestError) as refused:
         api.patch(f"{PODS}/old", {"metadata": {"annotations": {COUNT: "3"}}})
-    assert said(refused.value) == "container main: gpupack.io/gpu-mem 7 does not divide by gpupack.io/gpu-count 3"
+    assert said(refused.value) == "container main: gpupack.io/gpu-mem 7 is not divisible by gpupack.io/gpu-count 3"
     api.delete(f"{collection('Deployment')}/old")
     api.delete_pod(NAMESPACE, "old", grace_period_s=0)
 

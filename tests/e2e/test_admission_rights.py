@@ -17,8 +17,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 TENANT = f"system:serviceaccount:{NAMESPACE}:default"
 ACCOUNTS = "system:serviceaccount:gpupack-system:gpupack-"
-OURS = "annotations gpupack.io/allocation and gpupack.io/allocated say on which GPUs a pod is; gpupack writes them, "
-OWN = "may change gpupack.io annotations only"
+OURS = (
+    "annotations gpupack.io/allocation and gpupack.io/allocated say which GPUs a pod is on; "
+    "only gpupack may write them, not "
+)
+OWN = "may change only gpupack.io annotations"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def tenant(control_plane: ControlPlane, api: Api) -> Iterator[Api]:
 @pytest.mark.parametrize("annotation", [ALLOCATION, ALLOCATED])
 def test_a_tenant_does_not_say_on_which_gpus_a_pod_is(api: Api, tenant: Api, annotation: str) -> None:
     """Neither in a new pod nor in one that is there, and removing is writing too."""
-    sentence = f"{OURS}{TENANT} may not"
+    sentence = f"{OURS}{TENANT}"
     assert refusal(tenant, asking({MEM: 8}, {annotation: "{}"})) == sentence
     name = annotation.rpartition("/")[2]
     api.create_pod(NAMESPACE, {**asking({MEM: 8}), "metadata": {"name": name}})
@@ -110,7 +113,9 @@ def test_a_device_plugin_changes_its_own_annotations_on_its_own_node_only(
     )
     plugin.patch(f"{PODS}/on-node-a", mine)
     plugin.patch("/api/v1/nodes/node-a", inventory)
-    foreign = "the device plugin of node node-a may change that node and its pods only, this is of node node-b"
+    foreign = (
+        "the device plugin of node node-a may change only that node and its pods; this object belongs to node node-b"
+    )
     owner = f"{ACCOUNTS}device-plugin {OWN}"
     for path, body, sentence in (
         (f"{PODS}/on-node-b", mine, foreign),
