@@ -1,1 +1,1 @@
-"""The node side: advertises GPU memory to the kubelet, carries the extender's choice into containers, reports back."""
+"""The node side: offers GPU memory to the kubelet, gives containers the GPUs that the extender chose, reports back."""

@@ -1,4 +1,4 @@
-"""From functions that run until told to stop to threads that are watched: one that dies takes the plugin with it."""
+"""Runs the plugin's loops in threads and ends the process when one of them dies, or at SIGTERM or SIGINT."""
 
 import logging
 import signal
@@ -15,8 +15,8 @@ _LOG = logging.getLogger(__name__)
 class Loops:
     """The threads of one plugin.
 
-    Every loop deals with the failures it expects. Any other exception is a bug: it is logged, the stop event is set,
-    and the process ends with an error, so that whoever runs it starts it anew.
+    Every loop handles the failures that it expects. Any other exception is a bug: it is logged, the stop event is set,
+    and the process ends with an error, so that its supervisor restarts it.
     """
 
     def __init__(self, stop: threading.Event, owner: str) -> None:
@@ -37,18 +37,18 @@ class Loops:
         for thread in self._threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
             if thread.is_alive():
-                _LOG.warning("%s does not end", thread.name)
+                _LOG.warning("%s does not stop", thread.name)
 
     def problem(self) -> str:
         """What killed a loop; empty when all run."""
         return "" if self._failure is None else f"{type(self._failure).__name__}: {self._failure}"
 
     def check(self) -> None:
-        """Raise what killed a loop, if anything did.
+        """Raise the error that killed a loop, if there is one.
 
         Raises:
             SettingsError: the settings turned out not to work.
-            RuntimeError: a loop died of something else.
+            RuntimeError: a loop died of another error.
         """
         if isinstance(self._failure, SettingsError):
             raise self._failure

@@ -58,5 +58,5 @@ class PluginMetrics:
         self._registrations.labels(resource.name_in(self._names)).inc()
 
     def answered(self, resource: Resource, call: str, seconds: float) -> None:
-        """Note how long an answer took."""
+        """Record how long an answer took, in seconds."""
         self._seconds.labels(resource.name_in(self._names), call).observe(seconds)

@@ -32,7 +32,7 @@ from device_plugin.pods.decoding import DecodingError
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
 from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
-from device_plugin.reporting.health_news import HealthNews
+from device_plugin.reporting.health_events import HealthReporter
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
 from device_plugin.reporting.node_watch import CordonWatch, Fanout
 from device_plugin.sampling.feed import GpuFeed
@@ -282,14 +282,14 @@ class Safety:
     enforcer: Enforcer
     neighbours: Neighbours
     cordons: CordonWatch
-    health_news: HealthNews
+    health: HealthReporter
     police: Police
     drainer: Drainer | None
 
     def start(self, loops: Loops) -> None:
         """Start their loops, all but the feed's."""
         loops.start("events", self.events.run)
-        loops.start("health-news", self.health_news.run)
+        loops.start("health-events", self.health.run)
         loops.start("enforcement", self.enforcer.run)
         loops.start("neighbours", self.neighbours.run)
         loops.start("police", self.police.run)
@@ -330,7 +330,7 @@ def build_safety(
         cordons=CordonWatch(
             node_name=settings.node_name, names=settings.names, source=supervised, feed=feed, events=events
         ),
-        health_news=HealthNews(feed, pods, events),
+        health=HealthReporter(feed, pods, events),
         police=Police(
             usage=meter,
             pods=pods,

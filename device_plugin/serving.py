@@ -1,4 +1,4 @@
-"""From HTTP requests to /healthz, /readyz and /metrics: what probes and Prometheus read."""
+"""Serves /healthz, /readyz and /metrics for probes and Prometheus."""
 
 import socket
 import threading
@@ -14,10 +14,10 @@ Part = Callable[[], str]
 
 
 class Health:
-    """The parts by name, asked anew each time.
+    """The health of the plugin, from its parts by name, which are asked at every probe.
 
-    A plugin without a kubelet, GPUs or an API server is alive, waits, and says for what; restarting it would not help.
-    So only `readyz` turns it away, and `healthz` fails when one of its loops has died.
+    A plugin without a kubelet, GPUs or an API server is alive and waits; restarting it would not help. So only `readyz`
+    fails then and says what it waits for, and `healthz` fails when one of its loops has died.
     """
 
     def __init__(self, parts: Mapping[str, Part], dead: Callable[[], str]) -> None:
@@ -29,7 +29,7 @@ class Health:
         return {name: problem for name, part in self._parts.items() if (problem := part())}
 
     def healthz(self) -> tuple[int, str]:
-        """HTTP status and text: 500 when the process should be restarted; waiting is shown, but is not ill health."""
+        """HTTP status and text: 500 when the process should be restarted; waiting is shown but is no failure."""
         dead = self._dead()
         return (500, dead) if dead else (200, self._text())
 
@@ -74,7 +74,7 @@ class Endpoints:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join(5.0)
@@ -105,9 +105,9 @@ def _handler(health: Health, registry: CollectorRegistry) -> type[BaseHTTPReques
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-            """Say nothing: a probe a second is no news."""
+            """Log nothing: probes come every few seconds."""
 
     return Handler
 
 
-"""Says what is wrong with one part of the plugin; empty when nothing is."""
+"""Returns what is wrong with one part of the plugin; empty when nothing is."""

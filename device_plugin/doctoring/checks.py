@@ -1,4 +1,4 @@
-"""From the facts of one machine to findings: driver, NVML, container runtime, CDI, cgroups, MPS and sockets."""
+"""Judges the facts about one machine: driver, NVML, container runtime, CDI, cgroups, MPS, sockets and rights."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _CDI_KIND = "nvidia.com/gpu"
 
 
 def check_node(facts: NodeFacts) -> list[Finding]:
-    """Every finding, in the order in which things build on each other."""
+    """Every finding, in the order in which parts depend on each other."""
     return [
         _driver(facts),
         _nvml(facts),
@@ -34,7 +34,7 @@ def version_of(text: str) -> tuple[int, ...]:
 
 def _driver(facts: NodeFacts) -> Finding:
     if not facts.driver:
-        advice = "install the NVIDIA driver on this node (or see that the GPU operator does), then reboot"
+        advice = "install the NVIDIA driver on this node (or let the GPU operator do it), then reboot"
         return Finding("driver", Level.ERROR, "no NVIDIA driver is loaded", advice)
     return Finding("driver", Level.OK, f"NVIDIA driver {facts.driver}")
 
@@ -55,7 +55,7 @@ def _nvml(facts: NodeFacts) -> Finding:
 def _gpus(facts: NodeFacts) -> Iterator[Finding]:
     for uuid, problem in facts.gpus.items():
         if problem:
-            advice = "share it after `nvidia-smi -mig 0`, or leave it to a plugin for MIG devices"
+            advice = "turn MIG off with `nvidia-smi -mig 0` to share it, or leave it to a device plugin for MIG"
             yield Finding(
                 "gpu", Level.WARNING, f"GPU {uuid} is not shared: {problem}", advice if "MIG" in problem else ""
             )
@@ -67,7 +67,7 @@ def _runtime(facts: NodeFacts) -> Finding:
         return Finding("runtime", Level.OK, f"nvidia is configured in {', '.join(configured)}")
     if not facts.runtime_files:
         return Finding(
-            "runtime", Level.NOTE, "no container runtime's configuration can be read here", "run on the host"
+            "runtime", Level.NOTE, "no configuration of a container runtime can be read here", "run on the host"
         )
     if any(_CDI_KIND in kinds for kinds in facts.cdi_kinds.values()) and facts.strategy == "cdi-cri":
         return Finding("runtime", Level.OK, "no nvidia runtime is configured, and CDI needs none")
@@ -78,7 +78,7 @@ def _runtime(facts: NodeFacts) -> Finding:
 
 def _toolkit(facts: NodeFacts) -> Finding:
     if not facts.toolkit:
-        advice = "run the doctor on the host; where it is missing there too, install nvidia-container-toolkit"
+        advice = "run the doctor on the host; if it is missing there too, install nvidia-container-toolkit"
         return Finding("toolkit", Level.NOTE, "nvidia-ctk was not found here", advice)
     driver = version_of(facts.driver)
     if driver and driver[0] >= _LIMITS_DRIVER and version_of(facts.toolkit) < _LIMITS_TOOLKIT:
@@ -108,7 +108,7 @@ def _mps(facts: NodeFacts) -> Finding:
     if facts.mps_problem is None:
         return Finding("mps", Level.NOTE, "MPS is not used", "")
     if facts.mps_problem:
-        advice = "see to the gpupack-mps pod of this node (manifests/components/mps), or unset --mps-pipe-directory"
+        advice = "check the gpupack-mps pod of this node (manifests/components/mps), or unset --mps-pipe-directory"
         return Finding("mps", Level.ERROR, facts.mps_problem, advice)
     return Finding("mps", Level.OK, f"the MPS control daemon answers; {facts.mps_servers} servers")
 
@@ -117,7 +117,7 @@ def _sockets(facts: NodeFacts) -> Iterator[Finding]:
     advice = {
         "absent": "is the kubelet running, and is this its folder (--kubelet-dir, --podresources-socket)?",
         "no access": "run as root, with the folder mounted",
-        "file": "something that is no socket lies at the kubelet's place; remove it and restart the kubelet",
+        "file": "something that is not a socket is at the kubelet's path; remove it and restart the kubelet",
     }
     for path, state in facts.sockets.items():
         if state == "socket":

@@ -1,4 +1,4 @@
-"""The doctor's command line: from options to facts, from facts to findings, and an exit code."""
+"""The command line of the doctor: prints what is wrong on this machine, and sets the exit code."""
 
 import json
 from collections.abc import Iterable

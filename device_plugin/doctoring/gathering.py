@@ -34,14 +34,14 @@ def gather_node(
     load_pynvml: Callable[[], Any],
     toolkit_program: str = "nvidia-ctk",
 ) -> NodeFacts:
-    """Look at everything once.
+    """Gather all facts once.
 
     Args:
         root: the node's file system; `/` on the node itself.
-        sockets: what the plugin needs of the kubelet.
+        sockets: the kubelet's sockets that the plugin needs.
         strategy: the plugin's device list strategy.
-        mps: the MPS control daemon, None where no pipe directory is set.
-        load_pynvml: gives the NVML binding.
+        mps: the MPS control daemon, None when no pipe directory is set.
+        load_pynvml: imports the NVML binding.
         toolkit_program: nvidia-ctk, or its path.
     """
     nvml_problem, gpus = nvml_gpus(load_pynvml)

@@ -1,4 +1,4 @@
-"""From NVML to what a GPU can do for enforcement: its generation, and memory limits on cgroups (driver r615 or newer).
+"""Reads through NVML what a GPU offers for enforcement: its generation, and memory limits on cgroups (driver r615+).
 
 A limit belongs to a cgroup v2 folder and a GPU; the driver refuses what processes in it allocate beyond. Source:
 https://docs.nvidia.com/deploy/nvml-api (nvmlDeviceSetMemoryLimits_v1, nvmlDeviceGetMemoryLimits_v1).
@@ -24,7 +24,7 @@ class Abilities(Protocol):
     """What can be asked of a GPU and done with it."""
 
     def compute_capability(self, uuid: GpuUuid) -> tuple[int, int] | None:
-        """Major and minor number of the GPU's generation; None when that is not known."""
+        """Major and minor compute capability of the GPU; None when that is not known."""
         ...
 
     def limit_obstacle(self, uuid: GpuUuid) -> str:
@@ -52,7 +52,7 @@ class NvmlAbilities:
     """`Abilities` over NVML.
 
     Args:
-        load: gives the pynvml module.
+        load: imports the pynvml module.
         cgroup_root: where the node's cgroup v2 file system is mounted.
     """
 
@@ -61,7 +61,7 @@ class NvmlAbilities:
         self._root = cgroup_root
 
     def compute_capability(self, uuid: GpuUuid) -> tuple[int, int] | None:
-        """Major and minor number of the GPU's generation; None when that is not known."""
+        """Major and minor compute capability of the GPU; None when that is not known."""
         try:
             with self._device(uuid) as (nvml, device):
                 major, minor = nvml.nvmlDeviceGetCudaComputeCapability(device)

@@ -1,7 +1,7 @@
-"""From pods that are about to be killed to clients of MPS whose work is ended before.
+"""Ends the GPU work of MPS clients just before their pods are killed.
 
-A client that is killed while its kernel runs can take the MPS server and all its other clients down
-(https://docs.nvidia.com/deploy/mps). Pods that end within their grace period by themselves are left alone.
+A client that is killed while its kernel runs can take down the MPS server and all its other clients
+(https://docs.nvidia.com/deploy/mps). Pods that end by themselves within their grace period are left alone.
 """
 
 import logging
@@ -17,15 +17,15 @@ _LOG = logging.getLogger(__name__)
 
 _INTERVAL_S = 0.5
 MARGIN_S = 2.0
-"""Before the end of the grace period, when the kubelet kills what still runs; the daemon needs a moment."""
+"""Before the end of the grace period, when the kubelet kills what still runs: the daemon needs a moment."""
 
 
 class Drainer:
-    """Ends the work of clients whose pods are killed in a moment; `run` it in a thread of its own.
+    """Ends the work of clients whose pods are about to be killed; `run` it in a thread of its own.
 
     Args:
         mps: the control daemon.
-        usage: whose processes are on the GPUs.
+        usage: which containers' processes are on the GPUs.
         pods: the node's pods.
         clock_s: Unix time.
     """
@@ -45,7 +45,7 @@ class Drainer:
             self.step()
 
     def step(self) -> None:
-        """Look once; nobody is asked anything while no pod is about to be killed."""
+        """Look once; the daemon is asked only when a pod is about to be killed."""
         now_s = self._clock_s()
         late = {
             pod.uid
@@ -62,6 +62,6 @@ class Drainer:
                 self._done.add(pid)
                 if pid in server_of:
                     self._mps.terminate(server_of[pid], pid)
-                    _LOG.info("MPS client %d: its work was ended before its pod is killed", pid)
+                    _LOG.info("MPS client %d: ended its work before its pod is killed", pid)
         except MpsError as error:
-            _LOG.warning("MPS clients of pods that are about to be killed: %s", error)
+            _LOG.warning("MPS clients of pods that are about to be killed cannot be ended: %s", error)

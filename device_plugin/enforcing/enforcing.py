@@ -1,8 +1,7 @@
-"""From probes of the driver, of MPS and of measuring to the standing of every GPU, and proof that limits are active.
+"""Keeps the standing of every GPU: which ways to hold containers to their share are proven there.
 
-A rung is claimed for a GPU only after its probe passed there, and given up as soon as a container shows that it does
-not hold: limits are read back from the driver for every container that should have one, and set where the container
-toolkit did not.
+A rung is claimed for a GPU only after its probe passed there, and given up as soon as a container escapes it: limits
+are read back from the driver for every container that should have one, and set if the container toolkit did not.
 """
 
 import logging
@@ -36,14 +35,14 @@ NOT_MEASURED = "memory is not measured per container"
 
 
 class Proofs(Protocol):
-    """Who knows on which GPUs MPS was seen to hold, and can try it."""
+    """Knows on which GPUs MPS was seen to hold clients to their limit, and can try it."""
 
     def obstacle(self, uuid: GpuUuid) -> str:
         """Why MPS is not proven on that GPU; empty when it is."""
         ...
 
     def is_due(self, uuid: GpuUuid) -> bool:
-        """Whether a trial could tell something new."""
+        """Whether a trial could bring a new result."""
         ...
 
     def attempt(self, uuid: GpuUuid, state: MpsState) -> None:
@@ -53,7 +52,7 @@ class Proofs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unenforced:
-    """A container that is not held to its share by the rung that its GPU stands on."""
+    """A container that escapes the limits of the rung that its GPU stands on."""
 
     key: ShareKey
     rung: Rung
@@ -65,15 +64,15 @@ class Enforcer:
 
     Args:
         best: the best rung that may be used.
-        abilities: what NVML offers; None where the GPUs are not read through it.
-        mps: the control daemon; None where there is none.
-        proofs: on which GPUs it was seen to hold clients to their limit; None: on none.
-        usage: who measures; None where nobody does.
+        abilities: what NVML offers; None when the GPUs are not read through it.
+        mps: the control daemon; None when there is none.
+        proofs: on which GPUs it was seen to hold clients to their limit; None means on none.
+        usage: measures what containers use; None when that is not measured.
         pods: the node's pods, for their shares.
         unit_mib: size of a memory unit.
         interval_s: time between two probes.
         on_change: called when the standing of a GPU changed.
-        events: where it is said what changed; None says it in the log only.
+        events: where changes are reported; None reports them in the log only.
     """
 
     def __init__(
@@ -107,20 +106,20 @@ class Enforcer:
         self.unenforced: tuple[Unenforced, ...] = ()
 
     def standings(self, uuids: Iterable[GpuUuid]) -> Mapping[GpuUuid, Standing]:
-        """The standing of these GPUs; those that are new are probed at once."""
+        """The standing of these GPUs; new ones are probed at once."""
         wanted = list(uuids)
         if any(uuid not in self._standings for uuid in wanted):
             self.step(wanted)
         return {uuid: self._standings.get(uuid, ADVISORY_ONLY) for uuid in wanted}
 
     def run(self, stop: threading.Event) -> None:
-        """Probe again and again until told to stop."""
+        """Probe repeatedly until told to stop."""
         while not stop.wait(self._pause_s()):
             self.prove(stop)
             self.look_again()
 
     def look_again(self) -> bool:
-        """Probe the GPUs that are known; whether any stands elsewhere than before."""
+        """Probe the known GPUs; returns whether the standing of any changed."""
         before = self._standings
         self.step(list(before))
         changed = self._standings != before
@@ -129,7 +128,7 @@ class Enforcer:
         return changed
 
     def prove(self, stop: threading.Event) -> None:
-        """Try MPS on the GPUs where that could tell something new and nothing better is there; takes seconds each."""
+        """Try MPS on the GPUs where that could bring a new result and no better rung is proven; takes seconds each."""
         self._has_tried = self._has_tried or bool(self._standings)
         for uuid in self._untried():
             state = self._mps_state()
@@ -145,14 +144,14 @@ class Enforcer:
         return [uuid for uuid, found in known if Rung.DRIVER not in found.rungs and self._proofs.is_due(uuid)]
 
     def _pause_s(self) -> float:
-        """Shorter at the start: something may be to be tried, and measuring may just not have begun."""
+        """Shorter at the start: a trial may be due, and measuring may not have begun."""
         if self._proofs is not None and not self._has_tried:
             return min(_TRIAL_PAUSE_S, self._interval_s)
         blind = any(Rung.WATCHED not in found.rungs for found in self._standings.values())
         return min(_BLIND_INTERVAL_S, self._interval_s) if blind and self._usage is not None else self._interval_s
 
     def step(self, uuids: Iterable[GpuUuid]) -> None:
-        """Probe these GPUs once, and forget all others."""
+        """Probe these GPUs once and forget all others."""
         with self._lock:
             usage = Usage() if self._usage is None else self._usage.usage()
             shares = limited(shares_of(self._pods.pods().values(), self._unit_mib))
@@ -162,7 +161,7 @@ class Enforcer:
             for uuid in uuids:
                 users = [use for use in usage.uses if use.gpu == uuid and (use.key, uuid) in shares]
                 limits, lacking = self._limits(uuid, users, shares)
-                clients, strangers = _mps_users(state, usage.uses, users, uuid)
+                clients, outsiders = _mps_users(state, usage.uses, users, uuid)
                 obstacles = Obstacles(
                     driver=limits,
                     mps=mps_obstacle(
@@ -172,10 +171,10 @@ class Enforcer:
                 )
                 found[uuid] = standing(obstacles, self._best)
                 unenforced += lacking if self._best is Rung.DRIVER else []
-                unenforced += strangers if found[uuid].rung is Rung.MPS else []
-            self._tell(found, tuple(unenforced))
+                unenforced += outsiders if found[uuid].rung is Rung.MPS else []
+            self._record(found, tuple(unenforced))
 
-    def _tell(self, found: Mapping[GpuUuid, Standing], unenforced: tuple[Unenforced, ...]) -> None:
+    def _record(self, found: Mapping[GpuUuid, Standing], unenforced: tuple[Unenforced, ...]) -> None:
         for uuid, now in found.items():
             before = self._standings.get(uuid)
             if before == now:
@@ -183,15 +182,15 @@ class Enforcer:
             text = f"GPU {uuid}: enforcement is {now.rung.value} ({now.why_not_better or 'the best'})"
             _LOG.info("%s", text)
             if before is not None:
-                self._tell_turn(uuid, before.rung, now.rung, text)
+                self._report_change(uuid, before.rung, now.rung, text)
         known = {(item.key, item.rung) for item in self.unenforced}
         for item in unenforced:
             if (item.key, item.rung) not in known:
-                self._name(item)
+                self._report_unenforced(item)
         self._standings, self.unenforced = dict(found), unenforced
 
-    def _tell_turn(self, uuid: GpuUuid, before: Rung, now: Rung, text: str) -> None:
-        """Say what was lost, and what was lost and is there again; a better rung soon after the start is no news."""
+    def _report_change(self, uuid: GpuUuid, before: Rung, now: Rung, text: str) -> None:
+        """Report a rung that was lost, and one that is back; a better rung just after the start is normal."""
         if self._events is None or before is now:
             return
         if LADDER.index(now) > LADDER.index(before):
@@ -201,7 +200,7 @@ class Enforcer:
             self._lost.discard(uuid)
             self._events.about_node("Normal", RUNG_CHANGED, text)
 
-    def _name(self, item: Unenforced) -> None:
+    def _report_unenforced(self, item: Unenforced) -> None:
         (key, uuid) = item.key
         text = f"container {key.container}, GPU {uuid}: {item.rung.value} does not hold: {item.why}"
         pod = self._pods.get(key.uid)
@@ -212,7 +211,7 @@ class Enforcer:
     def _limits(
         self, uuid: GpuUuid, users: Iterable[ContainerUse], shares: Mapping[ShareKey, int]
     ) -> tuple[str, list[Unenforced]]:
-        """Why the driver's limits cannot be claimed on a GPU, and which containers showed that."""
+        """Why the driver's limits cannot be claimed on a GPU, and the containers that show it."""
         if self._abilities is None:
             return NO_NVML, []
         if self._best is not Rung.DRIVER:
@@ -231,7 +230,7 @@ class Enforcer:
 
     @staticmethod
     def _limit_lacks(abilities: Abilities, use: ContainerUse, share_mib: int) -> str:
-        """Why a running container has not the limit that it should have, after trying to set it; empty when it has."""
+        """Why a running container lacks the limit that it should have, after trying to set it; empty when it has it."""
         if not use.cgroup:
             return "its cgroup is not known"
         try:
@@ -261,13 +260,13 @@ class Enforcer:
 def _mps_users(
     state: MpsState | str, uses: Iterable[ContainerUse], users: Iterable[ContainerUse], uuid: GpuUuid
 ) -> tuple[int, list[Unenforced]]:
-    """How many clients of MPS use a GPU, and which containers with a share of it have processes that are none."""
+    """The number of MPS clients on a GPU, and the containers with a share of it whose processes are not all clients."""
     if isinstance(state, str):
         return 0, []
     on_gpu = {pid for use in uses if use.gpu == uuid for pid in use.pids}
-    strangers = [
-        Unenforced((use.key, uuid), Rung.MPS, f"processes {sorted(use.pids - state.clients)} are no clients of MPS")
+    outsiders = [
+        Unenforced((use.key, uuid), Rung.MPS, f"processes {sorted(use.pids - state.clients)} are not MPS clients")
         for use in users
         if use.pids - state.clients
     ]
-    return len(on_gpu & state.clients), strangers
+    return len(on_gpu & state.clients), outsiders

@@ -1,7 +1,7 @@
-"""From the MPS control daemon's pipe directory to its servers and clients, through its own control program.
+"""Asks the MPS control daemon for its servers and clients, and ends clients, through its own control program.
 
-Commands and answers: https://docs.nvidia.com/deploy/mps (nvidia-cuda-mps-control). Every question has a timeout: a
-daemon that hangs is one that is not there.
+Commands and answers: https://docs.nvidia.com/deploy/mps (nvidia-cuda-mps-control). Every command has a timeout: a
+daemon that hangs counts as missing.
 """
 
 import os
@@ -14,16 +14,16 @@ from device_plugin.gpus.standing import MPS_CLIENTS_PER_GPU
 
 _TIMEOUT_S = 3.0
 _LEAST_CAPABILITY = (7, 0)
-"""Volta: before it, MPS has no limits per client."""
+"""Volta: before it, MPS had no limits per client."""
 
 
 class MpsError(Exception):
-    """The daemon cannot be asked, or its answer not be understood; the message says why."""
+    """The daemon cannot be asked or gave an invalid answer; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class MpsState:
-    """What the daemon said at one moment: processes of its servers, and of their clients, in the node's numbering.
+    """What the daemon reported at one moment: processes of its servers, and of their clients, in the node's numbering.
 
     `server_of` has the server of each client.
     """
@@ -39,7 +39,7 @@ class MpsControl:
     Args:
         pipe_directory: the daemon's CUDA_MPS_PIPE_DIRECTORY.
         program: nvidia-cuda-mps-control, or its path.
-        timeout_s: for each question.
+        timeout_s: for each command.
     """
 
     def __init__(self, pipe_directory: Path, program: str, timeout_s: float = _TIMEOUT_S) -> None:
@@ -51,7 +51,7 @@ class MpsControl:
         """Its servers and their clients.
 
         Raises:
-            MpsError: no daemon, no answer in time, or one that is not understood.
+            MpsError: no daemon, no answer in time, or an invalid answer.
         """
         if not (self._pipe_directory / "control").exists():
             raise MpsError(f"no MPS control daemon at {self._pipe_directory}")
@@ -60,10 +60,10 @@ class MpsControl:
         return MpsState(servers, frozenset(server_of), server_of)
 
     def terminate(self, server: int, client: int) -> None:
-        """End a client's work on its GPUs, so that it can be killed without harm to the server; the process stays.
+        """End a client's work on its GPUs, so that it can be killed without harming the server; the process stays.
 
         Raises:
-            MpsError: the daemon did not do it, or not in time.
+            MpsError: the daemon refused, or did not do it in time.
         """
         command = f"terminate_client {server} {client}"
         done = self._run(command)
@@ -89,7 +89,7 @@ class MpsControl:
             raise MpsError(f"{self._program} cannot be run: {error.strerror}") from error
 
     def _ask(self, command: str) -> tuple[int, ...]:
-        """Process IDs that the daemon answers, one a line."""
+        """The process IDs in the daemon's answer, one per line."""
         done = self._run(command)
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         if done.returncode or not all(line.isascii() and line.isdigit() for line in lines):
@@ -103,8 +103,8 @@ def mps_obstacle(
 ) -> str:
     """Why a container cannot be limited by MPS on one GPU; empty when it can.
 
-    `state` is what the daemon said, or why it cannot be asked; `unproven` why no client was seen to keep to its limit
-    on that GPU.
+    `state` is what the daemon reported, or why it cannot be asked; `unproven` is why no client was seen to be held to
+    its limit on that GPU.
     """
     if isinstance(state, str):
         return state
@@ -113,5 +113,5 @@ def mps_obstacle(
     if capability < _LEAST_CAPABILITY:
         return f"compute capability {capability[0]}.{capability[1]}, MPS limits need 7.0"
     if clients_on_gpu >= MPS_CLIENTS_PER_GPU:
-        return f"{clients_on_gpu} MPS clients, {MPS_CLIENTS_PER_GPU} are the most"
+        return f"{clients_on_gpu} MPS clients, at most {MPS_CLIENTS_PER_GPU} are possible"
     return unproven

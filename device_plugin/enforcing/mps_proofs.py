@@ -1,7 +1,7 @@
-"""From trials of MPS on each GPU to what is proven there, for as long as the control daemon is the same one.
+"""Tries on each GPU whether MPS holds a client to its limit, and remembers the result while the daemon is the same.
 
-A daemon that answers is no proof: it may serve other GPUs only, or a driver may not keep to limits. So a process of our
-own becomes a client on the GPU, is seen in the daemon's list of clients, and tries to take more than its limit.
+A daemon that answers is no proof: it may only serve other GPUs, or a driver may ignore the limits. So a process of our
+own becomes a client on the GPU, is looked for in the daemon's list of clients, and tries to take more than its limit.
 """
 
 import json
@@ -36,13 +36,13 @@ _Stamp = tuple[int, int, int]
 class MpsProofs:
     """Tries MPS, and remembers where it held.
 
-    What was proven is kept in a file beside the daemon's pipes, so that a restart of the plugin needs no second trial.
+    Results are kept in a file in the daemon's folder, so that a restart of the plugin needs no second trial.
 
     Args:
         control: the daemon.
         pipe_directory: its folder.
         proc_root: where the node's /proc is.
-        timeout_s: for each of the steps of a trial.
+        timeout_s: for each step of a trial.
         clock_s: monotonic seconds.
     """
 
@@ -64,7 +64,7 @@ class MpsProofs:
         self._failed: dict[GpuUuid, tuple[_Stamp | None, str, float]] = {}
 
     def obstacle(self, uuid: GpuUuid) -> str:
-        """Why MPS is not proven on that GPU with the daemon that is there now; empty when it is."""
+        """Why MPS is not proven on that GPU with the current daemon; empty when it is."""
         now = self._daemon()
         if now is not None and self._proven.get(uuid) == now:
             return ""
@@ -72,7 +72,7 @@ class MpsProofs:
         return failed[1] if failed is not None and failed[0] == now else NOT_TRIED
 
     def is_due(self, uuid: GpuUuid) -> bool:
-        """Whether a trial could tell something new."""
+        """Whether a trial could bring a new result."""
         failed = self._failed.get(uuid)
         if not self.obstacle(uuid) or self._daemon() is None:
             return False
@@ -94,7 +94,7 @@ class MpsProofs:
         self._write()
 
     def _daemon(self) -> _Stamp | None:
-        """What tells one daemon from the next; None without one."""
+        """What distinguishes a daemon from its successor; None without a daemon."""
         try:
             found = (self._pipe_directory / "control").stat()
         except OSError:
@@ -102,7 +102,7 @@ class MpsProofs:
         return found.st_dev, found.st_ino, found.st_ctime_ns
 
     def _serves_others(self, state: MpsState) -> bool:
-        """A daemon has one server at a time, for one user: a client of another user ends it once it is idle."""
+        """Whether it serves another user: it has one server at a time, which a client of ours would end once idle."""
         return any(self._user_of(server) != os.getuid() for server in state.servers)
 
     def _user_of(self, pid: int) -> int | None:
@@ -115,15 +115,15 @@ class MpsProofs:
         with _Trial(self._environment(uuid)) as trial:
             pid = trial.line(self._timeout_s)
             if not pid.isdigit():
-                return pid.removeprefix("not told: ") or "the trial ended without a word"
+                return pid.removeprefix("not known: ") or "the trial ended without a result"
             try:
                 clients = self._control.state().clients
             except MpsError as error:
                 return str(error)
             if int(pid) not in clients:
-                return "a process of ours on this GPU is no client of the daemon"
+                return "a process of ours on this GPU is not a client of the daemon"
             trial.go_on()
-            return trial.line(self._timeout_s).removeprefix("not told: ")
+            return trial.line(self._timeout_s).removeprefix("not known: ")
 
     def _environment(self, uuid: GpuUuid) -> dict[str, str]:
         """The same variables that a container gets."""
@@ -148,11 +148,11 @@ class MpsProofs:
             fresh.write_text(json.dumps(self._proven), encoding="utf-8")
             fresh.replace(path)
         except OSError as error:
-            _LOG.info("what MPS has proven is not kept: %s", error)
+            _LOG.info("results of MPS trials cannot be kept: %s", error)
 
 
 class _Trial:
-    """A trial's process; it never outlives its context."""
+    """The process of a trial; it never outlives the context."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -178,18 +178,18 @@ class _Trial:
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            # It runs no kernel, so killing it cannot take the server along.
+            # It runs no kernel, so killing it cannot take down the server.
             self._process.kill()
             self._process.wait(_END_S)
 
     def _pump(self, lines: IO[str]) -> None:
         for line in lines:
             self._lines.put(line.strip())
-        self._lines.put("the trial ended without a word")
+        self._lines.put("the trial ended without a result")
         lines.close()
 
     def line(self, timeout_s: float) -> str:
-        """Its next line, or that it says nothing."""
+        """Its next line, or that there was none in time."""
         try:
             return self._lines.get(timeout=timeout_s)
         except Empty:

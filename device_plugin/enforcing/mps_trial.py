@@ -1,8 +1,8 @@
-"""From one GPU under MPS to whether a client's limit holds there: a CUDA program that tries to take more than it may.
+"""Tests whether MPS holds a client to its limit on one GPU: a CUDA program that tries to allocate more.
 
 It runs as a process of its own, `python -m device_plugin.enforcing.mps_trial`, since CUDA reads the environment once
-and a client stays one until it ends. It talks in lines: its own process ID when it is
-connected, then, after a line from its parent, what came of the attempt, empty when the limit held. Source of the calls:
+and a client stays one until it ends. It writes lines: its own process ID when it is connected, then, after a line from
+its parent, the result of the attempt, empty when the limit held. Source of the calls:
 https://docs.nvidia.com/cuda/cuda-driver-api
 """
 
@@ -20,14 +20,14 @@ _LIBRARY = "libcuda.so.1"
 
 
 class TrialError(Exception):
-    """The attempt says nothing about the limit; the message says why."""
+    """The attempt proves nothing about the limit; the message says why."""
 
 
 def attempt(cuda: ctypes.CDLL) -> str:
     """Why the limit does not hold in this process; empty when it does.
 
     Raises:
-        TrialError: that cannot be told.
+        TrialError: the attempt proves nothing.
     """
     block = ctypes.c_uint64()
     code = cuda.cuMemAlloc_v2(ctypes.byref(block), ctypes.c_size_t(_SMALL_MIB * _MIB))
@@ -42,7 +42,7 @@ def attempt(cuda: ctypes.CDLL) -> str:
     if code != _OUT_OF_MEMORY:
         _check(code, "cuMemAlloc")
     if total.value > LIMIT_MIB * _MIB and free.value < LIMIT_MIB * _MIB:
-        raise TrialError("too little memory is free to tell the limit from a full GPU")
+        raise TrialError("too little memory is free to distinguish the limit from a full GPU")
     return ""
 
 
@@ -55,7 +55,7 @@ def connect() -> ctypes.CDLL:
     try:
         cuda = ctypes.CDLL(_LIBRARY)
     except OSError as error:
-        raise TrialError(f"{_LIBRARY} is not here: the device plugin needs the driver capability compute") from error
+        raise TrialError(f"{_LIBRARY} is missing: the device plugin needs the driver capability compute") from error
     device, context = ctypes.c_int(), ctypes.c_void_p()
     _check(cuda.cuInit(0), "cuInit")
     _check(cuda.cuDeviceGet(ctypes.byref(device), 0), "cuDeviceGet")
@@ -69,14 +69,14 @@ def _check(code: int, call: str) -> None:
 
 
 def main() -> None:
-    """Run the trial of the environment's GPU and daemon."""
+    """Run the trial on the GPU and daemon of the environment."""
     try:
         cuda = connect()
         _say(str(os.getpid()))
         sys.stdin.readline()
         _say(attempt(cuda))
     except TrialError as error:
-        _say(f"not told: {error}")
+        _say(f"not known: {error}")
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""From measured use to consequences: who is over its share for too long is reported, and evicted where that is on."""
+"""Reports containers that exceed their share for too long, and evicts their pods if that is turned on."""
 
 import logging
 import random
@@ -26,7 +26,7 @@ EVICTION_WAITS = "GPUMemoryEvictionBlocked"
 
 @dataclass(slots=True)
 class _Wanted:
-    """A pod that is to be evicted: tries so far, and when the next one is due; done when there will be none."""
+    """A pod to be evicted: failed tries so far, and when the next one is due; done when there will be none."""
 
     failures: int = 0
     next_s: float = 0.0
@@ -37,12 +37,12 @@ class Police:
     """Watches the shares of one node; `run` it in a thread of its own.
 
     Args:
-        usage: who measures.
+        usage: measures what containers use.
         pods: the node's pods.
         unit_mib: size of a memory unit.
-        record: since when each container is over.
-        events: where it is said.
-        api: where pods are evicted; None only reports.
+        record: since when each container is over its share.
+        events: where it is reported.
+        api: where pods are evicted; None evicts none.
         interval_s: time between two looks.
         clock_s: monotonic seconds.
     """
@@ -75,7 +75,7 @@ class Police:
 
     @property
     def overused(self) -> tuple[ShareKey, ...]:
-        """Containers and GPUs that are over their share for longer than the grace period."""
+        """Containers that have been over their share of a GPU for longer than the grace period."""
         return tuple((found.key, found.gpu) for found in self.over if found.is_past_grace)
 
     def run(self, stop: threading.Event) -> None:
@@ -109,7 +109,7 @@ class Police:
         if pod is None or pod.terminating or wanted.done or now_s < wanted.next_s:
             return
         try:
-            outcome, problem = evict(api, pod), "a PodDisruptionBudget does not allow it now"
+            outcome, problem = evict(api, pod), "a PodDisruptionBudget does not allow it at the moment"
         except ApiError as error:
             outcome, problem = Eviction.LATER, str(error)
         if outcome is Eviction.LATER:
@@ -129,18 +129,18 @@ _TIMEOUT_S = 10.0
 
 
 class Eviction(Enum):
-    """What the API server made of it."""
+    """The API server's answer to an eviction."""
 
-    DONE = "done"  # the pod is to be deleted, after its grace period
-    GONE = "gone"  # it is not there any more, or another one under that name is
-    LATER = "later"  # a PodDisruptionBudget does not allow it now (429)
+    DONE = "done"  # the pod will be deleted, after its grace period
+    GONE = "gone"  # it no longer exists, or another one has its name
+    LATER = "later"  # a PodDisruptionBudget does not allow it at the moment (429)
 
 
 def evict(api: Creating, pod: BoundPod) -> Eviction:
     """Ask for the eviction of this very pod.
 
     Raises:
-        ApiError: no answer in time, or an error that trying again may mend.
+        ApiError: no answer in time, or an error that may pass.
     """
     body = {
         "apiVersion": "policy/v1",

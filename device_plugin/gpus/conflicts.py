@@ -1,6 +1,6 @@
-"""From what podresources, pods and NVML show of other plugins and of claims to our GPUs that somebody else hands out.
+"""Finds GPUs of ours that another device plugin or a resource claim also gives to pods.
 
-podresources says which devices a container has, where their IDs name the GPU. Where they do not, or the kubelet does
+podresources says which devices a container has, and their IDs may name the GPU. If they do not, or the kubelet does
 not list claims, NVML shows on which GPU the pod's processes run.
 """
 
@@ -14,12 +14,12 @@ _NVIDIA_DRA_DRIVER = "gpu.nvidia.com"
 _GPU_NAME = re.compile(r"nvidia|gpu|cuda|/mig-")
 
 CLAIM = "a resource claim"
-"""What gives a GPU to a pod with resource claims, as far as the pod says."""
+"""The giver of GPUs to a pod with resource claims, as far as the pod tells."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignEntry:
-    """Devices that a container has from somebody else.
+    """Devices that a container has from another giver.
 
     Args:
         namespace: of the pod.
@@ -38,10 +38,10 @@ class ForeignEntry:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A pod that runs on a GPU of which it has nothing from us, and what it asks for of others.
+    """A pod that runs on a GPU that we did not give it, and what it asks for from others.
 
     Args:
-        gpu: where NVML shows its processes.
+        gpu: the GPU on which NVML shows its processes.
         namespace: of the pod.
         pod: its name.
         givers: resources of other device plugins that may be GPUs, and `a resource claim`.
@@ -55,36 +55,36 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Conflicts:
-    """Who else gives our GPUs out: per GPU a text for people, and claims of GPUs that name no UUID."""
+    """The conflicts in words per GPU, and claims to GPUs that name no UUID."""
 
     gpus: Mapping[GpuUuid, str]
     unclear: tuple[str, ...] = ()
 
 
 def conflicts(entries: Iterable[ForeignEntry], uuids: Iterable[GpuUuid], guests: Iterable[Guest] = ()) -> Conflicts:
-    """Find our GPUs among the devices of others, by their UUIDs, which every giver's IDs contain as a whole word.
+    """Find our GPUs among the devices of other givers, by their UUIDs, which IDs contain as a whole word.
 
     NVIDIA's device plugin names its devices `<uuid>`, or `<uuid>::<n>` when it shares them; another installation of
     this plugin `<uuid>-<n>`; CDI names end in `=<uuid>`. NVIDIA's DRA driver may name a GPU by a number that is not
-    NVML's; which GPU that is remains unclear, until a guest is seen on it.
+    NVML's index; which GPU that is remains unclear until a guest is seen on it.
     """
     ours, entries = list(uuids), list(entries)
     found: dict[GpuUuid, str] = {}
     unclear: list[str] = []
     for entry in sorted(entries, key=lambda each: (each.namespace, each.pod, each.container, each.giver)):
         named = [uuid for uuid in ours if any(_names(device, uuid) for device in entry.devices)]
-        who = f"{entry.giver} gave it to pod {entry.namespace}/{entry.pod}, container {entry.container}"
+        why = f"{entry.giver} gave it to pod {entry.namespace}/{entry.pod}, container {entry.container}"
         for uuid in named:
-            found.setdefault(uuid, who)
+            found.setdefault(uuid, why)
         if not named and entry.giver == _NVIDIA_DRA_DRIVER and not any(map(_has_uuid, entry.devices)):
             unclear.append(
                 f"{entry.giver} gave {', '.join(sorted(entry.devices)) or 'a device'} to pod "
-                f"{entry.namespace}/{entry.pod}; which GPU that is cannot be told"
+                f"{entry.namespace}/{entry.pod}; which GPU that is is not known"
             )
     named_by_uuid = {(each.namespace, each.pod, each.giver) for each in entries if any(map(_has_uuid, each.devices))}
     for guest in sorted(guests, key=lambda each: (each.gpu, each.namespace, each.pod)):
         for giver in sorted(guest.givers):
-            # Devices that name other GPUs are not why it runs on this one.
+            # Devices that name other GPUs do not explain why it runs on this one.
             if guest.gpu in ours and (guest.namespace, guest.pod, giver) not in named_by_uuid:
                 found.setdefault(guest.gpu, f"pod {guest.namespace}/{guest.pod} runs on it and has {giver}")
     return Conflicts(found, tuple(unclear))
@@ -96,7 +96,7 @@ def may_give_gpus(resource: str) -> bool:
 
 
 def _names(device: str, uuid: GpuUuid) -> bool:
-    """Whether an ID contains the UUID, not as a part of a longer word."""
+    """Whether an ID contains the UUID, not as part of a longer word."""
     before, match, after = device.partition(uuid)
     return bool(match) and not before[-1:].isalnum() and not after[:1].isalnum()
 

@@ -1,4 +1,4 @@
-"""From GPUs to the devices that the kubelet is told of, and from device IDs back to the GPU they belong to.
+"""Lists the devices that stand for GPUs at the kubelet, and parses their IDs.
 
 `gpu-mem` has one device per memory unit, `<GPU uuid>-<n>` with n from 0; `gpu-core` has one per percent of compute,
 `<GPU uuid>-c<n>`; the whole-GPU resource has one per GPU, whose ID is the UUID. So every ID belongs to one physical
@@ -138,17 +138,17 @@ def _parts_of(resource: Resource, sample: GpuSample, gpus: Gpus) -> Iterable[Dev
 def message_bytes(devices: Iterable[Device]) -> int:
     """Upper bound of the size of a ListAndWatch message with these devices.
 
-    Per device: the ID and the health text of at most 9 bytes, each with two bytes of frame, the topology with at most
-    16, and four bytes of frame around it all (https://protobuf.dev/programming-guides/encoding/).
+    Per device: the ID and the health text of at most 9 bytes, each with two bytes of framing, the topology with at most
+    16, and four bytes of framing around it all (https://protobuf.dev/programming-guides/encoding/).
     """
     return sum(len(device.id) + 2 + 11 + (0 if device.numa_node is None else 16) + 4 for device in devices)
 
 
 def check_message(gpus: Gpus) -> None:
-    """See that the list of devices can be sent at all.
+    """Check that the list of devices can be sent at all.
 
     Raises:
-        ValueError: it would break gRPC's limit, so the kubelet would never see a device; a larger unit helps.
+        ValueError: it would exceed gRPC's limit, so the kubelet would never see a device; a larger unit helps.
     """
     devices = devices_of(Resource.MEMORY, gpus)
     size = message_bytes(devices)
@@ -160,7 +160,7 @@ def check_message(gpus: Gpus) -> None:
 
 
 def describe(resource: Resource, amount: int, unit_mib: UnitMib) -> str:
-    """An amount of a resource for people: `8 x 1024 MiB`, `30 percent of compute` or `2 GPUs`."""
+    """An amount of a resource in words: `8 x 1024 MiB`, `30 percent of compute` or `2 GPUs`."""
     if resource is Resource.CORE:
         return f"{amount} percent of compute"
     return f"{amount} x {unit_mib} MiB" if resource is Resource.MEMORY else f"{amount} GPUs"

@@ -1,4 +1,4 @@
-"""From one look at the node's GPUs (GpuSample) to what is published (Inventory) and looked up by UUID (Gpus)."""
+"""Describes the node's GPUs at one moment, for look-up by UUID and for the inventory annotation."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ class GpuSample:
 
     Args:
         uuid: NVML UUID, `GPU-...`.
-        index: NVML index, for people only.
+        index: NVML index, for display only.
         model: product name as NVML gives it.
         memory_mib: total framebuffer memory.
         healthy: False takes the GPU out of service until a later sample says True.
-        reason: why it is unhealthy, for people; empty when healthy.
+        reason: why it is unhealthy, in words; empty when healthy.
         numa_node: NUMA node of its PCIe slot, None when unknown.
-        outside_mib: memory in use by what is not a pod's container.
+        outside_mib: memory used outside of pods.
         standing: how containers can be held to their share on it.
 
     Raises:
@@ -58,7 +58,7 @@ class GpuSample:
 
 
 class GpuSourceError(Exception):
-    """The GPUs cannot be read at all just now; the message says why and what would help."""
+    """No GPU can be read at the moment; the message says why and what would help."""
 
 
 class GpuSource(Protocol):
@@ -68,7 +68,7 @@ class GpuSource(Protocol):
         """Every GPU of the node, in NVML's order.
 
         Raises:
-            GpuSourceError: nothing can be said about any GPU.
+            GpuSourceError: no GPU can be read.
         """
         ...
 
@@ -108,7 +108,7 @@ class Gpus:
         return self._positions.get(uuid, len(self.samples))
 
     def units(self, uuid: GpuUuid) -> Units:
-        """Memory units of a GPU in all; 0 for an unknown one."""
+        """All memory units of a GPU; 0 for an unknown one."""
         sample = self.get(uuid)
         return Units(0) if sample is None else units_in(sample.memory_mib, self.unit_mib)
 

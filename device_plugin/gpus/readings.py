@@ -1,4 +1,4 @@
-"""What the driver measures of each GPU at one moment, as values; None everywhere means that it does not say."""
+"""Describes what the driver measures of each GPU at one moment; None everywhere means that it does not say."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,9 +11,9 @@ class GpuProcess:
     """One process that holds memory or a context of a GPU.
 
     Args:
-        pid: in the numbering of the PID namespace that the driver reports to.
+        pid: in the PID namespace that the driver reports.
         used_bytes: its memory on this GPU.
-        sm_ratio: share of the GPU's multiprocessor time that it took lately, 0 to 1.
+        sm_ratio: share of the GPU's multiprocessor time that it took recently, 0 to 1.
     """
 
     pid: int
@@ -25,7 +25,7 @@ class GpuProcess:
 class RowRemaps:
     """Rows of memory that were replaced by spare ones after errors.
 
-    `is_pending`: a reset of the GPU is needed for some; `has_failed`: no spare row was left.
+    `is_pending`: some need a reset of the GPU; `has_failed`: no spare row was left.
     Source: https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt
     """
 
@@ -46,13 +46,13 @@ class GpuReading:
         busy_ratio: share of the last sample period in which a kernel ran, 0 to 1.
         memory_busy_ratio: share of it in which memory was read or written, 0 to 1.
         temperature_celsius: of the chip.
-        power_watts: drawn now.
+        power_watts: drawn at the moment.
         corrected_errors: ECC errors since the driver was loaded that were corrected.
         uncorrected_errors: those that were not.
         row_remaps: replaced rows; Ampere and newer.
         retired_pages: pages taken out of use; older than Ampere.
         is_retirement_pending: whether pages wait for a reset to be taken out.
-        processes: everybody on the GPU, each process once.
+        processes: all processes on the GPU, each once.
     """
 
     uuid: GpuUuid
@@ -72,7 +72,7 @@ class GpuReading:
 
 @dataclass(frozen=True, slots=True)
 class GpuFacts:
-    """What does not change of a GPU while the driver runs.
+    """Facts about a GPU that do not change while the driver runs.
 
     Args:
         uuid: NVML UUID.
@@ -80,8 +80,8 @@ class GpuFacts:
         minor_number: the N of /dev/nvidiaN; it may have gaps and is not the index.
         compute_capability: such as `9.0`.
         driver_version: of the kernel module.
-        pcie_generation: of the link that slot and GPU can have at most.
-        pcie_lanes: of the same.
+        pcie_generation: the best that slot and GPU can do.
+        pcie_lanes: likewise.
         nvlinks: active links by the PCI bus ID of what is at their other end: a GPU, or a switch.
     """
 
@@ -99,15 +99,15 @@ class ReadingSource(Protocol):
     """Where readings come from: NVML, or a file that describes simulated GPUs."""
 
     def read(self) -> tuple[GpuReading, ...]:
-        """A reading of every GPU that can be reached; one that is lost is left out or has nothing but its UUID.
+        """A reading of every GPU that can be reached; one that is lost is left out or has only its UUID.
 
         Raises:
-            GpuSourceError: nothing can be said about any GPU.
+            GpuSourceError: no GPU can be read.
         """
         ...
 
     def facts(self) -> tuple[GpuFacts, ...]:
-        """What is known for good of the GPUs that were read so far."""
+        """The facts about all GPUs that were read so far."""
         ...
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Tells which ways to hold containers to their share were proven on a GPU, and why not the better ones.
+"""Decides which way of holding containers to their share a GPU offers, and says why no better one.
 
-The ways (rungs) form a ladder. A GPU stands on the highest rung that was proven on it. Nothing claims more than that.
+The ways are rungs of a ladder. A GPU stands on the highest rung that was proven on it, and never claims more.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class Obstacles:
     watched: str = "not tried yet"
 
     def to(self, rung: Rung) -> str:
-        """What is in the way of one rung; nothing is in the way of the last."""
+        """Why one rung cannot be claimed; empty for the last one, which always can."""
         return {Rung.DRIVER: self.driver, Rung.MPS: self.mps, Rung.WATCHED: self.watched, Rung.ADVISORY: ""}[rung]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The rungs that may be used on one GPU, best first, and why not better ones, for people; the last always may."""
+    """The rungs that may be used on one GPU, best first, and why not better ones, in words; the last one always may."""
 
     rungs: tuple[Rung, ...] = (Rung.ADVISORY,)
     why_not_better: str = ""
@@ -43,11 +43,11 @@ class Standing:
 
 
 ADVISORY_ONLY = Standing()
-"""Where nothing better was proven."""
+"""The standing of a GPU on which nothing better was proven."""
 
 
 def standing(obstacles: Obstacles, best: Rung = Rung.DRIVER) -> Standing:
-    """The proven rungs of a GPU, without those above `best`, which is as far as the admin lets it go."""
+    """The proven rungs of a GPU, without those above `best`, the limit that the admin set."""
     whys = {rung: _why_not(rung, obstacles, best) for rung in LADDER}
     rungs = tuple(rung for rung in LADDER if not whys[rung])
     passed = LADDER[: LADDER.index(rungs[0])]

@@ -1,8 +1,8 @@
-"""From the kubelet's calls while it admits pods to IDs and answers, with the account of what was just given out.
+"""Answers the kubelet's calls while it admits pods, and keeps the account of which devices were given out.
 
-The account is what podresources last showed and the Allocates since then. On the normal path, a container whose plan is
-known and whose devices are on one GPU, neither the API server nor podresources is asked. podresources is asked where
-containers wait that ask for one size in different shapes, since it tells which of their pods the kubelet knows.
+The account is what podresources last showed plus the Allocates since then. Normally, when a container's plan is known
+and its devices are on one GPU, neither the API server nor podresources is asked. podresources is asked when containers
+are waiting that ask for the same size in different shapes, since it tells which of their pods the kubelet knows.
 """
 
 import logging
@@ -31,13 +31,12 @@ from device_plugin.kubelet.deciding.matching import (
     Occupied,
     PodPath,
     Request,
-    Spoken,
     Taken,
     among,
     candidates,
     is_ambiguous,
     prefer,
-    spoken_for,
+    reserved_by,
 )
 from device_plugin.kubelet.podresources import PodResourcesError, Snapshot
 from device_plugin.pods.pod import BoundPod, ContainerKey
@@ -48,18 +47,18 @@ _LOG = logging.getLogger(__name__)
 
 LIVE_READ_TIMEOUT_S = 2.0
 _LIVE_READ_PAUSE_S = 5.0
-"""After a live read that failed, so that an API server that is away does not slow every admission down."""
+"""After a live read that failed, so that an unreachable API server does not slow down every admission."""
 
 _PATIENCE_S = 0.5
 _PAUSE_S = 0.02
-"""podresources answers 100 times a second (pkg/kubelet/apis/podresources/constants.go), whoever asks."""
+"""podresources answers 100 times a second (pkg/kubelet/apis/podresources/constants.go), for all clients together."""
 
 _GRANT_PATIENCE_S = 5.0
-"""podresources shows an Allocate within 10 ms; what it does not show by then was refused, or has ended already."""
+"""podresources shows an Allocate within 10 ms; what it does not show by then was refused or has already ended."""
 
 
 class PodResourcesReader(Protocol):
-    """Where the kubelet's own account comes from."""
+    """Reads the kubelet's own record of who has which devices."""
 
     def read(self, newer_than_s: float, timeout_s: float) -> Snapshot:
         """What the kubelet says at some moment after `newer_than_s` (monotonic).
@@ -81,7 +80,7 @@ class _Offer:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the plugin knows at one moment of who holds what."""
+    """Who holds which devices, as the plugin knows it at one moment."""
 
     attribution: Attribution
     grants: tuple[Grant, ...]
@@ -94,23 +93,23 @@ class Account:
         return None
 
     def init_holder(self, resource: Resource, ids: frozenset[str], pods: Mapping[str, BoundPod]) -> str | None:
-        """UID of the pod for whose plain init container these devices were granted; podresources never shows it."""
+        """UID of the pod whose plain init container was granted these devices; podresources never shows those."""
         for grant in self.grants:
             if grant.key is not None and grant.resource is resource and grant.ids == ids and is_live_init(grant, pods):
                 return grant.key.uid
         return None
 
-    def has_stranger(self, resource: Resource, ids: frozenset[str]) -> bool:
+    def has_unattributed(self, resource: Resource, ids: frozenset[str]) -> bool:
         """Whether podresources shows these devices with a pod that is not known here."""
-        return any(entry.resource is resource and entry.ids & ids for entry in self.attribution.strangers)
+        return any(entry.resource is resource and entry.ids & ids for entry in self.attribution.unattributed)
 
 
 class Admissions:
     """Answers for one node; safe to use from several threads.
 
     Args:
-        read_pods: reads the node's pods from the API server by quorum into the store, within the seconds given; False
-            when that failed.
+        read_pods: reads the newest state of the node's pods from the API server into the store, within the seconds
+            given; False when that failed.
         on_granted: called after every successful Allocate.
         mps: how containers reach the MPS daemon, where the node has one.
     """
@@ -141,14 +140,14 @@ class Admissions:
         self._no_live_read_before_s = 0.0
 
     def prefer(self, request: Request, gpus: Gpus) -> Choice:
-        """The devices for one container; the API server is asked when no plan that is known fits.
+        """The devices for one container; the API server is asked when no known plan fits.
 
         Raises:
             DeviceIdError: the request holds an ID that this plugin never advertised.
         """
         choice = self._choose(request, gpus)
         if not choice.is_planned:
-            # The watch may be behind, and what closes the planned GPU may have ended.
+            # The watch may be behind, and whatever blocks the planned GPU may have ended.
             self.refresh()
             self.read_live()
             choice = self._choose(request, gpus)
@@ -162,7 +161,7 @@ class Admissions:
             self.refresh()
         answer, key = self._answer(resource, ids, gpus)
         if isinstance(answer, Refusal) and answer.kind in (RefusalKind.OCCUPIED, RefusalKind.SPREAD):
-            # What the account knows may have ended, and the pod that this is for may not be known yet.
+            # What the account holds may have ended, and the pod that this is for may not be known yet.
             self.refresh()
             self.read_live()
             answer, key = self._answer(resource, ids, gpus)
@@ -183,7 +182,7 @@ class Admissions:
         try:
             snapshot = self._podresources.read(wanted_s, timeout_s)
         except PodResourcesError as error:
-            # Said once: callers ask again within milliseconds.
+            # Logged once: callers ask again within milliseconds.
             if str(error) != self._problem:
                 _LOG.warning("%s", error)
             self._problem = str(error)
@@ -194,14 +193,14 @@ class Admissions:
             self._problem = ""
             self._known = snapshot.pods
             self._attribution = attribute(snapshot.entries, pods.values(), self._attribution.held)
-            # Grants that are younger than the question cannot be judged by its answer.
+            # Grants that are newer than the request cannot be judged by its answer.
             old = [grant for grant in self._grants if grant.at_s < snapshot.asked_s]
             young = [grant for grant in self._grants if grant.at_s >= snapshot.asked_s]
             self._grants = settle(old, self._attribution, pods, snapshot.asked_s, _GRANT_PATIENCE_S) + young
         return True
 
     def _refresh_patiently(self) -> bool:
-        """As `refresh`, and again when the kubelet refuses, as it does above a rate; False when it goes on to."""
+        """As `refresh`, and again while the kubelet refuses, as it does above a rate; False when it keeps refusing."""
         deadline_s = time.monotonic() + _PATIENCE_S
         while not self.refresh(timeout_s=_PATIENCE_S):
             if time.monotonic() >= deadline_s:
@@ -210,7 +209,7 @@ class Admissions:
         return True
 
     def read_live(self) -> bool:
-        """Read the node's pods by quorum, unless that failed a moment ago; False when there is no news."""
+        """Read the newest state of the node's pods, unless that failed a moment ago; False when they were not read."""
         if time.monotonic() < self._no_live_read_before_s:
             return False
         done = self._read_pods(LIVE_READ_TIMEOUT_S)
@@ -232,8 +231,7 @@ class Admissions:
             pods, taken, occupied = self._view()
             found = self._candidates(request.resource, request.size, pods, taken, reused)
             found = among(found, self._pods.pods(), self._known)
-        spoken: Spoken = spoken_for(pods, taken)
-        return prefer(request, found, gpus, occupied, spoken)
+        return prefer(request, found, gpus, occupied, reserved_by(pods, taken))
 
     def _candidates(
         self, resource: Resource, size: int, pods: list[BoundPod], taken: Taken, reused: Collection[str]
@@ -257,7 +255,7 @@ class Admissions:
             spreads = {candidate.gpu_count for candidate in found}
             key = next((candidate.key for candidate in found if candidate.key.uid in reused), None)
         if reused:
-            # The kubelet picks the reused devices itself, unevenly; they stay on GPUs that the pod has already.
+            # The kubelet picks the reused devices itself, unevenly; they stay on GPUs that the pod already has.
             spreads |= set(range(1, self._reused_gpus(resource, asked) + 1))
         answer = allocate(
             resource, ids, gpus, occupied=occupied, spreads=spreads, strategy=self._strategy, mps=self._mps
@@ -265,7 +263,7 @@ class Admissions:
         return answer, key
 
     def _pods_with(self, resource: Resource, ids: frozenset[str]) -> set[str]:
-        """UIDs of the pods that were just given some of these devices for a container of theirs."""
+        """UIDs of the pods of which a container was just given some of these devices."""
         with self._lock:
             return {
                 grant.key.uid
@@ -274,7 +272,7 @@ class Admissions:
             }
 
     def _reused_gpus(self, resource: Resource, ids: frozenset[str]) -> int:
-        """GPUs of the earlier grant that these devices are all from; 0 when there is none."""
+        """Number of GPUs of the earlier grant that all these devices are from; 0 when there is none."""
         with self._lock:
             sources = [grant.ids for grant in self._grants if grant.resource is resource and ids <= grant.ids]
         return max((len({gpu_of(resource, device_id) for device_id in source}) for source in sources), default=0)

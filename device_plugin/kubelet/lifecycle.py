@@ -1,8 +1,8 @@
-"""From a folder and its kubelet.sock to served and registered resources, through restarts of kubelet and plugin.
+"""Keeps the plugin's sockets served and registered with the kubelet, through restarts of either.
 
 A kubelet that starts deletes every socket in the folder and forgets its plugins; registering with a socket that is gone
-would hang it. So the folder is looked at twice a second: a socket of ours that vanished is served anew, and whenever
-kubelet.sock is another one than before, or nobody listens to our devices for a while, we register again.
+would hang it. So the folder is checked ten times a second: a socket of ours that vanished is served again, and when
+kubelet.sock was replaced, or no kubelet has watched our devices for a while, we register again.
 """
 
 import itertools
@@ -31,14 +31,14 @@ from device_plugin.settings import Settings
 _LOG = logging.getLogger(__name__)
 
 _LOOK_S = 0.1
-"""A kubelet that starts admits pods about a second later: by then its resources have to be there."""
+"""A kubelet admits pods about a second after it starts: by then our resources have to be registered."""
 
 _REGISTER_TIMEOUT_S = 5.0
 _UNHEARD_S = 10.0
-"""A kubelet that gave up on our list of devices does not come back by itself."""
+"""After so long without a watch we register again: a kubelet that gave up on us does not come back by itself."""
 
 _THREADS = 48
-"""At most, made as needed: PreStartContainer may wait for the API server and must not hold Allocate up."""
+"""At most, started as needed: PreStartContainer may wait for the API server and must not delay Allocate."""
 
 _NUMBERS = itertools.count()
 _SERVER_OPTIONS = (
@@ -51,7 +51,7 @@ _Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> _Stamp | None:
-    """What tells one socket file from the next under the same name; None when there is none."""
+    """What distinguishes a socket file from a later one of the same name; None when there is none."""
     try:
         state = path.stat()
     except OSError:
@@ -71,13 +71,13 @@ class ResourceServer:
 
     @property
     def is_reachable(self) -> bool:
-        """Whether the socket that we serve is still in its place."""
+        """Whether the socket that we serve is still in place."""
         stamp = stamp_of(self.socket)
         return self._server is not None and stamp is not None and stamp[1] == self._inode
 
     @property
     def is_replaced(self) -> bool:
-        """Whether another process serves in our place: the newer plugin of an update, to which it belongs."""
+        """Whether another process serves in our place: the newer plugin during an update, which then owns it."""
         if self._server is None or self.is_reachable:
             return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -85,10 +85,10 @@ class ResourceServer:
             return probe.connect_ex(str(self.socket)) == 0
 
     def start(self) -> None:
-        """Serve on a new socket, in place of whatever is there.
+        """Serve on a new socket, replacing any that is there.
 
-        gRPC removes the path that it bound when a server ends, late and without looking; under a name of its own that
-        cannot hit the next server's socket.
+        gRPC removes the path that it bound when a server ends, late and without checking what is there by then. So it
+        binds a name of its own, which is then renamed.
 
         Raises:
             OSError: the folder cannot be written.
@@ -125,7 +125,7 @@ class ResourceServer:
 
 @dataclass(slots=True)
 class _Registration:
-    """What is known of one resource's standing with the kubelet."""
+    """What is known of one resource's registration with the kubelet."""
 
     server: ResourceServer
     kubelet: _Stamp | None = None
@@ -155,7 +155,7 @@ class Lifecycle:
         self.problem = "not registered yet"
 
     def run(self, stop: threading.Event) -> None:
-        """Serve and register until told to stop, then take the sockets away."""
+        """Serve and register until told to stop, then remove the sockets."""
         try:
             while not stop.is_set():
                 self.look()
@@ -165,7 +165,7 @@ class Lifecycle:
                 state.server.stop()
 
     def look(self) -> None:
-        """See to every resource once."""
+        """Check every resource once."""
         problems = [problem for state in self._states if (problem := self._see_to(state))]
         problem = "; ".join(dict.fromkeys(problems))
         if problem and problem != self.problem:
@@ -173,7 +173,7 @@ class Lifecycle:
         self.problem = problem
 
     def _see_to(self, state: _Registration) -> str:
-        """Serve and register one resource where needed; says what is wrong, empty when nothing is."""
+        """Serve and register one resource if needed; returns what is wrong, empty when nothing is."""
         now_s = time.monotonic()
         try:
             if not state.server.is_reachable:
@@ -215,10 +215,10 @@ class Lifecycle:
 
 
 def register(kubelet_socket: Path, resource_name: str, endpoint: str, options: Any) -> None:
-    """Tell the kubelet of a socket in its folder that already serves.
+    """Register a socket in the kubelet's folder that is already being served.
 
     Raises:
-        grpc.RpcError: it refuses, or does not answer in time.
+        grpc.RpcError: the kubelet refuses, or does not answer in time.
     """
     with grpc.insecure_channel(f"unix:{kubelet_socket}", options=CHANNEL_OPTIONS) as channel:
         request = deviceplugin_pb2.RegisterRequest(

@@ -1,4 +1,4 @@
-"""From podresources and NVML at regular times to GPUs that are kept out because others give them out too."""
+"""Takes GPUs out of use that another device plugin or a resource claim also gives to pods."""
 
 import logging
 import threading
@@ -21,19 +21,19 @@ _TIMEOUT_S = 2.0
 
 
 class Neighbours:
-    """Looks who else gives GPUs out; `run` it in a thread of its own.
+    """Looks regularly for others that give out our GPUs; `run` it in a thread of its own.
 
-    While podresources cannot be read, what was last seen stays. A pod that was once seen on a GPU is taken to have it
+    While podresources cannot be read, what was last seen stays. A pod that was once seen on a GPU counts as using it
     for as long as it lives: its processes may pause.
 
     Args:
-        podresources: the kubelet's account.
-        source: where GPUs are kept out.
+        podresources: the kubelet's record of who has which devices.
+        source: where GPUs are taken out of use.
         feed: the GPUs.
-        events: where it is reported.
+        events: where conflicts are reported.
         interval_s: time between two looks.
-        guests: UIDs of the pods that NVML shows on a GPU of which they hold nothing of ours.
-        rival: the pod of a UID, if others may give it GPUs.
+        guests: UIDs of the pods that NVML shows on a GPU that we gave them nothing of.
+        rival: the pod with a UID, if others may give it GPUs.
         clock_s: monotonic seconds.
     """
 
@@ -66,29 +66,29 @@ class Neighbours:
             self.step()
 
     def step(self) -> bool:
-        """Look once; whether the GPUs that are kept out are others than before."""
+        """Look once; returns whether the set of GPUs taken out of use changed."""
         gpus = self._feed.gpus
         if gpus is None:
             return False
         try:
             snapshot = self._podresources.read(self._clock_s() - self._interval_s / 2, _TIMEOUT_S)
         except PodResourcesError as error:
-            _LOG.debug("who else gives GPUs out cannot be told: %s", error)
+            _LOG.debug("other users of the GPUs are not known: %s", error)
             return False
         found = conflicts(snapshot.foreign, [gpu.uuid for gpu in gpus], self._rivals())
         for text in sorted(set(found.unclear) - self._unclear):
-            _LOG.error("%s: give each GPU to one of the two only", text)
+            _LOG.error("%s: let only one of the two give out each GPU", text)
             self._events.about_node("Warning", CONFLICT, text)
         self._unclear = frozenset(found.unclear)
         if not self._source.conflict(found.gpus):
             return False
-        for uuid, who in found.gpus.items():
-            _LOG.error("GPU %s is not offered: %s; give each GPU to one device plugin only", uuid, who)
+        for uuid, why in found.gpus.items():
+            _LOG.error("GPU %s is not offered: %s; let only one device plugin give out each GPU", uuid, why)
         self._feed.soon()
         return True
 
     def _rivals(self) -> list[Guest]:
-        """Pods that run on GPUs which they do not have from us, and may have from others."""
+        """Pods that run on GPUs that we did not give them but others may have."""
         self._seen |= {(uuid, uid) for uuid, uids in self._guests().items() for uid in uids}
         known = {(uuid, uid): found for uuid, uid in self._seen if (found := self._rival(uid)) is not None}
         self._seen = set(known)

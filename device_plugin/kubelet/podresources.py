@@ -1,4 +1,4 @@
-"""From the kubelet's podresources socket to Entry values: which container holds which devices, ours and others'."""
+"""Reads the kubelet's podresources API: which container holds which devices, ours and those of other plugins."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ CHANNEL_OPTIONS = (
     ("grpc.default_authority", "localhost"),
     ("grpc.max_receive_message_length", _LONGEST_ANSWER_BYTES),
     ("grpc.enable_http_proxy", 0),
-    # Another kubelet under the same path is another server; connections must not be shared or remembered.
+    # A restarted kubelet behind the same path is a new server; connections must not be shared or kept.
     ("grpc.use_local_subchannel_pool", 1),
     # The kubelet may come back at any moment; the default is up to two minutes.
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -36,7 +36,7 @@ class PodResourcesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One answer: our devices and those of others; `asked_s` is the monotonic time at which the question was sent.
+    """One answer: our devices and those of others; `asked_s` is the monotonic time at which the request was sent.
 
     `pods` are namespace and name of every pod that the kubelet knows, with devices or without.
     """
@@ -48,7 +48,7 @@ class Snapshot:
 
 
 class PodResources:
-    """Reads the podresources API; callers that want news at the same time share one call, since the rate is limited."""
+    """Reads the podresources API; simultaneous callers share one call, since the kubelet limits the rate."""
 
     def __init__(self, socket: Path, resources: Mapping[str, Resource]) -> None:
         self._resources = resources

@@ -1,6 +1,6 @@
-"""From podresources and the pods' annotations to the `allocated` annotation: what the kubelet really gave is written.
+"""Writes the `allocated` annotation: the GPUs that the kubelet really gave to each container of a pod.
 
-Actual wins: the extender moves a pod's usage to the GPUs that this annotation names.
+Reality wins over the plan: the extender moves a pod's usage to the GPUs that this annotation names.
 """
 
 import logging
@@ -25,17 +25,17 @@ _LOG = logging.getLogger(__name__)
 
 _PATCH_TIMEOUT_S = 5.0
 _GATHER_S = 0.05
-"""A pod's containers are admitted one right after the other; one look after the last finds them all."""
+"""A pod's containers are admitted right after each other; one look after the last finds them all."""
 
 _POLL_S = 0.01
-"""podresources is limited in rate; pauses of this length are fine."""
+"""podresources limits the rate of calls; pauses of this length are fine."""
 
 _SEARCH_S = 1.0
-"""podresources shows an Allocate within 10 ms; nothing is to be expected after this."""
+"""podresources shows an Allocate within 10 ms; waiting longer than this is useless."""
 
 
 class Reconciler:
-    """Writes `allocated` before a container starts, at regular times, and soon after `due` was set by an Allocate."""
+    """Writes `allocated` before a container starts, at regular intervals, and soon after an Allocate sets `due`."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Reconciler:
         self._due.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Sweep when asked to and at regular times, until told to stop (and then asked once more to wake up)."""
+        """Sweep when asked and at regular intervals, until told to stop; call `soon` after that to wake it up."""
         while not stop.is_set():
             self._due.wait(self._interval_s * (0.8 + 0.4 * random.random()))  # noqa: S311 - spreads load
             stop.wait(_GATHER_S)
@@ -93,7 +93,7 @@ class Reconciler:
         """Write the record of the pod whose container is about to start with these devices.
 
         Returns:
-            Whether it is written; when not, the next sweep does it. Takes at most about `timeout_s`.
+            Whether it was written; if not, the next sweep does it. Takes at most about `timeout_s`.
         """
         deadline_s = time.monotonic() + timeout_s
         uid = self._find(resource, ids, min(_SEARCH_S, timeout_s))
@@ -104,7 +104,7 @@ class Reconciler:
         return done
 
     def _find(self, resource: Resource, ids: frozenset[str], timeout_s: float) -> str | None:
-        """UID of the pod that holds these devices, by podresources or, for an init container, by its Allocate."""
+        """UID of the pod that holds these devices, from podresources or, for an init container, from its Allocate."""
         deadline_s = time.monotonic() + timeout_s
         asked = False
         while True:
@@ -114,13 +114,13 @@ class Reconciler:
             uid = account.holder(resource, ids) or account.init_holder(resource, ids, self._pods.pods())
             if uid is not None or time.monotonic() >= deadline_s:
                 return uid
-            if not asked and account.has_stranger(resource, ids):
+            if not asked and account.has_unattributed(resource, ids):
                 asked = True
                 self._admissions.read_live()
             time.sleep(_POLL_S)
 
     def _write(self, uid: str, account: Account, timeout_s: float) -> bool:
-        """Write one pod's record where it differs; True when nothing is left to do."""
+        """Write one pod's record if it differs; True when nothing is left to do."""
         with self._writing[hash(uid) % len(self._writing)]:
             pod, gpus = self._pods.get(uid), self._gpus()
             if pod is None or pod.ended or gpus is None:
@@ -132,7 +132,7 @@ class Reconciler:
             return self._patch(pod, Allocation(self._unit_mib, found, at=now), timeout_s)
 
     def _patch(self, pod: BoundPod, allocation: Allocation, timeout_s: float) -> bool:
-        # The UID in the patch is a precondition: a new pod under the same name answers 422.
+        # The UID in the patch is a precondition: for a new pod under the same name the answer is 409 or 422.
         annotations = {self._names.allocated_annotation: allocation.to_json()}
         body = {"metadata": {"uid": pod.uid, "annotations": annotations}}
         try:
@@ -141,13 +141,13 @@ class Reconciler:
             if not error.is_gone:
                 _LOG.warning("pod %s: %s is not written yet: %s", pod.path, self._names.allocated_annotation, error)
             else:
-                _LOG.info("pod %s is gone or another one: %s", pod.path, error)
+                _LOG.info("pod %s is gone or was replaced: %s", pod.path, error)
             return error.is_gone
         self._pods.merge([answer])
         for name, found in allocation.containers.items():
             planned = pod.plan.get(name, found)
             if found != planned:
-                # Another GPU of the same kind of share is harmless; another number of GPUs may not be.
+                # The same share on another GPU is harmless; on another number of GPUs it may not be.
                 level = logging.INFO if len(found) == len(planned) else logging.WARNING
                 text = "pod %s, container %s: the kubelet gave %s instead of the planned %s"
                 _LOG.log(level, text, pod.path, name, dict(found), dict(planned))

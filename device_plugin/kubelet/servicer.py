@@ -1,4 +1,4 @@
-"""From the kubelet's gRPC calls for one resource to answers of the admission logic, and back to messages."""
+"""Serves the kubelet's gRPC calls for one resource: translates messages to values and answers back to messages."""
 
 import logging
 import threading
@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 _WAKE_UP_S = 0.5
 _LEAST_GAP_S = 0.2
-"""Between two device lists; changes within it go out together, so that a flapping GPU is not a flood."""
+"""Between two device lists; changes within it are sent together, so that a flapping GPU causes no flood."""
 
 _BEFORE_START_S = 3.0
 """For the record on the pod; the kubelet would wait 30 s, but nothing depends on it."""
@@ -38,9 +38,9 @@ _STATUS = {
 
 
 def options_message(resource: Resource) -> Any:
-    """What the plugin asks the kubelet for, said at registration and when asked.
+    """Which optional calls the plugin wants from the kubelet, sent at registration and on request.
 
-    Before a container with compute starts its memory's record is written; there is nothing to add.
+    For compute there is no PreStartContainer: the call for the container's memory writes the record.
     """
     return messages.DevicePluginOptions(
         pre_start_required=resource is not Resource.CORE, get_preferred_allocation_available=True
@@ -71,11 +71,11 @@ class DevicePluginServicer:
 
     @property
     def is_watched(self) -> bool:
-        """Whether a kubelet listens to the list of devices."""
+        """Whether a kubelet is watching the list of devices."""
         return self._watching > 0
 
     def GetDevicePluginOptions(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802 - gRPC's
-        """Say which optional calls are wanted."""
+        """Tell which optional calls are wanted."""
         return options_message(self.resource)
 
     def ListAndWatch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ARG002, N802 - gRPC's
@@ -103,7 +103,7 @@ class DevicePluginServicer:
                         for device in devices
                     ]
                 )
-                _LOG.info("%s: %d devices told to the kubelet", self._name, len(devices))
+                _LOG.info("%s: sent %d devices to the kubelet", self._name, len(devices))
                 time.sleep(_LEAST_GAP_S)
         finally:
             with self._lock:
@@ -133,7 +133,7 @@ class DevicePluginServicer:
         return messages.PreferredAllocationResponse(container_responses=responses)
 
     def Allocate(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC's name
-        """Give the containers what their devices stand for, or fail with the reason."""
+        """Give the containers the GPUs that their devices stand for, or fail with the reason."""
         started_s = time.perf_counter()
         gpus = self._gpus(context)
         responses = []
@@ -161,11 +161,11 @@ class DevicePluginServicer:
         return messages.AllocateResponse(container_responses=responses)
 
     def PreStartContainer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802 - gRPC's
-        """Write on the pod what it really has, before its container runs; never fails for want of an API server."""
+        """Record on the pod what it really has before its container runs; never fails because of the API server."""
         started_s = time.perf_counter()
         ids = frozenset(request.devices_ids)
         if not self._reconciler.before_start(self.resource, ids, _BEFORE_START_S):
-            _LOG.warning("%s: the record of %d devices is written later", self._name, len(ids))
+            _LOG.warning("%s: the record of %d devices will be written later", self._name, len(ids))
         self._metrics.answered(self.resource, "PreStartContainer", time.perf_counter() - started_s)
         return messages.PreStartContainerResponse()
 

@@ -32,9 +32,9 @@ def held_by_gpu(pods: Iterable[BoundPod], gpus: Mapping[GpuUuid, GpuSample], uni
 
 
 def core_by_container(pods: Iterable[BoundPod]) -> dict[tuple[ContainerKey, GpuUuid], int]:
-    """Percent of each GPU's compute that each container with gpu-core was given: it goes with the memory.
+    """Percent of each GPU's compute that each container with gpu-core was given: it is where the memory is.
 
-    Plain init containers have none: the later ones have it.
+    Plain init containers have none: the later containers reuse it.
     """
     return {
         (ContainerKey(pod.uid, need.name), uuid): percent
@@ -61,7 +61,7 @@ def _held(pod: BoundPod, gpus: Mapping[GpuUuid, GpuSample], unit_mib: int) -> di
 
 
 def _peak(pod: BoundPod, amounts: Callable[[ContainerNeed], Mapping[GpuUuid, int]]) -> dict[GpuUuid, int]:
-    """What one pod holds at its peak: an init container and the sidecars before it, or everything that runs."""
+    """What one pod holds at its peak: an init container and the sidecars before it, or all containers that run."""
     running: dict[GpuUuid, int] = {}
     peak: dict[GpuUuid, int] = {}
     for need in pod.needs:

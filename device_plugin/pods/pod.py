@@ -1,7 +1,4 @@
-"""The pods bound to this node as values: what each container asks for, what the extender chose, what was given.
-
-Decoding makes them from the API server's JSON; matching and attributing read them.
-"""
+"""Describes a pod bound to this node: what each container asks for, what the extender chose, what it was given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +21,7 @@ class ContainerKind(Enum):
 
 
 class ContainerKey(NamedTuple):
-    """One container of one pod for good: names come back, UIDs do not."""
+    """Identifies one container of one pod: names may be reused, UIDs are not."""
 
     uid: str
     container: str
@@ -55,15 +52,15 @@ class BoundPod:
         needs: containers that ask for a served resource, in the order in which the kubelet admits them.
         gpu_count: GPUs over which each container's memory is spread.
         plan: what the extender chose; empty for a pod that it did not bind.
-        allocated: what an earlier read-back wrote.
-        order: rises with the time of binding, as far as this node saw it.
-        version: resourceVersion, to tell old news from new.
+        allocated: what the kubelet gave, as recorded in the annotation.
+        order: rises with the time of binding, as far as this plugin saw it.
+        version: resourceVersion, to tell older states from newer ones.
         bound_at: RFC 3339 time that the extender wrote; empty when unknown.
         created_at: RFC 3339 creation time.
         admitted: the kubelet has reported a status, so every Allocate of the pod is over.
         ended: Succeeded or Failed.
-        terminating: to be deleted; the kubelet admits it no more.
-        killed_at_s: Unix time at which its grace period ends; None while it is not to be deleted.
+        terminating: being deleted; the kubelet no longer admits it.
+        killed_at_s: Unix time at which its grace period ends; None while it is not being deleted.
         container_ids: the runtime's ID of every container that runs or ran, without its scheme, to the name.
     """
 
@@ -86,9 +83,9 @@ class BoundPod:
 
     @property
     def path(self) -> str:
-        """`namespace/name`, for people."""
+        """`namespace/name`, for messages."""
         return f"{self.namespace}/{self.name}"
 
     def need(self, container: str) -> ContainerNeed | None:
-        """The container of that name when it asks for a served resource."""
+        """The container of that name if it asks for a served resource."""
         return next((need for need in self.needs if need.name == container), None)

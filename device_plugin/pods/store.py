@@ -1,4 +1,4 @@
-"""From lists, watch events and single answers about pods to the pods that are bound to this node right now."""
+"""Keeps the pods that are bound to this node, from lists, watch events and answers to single requests."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A pod that may have GPUs from others: resources of other device plugins, or `a resource claim`."""
+    """A pod that may have GPUs from others: from other device plugins, or by a resource claim."""
 
     namespace: str
     name: str
@@ -25,7 +25,7 @@ class Rival:
 class PodStore:
     """The pods of this node that ask for our resources, by UID; safe to use from several threads.
 
-    News that is older than what is known is dropped, so watch, live reads and answers to patches may come in any order.
+    A state older than the known one is dropped, so watch, live reads and answers to patches may come in any order.
     """
 
     def __init__(self, names: Names, unit_mib: UnitMib) -> None:
@@ -47,7 +47,7 @@ class PodStore:
             return self._pods.get(uid)
 
     def rival(self, uid: str) -> Rival | None:
-        """The pod with that UID if others than us may give it GPUs."""
+        """The pod with that UID if it may have GPUs from others."""
         with self._lock:
             return self._rivals.get(uid)
 
@@ -61,7 +61,7 @@ class PodStore:
             self._put(found)
 
     def merge(self, items: Iterable[bytes]) -> None:
-        """Take what was read about some pods; says nothing about the others."""
+        """Take the state of some pods; the others are left as they are."""
         found = self._decode(items)
         with self._lock:
             self._put(found)
@@ -88,7 +88,7 @@ class PodStore:
                 _LOG.debug("pod %s: %s", decoded.pod.path, "; ".join(decoded.problems))
             if decoded.pod.needs or decoded.givers:
                 found.append(decoded)
-        # What was bound before this plugin looked comes in the order of binding, as far as the pods tell.
+        # Pods that were bound before this plugin started come in the order of binding, as far as they tell.
         return sorted(found, key=lambda each: (each.pod.bound_at, each.pod.created_at, each.pod.version))
 
     def _put(self, found: Iterable[DecodedPod]) -> None:

@@ -41,17 +41,17 @@ _FACTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """What is read at a scrape; everything but the GPUs may be left out.
+    """What a scrape reads; everything but the GPUs is optional.
 
     Args:
         gpus: the newest GPUs, None before the first sample.
-        measurement: the newest one.
+        measurement: the newest measurement.
         pods: the node's pods by UID.
         left_out: why GPUs are not offered at all, by NVML index.
         xid_counts: how often each XID was seen on each GPU; None for the GPU where that is not known.
-        unenforced: containers that are not held to their share by the rung that their GPU stands on.
-        evictions: pods ended so far because they used more than their share.
-        overused: containers that have used more than their share of a GPU for longer than the grace period.
+        unenforced: containers that escape the limits of the rung that their GPU stands on.
+        evictions: pods evicted so far because they used more than their share.
+        overused: containers that have exceeded their share of a GPU for longer than the grace period.
     """
 
     gpus: Callable[[], Gpus | None]
@@ -71,7 +71,7 @@ class GpuCollector(Collector):
         self._view = view
 
     def collect(self) -> Iterator[Metric]:
-        """The series of this moment."""
+        """The series as of now."""
         found = self._view.gpus()
         samples = tuple(found) if found is not None else ()
         measurement, pods = self._view.measurement(), self._view.pods()
@@ -125,7 +125,7 @@ def _labels(sample: GpuSample) -> tuple[str, str, str]:
 def _per_gpu(
     name: str, text: str, samples: Iterable[GpuSample], value: Callable[[GpuUuid], float | None]
 ) -> GaugeMetricFamily:
-    """One series for each GPU of which the value is known."""
+    """One series for each GPU whose value is known."""
     family = _gauge(name, text, _GPU)
     for sample in samples:
         found = value(sample.uuid)
@@ -258,7 +258,7 @@ def _of_containers(
 
 
 def _is_init(key: ContainerKey, pods: Mapping[str, BoundPod]) -> bool:
-    """Whether it is a plain init container, whose memory the later ones have."""
+    """Whether it is a plain init container, whose memory the later containers reuse."""
     need = pods[key.uid].need(key.container) if key.uid in pods else None
     return need is not None and need.kind is ContainerKind.INIT
 
@@ -271,7 +271,13 @@ def _container_labels(key: ContainerKey, sample: GpuSample | None, pods: Mapping
 
 
 class PluginState(Collector):
-    """What is read when Prometheus asks."""
+    """Gauges of the plugin's own state, read when Prometheus asks.
+
+    Args:
+        names: of the installation.
+        gpus: the newest GPUs, None before the first sample.
+        reconcile_lag_s: seconds since podresources and all annotations last agreed.
+    """
 
     def __init__(self, names: Names, gpus: Callable[[], Gpus | None], reconcile_lag_s: Callable[[], float]) -> None:
         self._names = names
@@ -279,7 +285,7 @@ class PluginState(Collector):
         self._reconcile_lag_s = reconcile_lag_s
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges of this moment."""
+        """The gauges as of now."""
         gpus = self._gpus()
         found = list(gpus) if gpus is not None else []
         count = GaugeMetricFamily("gpupack_plugin_gpus", "GPUs of the node by health.", labels=["health"])

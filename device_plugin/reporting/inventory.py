@@ -1,4 +1,4 @@
-"""From the GPUs to the `inventory` annotation of this Node: written when it changed enough, or is not there."""
+"""Writes the `inventory` annotation of this Node when the GPUs changed enough, or when it is missing."""
 
 import logging
 import random
@@ -26,7 +26,7 @@ class OutsideUse:
 
     Args:
         unit_mib: size of a memory unit.
-        floor_s: least time between two writes for the sake of memory in use.
+        floor_s: least time between two writes that only change memory in use.
     """
 
     unit_mib: UnitMib
@@ -37,7 +37,7 @@ class OutsideUse:
     def wanted(
         self, published: Mapping[GpuUuid, int], measured: Mapping[GpuUuid, int], now_s: float
     ) -> dict[GpuUuid, int]:
-        """MiB that each GPU is to be published with; those that are not measured stay as they are."""
+        """MiB to publish for each GPU; GPUs that are not measured keep what was published."""
         self._low_since = {uuid: since_s for uuid, since_s in self._low_since.items() if uuid in measured}
         return {
             **published,
@@ -58,22 +58,22 @@ class OutsideUse:
         return -(-memory_mib // self.unit_mib)
 
     def _low_mark(self, published: int) -> int:
-        """At or below it a unit fewer is in use, and not by a hair; nothing at all is always clear."""
+        """At or below it, clearly one unit fewer is in use; zero always counts as clear."""
         return max(
             0 if published else -1, (self._units(published) - 1) * self.unit_mib - self.unit_mib // _MARGIN_PARTS
         )
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds until a write for the sake of memory in use is allowed; 0 when it is."""
+        """Seconds until a write that only changes memory in use is allowed; 0 when it is."""
         return 0.0 if self._written_s is None else max(0.0, self._written_s + self.floor_s - now_s)
 
     def next_change_s(self, now_s: float) -> float | None:
-        """Seconds until something that shrank will have been low for long enough; None when nothing did."""
+        """Seconds until a GPU whose use shrank has been low for long enough; None when there is none."""
         left_s = [since_s + SHRINK_AFTER_S - now_s for since_s in self._low_since.values()]
         return max(0.0, min(left_s)) if left_s else None
 
     def written(self, now_s: float) -> None:
-        """A change of memory in use was written."""
+        """Note that a change of memory in use was written."""
         self._written_s = now_s
         self._low_since.clear()
 
@@ -85,7 +85,7 @@ _LOOK_AGAIN_S = 60.0
 
 
 def differs_beyond_use(published: Inventory, wanted: Inventory) -> bool:
-    """Whether more than the memory in use outside differs: health, the GPUs themselves, enforcement, the unit."""
+    """Whether anything but memory used outside of pods differs: health, the GPUs themselves, enforcement, the unit."""
     return _without_use(published) != _without_use(wanted)
 
 
@@ -94,18 +94,18 @@ def _without_use(inventory: Inventory) -> Inventory:
 
 
 class InventoryReporter:
-    """Keeps the Node's annotation true; it is also the handler of the watch on the Node.
+    """Keeps the Node's annotation up to date; it also handles the watch on the Node.
 
     Args:
         api: where the Node is patched.
         feed: the GPUs.
         node_name: the Node.
         names: of the installation.
-        use: decides when memory in use outside of the ledger is news.
-        outside_mib: the newest measurement of it, without the GPUs that could not be measured; None takes what the
-            samples say.
-        is_ready: whether it is known by now what is to be written; at the start what a pod's share is enforced by is
-            not, and what is written then would be put right a moment later.
+        use: decides when a change of memory used outside of pods is written.
+        outside_mib: the newest measurement of it, without the GPUs that could not be measured; None takes it from the
+            samples.
+        is_ready: whether everything that is written is known yet; just after the start the enforcement is not, and
+            writing too early would mean writing twice.
         clock_s: monotonic seconds.
     """
 
@@ -143,7 +143,7 @@ class InventoryReporter:
         self._due.set()
 
     def apply(self, kind: str, body: bytes) -> None:
-        """Take an event of the Node; a deleted one comes back without the annotation."""
+        """Take an event of the Node; one that is deleted and comes back has no annotation."""
         if kind == "DELETED":
             self._published = None
         else:
@@ -160,11 +160,11 @@ class InventoryReporter:
             self._published = node.inventory
 
     def soon(self) -> None:
-        """Look whether something is to be written; returns at once."""
+        """Ask `run` to check whether something has to be written; returns at once."""
         self._due.set()
 
     def follow_gpus(self, stop: threading.Event) -> None:
-        """Ask for a look after every change of the GPUs, until told to stop."""
+        """Ask for a check after every change of the GPUs, until told to stop."""
         version = 0
         while not stop.is_set():
             newest, _ = self._feed.wait_newer(version, 1.0)
@@ -173,7 +173,7 @@ class InventoryReporter:
                 self._due.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Write when needed, until told to stop (and then asked once more to wake up)."""
+        """Write when needed, until told to stop; call `soon` after that to wake it up."""
         failures = 0
         while not stop.is_set():
             self._due.clear()
@@ -183,11 +183,11 @@ class InventoryReporter:
                 wait_s = self._backoff.delay_s(failures, random.random())  # noqa: S311 - spreads retries, no secret
             else:
                 failures = 0
-            # Not blind: a Node that appears, or a GPU that falls ill, ends the wait.
+            # A Node that appears, or a GPU that becomes unhealthy, ends the wait early.
             self._due.wait(wait_s)
 
     def step(self) -> float | None:
-        """Write if needed; the seconds until it should be looked again, None when it could not be written."""
+        """Write if needed; the seconds until the next check is due, None when writing failed."""
         gpus = self._feed.gpus
         if gpus is None or not self._is_ready():
             return _LOOK_AGAIN_S
@@ -207,7 +207,7 @@ class InventoryReporter:
         return _LOOK_AGAIN_S
 
     def _known(self) -> Inventory | None:
-        """What the annotation says; None without one, or one that cannot be read."""
+        """What the annotation says; None when it is missing or cannot be read."""
         text = self._published
         if text is None:
             return None
@@ -219,16 +219,16 @@ class InventoryReporter:
         return self._parsed[1]
 
     def _wanted(self, gpus: Gpus, published: Inventory | None, now_s: float) -> Inventory:
-        """The GPUs as they are, with the memory in use outside as it is to be told."""
+        """The GPUs as they are, with the memory used outside of pods as it is to be published."""
         same_unit = published is not None and published.unit_mib == gpus.unit_mib
         old = {gpu.uuid: gpu.outside_mib for gpu in published.gpus} if published is not None and same_unit else {}
         measured = {} if self._outside_mib is None else dict(self._outside_mib())
         for sample in gpus:
             if self._outside_mib is None or sample.uuid not in old:
                 measured.setdefault(sample.uuid, sample.outside_mib)
-        told = self._use.wanted(old, measured, now_s)
+        outside_mib = self._use.wanted(old, measured, now_s)
         inventory = gpus.inventory()
-        return replace(inventory, gpus=tuple(replace(gpu, outside_mib=told[gpu.uuid]) for gpu in inventory.gpus))
+        return replace(inventory, gpus=tuple(replace(gpu, outside_mib=outside_mib[gpu.uuid]) for gpu in inventory.gpus))
 
     def _write(self, wanted: Inventory) -> bool:
         body = {"metadata": {"annotations": {self._names.inventory_annotation: wanted.to_json()}}}

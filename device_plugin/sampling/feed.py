@@ -1,4 +1,4 @@
-"""From a GpuSource, asked again and again, to the node's newest GPUs and word of every change."""
+"""Samples the GPUs at regular intervals and tells every part of the plugin when they changed."""
 
 import logging
 import random
@@ -18,9 +18,9 @@ _LOOK_S = 0.5
 
 
 class GpuFeed:
-    """The newest state of the GPUs; one thread samples, any number wait for news.
+    """The newest state of the GPUs; one thread samples, any number of threads wait for changes.
 
-    A source that cannot be read at the start leaves the feed empty and says why; one that fails later makes all its
+    While a source cannot be read at the start, the feed is empty and says why; one that fails later makes all its
     GPUs unhealthy until it works again. Setting `due` asks for a sample at once.
     """
 
@@ -31,7 +31,7 @@ class GpuFeed:
         self._unit_mib = unit_mib
         self._interval_s = interval_s
         self._backoff = Backoff(first_s=min(1.0, interval_s), last_s=30.0)
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._gpus: Gpus | None = None
         self._version = 0
         self._failures = 0
@@ -45,12 +45,12 @@ class GpuFeed:
 
     def wait_newer(self, version: int, timeout_s: float) -> tuple[int, Gpus | None]:
         """The newest version and its GPUs, at once when newer than `version`, else after a change or the timeout."""
-        with self._news:
-            self._news.wait_for(lambda: self._version != version, timeout_s)
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version, timeout_s)
             return self._version, self._gpus
 
     def soon(self) -> None:
-        """Ask for a sample now, since something is known to have changed; returns at once."""
+        """Ask for a sample now, because something is known to have changed; returns at once."""
         self._due.set()
 
     def run(self, stop: threading.Event) -> None:
@@ -66,7 +66,7 @@ class GpuFeed:
             self._source.close()
 
     def _pause(self, length_s: float, stop: threading.Event) -> None:
-        """Wait so long, or until a sample is asked for or the end is near."""
+        """Wait that long, or until a sample is asked for or `stop` is set."""
         deadline_s = time.monotonic() + length_s
         while not stop.is_set() and (left_s := deadline_s - time.monotonic()) > 0:
             if self._due.wait(min(left_s, _LOOK_S)):
@@ -119,7 +119,7 @@ class GpuFeed:
                 _LOG.info("GPU %s (%s, %d MiB) is %s", sample.uuid, sample.model, sample.memory_mib, state)
         for uuid in known.keys() - {sample.uuid for sample in gpus}:
             _LOG.warning("GPU %s is gone", uuid)
-        with self._news:
+        with self._changed:
             self._gpus = gpus
             self._version += 1
-            self._news.notify_all()
+            self._changed.notify_all()

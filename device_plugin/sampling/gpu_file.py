@@ -52,7 +52,7 @@ class GpuFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SimulatedProcess:
-    """A process on one GPU; `pod` is `namespace/name`, and empty, as the container's name, for one in no pod."""
+    """A process on one GPU; `pod` is `namespace/name`; pod and container are empty for a process in no pod."""
 
     gpu: int
     used_mib: int
@@ -70,7 +70,7 @@ class SimulatedNode:
 
 
 def parse_gpus(text: str, node_name: str) -> SimulatedNode:
-    """The GPUs that a file describes, and who uses them.
+    """The GPUs and processes that a file describes.
 
     Raises:
         GpuFileError: not of the form above; the message names the entry and the field.

@@ -1,7 +1,7 @@
-"""From NVML, through the pynvml binding that is imported here only, to samples of the real GPUs.
+"""Samples real GPUs through NVML; the pynvml binding is imported only here.
 
-An error of one call costs what that call would have told: a GPU that cannot be queried is unhealthy with the error as
-its reason, and an NVML that cannot start is a `GpuSourceError`, tried again by whoever samples.
+A call that fails only costs its own answer: a GPU that cannot be queried is unhealthy with the error as its reason,
+and an NVML that cannot start is a `GpuSourceError`, after which sampling is tried again.
 """
 
 import logging
@@ -17,11 +17,11 @@ from device_plugin.sampling.nvml_reading import is_mig, memory_of
 from device_plugin.sampling.nvml_session import (
     GpuLostError,
     NvmlSession,
+    answer_of,
     kernel_bus_id,
     mib,
     remaps,
     text,
-    told,
     usable_bytes,
 )
 from device_plugin.sampling.xids import XidListener, XidRecord
@@ -34,7 +34,7 @@ _MIG = "MIG is enabled on it, and MIG devices are not shared further"
 
 
 def load_pynvml() -> Any:
-    """The binding, imported only where GPUs are real."""
+    """The pynvml module, imported only for real GPUs."""
     import pynvml  # noqa: PLC0415 - see above
 
     return pynvml
@@ -44,11 +44,11 @@ class NvmlSource:
     """A `GpuSource` over NVML.
 
     Args:
-        load: gives the pynvml module.
+        load: imports the pynvml module.
         clock_s: monotonic seconds.
         sysfs_pci: where the kernel shows PCI devices and their NUMA nodes.
-        ignored_xids: XIDs that do not make a GPU unhealthy, beside those of applications.
-        on_xid: called after an XID that does.
+        ignored_xids: XIDs that do not make a GPU unhealthy, in addition to those of applications.
+        on_xid: called after an XID that makes a GPU unhealthy.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class NvmlSource:
 
     @property
     def xid_counts(self) -> Mapping[tuple[GpuUuid | None, int], int]:
-        """How often each XID was seen on each GPU; None for the GPU where the driver did not say which."""
+        """How often each XID was seen on each GPU; the GPU is None when the driver did not say which."""
         return dict(self._xid_counts)
 
     def sample(self) -> tuple[GpuSample, ...]:
         """Every GPU that can be shared, in NVML's order; MIG-enabled ones are left out.
 
-        A GPU that was there once and is not any more stays, unhealthy.
+        A GPU that disappeared stays, unhealthy.
 
         Raises:
             GpuSourceError: NVML cannot start, or cannot count its GPUs.
@@ -97,15 +97,15 @@ class NvmlSource:
             self._session.end()
             raise GpuSourceError(f"NVML cannot count the GPUs: {error}") from error
         if is_new:
-            # What an index means may be another GPU now.
+            # An index may mean another GPU now.
             self._by_index.clear()
             self._listener.renew()
             self._listener.start()
         before, self._left_out = self._left_out, {}
         found = {sample.uuid: sample for index in range(count) if (sample := self._sample_one(nvml, index))}
-        self._tell_left_out(before)
+        self._log_left_out(before)
         missing = [
-            replace(known, healthy=False, reason=f"NVML does not show it any more{self._silent()}")
+            replace(known, healthy=False, reason=f"NVML no longer shows it{self._unidentified()}")
             for uuid, known in self._ever.items()
             if uuid not in found
         ]
@@ -130,7 +130,7 @@ class NvmlSource:
             problem = self._problem(nvml, handle, sample.uuid)
         except (nvml.NVMLError, GpuLostError) as error:
             if known is None:
-                self._left_out[index] = f"it never could be queried: {error}"
+                self._left_out[index] = f"it could never be queried: {error}"
                 return None
             self._lost.add(index)
             return replace(known, healthy=False, reason=f"NVML: {error}")
@@ -140,10 +140,10 @@ class NvmlSource:
         return replace(sample, healthy=False, reason=problem) if problem else sample
 
     def _first_look(self, nvml: Any, handle: Any, index: int) -> GpuSample:
-        """What does not change while NVML runs, the part of its memory that the driver reserves included."""
+        """The sample of a GPU seen for the first time, with what does not change while NVML runs."""
         memory = memory_of(nvml, handle)
         if memory is None:
-            raise GpuLostError("its memory is not known")
+            raise GpuLostError("its memory size is not known")
         sample = GpuSample(
             uuid=GpuUuid(text(nvml.nvmlDeviceGetUUID(handle))),
             index=index,
@@ -155,32 +155,32 @@ class NvmlSource:
         return sample
 
     def _problem(self, nvml: Any, handle: Any, uuid: GpuUuid) -> str:
-        """Why a GPU is not to be used; empty when it may be.
+        """Why a GPU must not be used; empty when it may.
 
         Raises:
-            GpuLostError: it does not answer any more.
+            GpuLostError: it no longer answers.
         """
         memory_of(nvml, handle)
-        rows = remaps(told(nvml, nvml.nvmlDeviceGetRemappedRows, handle))
+        rows = remaps(answer_of(nvml, nvml.nvmlDeviceGetRemappedRows, handle))
         if rows is not None and rows.has_failed:
             return "row remapping failed: no spare memory is left, the GPU must be replaced"
         needs_recovery = _needs_recovery(nvml, handle)
         return self._xids.problem(uuid, self._clock_s(), needs_recovery=needs_recovery)
 
-    def _silent(self) -> str:
-        """What the GPUs say that cannot even be told apart; one of them may be the one that is missed."""
-        said = [f"index {index}: {why}" for index, why in self._left_out.items() if why != _MIG]
-        return f" ({'; '.join(said)})" if said else ""
+    def _unidentified(self) -> str:
+        """The errors of GPUs that cannot be identified; one of them may be the one that is missing."""
+        errors = [f"index {index}: {why}" for index, why in self._left_out.items() if why != _MIG]
+        return f" ({'; '.join(errors)})" if errors else ""
 
-    def _tell_left_out(self, before: Mapping[int, str]) -> None:
+    def _log_left_out(self, before: Mapping[int, str]) -> None:
         for index, reason in self._left_out.items():
             if before.get(index) != reason:
                 _LOG.warning("GPU with index %d is left out: %s", index, reason)
 
     def _numa_node(self, nvml: Any, handle: Any) -> int | None:
-        node = told(nvml, nvml.nvmlDeviceGetNumaNodeId, handle)
+        node = answer_of(nvml, nvml.nvmlDeviceGetNumaNodeId, handle)
         if node is None:
-            node = self._numa_node_of_slot(told(nvml, nvml.nvmlDeviceGetPciInfo, handle))
+            node = self._numa_node_of_slot(answer_of(nvml, nvml.nvmlDeviceGetPciInfo, handle))
         return node if node is not None and node >= 0 else None
 
     def _numa_node_of_slot(self, pci: Any | None) -> int | None:
@@ -194,15 +194,15 @@ class NvmlSource:
     def _take(self, uuid: GpuUuid | None, xid: int) -> None:
         self._xid_counts[uuid, xid] += 1
         if self._xids.note(uuid, xid, self._clock_s()):
-            _LOG.error("GPU %s: XID %d", uuid or "(not known which)", xid)
+            _LOG.error("GPU %s: XID %d", uuid or "(unknown)", xid)
             self._on_xid()
         else:
-            _LOG.info("GPU %s: XID %d, which is ignored", uuid or "(not known which)", xid)
+            _LOG.info("GPU %s: XID %d, which is ignored", uuid or "(unknown)", xid)
 
 
 def _needs_recovery(nvml: Any, handle: Any) -> bool:
-    """Whether the driver says that the GPU must be reset or the node rebooted; False where it does not say."""
-    fields = told(nvml, nvml.nvmlDeviceGetFieldValues, handle, [nvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+    """Whether the driver says that the GPU must be reset or the node rebooted; False when it does not say."""
+    fields = answer_of(nvml, nvml.nvmlDeviceGetFieldValues, handle, [nvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
     if fields is None:
         return False
     (field,) = fields

@@ -1,6 +1,6 @@
-"""From NVML to a GpuReading of every GPU: memory, processes, utilization, temperature, power and memory errors.
+"""Reads memory, processes, utilization, temperature, power and memory errors of every GPU through NVML.
 
-Every question may fail on its own: what the driver does not say is None, and a GPU that is lost costs its own reading.
+Every call may fail on its own: what the driver does not say is None, and a GPU that is lost costs only its own reading.
 """
 
 import threading
@@ -12,13 +12,13 @@ from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
 from device_plugin.sampling.nvml_session import (
     GpuLostError,
     NvmlSession,
+    answer_of,
     check_lost,
     kernel_bus_id,
     latest_sm_percent,
     ratio,
     remaps,
     text,
-    told,
     union,
 )
 from extender.contract.units import GpuUuid
@@ -28,7 +28,7 @@ class NvmlReader:
     """A `ReadingSource` over NVML; MIG-enabled GPUs are not read.
 
     Args:
-        load: gives the pynvml module.
+        load: imports the pynvml module.
     """
 
     def __init__(self, load: Callable[[], Any]) -> None:
@@ -53,12 +53,12 @@ class NvmlReader:
         return tuple(reading for reading in found if reading is not None)
 
     def facts(self) -> tuple[GpuFacts, ...]:
-        """What is known for good of the GPUs that were read so far."""
+        """The facts about all GPUs that were read so far."""
         with self._lock:
             return tuple(self._facts.values())
 
     def close(self) -> None:
-        """Let NVML go."""
+        """Shut NVML down."""
         self._session.end()
 
     def _read_one(self, nvml: Any, index: int) -> GpuReading | None:
@@ -74,15 +74,15 @@ class NvmlReader:
                     self._facts[uuid] = facts
             return self._reading(nvml, handle, uuid)
         except (nvml.NVMLError, GpuLostError):
-            # Why is for the source of health to say; here nothing was measured.
+            # `NvmlSource` reports why; here only the measurement is missing.
             return None if uuid is None else GpuReading(uuid)
 
     def _reading(self, nvml: Any, handle: Any, uuid: GpuUuid) -> GpuReading:
         memory = memory_of(nvml, handle)
-        rates = told(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
-        power_mw = told(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+        rates = answer_of(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
+        power_mw = answer_of(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
         retired = _retired_pages(nvml, handle)
-        pending = told(nvml, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
+        pending = answer_of(nvml, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
         reserved = None if memory is None else getattr(memory, "reserved", None)
         return GpuReading(
             uuid=uuid,
@@ -94,14 +94,14 @@ class NvmlReader:
             power_watts=None if power_mw is None else power_mw / 1000,
             corrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
             uncorrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
-            row_remaps=remaps(told(nvml, nvml.nvmlDeviceGetRemappedRows, handle)),
+            row_remaps=remaps(answer_of(nvml, nvml.nvmlDeviceGetRemappedRows, handle)),
             retired_pages=retired,
             is_retirement_pending=None if pending is None else bool(pending),
             processes=self._processes(nvml, handle, uuid),
         )
 
     def _processes(self, nvml: Any, handle: Any, uuid: GpuUuid) -> tuple[GpuProcess, ...] | None:
-        """Everybody on the GPU; None where the driver does not even list compute processes."""
+        """All processes on the GPU; None when the driver does not even list compute processes."""
         compute = _listed(nvml, handle, "Compute")
         if compute is None:
             return None
@@ -114,7 +114,7 @@ class NvmlReader:
             samples = nvml.nvmlDeviceGetProcessUtilization(handle, since_us)
         except nvml.NVMLError as error:
             check_lost(nvml, error)
-            # Nobody computed since then.
+            # No process computed since then.
             return {} if error.value == nvml.NVML_ERROR_NOT_FOUND else None
         percents, last_us = latest_sm_percent(samples)
         self._utilization_us[uuid] = max(since_us, last_us)
@@ -122,54 +122,54 @@ class NvmlReader:
 
 
 def memory_of(nvml: Any, handle: Any) -> Any | None:
-    """The struct of memory sizes: v2, which tells the reserved part, or else v1, where it is within `used`.
+    """The struct of memory sizes: v2, which has the reserved part, or else v1, where it is part of `used`.
 
     Raises:
         GpuLostError: the GPU does not answer.
     """
-    memory = told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle, version=nvml.nvmlMemory_v2)
-    return memory if memory is not None else told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    memory = answer_of(nvml, nvml.nvmlDeviceGetMemoryInfo, handle, version=nvml.nvmlMemory_v2)
+    return memory if memory is not None else answer_of(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
 
 
 def is_mig(nvml: Any, handle: Any) -> bool:
-    """Whether the GPU is cut into MIG devices; GPUs without MIG say that it is not supported.
+    """Whether the GPU is split into MIG devices; GPUs without MIG answer that it is not supported.
 
     Raises:
         GpuLostError: the GPU does not answer.
     """
-    modes = told(nvml, nvml.nvmlDeviceGetMigMode, handle)
+    modes = answer_of(nvml, nvml.nvmlDeviceGetMigMode, handle)
     return modes is not None and bool(modes[0] == nvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def facts_of(nvml: Any, handle: Any, uuid: GpuUuid) -> GpuFacts:
-    """What stays as it is while the driver runs.
+    """Facts about a GPU that do not change while the driver runs.
 
     Raises:
         GpuLostError: the GPU does not answer.
     """
-    pci = told(nvml, nvml.nvmlDeviceGetPciInfo, handle)
-    capability = told(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
-    version = told(nvml, nvml.nvmlSystemGetDriverVersion)
+    pci = answer_of(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+    capability = answer_of(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    version = answer_of(nvml, nvml.nvmlSystemGetDriverVersion)
     return GpuFacts(
         uuid=uuid,
         pci_bus_id=None if pci is None else kernel_bus_id(pci.busId),
-        minor_number=told(nvml, nvml.nvmlDeviceGetMinorNumber, handle),
+        minor_number=answer_of(nvml, nvml.nvmlDeviceGetMinorNumber, handle),
         compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
         driver_version=None if version is None else text(version),
-        pcie_generation=told(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
-        pcie_lanes=told(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        pcie_generation=answer_of(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+        pcie_lanes=answer_of(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
         nvlinks=_nvlinks(nvml, handle),
     )
 
 
 def _nvlinks(nvml: Any, handle: Any) -> tuple[tuple[str, int], ...]:
-    """Active links by what is at their other end."""
+    """Active links by the PCI bus ID at their other end."""
     peers: dict[str, int] = {}
     for link in range(nvml.NVML_NVLINK_MAX_LINKS):
-        state = told(nvml, nvml.nvmlDeviceGetNvLinkState, handle, link)
+        state = answer_of(nvml, nvml.nvmlDeviceGetNvLinkState, handle, link)
         if state is None:
-            break  # a link that the GPU does not have: there are none after it either
-        remote = told(nvml, nvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, link) if state else None
+            break  # the GPU does not have this link, nor any after it
+        remote = answer_of(nvml, nvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, link) if state else None
         if remote is not None:
             peer = kernel_bus_id(remote.busId)
             peers[peer] = peers.get(peer, 0) + 1
@@ -177,7 +177,7 @@ def _nvlinks(nvml: Any, handle: Any) -> tuple[tuple[str, int], ...]:
 
 
 def _listed(nvml: Any, handle: Any, kind: str) -> list[Any] | None:
-    """The processes of one kind, by the newest form of the call that the driver has."""
+    """The processes of one kind, from the newest version of the call that the driver has."""
     for version in ("_v3", "_v2"):
         call = getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses{version}")
         try:
@@ -190,21 +190,21 @@ def _listed(nvml: Any, handle: Any, kind: str) -> list[Any] | None:
 
 
 def _temperature(nvml: Any, handle: Any) -> int | None:
-    found = told(nvml, nvml.nvmlDeviceGetTemperatureV, handle, nvml.NVML_TEMPERATURE_GPU)
+    found = answer_of(nvml, nvml.nvmlDeviceGetTemperatureV, handle, nvml.NVML_TEMPERATURE_GPU)
     if found is None:
-        found = told(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+        found = answer_of(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
     return found
 
 
 def _errors(nvml: Any, handle: Any, kind: int) -> int | None:
-    return told(nvml, nvml.nvmlDeviceGetTotalEccErrors, handle, kind, nvml.NVML_VOLATILE_ECC)
+    return answer_of(nvml, nvml.nvmlDeviceGetTotalEccErrors, handle, kind, nvml.NVML_VOLATILE_ECC)
 
 
 def _retired_pages(nvml: Any, handle: Any) -> int | None:
-    """Pages retired for either cause; None when the driver tells of neither."""
+    """Pages retired for either cause; None when the driver reports neither."""
     causes = (
         nvml.NVML_PAGE_RETIREMENT_CAUSE_MULTIPLE_SINGLE_BIT_ECC_ERRORS,
         nvml.NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR,
     )
-    lists = [told(nvml, nvml.nvmlDeviceGetRetiredPages, handle, cause) for cause in causes]
+    lists = [answer_of(nvml, nvml.nvmlDeviceGetRetiredPages, handle, cause) for cause in causes]
     return None if all(pages is None for pages in lists) else sum(len(pages or ()) for pages in lists)

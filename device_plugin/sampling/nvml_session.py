@@ -1,6 +1,6 @@
-"""From the pynvml binding to an NVML that is started: one thread's use of it, begun when needed and ended on failure.
+"""Starts and ends NVML for one thread, and turns its answers into plain values.
 
-NVML counts who started it, so each thread has a session of its own and none can end it under another's call.
+NVML counts its users, so each thread has a session of its own and none can end it during another's call.
 """
 
 import logging
@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 _HINTS = {
     "NVML_ERROR_LIBRARY_NOT_FOUND": "libnvidia-ml.so.1 is not visible here: install the NVIDIA driver, and give this "
     "container the driver's libraries (NVIDIA_VISIBLE_DEVICES=all, NVIDIA_DRIVER_CAPABILITIES=utility, nvidia runtime)",
-    "NVML_ERROR_DRIVER_NOT_LOADED": "load the NVIDIA kernel module: is nvidia in lsmod, and what does dmesg say?",
+    "NVML_ERROR_DRIVER_NOT_LOADED": "load the NVIDIA kernel module: is nvidia in lsmod, and what does dmesg show?",
     "NVML_ERROR_LIB_RM_VERSION_MISMATCH": "the driver was updated under a running kernel module: reboot, or reload it",
     "NVML_ERROR_NO_PERMISSION": "this process may not open /dev/nvidiactl: run it as root with the devices",
     "NVML_ERROR_GPU_IS_LOST": "a GPU fell off the bus: look for XID 79 in dmesg",
@@ -27,7 +27,7 @@ class NvmlSession:
     """NVML for one thread.
 
     Args:
-        load: gives the pynvml module.
+        load: imports the pynvml module.
     """
 
     def __init__(self, load: Callable[[], Any]) -> None:
@@ -43,7 +43,7 @@ class NvmlSession:
         """The binding, with NVML started.
 
         Raises:
-            GpuSourceError: it cannot start; the message says why and what would help.
+            GpuSourceError: NVML cannot start; the message says why and what would help.
         """
         if self._nvml is None:
             nvml = self._load()
@@ -55,7 +55,7 @@ class NvmlSession:
         return self._nvml
 
     def end(self) -> None:
-        """Let NVML go; the next `start` starts it anew."""
+        """Shut NVML down; the next `start` starts it again."""
         nvml, self._nvml = self._nvml, None
         if nvml is not None:
             try:
@@ -76,19 +76,19 @@ T = TypeVar("T")
 
 
 class GpuLostError(Exception):
-    """The GPU, and not only the question, is the problem; the message is NVML's."""
+    """The GPU itself, and not only the call, failed; the message is NVML's."""
 
 
 def lost_codes(nvml: Any) -> frozenset[int]:
-    """NVML's return codes that say that the GPU itself cannot be talked to."""
+    """NVML's return codes for a GPU that does not answer at all."""
     return frozenset({nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED, nvml.NVML_ERROR_UNINITIALIZED})
 
 
-def told(nvml: Any, call: Callable[..., T], *arguments: Any, **options: Any) -> T | None:
-    """What a call tells, None where the driver does not: not supported, not permitted, no data, or no such function.
+def answer_of(nvml: Any, call: Callable[..., T], *arguments: Any, **options: Any) -> T | None:
+    """The answer of a call; None when it is not supported, not permitted, has no data or does not exist.
 
     Raises:
-        GpuLostError: the GPU does not answer any more.
+        GpuLostError: the GPU no longer answers.
     """
     try:
         return call(*arguments, **options)
@@ -98,27 +98,27 @@ def told(nvml: Any, call: Callable[..., T], *arguments: Any, **options: Any) -> 
 
 
 def check_lost(nvml: Any, error: Any) -> None:
-    """Tell an error of the GPU from one of the question.
+    """Raise if an error means that the GPU itself, and not only the call, failed.
 
     Raises:
-        GpuLostError: it is the GPU's.
+        GpuLostError: the GPU does not answer.
     """
     if error.value in lost_codes(nvml):
         raise GpuLostError(str(error)) from error
 
 
 def text(value: str | bytes) -> str:
-    """NVML's texts come as bytes from some versions of the binding."""
+    """A text of NVML, which some versions of the binding give as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def mib(size_bytes: int) -> int:
-    """Whole MiB in so many bytes."""
+    """Bytes in MiB, rounded down."""
     return size_bytes // MIB
 
 
 def ratio(percent: int | None) -> float | None:
-    """A share of 1 from percent; None where it is unknown or nonsense."""
+    """Percent as a ratio from 0 to 1; None when it is unknown or out of range."""
     return percent / 100 if percent is not None and 0 <= percent <= 100 else None
 
 
@@ -129,7 +129,7 @@ def kernel_bus_id(value: str | bytes) -> str:
 
 
 def usable_bytes(memory: Any) -> int:
-    """Memory that processes can get of a GPU: all but what the driver reserves, where it says so (v2)."""
+    """Memory of a GPU that processes can allocate: all but what the driver reserves, if it says so (v2)."""
     return int(memory.total) - int(getattr(memory, "reserved", 0))
 
 
@@ -145,8 +145,8 @@ def union(lists: Iterable[Iterable[Any] | None], sm_percent: Mapping[int, int] |
     """Every process of several lists once, by PID.
 
     A process with a compute and a graphics context is in both lists, each time with all its memory, so the larger
-    number counts and not the sum. `sm_percent` has the multiprocessor time of the processes that took some lately;
-    None where the driver does not measure it.
+    number counts and not the sum. `sm_percent` has the multiprocessor time of the processes that recently took some;
+    None when the driver does not measure it.
     """
     found: dict[int, int | None] = {}
     for processes in lists:

@@ -31,21 +31,21 @@ class SimulatedSource:
             raise SettingsError(f"gpus {str(path)!r}: {error}") from error
 
     def sample(self) -> tuple[GpuSample, ...]:
-        """What the file says, or said when it was last good."""
+        """The GPUs in the file, or in its last valid version."""
         stamp = _stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             try:
                 self._node = self._read()
             except (OSError, UnicodeDecodeError, GpuFileError) as error:
-                _LOG.error("%s: keeping the %d GPUs of before: %s", self._path, len(self._node.samples), error)
+                _LOG.error("%s: keeping the previous %d GPUs: %s", self._path, len(self._node.samples), error)
         return self._node.samples
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is held open."""
 
     def use(self) -> tuple[tuple[GpuSample, ...], tuple[SimulatedProcess, ...]]:
-        """The GPUs as last read, and who uses them."""
+        """The GPUs and processes as last read."""
         node = self._node
         return node.samples, node.processes
 
@@ -54,7 +54,7 @@ class SimulatedSource:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes whenever a file is written or replaced; None while it cannot be seen."""
+    """A value that changes whenever the file is written or replaced; None while it does not exist."""
     try:
         state = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Wraps a GPU source and decides which of its GPUs are offered: probation, cordons, conflicts and rungs apply.
+"""Wraps a GPU source and decides which of its GPUs are offered, by probation, cordons and conflicts.
 
 It is a `GpuSource` itself, so devices, inventory, admission and metrics all see the same state.
 """
@@ -16,7 +16,7 @@ from extender.contract.units import GpuUuid
 
 
 class Standings(Protocol):
-    """Who knows how shares are enforced on each GPU."""
+    """Knows how shares are enforced on each GPU."""
 
     def standings(self, uuids: Iterable[GpuUuid]) -> Mapping[GpuUuid, Standing]:
         """The standing of these GPUs."""
@@ -24,12 +24,12 @@ class Standings(Protocol):
 
 
 class SupervisedSource:
-    """The GPUs of `source` under supervision.
+    """The GPUs of `source`, without those that must not be used.
 
     Args:
-        source: where they come from.
+        source: the GPUs as they are.
         standings: how shares are enforced on each.
-        probation: what becomes of GPUs that were unhealthy.
+        probation: delays the return of GPUs that were unhealthy.
         clock_s: monotonic seconds.
     """
 
@@ -49,13 +49,13 @@ class SupervisedSource:
         self._conflicts: Mapping[GpuUuid, str] = {}
 
     def cordon(self, uuids: frozenset[GpuUuid]) -> bool:
-        """Take exactly these GPUs out by hand; whether that is another set than before."""
+        """Take exactly these GPUs out of use by hand; returns whether the set changed."""
         with self._lock:
             changed, self._cordoned = uuids != self._cordoned, uuids
         return changed
 
     def conflict(self, found: Mapping[GpuUuid, str]) -> bool:
-        """Keep exactly these GPUs out because somebody else gives them out; whether that is news."""
+        """Take exactly these GPUs out of use because others give them out; returns whether that changed."""
         with self._lock:
             changed, self._conflicts = dict(found) != self._conflicts, dict(found)
         return changed
@@ -64,7 +64,7 @@ class SupervisedSource:
         """Every GPU, in the order of the source.
 
         Raises:
-            GpuSourceError: nothing can be said about any GPU.
+            GpuSourceError: no GPU can be read.
         """
         samples, now_s = self._source.sample(), self._clock_s()
         self._probation.forget_others([sample.uuid for sample in samples])
@@ -83,10 +83,10 @@ class SupervisedSource:
         now_s: float,
     ) -> GpuSample:
         uuid = sample.uuid
-        # Probation looks at the GPU alone: one that comes back from a cordon or a conflict was never ill.
+        # Probation looks at the GPU alone: one that comes back from a cordon or a conflict was never unhealthy.
         reason = self._probation.judge(uuid, healthy=sample.healthy, reason=sample.reason, now_s=now_s)
         if not reason and uuid in taken:
-            reason = f"given out by somebody else: {taken[uuid]}"
+            reason = f"also given out by another plugin: {taken[uuid]}"
         if not reason and uuid in cordoned:
             reason = "cordoned by hand"
         return replace(sample, healthy=not reason, reason=reason, standing=standing)

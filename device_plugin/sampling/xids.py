@@ -1,4 +1,4 @@
-"""From XID errors of the driver to which GPUs are not to be used, and until when.
+"""Takes GPUs out of use after a critical XID error of the driver, until they have been quiet for a while.
 
 XID numbers: https://docs.nvidia.com/deploy/xid-errors/
 """
@@ -15,7 +15,7 @@ from device_plugin.sampling.nvml_session import NvmlSession, text
 from extender.contract.units import GpuUuid
 
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
-"""Errors of the application that ran, not of the GPU."""
+"""Errors of the application that was running, not of the GPU."""
 
 QUIET_S = 300.0
 """A GPU without another critical XID for this long, and for which the driver asks no recovery, is used again."""
@@ -30,7 +30,7 @@ class _Seen:
 class XidRecord:
     """The last critical XID of every GPU; times are monotonic and come from the caller.
 
-    `ignored` are XIDs that say nothing of a GPU's health, beside those of applications.
+    `ignored` are XIDs that do not affect a GPU's health, in addition to those of applications.
     """
 
     def __init__(self, ignored: frozenset[int] = frozenset()) -> None:
@@ -38,16 +38,16 @@ class XidRecord:
         self._seen: dict[GpuUuid | None, _Seen] = {}
 
     def note(self, uuid: GpuUuid | None, xid: int, at_s: float) -> bool:
-        """Take an XID, of all GPUs where the driver does not say which; False when it is ignored."""
+        """Record an XID, for all GPUs when the driver does not say which; False when it is ignored."""
         if xid in self._ignored:
             return False
         self._seen[uuid] = _Seen(xid, at_s)
         return True
 
     def problem(self, uuid: GpuUuid, now_s: float, *, needs_recovery: bool) -> str:
-        """Why a GPU is not to be used; empty when it may be.
+        """Why a GPU must not be used; empty when it may.
 
-        `needs_recovery` is whether the driver asks for a reset or a reboot: as long as it does, time heals nothing.
+        `needs_recovery` is whether the driver asks for a reset or a reboot: as long as it does, waiting does not help.
         """
         for key in (uuid, None):
             seen = self._seen.get(key)
@@ -59,7 +59,7 @@ class XidRecord:
 _LOG = logging.getLogger(__name__)
 
 _WAIT_MS = 500
-"""How long one wait for an event may be, and so how long the end of the thread takes at most."""
+"""How long one wait for an event may take, and thus ending the thread."""
 
 _JOIN_S = 5.0
 
@@ -68,8 +68,8 @@ class XidListener:
     """Waits for XIDs of all GPUs.
 
     Args:
-        load: gives the pynvml module.
-        on_xid: called in the listener's thread with the GPU, None where the driver does not say which, and the number.
+        load: imports the pynvml module.
+        on_xid: called in the listener's thread with the GPU, None when the driver does not say which, and the number.
     """
 
     def __init__(self, load: Callable[[], Any], on_xid: Callable[[GpuUuid | None, int], None]) -> None:
@@ -82,13 +82,13 @@ class XidListener:
         self._problem = ""
 
     def start(self) -> None:
-        """Listen, if not yet."""
+        """Start listening, if not yet."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="nvml-xids", daemon=True)
             self._thread.start()
 
     def renew(self) -> None:
-        """Register for all GPUs anew, since some came or came back; returns at once."""
+        """Register for all GPUs again, because some came or came back; returns at once."""
         self._renew.set()
 
     def stop(self) -> None:
@@ -97,7 +97,7 @@ class XidListener:
         if self._thread is not None:
             self._thread.join(_JOIN_S)
             if self._thread.is_alive():
-                _LOG.warning("NVML does not return from its wait for events")
+                _LOG.warning("NVML does not return from waiting for events")
 
     def _run(self) -> None:
         failures = 0
@@ -116,7 +116,7 @@ class XidListener:
                 self._stop.wait(self._backoff.delay_s(failures, 0.5))
 
     def _listen(self) -> None:
-        """Take XIDs until the end, or until the GPUs are to be registered anew."""
+        """Take XIDs until the end, or until the GPUs have to be registered again."""
         try:
             nvml = self._session.start()
         except GpuSourceError as error:
@@ -154,7 +154,7 @@ class XidListener:
 
 
 class _NvmlFailed(Exception):  # noqa: N818 - says what happened; it never leaves this module
-    """NVML gave an error where none is expected."""
+    """NVML failed where that is not expected."""
 
 
 def _uuid(nvml: Any, device: Any) -> GpuUuid | None:

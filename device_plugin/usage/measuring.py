@@ -1,6 +1,6 @@
-"""From readings at regular times to the newest measurement, which metrics, reports and enforcement look at.
+"""Measures the GPUs at regular intervals and keeps the newest measurement for metrics, reports and enforcement.
 
-Whoever looks gets a value that is there already: only this loop asks the driver.
+Readers get a value that is already there: only this loop asks the driver.
 """
 
 import logging
@@ -38,11 +38,11 @@ class Measurement:
         readings: of each GPU.
         facts: of each GPU that was ever read.
         uses: of each container on each GPU.
-        peaks_mib: the most that each container was seen to use of each GPU.
-        outside_mib: memory in use that the ledger does not know; as last seen where it cannot be told just now.
-        unknown: why what processes use of a GPU cannot be told.
-        problem: why the newest try failed; empty when it worked.
-        guests: UIDs of the pods that run on a GPU of which they hold nothing.
+        peaks_mib: the most memory that each container was seen to use of each GPU.
+        outside_mib: memory in use that no pod was given; where it is not known at the moment, as last seen.
+        unknown: why it is not known what processes use of a GPU.
+        problem: why the newest attempt failed; empty when it succeeded.
+        guests: UIDs of the pods that run on a GPU of which they were given nothing.
     """
 
     at_s: float | None = None
@@ -61,7 +61,7 @@ class Meter:
 
     Args:
         source: where readings come from.
-        locator: who knows where processes belong.
+        locator: looks up the owners of processes.
         pods: the node's pods by UID, None while they are not known.
         interval_s: time between two measurements.
         clock_s: monotonic seconds.
@@ -91,7 +91,7 @@ class Meter:
 
     @property
     def newest(self) -> Measurement:
-        """The last measurement; what is older than a few intervals says so as its problem."""
+        """The last measurement; one that is older than a few intervals has that as its problem."""
         newest = self._newest
         if newest.at_s is None or newest.problem:
             return newest
@@ -99,14 +99,14 @@ class Meter:
         return self._failed(newest, STALE) if is_stale else newest
 
     def usage(self) -> Usage:
-        """What every container uses, as last measured; the first time, it is measured now."""
+        """What every container uses, as last measured; the first call measures."""
         if self._newest.at_s is None:
             self.step()
         newest = self.newest
         return Usage(newest.uses, newest.unknown, newest.problem if newest.at_s is None else "")
 
     def run(self, stop: threading.Event) -> None:
-        """Measure again and again until told to stop."""
+        """Measure repeatedly until told to stop."""
         try:
             while not stop.is_set():
                 stop.wait(self.step())
@@ -163,12 +163,12 @@ class Meter:
     def _tell(self, unknown: Mapping[GpuUuid, str]) -> None:
         for uuid, why in unknown.items():
             if self._blind.get(uuid) != why and why != NO_PODS:
-                _LOG.warning("GPU %s: what containers use of it is not known: %s", uuid, why)
+                _LOG.warning("GPU %s: its use by containers is not known: %s", uuid, why)
         self._blind = dict(unknown)
 
     @staticmethod
     def _failed(before: Measurement, problem: str) -> Measurement:
-        """What remains of a measurement when the next one failed: no values, only what was seen until then."""
+        """What remains valid of a measurement when the next one failed: peaks and facts, but no current values."""
         gone = dict.fromkeys((*before.readings, *before.unknown), problem)
         return Measurement(
             at_s=before.at_s,
@@ -183,7 +183,7 @@ class Meter:
 def _peaks(
     before: Mapping[UseKey, int], uses: tuple[ContainerUse, ...], pods: Mapping[str, BoundPod]
 ) -> dict[UseKey, int]:
-    """The most that each container of a pod that is still there was seen to use."""
+    """The most memory that each container of an existing pod was seen to use."""
     peaks = {key: peak for key, peak in before.items() if key[0].uid in pods}
     for use in uses:
         peaks[use.key, use.gpu] = max(peaks.get((use.key, use.gpu), 0), use.used_mib)

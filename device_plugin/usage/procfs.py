@@ -1,4 +1,4 @@
-"""From process IDs to where their processes belong, through /proc: pod, container, or the MPS server."""
+"""Looks up in /proc which pod and container a process belongs to, and whether it is an MPS server."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 from device_plugin.usage.accounting.processes import Owner
 
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"
-"""PROC_PID_INIT_INO of the kernel (include/uapi/linux/nsfs.h): the namespace in which NVML's PIDs mean something."""
+"""PROC_PID_INIT_INO of the kernel (include/uapi/linux/nsfs.h): the namespace that NVML's PIDs belong to."""
 
 _MPS_SERVER = "nvidia-cuda-mps"
 """Its name as /proc/PID/comm has it, which holds 15 characters."""
@@ -19,7 +19,7 @@ class ProcFolder:
 
     Args:
         folder: where the node's /proc is.
-        namespace: the PID namespace that NVML counts in, as /proc/self/ns/pid shows it.
+        namespace: the PID namespace of NVML's PIDs, as /proc/self/ns/pid shows it.
     """
 
     def __init__(self, folder: Path = Path("/proc"), namespace: str = INITIAL_PID_NAMESPACE) -> None:
@@ -37,7 +37,7 @@ class ProcFolder:
         return "the plugin does not see the node's processes: set hostPID: true in its pod"
 
     def locate(self, pids: Iterable[int]) -> Mapping[int, Owner]:
-        """Where each process belongs; those that have ended are left out."""
+        """The owner of each process; those that have ended are left out."""
         found: dict[int, Owner] = {}
         for pid in pids:
             try:
@@ -80,10 +80,10 @@ class CgroupPlace:
 
 
 def parse_cgroup(text: str) -> CgroupPlace:
-    """The place that /proc/PID/cgroup tells.
+    """The place that the text of /proc/PID/cgroup stands for.
 
     With cgroup v1 there is a line for each hierarchy, `<n>:<controllers>:<path>`; with v2 there is `0::<path>`. The
-    first line that names a pod counts, and in it the outermost pod: what is below was made by its own processes.
+    first line that names a pod counts, and in it the outermost pod: what is below was created by its own processes.
     """
     paths = {controllers: path for controllers, path in map(_split, text.splitlines()) if path[:1] == "/"}
     unified = _from_root(paths.get("", ""))
@@ -106,17 +106,17 @@ def _split(line: str) -> tuple[str, str]:
 
 
 def _container_folder(path: str, container_id: str) -> str:
-    """The container's own folder: a process may sit in one that it made below."""
+    """The container's own folder: a process may be in one that it created below."""
     place = path.find(container_id) if container_id else -1
     end = path.find("/", place)
     return path[:end] if place >= 0 and end >= 0 else path
 
 
 def _from_root(path: str) -> str:
-    """A path from the hierarchy's root; empty when it cannot be told.
+    """A path from the hierarchy's root; empty when that is not known.
 
-    In a cgroup namespace the paths of others begin with `/..` for each step up. The names of systemd's slices say where
-    they are: `a-b.slice` is in `a.slice` (systemd.slice(5)).
+    In a cgroup namespace the paths of other processes begin with `/..` for each step up. The names of systemd's slices
+    say where they are: `a-b.slice` is in `a.slice` (systemd.slice(5)).
     """
     parts = path.split("/")[1:]
     if ".." not in parts:

@@ -29,7 +29,7 @@ class SimulatedUse:
         self._processes: tuple[SimulatedProcess, ...] = ()
 
     def read(self) -> tuple[GpuReading, ...]:
-        """What the processes of the file and the memory in use outside add up to; their PIDs count from 1."""
+        """What the file's processes and the memory used outside of pods add up to; PIDs count from 1."""
         samples, named = self._gpus()
         outside = [
             SimulatedProcess(place, sample.outside_mib) for place, sample in enumerate(samples) if sample.outside_mib
@@ -38,21 +38,21 @@ class SimulatedUse:
         return tuple(_reading(sample, place, self._processes) for place, sample in enumerate(samples))
 
     def facts(self) -> tuple[GpuFacts, ...]:
-        """Nothing is known for good."""
+        """No permanent facts are known."""
         return ()
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def obstacle(self) -> str:
-        """Every process can be told from another."""
+        """Every process can be looked up."""
         return ""
 
     def locate(self, pids: Iterable[int]) -> Mapping[int, Owner]:
-        """Where the file says that they belong."""
+        """The owner of each process, as the file says."""
         uids = {pod.path: pod.uid for pod in (self._pods() or {}).values()}
         processes = {pid: self._processes[pid - 1] for pid in pids}
-        # A pod that is not there is another's for the plugin, whatever its UID.
+        # A pod that does not exist counts as outside of pods, under a UID of its own.
         return {
             pid: Owner(pod_uid=uids.get(process.pod, process.pod), container=process.container)
             for pid, process in processes.items()

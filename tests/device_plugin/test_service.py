@@ -258,7 +258,7 @@ def test_a_gpu_that_another_plugin_gives_out_is_not_offered_until_it_is_free(clu
     with Running(cluster.settings):
         first = cluster.kubelet.wait_listed(WHOLE)[0]
         assert first["GPU-x"] == "Unhealthy"
-        who = "given out by somebody else: nvidia.com/gpu gave it to pod default/q, container main"
+        who = "also given out by another plugin: nvidia.com/gpu gave it to pod default/q, container main"
         until(lambda: ill(cluster) == {"GPU-x": who})
         until(lambda: ("GPUUnhealthy", f"GPU GPU-x (NVIDIA A10) is not used: {who}") in said(cluster, "n1"))
         cluster.kubelet.holdings.remove(theirs)

@@ -1,6 +1,6 @@
-"""From the device IDs of one Allocate call to what its container gets: env, mounts and CDI devices, or a refusal.
+"""Decides one Allocate call: the environment, mounts and CDI devices of the container, or a refusal.
 
-The IDs name the GPUs and the units on each, so nothing else is needed: no pod, no API server, no clock.
+The device IDs name the GPUs and the units on each, so no pod, API server or clock is needed.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ from extender.contract.units import CORE_PERCENT, GpuUuid, Units, mib_of
 
 
 class RefusalKind(Enum):
-    """What is wrong with a request; the last two depend on what else the node holds, which may have changed."""
+    """What is wrong with a request; the last two depend on what other containers hold, which may have changed."""
 
     UNKNOWN_DEVICE = "unknown_device"
     UNHEALTHY = "unhealthy"
@@ -26,7 +26,7 @@ class RefusalKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the container gets nothing; the reason is for the pod's event, so it names GPUs and numbers."""
+    """Why the container gets no devices; the reason is shown in the pod's event, so it names GPUs and numbers."""
 
     kind: RefusalKind
     reason: str
@@ -78,8 +78,8 @@ def allocate(
     `spreads` are the numbers of GPUs over which a container of this size may be spread (one GPU is always fine); `mps`
     is how a container reaches the MPS daemon, where the node has one.
 
-    Compute is never refused for the place of its devices: the container's memory says where it runs, and the extender
-    charges its compute there.
+    Compute is never refused because of where its devices are: the container's memory decides where it runs, and the
+    extender charges its compute there.
     """
     refusal = _unknown(resource, ids, gpus)
     if refusal is not None:
@@ -102,7 +102,7 @@ def allocate(
 def _given_core(
     amounts: Mapping[GpuUuid, Units], samples: Collection[GpuSample], spreads: Collection[int], mps: MpsAccess | None
 ) -> Given:
-    """Compute names no devices to the runtime: the container's memory does."""
+    """Compute hands no devices to the runtime: the container's memory does."""
     over = len(samples) if len(samples) in spreads else 1
     percent = min(CORE_PERCENT, -(-sum(amounts.values()) // over))
     enforced = enforce_core(percent, [sample.standing for sample in samples], mps)
@@ -121,14 +121,14 @@ def _unknown(resource: Resource, ids: Collection[str], gpus: Gpus) -> Refusal | 
             return Refusal(RefusalKind.UNKNOWN_DEVICE, f"device {device_id!r}: this node has no GPU {uuid}")
         if number >= devices_on(resource, gpus, uuid):
             held = describe(resource, devices_on(resource, gpus, uuid), gpus.unit_mib)
-            return Refusal(RefusalKind.UNKNOWN_DEVICE, f"device {device_id!r}: GPU {uuid} has {held} only")
+            return Refusal(RefusalKind.UNKNOWN_DEVICE, f"device {device_id!r}: GPU {uuid} has only {held}")
     return None
 
 
 def _mixed(resource: Resource, sample: GpuSample) -> str:
     if resource is Resource.MEMORY:
-        return f"GPU {sample.uuid} is given out as a whole, expected a GPU that is shared"
-    return f"GPU {sample.uuid} is shared by containers that hold its memory, expected one that is free as a whole"
+        return f"GPU {sample.uuid} is given to one container as a whole, expected a shared GPU"
+    return f"GPU {sample.uuid} is shared by containers that hold its memory, expected a GPU that is entirely free"
 
 
 def _split(amounts: Mapping[GpuUuid, Units], spreads: Collection[int], gpus: Gpus) -> str:

@@ -1,6 +1,7 @@
-"""From the kubelet's podresources, the pods of the node and the Allocates just answered to who holds which devices.
+"""Works out which container of which pod holds which devices.
 
-podresources names pods, not UIDs, and leaves out plain init containers; this module puts both right.
+The kubelet's podresources names pods, not UIDs, and leaves out plain init containers; the pods of the node and the
+Allocates that were just answered fill in what is missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An Allocate that was answered with success at `at_s` (monotonic); `key` is the container it was meant for."""
+    """An Allocate that succeeded at `at_s` (monotonic); `key` is the container that it was meant for."""
 
     resource: Resource
     ids: frozenset[str]
@@ -43,18 +44,18 @@ Held = Mapping[tuple[ContainerKey, Resource], frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Who holds what: `held` for pods that are known, `strangers` for entries whose pod is not (yet, or any more)."""
+    """Who holds what: `held` for known pods, `unattributed` for entries whose pod is not known (yet, or any more)."""
 
     held: Held = field(default_factory=dict)
-    strangers: tuple[Entry, ...] = ()
+    unattributed: tuple[Entry, ...] = ()
 
 
 def attribute(entries: Sequence[Entry], pods: Iterable[BoundPod], earlier: Held) -> Attribution:
-    """Give every entry to the pod that holds it.
+    """Attribute every entry to the pod that holds it.
 
-    A pod that was deleted by force and created again under its name is listed twice, or still as the old one. An entry
-    whose devices were another UID's before stays with that UID, unless the kubelet has admitted the new pod and lists
-    nothing else under that name.
+    A pod that was force-deleted and created again under its name is listed twice, or still as the old one. An entry
+    whose devices belonged to another UID before stays with that UID, unless the kubelet has admitted the new pod and
+    lists nothing else under that name.
     """
     by_path = {(pod.namespace, pod.name): pod for pod in pods}
     owners = {(key.container, resource, ids): key.uid for (key, resource), ids in earlier.items()}
@@ -63,16 +64,16 @@ def attribute(entries: Sequence[Entry], pods: Iterable[BoundPod], earlier: Held)
         place = (entry.namespace, entry.pod, entry.container, entry.resource)
         listed[place] = listed.get(place, 0) + 1
     held: dict[tuple[ContainerKey, Resource], frozenset[str]] = {}
-    strangers: list[Entry] = []
+    unattributed: list[Entry] = []
     for entry in entries:
         pod = by_path.get((entry.namespace, entry.pod))
         owner = owners.get((entry.container, entry.resource, entry.ids))
         alone = listed[entry.namespace, entry.pod, entry.container, entry.resource] == 1
         if pod is None or (owner not in (None, pod.uid) and not (pod.admitted and alone)):
-            strangers.append(entry)
+            unattributed.append(entry)
         else:
             held[ContainerKey(pod.uid, entry.container), entry.resource] = entry.ids
-    return Attribution(held, tuple(strangers))
+    return Attribution(held, tuple(unattributed))
 
 
 def settle(
@@ -84,7 +85,7 @@ def settle(
     Kept: plain init containers, which it never shows, for as long as their pod lives and no other pod has the devices.
     """
     shown = {(resource, ids) for (_, resource), ids in attribution.held.items()}
-    shown |= {(entry.resource, entry.ids) for entry in attribution.strangers}
+    shown |= {(entry.resource, entry.ids) for entry in attribution.unattributed}
     kept: list[Grant] = []
     for grant in grants:
         if is_live_init(grant, pods):
@@ -96,7 +97,7 @@ def settle(
 
 
 def is_live_init(grant: Grant, pods: Mapping[str, BoundPod]) -> bool:
-    """Whether a grant is for a plain init container, which podresources never shows, of a pod that is not over."""
+    """Whether a grant is for a plain init container, which podresources never shows, of a pod that has not ended."""
     pod = None if grant.key is None else pods.get(grant.key.uid)
     if pod is None or grant.key is None or pod.ended:
         return False
@@ -105,7 +106,7 @@ def is_live_init(grant: Grant, pods: Mapping[str, BoundPod]) -> bool:
 
 
 def _others_have(grant: Grant, attribution: Attribution) -> bool:
-    """Whether a pod other than the one that the grant was meant for turns out to hold its devices."""
+    """Whether a pod other than the one that the grant was meant for holds its devices."""
     return any(
         resource is grant.resource and ids & grant.ids and (grant.key is None or key.uid != grant.key.uid)
         for (key, resource), ids in attribution.held.items()
@@ -118,7 +119,7 @@ def taken_by(held: Held, grants: Iterable[Grant]) -> frozenset[tuple[ContainerKe
 
 
 def memory_places(held: Held, grants: Iterable[Grant]) -> dict[ContainerKey, set[GpuUuid]]:
-    """The GPUs on which containers have memory, as shown, or most likely as just granted."""
+    """The GPUs on which containers have memory, as podresources shows, or most likely as just granted."""
     places = {
         grant.key: _gpus_of(grant.resource, grant.ids)
         for grant in grants
@@ -128,10 +129,10 @@ def memory_places(held: Held, grants: Iterable[Grant]) -> dict[ContainerKey, set
 
 
 def occupied_by(attribution: Attribution, grants: Iterable[Grant], pods: Iterable[BoundPod]) -> Occupied:
-    """GPUs of which something is held: as shown, as just granted, and by init containers as recorded on their pods."""
+    """GPUs in use: as podresources shows, as just granted, and by init containers as recorded on their pods."""
     gpus: dict[Resource, set[GpuUuid]] = {resource: set() for resource in Resource}
     holdings = [(resource, ids) for (_, resource), ids in attribution.held.items()]
-    holdings += [(entry.resource, entry.ids) for entry in attribution.strangers]
+    holdings += [(entry.resource, entry.ids) for entry in attribution.unattributed]
     holdings += [(grant.resource, grant.ids) for grant in grants]
     for resource, ids in holdings:
         gpus[resource] |= _gpus_of(resource, ids)
@@ -154,7 +155,7 @@ def _gpus_of(resource: Resource, ids: Iterable[str]) -> set[GpuUuid]:
 def allocated_of(pod: BoundPod, held: Held, grants: Iterable[Grant], gpus: Gpus) -> Placement | None:
     """What each container of a pod has, None while that is not known of every container that podresources shows.
 
-    A plain init container is where the first later container that reuses its devices is; where no later one asks for
+    A plain init container is where the first later container that reuses its devices is; if no later one asks for
     the resource, it is where it was granted, recorded or planned, in this order.
     """
     found: dict[str, dict[GpuUuid, Units]] = {}
@@ -178,7 +179,7 @@ def allocated_of(pod: BoundPod, held: Held, grants: Iterable[Grant], gpus: Gpus)
     for position, need in enumerate(pod.needs):
         if need.kind is ContainerKind.INIT:
             grant = by_init.get(ContainerKey(pod.uid, need.name))
-            placed = _beside(need, pod.needs[position + 1 :], found, gpus) or (
+            placed = _reused(need, pod.needs[position + 1 :], found, gpus) or (
                 _amounts(grant.resource, grant.ids, gpus) if grant is not None else None
             )
             recorded = placed or pod.allocated.get(need.name) or (pod.plan.get(need.name) if pod.admitted else None)
@@ -194,7 +195,7 @@ def _amounts(resource: Resource, ids: frozenset[str], gpus: Gpus) -> dict[GpuUui
         return {}
 
 
-def _beside(
+def _reused(
     need: ContainerNeed, later: Iterable[ContainerNeed], found: Placement, gpus: Gpus
 ) -> dict[GpuUuid, Units] | None:
     """An init container's units on the GPUs of the first later container that draws from its devices."""

@@ -13,7 +13,7 @@ from extender.contract.units import GpuUuid
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of the node that the container gets."""
+    """A folder of the node that is mounted into the container."""
 
     container_path: str
     host_path: str
@@ -39,7 +39,7 @@ class Share:
 
 
 def enforce(shares: Sequence[Share], standings: Mapping[GpuUuid, Standing], mps: MpsAccess | None = None) -> Enforced:
-    """How one container with these shares is held to them: by the best rung of all its GPUs that can express them."""
+    """How one container is held to these shares: by the best rung of all its GPUs that can express them."""
     rung = next(rung for rung in LADDER if _may(rung, shares, standings, mps))
     envs = {"GPUPACK_ENFORCEMENT": rung.value}
     if rung is Rung.DRIVER:
@@ -54,7 +54,7 @@ def enforce(shares: Sequence[Share], standings: Mapping[GpuUuid, Standing], mps:
 
 
 def enforce_core(percent: int, standings: Sequence[Standing], mps: MpsAccess | None = None) -> Enforced:
-    """How one container is held to that percentage of the compute of each of its GPUs, which stand as told.
+    """How one container is held to that percentage of the compute of each of its GPUs, given their standings.
 
     CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is one number for all GPUs of a client (https://docs.nvidia.com/deploy/mps).
     """
@@ -70,14 +70,14 @@ def _may(rung: Rung, shares: Sequence[Share], standings: Mapping[GpuUuid, Standi
     if rung is Rung.ADVISORY:
         return True
     if rung is Rung.DRIVER and len({share.memory_mib for share in shares}) != 1:
-        return False  # NVIDIA_GPU_MEMORY_LIMIT is one number for every GPU of the container
+        return False  # NVIDIA_GPU_MEMORY_LIMIT is one number for all GPUs of the container
     if rung is Rung.MPS and mps is None:
         return False
     return all(rung in standings.get(share.uuid, ADVISORY_ONLY).rungs for share in shares)
 
 
 def _under_mps(shares: Sequence[Share], envs: Mapping[str, str], mps: MpsAccess) -> Enforced:
-    """The limits of a client of MPS.
+    """The limits of an MPS client.
 
     Only the container's own GPUs are named: an entry for an invisible one makes MPS drop all limits.
     """
@@ -95,15 +95,15 @@ def _pipe(mps: MpsAccess) -> Enforced:
 
 
 def _growing() -> dict[str, str]:
-    """Frameworks take memory as they need it: a limit stands above them, whatever size they take the GPU for."""
+    """Makes frameworks allocate memory as needed: a limit applies anyway, and they would otherwise grab a whole GPU."""
     return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
 def _fraction(shares: Sequence[Share]) -> dict[str, str]:
-    """Hints that frameworks follow by themselves; nothing makes a container keep to them.
+    """Hints that frameworks follow voluntarily; nothing forces a container to.
 
-    The fraction is that of the GPU where the share is smallest, rounded down to thousandths: the frameworks apply one
-    number to every GPU that they see.
+    The fraction is that of the GPU where the share is smallest, rounded down to thousandths: frameworks apply one
+    number to all GPUs that they see.
     """
     thousandths = min((1000 * share.memory_mib // share.gpu_memory_mib for share in shares), default=1)
     return {

@@ -1,14 +1,14 @@
-"""From a GetPreferredAllocation request and the pods of the node to the device IDs that the kubelet should use.
+"""Chooses the device IDs that the kubelet should give to the container that it is admitting.
 
-The kubelet does not say for which pod it asks. The container now being admitted is taken to be the oldest bound one
-that asks for the same resource in the same size and has nothing yet. Where two pending containers look the same the
-guess may swap them; both then run on a GPU that was planned for that size, and the read-back writes what is true.
-Where they ask for the same size in another shape, over another number of GPUs or with other compute, a swap would do
-harm; then only pods count that the kubelet knows already. It admits each pod before it takes in the next
-(pkg/kubelet/kubelet.go, HandlePodAdditions), so of those that wait it knows one.
+The kubelet does not say which pod it asks for. The container being admitted is taken to be the oldest bound one that
+asks for the same resource in the same size and has none of it yet. If two pending containers look the same, the guess
+may swap them; both then run on a GPU that was planned for that size, and the `allocated` annotation records the truth.
+If they ask for the same size in another shape, over another number of GPUs or with other compute, a swap would do
+harm; then only pods that the kubelet already knows count. It admits each pod before it takes in the next
+(pkg/kubelet/kubelet.go, HandlePodAdditions), so it knows only one of those that wait.
 
-Compute goes where the container's memory is. Where too little is left of it there it comes from another GPU: that
-shifts the kubelet's account of compute, and no container is kept from running for it.
+Compute goes where the container's memory is. If too little of it is left there, it comes from another GPU: that only
+shifts the kubelet's account of compute and keeps no container from running.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -43,18 +43,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Occupied:
-    """GPUs that hold something already: given out as a whole, or shared by containers that ask for memory."""
+    """GPUs in use: given out as a whole, or shared by containers that ask for memory."""
 
     whole: frozenset[GpuUuid] = frozenset()
     shared: frozenset[GpuUuid] = frozenset()
 
     def closed_to(self, resource: Resource) -> frozenset[GpuUuid]:
-        """GPUs of which that resource may get nothing."""
+        """GPUs that cannot serve that resource."""
         return self.shared if resource is Resource.WHOLE else self.whole
 
 
 class Shape(NamedTuple):
-    """What containers of one size may differ in: over how many GPUs, and what they ask of the other resources."""
+    """How containers of one size may differ: in the number of GPUs, and in what they ask of the other resources."""
 
     gpu_count: int
     memory_units: int
@@ -80,7 +80,7 @@ class Choice:
     """The answer to one request.
 
     `key` is the container that it is meant for, None when no pending one fits; `gpu_count` is the number of GPUs over
-    which it may spread; `why` is for the log.
+    which it may be spread; `why` is for the log.
     """
 
     ids: tuple[str, ...]
@@ -95,15 +95,15 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """What containers have a right to that the kubelet offers as free: units on each GPU, and GPUs as a whole."""
+class Reserved:
+    """What the kubelet offers as free but belongs to other containers: units on each GPU, and GPUs as a whole."""
 
     units: Mapping[GpuUuid, int]
     whole: frozenset[GpuUuid]
 
 
 Taken = Collection[tuple[ContainerKey, Resource]]
-"""Containers that have their devices of a resource already."""
+"""Containers that already have their devices of a resource."""
 
 
 def candidates(
@@ -118,7 +118,7 @@ def candidates(
     """Containers that a request of `size` may be for, likeliest first.
 
     `reused` are the UIDs of pods whose init containers hold devices that the request must include, `memory_on` the GPUs
-    on which containers have their memory already.
+    on which containers already have their memory.
     """
     found: list[tuple[tuple[bool, bool, bool, int, int], Candidate]] = []
     for pod in pods:
@@ -126,7 +126,7 @@ def candidates(
             continue
         started = any((ContainerKey(pod.uid, need.name), kind) in taken for need in pod.needs for kind in Resource)
         for position, key, waits in _pending(pod, resource, size, taken):
-            # The kubelet admits one pod after the other, and each pod's containers in their order.
+            # The kubelet admits one pod after the other, and each pod's containers in order.
             rank = (pod.uid not in reused, waits, not started, pod.order, position)
             found.append((rank, _candidate(pod, key, resource, size, memory_on)))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
@@ -182,12 +182,12 @@ def _candidate(
     return Candidate(key, plan if fits else {}, len(plan) if fits else pod.gpu_count, shape)
 
 
-def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: Occupied, spoken: Spoken) -> Choice:
-    """Choose the IDs for a request: the likeliest candidate's GPUs, else the tightest GPU that has room.
+def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: Occupied, reserved: Reserved) -> Choice:
+    """Choose the IDs for a request: the likeliest candidate's GPUs, or else the fullest GPU that has room.
 
     Returns:
-        Exactly `size` IDs from `available`, with all of `must_include`, whenever there are that many; where no GPU has
-        room they are spread, and it is Allocate that refuses them with a reason.
+        Exactly `size` IDs from `available`, with all of `must_include`, whenever there are that many; if no GPU has
+        room they are spread, and Allocate refuses them with a reason.
 
     Raises:
         DeviceIdError: the request holds an ID that this plugin never advertised.
@@ -197,22 +197,22 @@ def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: O
         if candidate.plan and (ids := free.take(candidate.plan)) is not None:
             return Choice(ids, candidate.key, len(candidate.plan), AS_PLANNED)
     for candidate in found:
-        ids = free.take_spread(min(candidate.gpu_count, request.size), spoken)
+        ids = free.take_spread(min(candidate.gpu_count, request.size), reserved)
         if ids is not None:
             why = "the planned GPUs have no room" if candidate.plan else "bound without a plan"
             return Choice(ids, candidate.key, candidate.gpu_count, why)
     count = request.size if request.resource is Resource.WHOLE else 1
-    ids = free.take_spread(count, spoken)
+    ids = free.take_spread(count, reserved)
     if ids is not None:
         return Choice(ids, None, count, "no pending container of this size on this node")
     return Choice(free.take_any(), found[0].key if found else None, count, "no GPU has room")
 
 
-def spoken_for(pods: Iterable[BoundPod], taken: Taken) -> Spoken:
-    """What is spoken for by containers without devices; a request without a plan keeps out of its way.
+def reserved_by(pods: Iterable[BoundPod], taken: Taken) -> Reserved:
+    """What is reserved for containers without devices; a request without a plan avoids it.
 
-    These are the plans of pods that are still to be admitted, and what admitted ones were given by a kubelet that has
-    lost its checkpoint since: it offers their devices again while their containers run on.
+    These are the plans of pods that are still to be admitted, and what admitted pods were given by a kubelet that has
+    lost its checkpoint since: it offers their devices again while their containers keep running.
     """
     units: dict[GpuUuid, int] = {}
     whole: set[GpuUuid] = set()
@@ -229,7 +229,7 @@ def spoken_for(pods: Iterable[BoundPod], taken: Taken) -> Spoken:
             elif need.memory_units and (key, Resource.MEMORY) not in taken:
                 for uuid, amount in gpus.items():
                     units[uuid] = units.get(uuid, 0) + amount
-    return Spoken(units, frozenset(whole))
+    return Reserved(units, frozenset(whole))
 
 
 class _Free:
@@ -243,7 +243,7 @@ class _Free:
         self._others = by_gpu(request.resource, request.available - request.must_include)
 
     def take(self, amounts: Mapping[GpuUuid, int]) -> tuple[str, ...] | None:
-        """That many IDs of each GPU with all that must be included; None when they are not there."""
+        """That many IDs of each GPU, with all that must be included; None when they are not available."""
         if not self._must.keys() <= amounts.keys() or sum(amounts.values()) != self._request.size:
             return None
         ids: list[str] = []
@@ -254,21 +254,21 @@ class _Free:
             ids += must + others[: amount - len(must)]
         return tuple(ids)
 
-    def take_spread(self, count: int, spoken: Spoken) -> tuple[str, ...] | None:
-        """IDs spread evenly over `count` GPUs, the best ones for it; None when they are not there."""
+    def take_spread(self, count: int, reserved: Reserved) -> tuple[str, ...] | None:
+        """IDs spread evenly over the best `count` GPUs; None when they are not available."""
         if count < 1:
             return None
         share, rest = divmod(self._request.size, count)
         most = share + (rest > 0)
         fitting = [uuid for uuid in self._known() if uuid not in self._closed and self._room(uuid) >= most]
-        fitting.sort(key=lambda uuid: self._rank(uuid, most, spoken))
+        fitting.sort(key=lambda uuid: self._rank(uuid, most, reserved))
         chosen = fitting[:count]
         if len(chosen) < count:
             return None
         return self.take({uuid: share + (place < rest) for place, uuid in enumerate(chosen)})
 
     def take_any(self) -> tuple[str, ...]:
-        """What must be included and then the GPUs with the most room, up to `size`."""
+        """What must be included, then IDs of the GPUs with the most room, up to `size`."""
         ids = [device_id for found in self._must.values() for device_id in found]
         for uuid in sorted(self._others, key=lambda uuid: (uuid in self._closed, -len(self._others[uuid]), uuid)):
             ids += self._others[uuid]
@@ -280,15 +280,15 @@ class _Free:
     def _room(self, uuid: GpuUuid) -> int:
         return len(self._must.get(uuid, ())) + len(self._others.get(uuid, ()))
 
-    def _rank(self, uuid: GpuUuid, amount: int, spoken: Spoken) -> tuple[int, bool, bool, int, int]:
-        """Least first: holds reused devices, keeps out of others' plans, shared already, tightest, NVML's order."""
+    def _rank(self, uuid: GpuUuid, amount: int, reserved: Reserved) -> tuple[int, bool, bool, int, int]:
+        """Least first: holds reused devices, disturbs no other plan, is already shared, has least room, NVML order."""
         room = self._room(uuid)
         if self._request.resource is Resource.WHOLE:
-            disturbs = uuid in spoken.whole or uuid in spoken.units
+            disturbs = uuid in reserved.whole or uuid in reserved.units
             untouched = False
         elif self._request.resource is Resource.CORE:
-            disturbs, untouched = uuid in spoken.whole, False
+            disturbs, untouched = uuid in reserved.whole, False
         else:
-            disturbs = uuid in spoken.whole or room - spoken.units.get(uuid, 0) < amount
+            disturbs = uuid in reserved.whole or room - reserved.units.get(uuid, 0) < amount
             untouched = room >= self._gpus.units(uuid)
         return -len(self._must.get(uuid, ())), disturbs, untouched, room, self._gpus.position(uuid)

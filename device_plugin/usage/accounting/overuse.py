@@ -1,4 +1,4 @@
-"""From what containers use and what they may use to who uses more, and since when; times come from the caller."""
+"""Finds containers that use more memory than their share, and remembers since when; times come from the caller."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from device_plugin.usage.accounting.usage import ContainerUse
 from extender.contract.units import GpuUuid, UnitMib, mib_of
 
 _BOUNDLESS_MIB = 1 << 30
-"""The share of whoever has a GPU whole."""
+"""The share of a container that has a whole GPU: nothing to exceed."""
 
 ShareKey = tuple[ContainerKey, GpuUuid]
 
@@ -26,7 +26,7 @@ class Overuse:
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The same in words."""
         name = self.key.container
         return f"container {name} uses {self.used_mib} MiB of GPU {self.gpu}, its share is {self.share_mib} MiB"
 
@@ -35,8 +35,8 @@ class OveruseRecord:
     """Remembers since when each container has been over its share.
 
     Args:
-        grace_s: how long it may be.
-        tolerance_mib: how much more than its share is not counted.
+        grace_s: how long a container may be over its share.
+        tolerance_mib: excess that is tolerated.
     """
 
     def __init__(self, grace_s: float, tolerance_mib: int) -> None:
@@ -47,9 +47,9 @@ class OveruseRecord:
     def note(
         self, uses: Iterable[ContainerUse], shares: Mapping[ShareKey, int], unknown: Iterable[GpuUuid], now_s: float
     ) -> tuple[Overuse, ...]:
-        """Everybody who is over now; use of a pod without any share is not judged here.
+        """Every container that is over its share now; pods without any share are not judged here.
 
-        GPUs that are `unknown` at this moment keep what was known of them, but nobody on them is reported.
+        GPUs that are `unknown` at this moment keep their record, but no container on them is reported.
         """
         known_pods = {key.uid for key, _ in shares}
         blind = set(unknown)

@@ -1,7 +1,7 @@
-"""From the processes on each GPU, where they belong, and the node's pods to what containers use and what others do.
+"""Splits the memory in use on each GPU between the containers that were given some of it and everything else.
 
-Memory is the ledger's when its process is in a pod that holds memory of that very GPU. Everything else, processes
-outside of Kubernetes, pods without a request, pods on a GPU that is not theirs, is outside of the ledger.
+Memory counts as a container's when its process is in a pod that was given memory of that very GPU. Everything else is
+"outside": processes outside of Kubernetes, pods without a request, pods on a GPU that is not theirs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from device_plugin.usage.accounting.usage import ContainerUse
 from extender.contract.units import GpuUuid
 
 MPS_SERVER_MIB = 64
-"""An MPS server has a context of its own on each GPU, about 30 MiB; so much of it is the node's equipment."""
+"""An MPS server has a context of its own on each GPU, about 30 MiB; up to this much is not counted as outside use."""
 
 NOT_LISTED = "the driver does not list its processes"
 NO_MEMORY = "the driver does not say how much memory its processes use"
@@ -23,14 +23,14 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Where a process belongs.
+    """The pod and container that a process belongs to.
 
     Args:
         pod_uid: UID of its pod; empty outside of pods.
         container_id: the runtime's ID of its container; empty when it is in none.
         cgroup: its container's cgroup v2 folder from the root; empty when unknown.
         is_mps_server: whether it is the server of NVIDIA's multi-process service.
-        container: name of the container, where that is known without its ID.
+        container: name of the container, if that is known without its ID.
     """
 
     pod_uid: str = ""
@@ -41,26 +41,26 @@ class Owner:
 
 
 class Locator(Protocol):
-    """Who knows where processes belong."""
+    """Looks up the owners of processes."""
 
     def obstacle(self) -> str:
-        """Why nothing can be said about any process; empty when it can."""
+        """Why no process can be looked up; empty when they can be."""
         ...
 
     def locate(self, pids: Iterable[int]) -> Mapping[int, Owner]:
-        """Where each process belongs; those that have ended are left out."""
+        """The owner of each process; those that have ended are left out."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was found at one moment.
+    """The result of one measurement.
 
     Args:
         uses: what containers of pods with requests use, by container and GPU.
-        outside_mib: memory in use that the ledger does not know, for every GPU where that could be measured.
-        unknown: why it could not, or not fully, for the others.
-        guests: UIDs of the pods that run on a GPU of which they hold nothing.
+        outside_mib: memory in use that no pod was given, for every GPU where that could be measured.
+        unknown: why it could not be measured, or not fully, for the other GPUs.
+        guests: UIDs of the pods that run on a GPU of which they were given nothing.
     """
 
     uses: tuple[ContainerUse, ...] = ()
@@ -71,7 +71,7 @@ class Measured:
 
 @dataclass(slots=True)
 class _Sum:
-    """What the processes of one container have on one GPU so far."""
+    """What the processes of one container use on one GPU so far."""
 
     used_bytes: int = 0
     sm_ratio: float | None = None
@@ -89,7 +89,7 @@ class _Sum:
 def account(
     readings: Iterable[GpuReading], owners: Mapping[int, Owner], pods: Mapping[str, BoundPod], obstacle: str = ""
 ) -> Measured:
-    """Give each process's memory to whom it belongs; `obstacle` is why no process can be told from another."""
+    """Attribute each process's memory to its owner; `obstacle` is why no process can be looked up, or empty."""
     names = {found: (pod, name) for pod in pods.values() for found, name in pod.container_ids.items()}
     sums: dict[tuple[ContainerKey, GpuUuid], _Sum] = {}
     outside: dict[GpuUuid, int] = {}
@@ -100,21 +100,21 @@ def account(
             unknown[reading.uuid] = obstacle or NOT_LISTED
             continue
         outside_bytes = 0
-        strangers: set[str] = set()
+        foreign: set[str] = set()
         for process in reading.processes:
             owner = owners.get(process.pid)
             if owner is None:
-                continue  # it has ended since
+                continue  # it has ended in the meantime
             pod, name = names.get(owner.container_id) or (pods.get(owner.pod_uid), owner.container)
             if pod is not None and process.used_bytes is None:
                 unknown[reading.uuid] = NO_MEMORY
             if pod is not None and name:
                 sums.setdefault((ContainerKey(pod.uid, name), reading.uuid), _Sum()).add(process, owner)
             if pod is None or not holds(pod, reading.uuid):
-                spared = MPS_SERVER_MIB * _MIB if owner.is_mps_server else 0
-                outside_bytes += max(0, (process.used_bytes or 0) - spared)
-                strangers.add(pod.uid if pod is not None else owner.pod_uid)
-        if found := frozenset(strangers - {""}):
+                allowance = MPS_SERVER_MIB * _MIB if owner.is_mps_server else 0
+                outside_bytes += max(0, (process.used_bytes or 0) - allowance)
+                foreign.add(pod.uid if pod is not None else owner.pod_uid)
+        if found := frozenset(foreign - {""}):
             guests[reading.uuid] = found
         outside[reading.uuid] = _mib(outside_bytes)
     uses = [
@@ -125,7 +125,7 @@ def account(
 
 
 def holds(pod: BoundPod, uuid: GpuUuid) -> bool:
-    """Whether the ledger charges the pod on that GPU: as recorded, else as planned, else perhaps on any."""
+    """Whether the pod was given that GPU: as recorded, else as planned; if neither is known, any GPU counts."""
     if pod.ended:
         return False
     known = [gpus for need in pod.needs if (gpus := pod.allocated.get(need.name) or pod.plan.get(need.name))]
@@ -133,10 +133,10 @@ def holds(pod: BoundPod, uuid: GpuUuid) -> bool:
 
 
 def _mib(size_bytes: int) -> int:
-    """MiB, a begun one as a whole one."""
+    """MiB, rounded up."""
     return -(-size_bytes // _MIB)
 
 
 def _at_most_one(ratio: float | None) -> float | None:
-    """The driver rounds each process's part up."""
+    """The sum capped at 1: the driver rounds each process's part up."""
     return None if ratio is None else min(1.0, ratio)

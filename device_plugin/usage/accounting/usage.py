@@ -1,4 +1,4 @@
-"""What containers use of GPUs, as values, and who tells: the seam between measuring and holding to shares."""
+"""Describes what containers use of GPUs, as values: the seam between measuring and enforcing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class ContainerUse:
         used_mib: memory of all its processes there.
         pids: its processes there, in the node's numbering.
         cgroup: the container's cgroup as /proc/PID/cgroup names it, from the root; empty when unknown.
-        sm_ratio: share of the GPU's multiprocessor time that it took lately, 0 to 1; None when not measured.
+        sm_ratio: share of the GPU's multiprocessor time that it took recently, 0 to 1; None when not measured.
     """
 
     key: ContainerKey
@@ -31,12 +31,12 @@ class ContainerUse:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is used at one moment.
+    """What containers use at one moment.
 
     Args:
         uses: what every container uses of each GPU that it is on.
         unknown: why a GPU cannot be measured.
-        problem: why nothing was measured yet, on no GPU; empty when something was.
+        problem: why nothing at all was measured yet; empty when something was.
     """
 
     uses: tuple[ContainerUse, ...] = ()

@@ -199,7 +199,7 @@ def test_a_process_that_is_no_client_of_mps_is_named(tmp_path: Path) -> None:
     node.uses(7, 8)
     node.rungs()
     assert [(item.key, item.why) for item in node.enforcer.unenforced] == [
-        ((MAIN, A), "processes [8] are no clients of MPS")
+        ((MAIN, A), "processes [8] are not MPS clients")
     ]
 
 
@@ -209,7 +209,7 @@ def test_a_gpu_takes_48_clients_of_mps(tmp_path: Path) -> None:
     node = Node(MpsControl(daemon.pipe_directory, str(daemon.program)), best=Rung.MPS)
     node.uses(*range(48))
     assert node.rungs() == {A: (Rung.WATCHED, Rung.ADVISORY), B: (Rung.MPS, Rung.WATCHED, Rung.ADVISORY)}
-    assert "48 MPS clients, 48 are the most" in node.why()
+    assert "48 MPS clients, at most 48 are possible" in node.why()
 
 
 def test_simulated_gpus_are_advisory() -> None:

@@ -73,7 +73,7 @@ def _trial(uuid: GpuUuid, cgroup: Path) -> str:
         command, env=environment, input="\n", capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
     )
     lines = done.stdout.splitlines()
-    if lines[0].startswith("not told: "):
+    if lines[0].startswith("not known: "):
         pytest.skip(lines[0])
     return lines[1]
 

@@ -50,7 +50,7 @@ def test_no_daemon_a_hanging_one_and_strange_answers_are_errors(tmp_path: Path) 
         ("no MPS control daemon at /run/mps", (8, 0), 0, "no MPS control daemon at /run/mps"),
         (MpsState(), None, 0, "the GPU's compute capability is not known"),
         (MpsState(), (6, 1), 0, "compute capability 6.1, MPS limits need 7.0"),
-        (MpsState(), (9, 0), 48, "48 MPS clients, 48 are the most"),
+        (MpsState(), (9, 0), 48, "48 MPS clients, at most 48 are possible"),
     ],
 )
 def test_what_is_in_the_way(

@@ -54,10 +54,10 @@ def test_a_client_that_is_held_to_its_limit_proves_its_gpu_only(daemon: FakeMpsD
     ("mode", "timeout_s", "why"),
     [
         ("no-limit", 20.0, f"a client took more than its limit of {LIMIT_MIB} MiB"),
-        ("no-client", 20.0, "a process of ours on this GPU is no client of the daemon"),
+        ("no-client", 20.0, "a process of ours on this GPU is not a client of the daemon"),
         ("refuses", 20.0, "cuCtxCreate answered with CUDA error 805"),
         ("full", 20.0, "not even 16 MiB are free to try it with"),
-        ("crowded", 20.0, "too little memory is free to tell the limit from a full GPU"),
+        ("crowded", 20.0, "too little memory is free to distinguish the limit from a full GPU"),
         ("hangs-at-init", 1.5, "no answer from a client in 1.5 s"),
     ],
 )
@@ -79,7 +79,7 @@ def test_without_a_cuda_driver_nothing_is_claimed(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     found = proofs(FakeMpsDaemon(tmp_path))
     found.attempt(A, MpsState())
-    assert found.obstacle(A) == "libcuda.so.1 is not here: the device plugin needs the driver capability compute"
+    assert found.obstacle(A) == "libcuda.so.1 is missing: the device plugin needs the driver capability compute"
 
 
 def test_a_proof_outlives_the_plugin_but_not_the_daemon(daemon: FakeMpsDaemon) -> None:

@@ -34,7 +34,7 @@ def test_a_claim_that_names_no_uuid_is_unclear() -> None:
     """It is said, but no GPU is taken out on a guess."""
     found = conflicts([entry("gpu-0", giver="gpu.nvidia.com")], [A, B])
     assert found.gpus == {}
-    assert found.unclear == ("gpu.nvidia.com gave gpu-0 to pod team/p; which GPU that is cannot be told",)
+    assert found.unclear == ("gpu.nvidia.com gave gpu-0 to pod team/p; which GPU that is is not known",)
 
 
 def test_other_peoples_devices_do_not_matter() -> None:

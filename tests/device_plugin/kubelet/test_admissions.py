@@ -258,7 +258,7 @@ def test_podresources_that_cannot_be_read_does_not_stop_the_normal_path() -> Non
     assert (isinstance(node.allocate(node.prefer(8)), Given), node.admissions.refresh()) == (True, False)
 
 
-def test_the_account_finds_holders_of_init_containers_and_strangers() -> None:
+def test_the_account_finds_holders_of_init_containers_and_unattributed_devices() -> None:
     """Podresources shows neither the one nor, for now, whose the other is."""
     node = Node(pod_body("p", {"init": {"GPU-a": 8}}, init=["init"]))
     init = node.prefer(8)
@@ -267,5 +267,5 @@ def test_the_account_finds_holders_of_init_containers_and_strangers() -> None:
     node.admissions.refresh()
     account = node.admissions.account()
     assert account.init_holder(Resource.MEMORY, frozenset(init), node.pods.pods()) == "uid-p"
-    assert account.has_stranger(Resource.MEMORY, ids("b", range(4)))
+    assert account.has_unattributed(Resource.MEMORY, ids("b", range(4)))
     assert account.holder(Resource.MEMORY, ids("b", range(4))) is None

@@ -66,7 +66,7 @@ def test_a_gpu_on_which_a_pod_with_a_claim_runs_is_kept_out_while_the_pod_lives(
     """The kubelet lists nothing of it; its processes may pause."""
     node.guests = {A: {"uid-p"}}
     node.rivals = {"uid-p": Rival("team", "p", frozenset({CLAIM}))}
-    expected = {A: "given out by somebody else: pod team/p runs on it and has a resource claim"}
+    expected = {A: "also given out by another plugin: pod team/p runs on it and has a resource claim"}
     assert node.reasons() == expected
     node.guests = {}
     assert node.reasons() == expected

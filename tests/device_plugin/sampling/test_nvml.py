@@ -135,7 +135,7 @@ def test_a_gpu_that_vanishes_from_the_list_stays_as_unhealthy(source: NvmlSource
     driver.state.gpu_count = 1
     assert [(sample.healthy, sample.reason) for sample in source.sample()] == [
         (True, ""),
-        (False, "NVML does not show it any more"),
+        (False, "NVML no longer shows it"),
     ]
     driver.state.gpu_count = 2
     assert source.sample() == good
@@ -152,7 +152,7 @@ def test_indices_that_change_at_a_new_start_are_not_mixed_up(source: NvmlSource,
     driver.state.gpus[0] = type(driver.gpus[0]).from_buffer_copy(second)
     driver.state.gpus[1] = type(driver.gpus[0]).from_buffer_copy(first)
     driver.gpus[1].lost = GPU_IS_LOST
-    why = "NVML does not show it any more (index 1: it never could be queried: GPU is lost)"
+    why = "NVML no longer shows it (index 1: it could never be queried: GPU is lost)"
     assert [(sample.uuid, sample.index, sample.reason) for sample in source.sample()] == [(B, 0, ""), (A, 0, why)]
 
 
@@ -165,7 +165,7 @@ def test_a_gpu_that_never_answered_is_left_out(source: NvmlSource, driver: Simul
     for call in ("MEMORY", "MEMORY_V2"):
         driver.fail(0, call, NOT_SUPPORTED)
     assert [sample.uuid for sample in source.sample()] == [B]
-    assert source.left_out == {0: "it never could be queried: its memory is not known"}
+    assert source.left_out == {0: "it could never be queried: its memory size is not known"}
 
 
 @pytest.mark.parametrize("call", ["MIG", "NUMA", "PCI", "MEMORY_V2", "ROWS", "FIELDS", "EVENTS", "MEMORY"])

@@ -80,4 +80,4 @@ def test_a_changed_file_is_followed_and_a_wrong_one_is_not(tmp_path: Path, caplo
             file.with_suffix(".new").rename(file)
             seen += [[sample.healthy for sample in source.sample()] for _ in range(2)]
     assert seen == [[True], [False], [False], [False], [False], [True], [True]]
-    assert [record.message.split(": ")[1] for record in caplog.records] == ["keeping the 1 GPUs of before"]
+    assert [record.message.split(": ")[1] for record in caplog.records] == ["keeping the previous 1 GPUs"]

@@ -42,7 +42,9 @@ def test_a_gpu_that_somebody_else_gives_out_is_out_until_it_is_free() -> None:
     """With who it is."""
     source = SupervisedSource(FixedSource(sample(A)), OneStanding(), Probation(30.0))
     assert source.conflict({A: "nvidia.com/gpu gave it to pod team/p, container main"})
-    assert health(source) == {A: "given out by somebody else: nvidia.com/gpu gave it to pod team/p, container main"}
+    assert health(source) == {
+        A: "also given out by another plugin: nvidia.com/gpu gave it to pod team/p, container main"
+    }
     assert source.conflict({})
     assert health(source) == {A: "ok"}
 

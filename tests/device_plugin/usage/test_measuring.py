@@ -132,13 +132,13 @@ def test_processes_that_cannot_be_looked_up_are_noticed_the_second_time(node: No
     assert unknown == [{}, {A: HIDDEN}]
 
 
-def test_the_obstacle_is_said_once(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_obstacle_is_logged_once(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     """Not every five seconds."""
     node.obstacle_text = "no hostPID"
     for _ in range(3):
         node.run(1, 1000)
     assert [record.message for record in caplog.records] == [
-        "GPU GPU-a: what containers use of it is not known: no hostPID"
+        "GPU GPU-a: its use by containers is not known: no hostPID"
     ]
 
 

@@ -14,13 +14,13 @@ from device_plugin.kubelet.deciding.matching import (
     Choice,
     Occupied,
     Request,
+    Reserved,
     Shape,
-    Spoken,
     among,
     candidates,
     is_ambiguous,
     prefer,
-    spoken_for,
+    reserved_by,
 )
 from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind
 from device_plugin.settings import Resource
@@ -28,7 +28,7 @@ from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import all_ids, core_ids, gpus, ids, memory, placed, pod, whole
 
 NOBODY = Occupied()
-SILENCE = Spoken({}, frozenset())
+SILENCE = Reserved({}, frozenset())
 
 
 def ask(
@@ -44,7 +44,7 @@ def ask(
     free = all_ids(node, resource) if available is None else available
     request = Request(resource, free | must_include, must_include, size)
     found = candidates(resource, size, pods, frozenset())
-    return prefer(request, found, node, occupied, spoken_for(pods, frozenset()))
+    return prefer(request, found, node, occupied, reserved_by(pods, frozenset()))
 
 
 def spread(choice: Choice, resource: Resource = Resource.MEMORY) -> dict[str, int]:
@@ -306,7 +306,7 @@ def test_lesson_01_same_size_containers_admitted_in_any_order_each_get_one_gpu(s
     for _ in range(64):
         request = Request(Resource.MEMORY, frozenset(free), frozenset(), 2)
         found = candidates(Resource.MEMORY, 2, pods, taken)
-        choice = prefer(request, found, node, NOBODY, spoken_for(pods, taken))
+        choice = prefer(request, found, node, NOBODY, reserved_by(pods, taken))
         answers.append((len(spread(choice)), choice.why))
         free -= set(choice.ids)
         assert choice.key is not None
@@ -333,7 +333,7 @@ def test_what_podresources_shows_is_not_counted_a_second_time() -> None:
     """The kubelet has taken those devices out of its offer already; nor do ended init containers count."""
     shown = pod("shown", memory(units=8), allocated={"main": placed(a=8)}, admitted=True)
     held = frozenset({(ContainerKey("uid-shown", "main"), Resource.MEMORY)})
-    assert spoken_for([shown], held) == SILENCE
+    assert reserved_by([shown], held) == SILENCE
     prepared = pod(
         "prepared",
         memory("prepare", 12, ContainerKind.INIT),
@@ -341,4 +341,4 @@ def test_what_podresources_shows_is_not_counted_a_second_time() -> None:
         allocated={"prepare": placed(a=12), "main": placed(a=8)},
         admitted=True,
     )
-    assert spoken_for([prepared], frozenset()) == Spoken(placed(a=8), frozenset())
+    assert reserved_by([prepared], frozenset()) == Reserved(placed(a=8), frozenset())

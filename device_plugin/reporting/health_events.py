@@ -1,4 +1,4 @@
-"""From one state of the GPUs to the next to Events: on the node, and on the pods that sit on a GPU that fell ill."""
+"""Writes an Event on the node, and on each pod that uses the GPU, when the health of a GPU changes."""
 
 import threading
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _WAKE_UP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class HealthChange:
     """A GPU that became unhealthy, or healthy again, or unhealthy for another reason."""
 
     gpu: GpuUuid
@@ -25,17 +25,17 @@ class Turn:
     text: str
 
 
-def turns(before: Gpus | None, now: Gpus) -> tuple[Turn, ...]:
-    """What changed in the health of each GPU; at first only ill ones are news."""
-    found: list[Turn] = []
+def health_changes(before: Gpus | None, now: Gpus) -> tuple[HealthChange, ...]:
+    """What changed in the health of each GPU; at the start only unhealthy ones count as changed."""
+    found: list[HealthChange] = []
     for sample in now:
         old = None if before is None else before.get(sample.uuid)
         was = (True, "") if old is None else (old.healthy, old.reason)
         if was != (sample.healthy, sample.reason) and (was[0] != sample.healthy or not sample.healthy):
-            found.append(Turn(sample.uuid, sample.healthy, _text(sample)))
+            found.append(HealthChange(sample.uuid, sample.healthy, _text(sample)))
     if before is not None:
         gone = [old for old in before if now.get(old.uuid) is None]
-        found += [Turn(old.uuid, healthy=False, text=f"GPU {old.uuid} ({old.model}) is gone") for old in gone]
+        found += [HealthChange(old.uuid, healthy=False, text=f"GPU {old.uuid} ({old.model}) is gone") for old in gone]
     return tuple(found)
 
 
@@ -45,7 +45,7 @@ def _text(sample: GpuSample) -> str:
 
 
 def pods_on(uuid: GpuUuid, pods: Iterable[BoundPod]) -> list[BoundPod]:
-    """The pods with a container on a GPU: where the kubelet put it, or is to."""
+    """The pods with a container on a GPU: where the kubelet put it or, before that, where it is planned."""
     return [
         pod
         for pod in pods
@@ -54,7 +54,7 @@ def pods_on(uuid: GpuUuid, pods: Iterable[BoundPod]) -> list[BoundPod]:
     ]
 
 
-class HealthNews:
+class HealthReporter:
     """Follows the feed; `run` it in a thread of its own."""
 
     def __init__(self, feed: GpuFeed, pods: PodStore, events: Events) -> None:
@@ -63,19 +63,19 @@ class HealthNews:
         self._events = events
 
     def run(self, stop: threading.Event) -> None:
-        """Tell of every change until told to stop."""
+        """Report every change until told to stop."""
         version, before = 0, None
         while not stop.is_set():
             newest, now = self._feed.wait_newer(version, _WAKE_UP_S)
             if newest != version and now is not None:
-                self.tell(before, now)
+                self.report(before, now)
                 version, before = newest, now
 
-    def tell(self, before: Gpus | None, now: Gpus) -> None:
-        """Write about what changed."""
+    def report(self, before: Gpus | None, now: Gpus) -> None:
+        """Write Events about what changed."""
         pods = self._pods.pods().values()
-        for turn in turns(before, now):
-            level, reason = ("Normal", HEALTHY) if turn.healthy else ("Warning", UNHEALTHY)
-            self._events.about_node(level, reason, turn.text)
-            for pod in pods_on(turn.gpu, pods):
-                self._events.about_pod(pod, level, reason, turn.text)
+        for change in health_changes(before, now):
+            level, reason = ("Normal", HEALTHY) if change.healthy else ("Warning", UNHEALTHY)
+            self._events.about_node(level, reason, change.text)
+            for pod in pods_on(change.gpu, pods):
+                self._events.about_pod(pod, level, reason, change.text)
