@@ -22,6 +22,8 @@ from extender.kube.objects import (
     Pod,
     PodMetadata,
     PodStatus,
+    read_node,
+    read_placed_pod,
 )
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.node import NodeRecord
@@ -32,8 +34,6 @@ MAX_PLACE_CHARACTERS = 4096
 """Longer annotations are read each time: what is remembered is bounded in bytes, too."""
 
 
-_decode_pod = msgspec.json.Decoder(Pod).decode
-_decode_node = msgspec.json.Decoder(NodeObject).decode
 _decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
 _decode_conditions = msgspec.json.Decoder(list[Condition] | None).decode
 _NO_ANNOTATIONS: Mapping[str, str] = {}
@@ -76,11 +76,7 @@ class Decoder:
         Raises:
             DecodeError: not a Pod.
         """
-        try:
-            pod = _decode_pod(raw)
-        except UNREADABLE as error:
-            raise DecodeError(f"Pod: {error}") from error
-        return self.pod_record(pod)
+        return self.pod_record(read_placed_pod(raw))
 
     def node(self, raw: bytes | msgspec.Raw) -> NodeRecord:
         """A node of the watch.
@@ -88,10 +84,7 @@ class Decoder:
         Raises:
             DecodeError: not a Node.
         """
-        try:
-            return self._node_record(_decode_node(raw))
-        except UNREADABLE as error:
-            raise DecodeError(f"Node: {error}") from error
+        return self._node_record(read_node(raw))
 
     def pod_record(self, pod: Pod) -> PodRecord:
         """The record of a decoded pod; a request without meaning becomes `request_error`.

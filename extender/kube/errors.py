@@ -1,8 +1,10 @@
-"""From an API server's failing answer to an error: what it refused, why, and whether a write may have happened."""
+"""Tell the caller of a failed request what it means: what was refused, why, and whether a write may have happened."""
 
 from collections.abc import Mapping
 
 import msgspec
+
+from extender.kube.objects import UNREADABLE
 
 _TEXT_CHARS = 500
 """What is kept of an answer that is not a Status object: a proxy's HTML page must not fill the log."""
@@ -83,7 +85,7 @@ def error_of_event(raw: bytes) -> ApiError:
 def _status_of(body: bytes) -> _Status | None:
     try:
         return _DECODE_STATUS(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from extender.kube.objects import UNREADABLE, Identified, Identity
+from extender.kube.salvage import elements, members
 
 EventKind = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 
@@ -49,12 +50,15 @@ class _Event(msgspec.Struct, gc=False):
 
 _DECODE_LIST = msgspec.json.Decoder(_List).decode
 _DECODE_EVENT = msgspec.json.Decoder(_Event).decode
+_DECODE_LIST_META = msgspec.json.Decoder(_ListMeta).decode
+_DECODE_KIND = msgspec.json.Decoder(EventKind).decode
+_DECODE_TEXT = msgspec.json.Decoder(str).decode
 _DECODE_OBJECT = msgspec.json.Decoder(Identified).decode
 _NOBODY = Identity()
 
 
 def parse_list_page(body: bytes) -> ListPage:
-    """Split a list answer into its items.
+    """Split a list answer into its items, whatever each of them is.
 
     The items are copies: a view of one item would keep the whole page alive.
 
@@ -63,29 +67,35 @@ def parse_list_page(body: bytes) -> ListPage:
     """
     try:
         page = _DECODE_LIST(body)
+        metadata, items = page.metadata, [bytes(item) for item in page.items or ()]
     except UNREADABLE as error:
-        raise EnvelopeError(f"list answer of {len(body)} bytes: {error}") from error
-    if not page.metadata.resourceVersion:
+        try:
+            parts = members(body)
+            metadata = _DECODE_LIST_META(parts["metadata"])
+            items = [] if parts.get("items", b"null") == b"null" else elements(parts["items"])
+        except (KeyError, ValueError, RecursionError):
+            raise EnvelopeError(f"list answer of {len(body)} bytes: {error}") from error
+    if not metadata.resourceVersion:
         raise EnvelopeError(f"list answer of {len(body)} bytes: metadata.resourceVersion is empty")
-    items = tuple([bytes(item) for item in page.items or ()])
-    return ListPage(items, page.metadata.resourceVersion, page.metadata.continue_token)
+    return ListPage(tuple(items), metadata.resourceVersion, metadata.continue_token)
 
 
 def parse_event(line: bytes) -> WatchEvent:
-    """Open one watch line.
+    """Open one watch line, whatever its object is.
 
     Raises:
-        EnvelopeError: not a watch event, or an object without a resource version to go on from.
+        EnvelopeError: not a watch event.
     """
     try:
         event = _DECODE_EVENT(line)
-        raw = bytes(event.object)
-        identity = _NOBODY if event.type == "ERROR" else _DECODE_OBJECT(raw).metadata
+        kind, raw = event.type, bytes(event.object)
     except UNREADABLE as error:
-        raise EnvelopeError(f"watch line of {len(line)} bytes: {error}") from error
-    if event.type != "ERROR" and not identity.resource_version:
-        raise EnvelopeError(f"watch line of {len(line)} bytes: object.metadata.resourceVersion is empty")
-    return WatchEvent(event.type, raw, identity)
+        try:
+            parts = members(line)
+            kind, raw = _DECODE_KIND(parts["type"]), parts["object"]
+        except (KeyError, ValueError, RecursionError):
+            raise EnvelopeError(f"watch line of {len(line)} bytes: {error}") from error
+    return WatchEvent(kind, raw, _NOBODY if kind == "ERROR" else identity_of(raw))
 
 
 def identity_of(raw: bytes) -> Identity:
@@ -93,9 +103,22 @@ def identity_of(raw: bytes) -> Identity:
     try:
         return _DECODE_OBJECT(raw).metadata
     except UNREADABLE:
+        pass
+    try:
+        metadata = members(members(raw)["metadata"])
+        return Identity(*[_text(metadata.get(field, b"")) for field in ("namespace", "name", "uid", "resourceVersion")])
+    except (KeyError, ValueError):
         return _NOBODY
 
 
 def name_of(raw: bytes) -> str:
     """`namespace/name` of an object's JSON for a log line, or a description of the bytes when it has none."""
     return str(identity_of(raw)) or f"an object of {len(raw)} bytes without readable metadata"
+
+
+def _text(value: bytes) -> str:
+    """A JSON string's text; empty when it is none."""
+    try:
+        return _DECODE_TEXT(value)
+    except UNREADABLE:
+        return ""

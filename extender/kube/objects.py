@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from extender.kube.salvage import without_managed_fields
+
 Quantities = dict[str, str | int | float]
 
 
@@ -366,21 +368,25 @@ class OwnerObject(Camel):
 Decoded = TypeVar("Decoded")
 
 
-def reader_of(kind: type[Decoded]) -> Callable[[bytes], Decoded]:
-    """A function from JSON to `kind` that raises DecodeError."""
+def reader_of(kind: type[Decoded]) -> Callable[[bytes | msgspec.Raw], Decoded]:
+    """Make a function from JSON to `kind` that raises DecodeError, though not for what only managedFields say."""
     decode = msgspec.json.Decoder(kind).decode
 
-    def read(raw: bytes) -> Decoded:
+    def read(raw: bytes | msgspec.Raw) -> Decoded:
         try:
             return decode(raw)
         except UNREADABLE as error:
-            raise DecodeError(f"{kind.__name__}: {error}") from error
+            try:
+                return decode(without_managed_fields(bytes(raw)))
+            except UNREADABLE:
+                raise DecodeError(f"{kind.__name__}: {error}") from error
 
     return read
 
 
+read_placed_pod = reader_of(Pod)
 read_pod = reader_of(PodObject)
 read_node = reader_of(NodeObject)
 read_event = reader_of(EventObject)
 read_owner = reader_of(OwnerObject)
-read_document: Callable[[bytes], dict[str, Any]] = reader_of(dict[str, Any])
+read_document: Callable[[bytes | msgspec.Raw], dict[str, Any]] = reader_of(dict[str, Any])

@@ -32,6 +32,7 @@ _LASTING_S = 60.0
 _MAX_LOGGED = 3
 """Unreadable objects that are logged one by one for each list, and for each watch."""
 
+_NOBODY = Identity()
 _Record = TypeVar("_Record")
 
 
@@ -169,6 +170,7 @@ class Reflector(Generic[_Record]):
         self._problem = "not listed yet"
         self._broken_since_s = inf
         self._unreadable_logged = 0
+        self._list_is_due = False
         self._lock = threading.Lock()
         self._stream: Lines | None = None
         self._slices = Slices()
@@ -248,6 +250,7 @@ class Reflector(Generic[_Record]):
             self._pause()
             return None
         self._listed_at = self._clock()
+        self._list_is_due = False
         self._watches_refused = 0
         self.counts.lists += 1
         self._failure_log.succeeded("list")
@@ -287,8 +290,9 @@ class Reflector(Generic[_Record]):
                 self._left_out(identity, error)
 
     def _left_out(self, identity: Identity, error: Exception) -> None:
-        """Count and log an object that cannot be read."""
+        """Count and log an object that cannot be read; a list follows this watch where it is not known which it is."""
         self.counts.unreadable += 1
+        self._list_is_due = self._list_is_due or not identity.uid
         self._unreadable_logged += 1
         level = logging.ERROR if self._unreadable_logged <= _MAX_LOGGED else logging.DEBUG
         _LOG.log(level, "%s: %s cannot be read and is left out: %s", self.path, str(identity) or "an object", error)
@@ -339,12 +343,15 @@ class Reflector(Generic[_Record]):
                 event = parse_event(self._next(stream))
             except StopIteration:
                 break
-            except (ApiUnreachable, EnvelopeError, LineTooLongError) as error:
+            except EnvelopeError as error:
+                self._left_out(_NOBODY, error)
+                continue
+            except (ApiUnreachable, LineTooLongError) as error:
                 return version, error
             if event.kind == "ERROR":
                 return version, error_of_event(event.raw)
             self._failure_log.succeeded("watch event")
-            version = event.identity.resource_version
+            version = event.identity.resource_version or version
             if event.kind != "BOOKMARK":
                 self._deliver(event)
             self._slices.breathe()
@@ -361,6 +368,9 @@ class Reflector(Generic[_Record]):
 
     def _deliver(self, event: WatchEvent) -> None:
         self.counts.events += 1
+        if not event.identity.uid:
+            self._left_out(event.identity, DecodeError("metadata.uid is empty or cannot be read"))
+            return
         try:
             if event.kind == "DELETED":
                 self._sink.deleted(event.identity)
@@ -389,7 +399,7 @@ class Reflector(Generic[_Record]):
             return None
         if not steady:
             self._failed("watch stream", end or ApiUnreachable("the server ended it too soon", sent=True))
-        return version
+        return None if self._list_is_due else version
 
     def _expired(self, version: str) -> None:
         """The server has forgotten `version`: list at once, unless a list has only just been made."""

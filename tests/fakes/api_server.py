@@ -248,7 +248,13 @@ def status_object(code: int, reason: str, message: str = "") -> dict[str, object
 def pod(name: str, version: int, **labels: str) -> dict[str, Any]:
     """A pod as far as envelopes look into it."""
     return {
-        "metadata": {"name": name, "namespace": "team", "resourceVersion": str(version), "labels": labels},
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "uid": f"uid-{name}",
+            "resourceVersion": str(version),
+            "labels": labels,
+        },
         "spec": {"note": "héllo {}[]"},
     }
 

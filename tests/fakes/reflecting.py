@@ -4,9 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from extender.kube.objects import UNREADABLE, Camel, DecodeError, Identity
+from extender.kube.objects import Camel, DecodeError, Identity, reader_of
 
 
 class StandingClock:
@@ -83,12 +81,11 @@ class _Object(Camel):
     spec: dict[str, Any]
 
 
-_DECODE = msgspec.json.Decoder(_Object).decode
+_read = reader_of(_Object)
 
 
 def _name_and_version(raw: bytes) -> tuple[str, int]:
-    try:
-        metadata = _DECODE(raw).metadata
-        return metadata.name, int(metadata.resource_version)
-    except (*UNREADABLE, ValueError) as error:
-        raise DecodeError(str(error)) from error
+    metadata = _read(raw).metadata
+    if not metadata.resource_version.isdigit():
+        raise DecodeError(f"resourceVersion is {metadata.resource_version!r}, expected a number")
+    return metadata.name, int(metadata.resource_version)
