@@ -48,6 +48,11 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 @click.option("--events-per-s", type=float, default=20.0, help="Events on pods a second, in the long run; 0: none.")
 @click.option("--prefix", default="gpupack.io", help="Domain of resource and annotation names.")
 @click.option("--gpu-resource", default="", help="Name of the whole-GPU resource.  [default: PREFIX/gpu]")
+@click.option(
+    "--allowed-host",
+    multiple=True,
+    help="Host name by which people call the page and /v1, besides loopback names; may be given several times.",
+)
 @click.option("--tls-certificate", default="", help="PEM file; needed to listen on anything but loopback.")
 @click.option("--tls-key", default="", help="PEM file.")
 @click.option("--tls-client-authority", default="", help="PEM file of the authority whose clients are let in.")
@@ -108,6 +113,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         hold_s=options["hold_s"],
         stale_s=options["stale_s"],
         tls=Tls(*tls) if all(tls) else None,
+        allowed_hosts=options["allowed_host"],
         events_per_s=options["events_per_s"],
     )
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
@@ -19,9 +19,6 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from extender.kube.credentials import Credentials, load_credentials
 from extender.kube.errors import ApiUnreachable, error_of_answer
 from extender.kube.watchstream import BLOCK_BYTES, WatchStream
-
-if TYPE_CHECKING:
-    from extender.kube.loopapi import LoopApi
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONNECT_TIMEOUT_S = 5.0
@@ -44,13 +41,6 @@ class KubeApi:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
-
-    def for_loop(self) -> "LoopApi | None":
-        """The same API server for an event loop; None when its settings are too unusual for that."""
-        from extender.kube.loopapi import LoopApi, fits  # noqa: PLC0415 - only the extender's own process needs it
-
-        settings = self._credentials.settings
-        return LoopApi(settings, self._credentials) if fits(settings) else None
 
     def list_page(
         self, path: str, limit: int, continue_token: str, timeout_s: float, resource_version: str | None = None

@@ -1,4 +1,4 @@
-"""Bind: from kube-scheduler's call to one Binding, written once, and an answer that is true.
+"""Binds a pod: writes one Binding, once, and answers with what has become of it.
 
 The GPUs are charged before the write and stay charged until it is certain that the pod is not bound. A lost answer is
 settled by reading the pod; what cannot be settled now is settled in the background or by the watch.
@@ -16,7 +16,6 @@ from extender.decoding.decoder import Decoder
 from extender.kube.client import pod_path
 from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kube.objects import DecodeError
-from extender.scheduling.ledger.binding import Plan
 from extender.scheduling.ledger.events import PodChanged, PodDeleted, PodRecord
 from extender.scheduling.ledger.ledger import Reservation
 from extender.server.state.outcomes import AlreadyBound, Assumed, Refused, UnknownPod
@@ -48,16 +47,6 @@ class BindingApi(Protocol):
     ) -> None:
         """Write a Binding."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A pod that is charged, and the annotations that its Binding is to carry."""
-
-    pod: PodRecord
-    plan: Plan
-    policy: str
-    annotations: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,71 +97,52 @@ class Binder:
             return self._failed(args, "pod is not known to the API server")
         return self._write(args, start)
 
-    def begin(self, args: BindingArgs) -> Prepared | None:
-        """Charge the pod and say what to write; None when it takes more than that: `bind` knows what.
-
-        Whoever begins ends with `done` or `failed`.
-        """
-        start = self._state.begin_bind(args.pod_uid, args.node)
-        return self._prepared(start) if isinstance(start, Assumed) else None
-
-    def done(self, prepared: Prepared) -> None:
-        """The Binding is written."""
-        self._state.decisions.bound(prepared.pod, prepared.policy, prepared.plan)
-
-    def failed(self, args: BindingArgs, prepared: Prepared, error: ApiError | ApiUnreachable) -> str:
-        """It is not, or nobody knows: find out. Empty when it is written after all; waits for the API server."""
-        # An answer that refuses says that nothing was written; a server's own trouble does not say so.
-        refused = isinstance(error, ApiError) and 400 <= error.status < 500 and error.status != 408
-        certain = refused or (isinstance(error, ApiUnreachable) and not error.sent)
-        return self._after_failure(args, prepared, f"API server: {error}", certain=certain)
-
     def _write(self, args: BindingArgs, start: Assumed) -> str:
-        prepared = self._prepared(start)
+        policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name
         try:
             self._api.bind_pod(
                 args.pod_namespace,
                 args.pod_name,
                 args.pod_uid,
                 args.node,
-                prepared.annotations,
+                self._annotations(start, policy),
                 timeout_s=WRITE_TIMEOUT_S,
             )
         except (ApiError, ApiUnreachable) as error:
-            return self.failed(args, prepared, error)
-        self.done(prepared)
+            # An answer that refuses says that nothing was written; a server's own trouble does not say so.
+            refused = isinstance(error, ApiError) and 400 <= error.status < 500 and error.status != 408
+            certain = refused or (isinstance(error, ApiUnreachable) and not error.sent)
+            problem = self._after_failure(args, f"API server: {error}", certain=certain)
+            if problem:
+                return self._failed(args, problem)
+        self._state.decisions.bound(start.pod, policy, start.plan)
         return ""
 
-    def _prepared(self, start: Assumed) -> Prepared:
-        policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name
+    def _annotations(self, start: Assumed, policy: str) -> dict[str, str]:
         chosen = start.plan.allocation
         allocation = Allocation(chosen.unit_mib, chosen.containers, policy, self._state.decisions.now())
         annotations = {self._names.allocation_annotation: allocation.to_json()}
         if start.pod.claims_allocated:
             # What a tenant wrote there would be believed once the pod is bound; a Binding can empty it, not remove it.
             annotations[self._names.allocated_annotation] = ""
-        return Prepared(start.pod, start.plan, policy, annotations)
+        return annotations
 
-    def _after_failure(self, args: BindingArgs, prepared: Prepared, problem: str, *, certain: bool) -> str:
+    def _after_failure(self, args: BindingArgs, problem: str, *, certain: bool) -> str:
+        """Find out whether the Binding was written after all; empty when it was, else why it was not.
+
+        `certain`: it was not, unless by an earlier call.
+        """
         settled = self._read_back(args)
-        if settled is None:
-            if certain:
-                self._state.forget(args.pod_uid)
-            else:
-                problem = f"{problem}; the bind is being settled"
-            return self._failed(args, problem)
-        if settled.node == args.node and settled.has_gpus:
-            self.done(prepared)
+        if settled is not None and settled.node == args.node and settled.has_gpus:
             return ""
-        if settled.node:
-            return self._failed(args, f"pod is bound to {settled.node} already")
-        if settled.node is None:
-            return self._failed(args, "pod is gone")
-        if certain:
-            self._state.forget(args.pod_uid)
-        else:
-            problem = f"{problem}; the bind is being settled"
-        return self._failed(args, problem)
+        if settled is not None and settled.node is None:
+            return "pod is gone"
+        if settled is not None and settled.node:
+            return f"pod is bound to {settled.node} already"
+        if not certain:
+            return f"{problem}; the bind is being settled"
+        self._state.forget(args.pod_uid)
+        return problem
 
     def settle(self, reservation: Reservation, age_s: float) -> None:
         """Find out what became of an assumption that nothing has confirmed for `age_s`; keep it when in doubt."""

@@ -1,4 +1,4 @@
-"""Puts the extender together and runs it: settings in, a served address until it is told to stop."""
+"""Creates the parts of the extender from its settings, starts them and stops them."""
 
 import gc
 import logging
@@ -16,8 +16,8 @@ from extender.kube.events import EventRecorder
 from extender.kube.reflector import Reflector
 from extender.scheduling.ledger.events import PodRecord
 from extender.server.binder import Binder
-from extender.server.http.routes import Health, Parts, create_app, create_calls, create_observer_app
-from extender.server.http.server import Server
+from extender.server.http.routes import Health, create_app, probe_calls
+from extender.server.http.server import probe_server, scheduler_server
 from extender.server.learning import Learning
 from extender.server.metrics import LearningCollector, Metrics, RecordCollector, StateCollector
 from extender.server.record.decisions import Decisions
@@ -26,6 +26,7 @@ from extender.server.settings import Settings
 from extender.server.state.feed import NodeSink, PodSink
 from extender.server.state.state import State
 from extender.server.upkeep import Upkeep
+from extender.server.verbs import Verbs, create_calls
 
 _LOG = logging.getLogger(__name__)
 NODES_PATH = "/api/v1/nodes"
@@ -77,24 +78,21 @@ class Service:
         registry.register(LearningCollector(lambda: self._learning.considered))
         registry.register(RecordCollector(self._events.counts, lambda: self._audit.dropped))
         health = Health(dead=self._dead, not_ready=self._not_ready)
-        loop_api = api.for_loop()
-        parts = Parts(self.state, binder, decoder, Metrics(registry), health, settings.max_body_bytes, loop_api)
-        calls = create_calls(parts)
+        probes = probe_calls(health, registry)
+        verbs = create_calls(Verbs(self.state, binder, decoder), Metrics(registry))
         self._servers = [
-            Server(
+            scheduler_server(
                 settings.listen,
-                create_app(parts, calls),
-                calls,
+                {**verbs, **probes},
+                create_app(self.state, health),
                 threads=settings.threads,
                 max_body_bytes=settings.max_body_bytes,
                 tls=settings.tls,
-                closing=None if loop_api is None else loop_api.close,
+                allowed_hosts=settings.allowed_hosts,
             )
         ]
         if settings.observe is not None:
-            self._servers.append(
-                Server(settings.observe, create_observer_app(parts), threads=4, max_body_bytes=1024 * 1024)
-            )
+            self._servers.append(probe_server(settings.observe, probes))
 
     @property
     def port(self) -> int:

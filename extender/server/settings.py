@@ -71,6 +71,7 @@ class Settings:
         threads: calls that are served at the same time.
         max_body_bytes: largest call that is read.
         tls: needed to listen on anything but loopback.
+        allowed_hosts: names in the Host header of people's requests, besides loopback names and the address itself.
         events_per_s: Events on pods a second in the long run; 0 writes none.
     """
 
@@ -87,6 +88,7 @@ class Settings:
     threads: int = 64
     max_body_bytes: int = 64 * 1024 * 1024
     tls: Tls | None = None
+    allowed_hosts: tuple[str, ...] = ()
     events_per_s: float = 20.0
 
     def __post_init__(self) -> None:
@@ -104,6 +106,9 @@ class Settings:
         ):
             if not (isfinite(value) and value >= least):
                 raise SettingsError(f"{name} is {value}, expected at least {least}")
+        for host in self.allowed_hosts:
+            if not host or not set(host).isdisjoint("/:*[] "):
+                raise SettingsError(f"allowed-host is {host!r}, expected a host name without port")
         if not self.listen.loopback and self.tls is None:
             raise SettingsError(
                 f"listen is {self.listen.host}:{self.listen.port}, which other machines can reach: whoever reaches it "

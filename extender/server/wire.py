@@ -1,11 +1,10 @@
-"""Between the bytes of kube-scheduler's extender calls and values; Go's field names live here only.
+"""Decodes kube-scheduler's extender calls and encodes the answers; Go's field names live here only.
 
 Source: k8s.io/kube-scheduler/extender/v1/types.go. Go's decoder matches keys regardless of case and takes absent and
 null alike; answers here carry only what kube-scheduler reads.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -14,14 +13,10 @@ from extender.decoding.decoder import Decoder
 from extender.kube.objects import UNREADABLE, DecodeError
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.preemption import Victims
-from extender.server.nodenames import NodeNames
 
 _Args = TypeVar("_Args")
 _ObjectName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*\Z")]
 """What may stand in the path of an API call; the API server's own rules are stricter."""
-
-_NULL = msgspec.Raw(b"null")
-_FILTER_NAMES = {"pod": "Pod", "nodes": "Nodes", "node_names": "NodeNames"}
 
 
 class _NodeList(msgspec.Struct, gc=False):
@@ -36,19 +31,14 @@ class _NodeWithName(msgspec.Struct, gc=False):
     metadata: _NodeName
 
 
-class _ExtenderArgs(msgspec.Struct, rename=_FILTER_NAMES, gc=False):
-    pod: msgspec.Raw
-    nodes: _NodeList | None = None
-    node_names: msgspec.Raw = _NULL
-
-
-@dataclass(frozen=True, slots=True)
-class ExtenderArgs:
+class ExtenderArgs(
+    msgspec.Struct, rename={"pod": "Pod", "nodes": "Nodes", "node_names": "NodeNames"}, gc=False, frozen=True
+):
     """What filter and prioritize get: the pod's JSON and the nodes, by name (nodeCacheCapable) or whole."""
 
-    pod: bytes
+    pod: msgspec.Raw
     nodes: _NodeList | None = None
-    node_names: NodeNames | None = None
+    node_names: list[str] | None = None
 
     def names(self) -> Collection[str]:
         """The nodes asked about.
@@ -135,7 +125,7 @@ class PreemptionArgs(
 
 
 _node_name = msgspec.json.Decoder(_NodeWithName)
-_extender_args = msgspec.json.Decoder(_ExtenderArgs)
+_extender_args = msgspec.json.Decoder(ExtenderArgs)
 _binding_args = msgspec.json.Decoder(BindingArgs)
 _preemption_args = msgspec.json.Decoder(PreemptionArgs)
 _encode = msgspec.json.Encoder().encode
@@ -147,14 +137,7 @@ def decode_extender_args(body: bytes) -> ExtenderArgs:
     Raises:
         DecodeError: malformed; the message names the field.
     """
-    args = _decode(_extender_args, body, "ExtenderArgs")
-    pod = bytes(args.pod)
-    if args.node_names == _NULL:
-        return ExtenderArgs(pod, args.nodes)
-    try:
-        return ExtenderArgs(pod, args.nodes, NodeNames(bytes(args.node_names)))
-    except UNREADABLE as error:
-        raise DecodeError(f"ExtenderArgs: NodeNames: {error}".replace("`$", "`$.NodeNames")) from error
+    return _decode(_extender_args, body, "ExtenderArgs")
 
 
 def decode_binding_args(body: bytes) -> BindingArgs:
@@ -176,23 +159,23 @@ def decode_preemption_args(body: bytes) -> PreemptionArgs:
 
 
 class CalledPods:
-    """Reads the pods of calls; the one of the last call again costs nothing: prioritize asks about filter's pod."""
+    """Decodes the pods of calls and keeps the last: prioritize asks about the pod of the filter call before."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
         self._last: tuple[bytes, PodRecord] | None = None
 
-    def record(self, pod: bytes | msgspec.Raw) -> PodRecord:
+    def record(self, pod: msgspec.Raw) -> PodRecord:
         """The record of a call's pod.
 
         Raises:
             DecodeError: malformed; the message names the field.
         """
-        last = self._last
-        if last is not None and last[0] == pod:
+        text, last = bytes(pod), self._last
+        if last is not None and last[0] == text:
             return last[1]
-        record = self._decoder.pod(pod)
-        self._last = (bytes(pod), record)
+        record = self._decoder.pod(text)
+        self._last = (text, record)
         return record
 
 

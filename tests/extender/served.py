@@ -6,11 +6,15 @@ from prometheus_client import CollectorRegistry
 
 from extender.contract.names import Names
 from extender.server.binder import Binder
-from extender.server.http.routes import Health, Parts
+from extender.server.http.call import Call
+from extender.server.http.routes import Health, create_app, probe_calls
+from extender.server.http.server import Server, probe_server, scheduler_server
 from extender.server.metrics import Metrics, StateCollector
+from extender.server.settings import Address, Tls
+from extender.server.verbs import Verbs, create_calls
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json
-from tests.fakes.binding_api import BindingApi, LoopBindingApi
+from tests.fakes.binding_api import BindingApi
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -24,11 +28,9 @@ class Served:
         pods: tuple[Json, ...] = (),
         names: Names | None = None,
         answers: int = 1,
-        in_loop: bool = False,
     ) -> None:
         self.cluster = Cluster(*nodes, names=names, answers=answers)
         self.api = BindingApi(*pods)
-        self.loop_api = LoopBindingApi(self.api) if in_loop else None
         self.dead: str | None = None
         self.not_ready: str | None = None
         self.view_age_s = 0.5
@@ -38,15 +40,26 @@ class Served:
             StateCollector(self.cluster.state, lambda: self.view_age_s, lambda: 3, lambda: self.synced)
         )
         state, decoder = self.cluster.state, self.cluster.decoder
-        self.parts = Parts(
-            state=state,
-            binder=Binder(state, self.api, self.cluster.names, decoder, pause=lambda _s: None),
-            decoder=decoder,
-            metrics=Metrics(self.registry),
-            health=Health(dead=lambda: self.dead, not_ready=lambda: self.not_ready),
-            max_body_bytes=MAX_BODY_BYTES,
-            loop_api=self.loop_api,
+        binder = Binder(state, self.api, self.cluster.names, decoder, pause=lambda _s: None)
+        self.health = Health(dead=lambda: self.dead, not_ready=lambda: self.not_ready)
+        self.calls = create_calls(Verbs(state, binder, decoder), Metrics(self.registry))
+        self.probes = probe_calls(self.health, self.registry)
+        self.app = create_app(state, self.health)
+
+    def call(self, verb: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer to one of kube-scheduler's calls, by a thread."""
+        return self.calls[f"/{verb}"].answer(body)
+
+    def server(self, tls: Tls | None = None, *, threads: int = 8, port: int = 0) -> Server:
+        """A server for all of it on a free port, not started."""
+        calls: dict[str, Call] = {**self.calls, **self.probes}
+        return scheduler_server(
+            Address("127.0.0.1", port), calls, self.app, threads=threads, max_body_bytes=MAX_BODY_BYTES, tls=tls
         )
+
+    def probe_server(self) -> Server:
+        """A server for health and metrics on a free port, not started."""
+        return probe_server(Address("127.0.0.1", 0), self.probes)
 
     def sample(self, name: str, **labels: str) -> Any:
         """The value of one series."""

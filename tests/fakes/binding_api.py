@@ -1,6 +1,5 @@
 """An API server's pods in memory, with the few calls that binding, settling and waking make; faults are ordered."""
 
-import asyncio
 import copy
 import json
 import threading
@@ -109,18 +108,3 @@ def _name_in(path: str) -> str:
 def unreachable(*, sent: bool) -> ApiUnreachable:
     """A timeout: the request may have been executed, or has surely never left."""
     return ApiUnreachable("timed out", sent=sent)
-
-
-class LoopBindingApi:
-    """The same pods, bound from within an event loop."""
-
-    def __init__(self, api: BindingApi) -> None:
-        self._api = api
-        self.binds = 0
-
-    async def bind_pod(  # noqa: PLR0917 - the order of the API
-        self, namespace: str, name: str, uid: str, node: str, annotations: Mapping[str, str], timeout_s: float
-    ) -> None:
-        """Write a Binding; waits at the gate without holding the loop up."""
-        self.binds += 1
-        await asyncio.to_thread(self._api.bind_pod, namespace, name, uid, node, annotations, timeout_s)

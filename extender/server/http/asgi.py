@@ -1,222 +1,180 @@
-"""One client's connection: kube-scheduler's calls from bytes to bytes, everything else by uvicorn and the framework.
-
-A decision takes less time than a web framework or ASGI takes to hand it over, so a call that is plain in every way is
-answered where the parser (llhttp) finds its end. Whatever is odd is left to uvicorn: other paths and methods, browsers,
-pipelined calls behind one that is not answered yet, clients that don't read their answers.
-"""
+"""Answers HTTP requests: known paths by their `Call`, everything else by Flask. An ASGI 3 app, asgi.readthedocs.io."""
 
 import asyncio
 from collections.abc import Mapping
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import msgspec
+from a2wsgi import WSGIMiddleware
 
-from extender.server.http.call import BROWSERS_SEND, Answer, Call
+from extender.server.http.call import JSON_TYPE, Answer, Call
+from extender.server.http.connections import Connection
+from extender.server.http.hosts import AllowedHosts
 
-IDLE_TIMEOUT_S = 120
-"""kube-scheduler closes its idle connections after 90 s; a server that closes first loses calls."""
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
-REQUEST_TIMEOUT_S = 30.0
-"""From a request's first byte, or from the connection, to its last: a silent client gives its place back."""
+FRAMEWORK_THREADS = 4
+"""For people who look at the page, and for /v1."""
 
-MAX_HEAD_BYTES = 64 * 1024
+_BROWSERS_SEND = frozenset({b"origin", b"sec-fetch-site"})
+"""Headers that scripts of web pages can't leave out, and kube-scheduler never sends."""
 
-_ODD = BROWSERS_SEND | {b"expect", b"upgrade"}
-_HEADS = {
-    status.value: b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %%d\r\n"
-    % (status, status.phrase.encode())
-    for status in HTTPStatus
-    if status >= HTTPStatus.OK
-}
-_CLOSE = b"connection: close\r\n"
+_ENDS_CONNECTION = frozenset({HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
+"""What is left of such a body is not waited for."""
+
+_LENGTHS = {b"content-length", b"transfer-encoding"}
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
-    """What is answered without the framework: `calls` by path, those that wait by `threads`."""
+class BodyLimits:
+    """What the app keeps of requests.
 
-    calls: Mapping[bytes, Call]
-    threads: Executor
-    max_body_bytes: int
+    Args:
+        one_bytes: largest body. A body without a Content-Length is refused: chunks and trailers have no bound.
+        all_bytes: of all bodies in total that are half sent or not answered yet.
+        waiting: requests in total that wait for a thread or are answered by one.
+    """
 
-
-class _Exchange:
-    """A call and what becomes of it, with what uvicorn asks of the cycle of a request."""
-
-    __slots__ = ("blocks", "call", "disconnected", "keep_alive", "response_complete", "size")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.blocks: list[bytes] = []
-        self.size = 0
-        self.keep_alive = True
-        self.disconnected = False
-        self.response_complete = False
-
-    @property
-    def message_event(self) -> "_Exchange":
-        """Set when something has come."""
-        return self
-
-    def set(self) -> None:
-        """Nobody waits for what comes: it is asked for when it is whole."""
+    one_bytes: int
+    all_bytes: int
+    waiting: int
 
 
-class Connection(HttpToolsProtocol):
-    """Closes a connection whose request does not come in time, and answers 400 to a head beyond all measure."""
+class App:
+    """Answers `calls` by path, and everything else by `framework`; without one with 404.
 
-    def __init__(self, *args: Any, front: Front, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._front = front
-        self._exchange: _Exchange | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._idle: asyncio.TimerHandle | None = None
-        self._answered_s = 0.0
-        self._coming = self._in_head = self._came = False
-        self._head_bytes = 0
+    Args:
+        calls: by path.
+        threads: for calls that wait.
+        limits: of bodies and waiting calls.
+        framework: serves people, so it gets only requests whose Host header is one of `hosts`.
+        hosts: see there.
+        keep_alive: whether a client may send another request on its connection.
+    """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Begin to wait for the first request."""
-        super().connection_made(transport)
-        self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, transport.abort)
+    def __init__(
+        self,
+        calls: Mapping[str, Call],
+        *,
+        threads: int,
+        limits: BodyLimits,
+        framework: "WSGIApplication | None" = None,
+        hosts: AllowedHosts | None = None,
+        keep_alive: bool = True,
+    ) -> None:
+        self._calls = calls
+        self._threads = ThreadPoolExecutor(threads, "call")
+        self._limits = limits
+        # a2wsgi declares its own types of WSGI and ASGI.
+        self._framework = WSGIMiddleware(cast("Any", framework), workers=FRAMEWORK_THREADS) if framework else None
+        self._hosts = hosts or AllowedHosts()
+        self._ends = [] if keep_alive else [(b"connection", b"close")]
+        self._body_bytes = 0
+        self._waiting = 0
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
-        self._in_time()
-        if self._idle is not None:
-            self._idle.cancel()
-        super().connection_lost(exc)
+    def close(self) -> None:
+        """Start nothing more."""
+        for pool in (self._threads, *([self._framework.executor] if self._framework is not None else [])):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def data_received(self, data: bytes) -> None:
-        """Parse, and set bounds to what has begun and is not whole."""
-        self._came = False
-        super().data_received(data)
-        if not self._coming:
-            return
-        if self._in_head:
-            self._head_bytes += 0 if self._came else len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response(f"Head of a request is beyond {MAX_HEAD_BYTES} bytes.")
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
-
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        self._coming = self._in_head = True
-        self._head_bytes = 0
-        self._exchange = None
-        self.url, self.headers, self.expect_100_continue = b"", [], False
-
-    def on_headers_complete(self) -> None:
-        """The head is whole: it tells whose request it is.
-
-        Raises:
-            ValueError: it is too long; the parser ends with it, and the client gets 400.
-        """
-        self._in_head = False
-        call = self._front.calls.get(self.url)
-        if call is not None and self._is_plain(named := dict(self.headers)):
-            self.cycle = self._exchange = _Exchange(call)  # type: ignore[assignment] # has what uvicorn asks of it
-            self._bound(int(named.get(b"content-length", b"0")))  # the parser lets nothing but digits through
-            return
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        if len(url) + sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
-            raise ValueError(f"head of a request is beyond {MAX_HEAD_BYTES} bytes")
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """A part of it."""
-        exchange = self._exchange
-        if exchange is None:
-            super().on_body(body)
-            return
-        exchange.blocks.append(body)
-        exchange.size += len(body)
-        self._bound(exchange.size)
-
-    def on_message_complete(self) -> None:
-        """The last byte of a request: answer it."""
-        self._coming, self._came = False, True
-        self._in_time()
-        exchange, self._exchange = self._exchange, None
-        if exchange is None:
-            super().on_message_complete()
-            return
-        call = exchange.call
-        body = exchange.blocks[0] if len(exchange.blocks) == 1 else b"".join(exchange.blocks)
-        exchange.blocks.clear()
-        answer = call.at_once(body) if call.at_once is not None else None
-        if answer is not None:
-            self._answer(exchange, answer)
-            return
-        task = self.loop.create_task(self._answer_later(exchange, body))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    def _answering(self) -> bool:
-        """Whether an earlier request is not answered yet."""
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _is_plain(self, named: Mapping[bytes, bytes]) -> bool:
-        parser = self.parser
-        if self._answering() or self.flow.write_paused:
-            return False
-        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
-            return False
-        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
-            return False
-        return _ODD.isdisjoint(named)
-
-    def _bound(self, body_bytes: int) -> None:
-        if body_bytes > (most := self._front.max_body_bytes) and self._exchange is not None:
-            text = b'{"Error":"gpupack: body is too large, expected at most %d bytes"}' % most
-            # What is left of the body is not waited for.
-            self._exchange.keep_alive = False
-            self._answer(self._exchange, (413, text))
-            self._exchange = None
-
-    async def _answer_later(self, exchange: _Exchange, body: bytes) -> None:
-        call, threads = exchange.call, self._front.threads
-        if call.soon is not None:
-            answer = await call.soon(body, threads)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        connection: Connection = scope["state"]["connection"]
+        connection.head_is_complete()
+        call = self._calls.get(scope["path"])
+        refusal = self._refusal(scope, call)
+        if refusal is not None:
+            connection.body_is_complete()
+            allowed = call.method if call is not None and refusal[0] == HTTPStatus.METHOD_NOT_ALLOWED else ""
+            await self._send(send, refusal, closes=refusal[0] in _ENDS_CONNECTION, allowed=allowed)
+        elif call is not None:
+            await self._answer(call, connection, receive, send)
+        elif self._framework is not None:
+            connection.body_is_complete()
+            await self._framework(scope, receive, send)
         else:
-            answer = await self.loop.run_in_executor(threads, call.answer, body)
-        self._answer(exchange, answer)
+            connection.body_is_complete()
+            await self._send(send, (404, b'{"error":"not found"}'))
+        connection.is_answered()
 
-    def _answer(self, exchange: _Exchange, answer: Answer) -> None:
-        """In one piece: head and body one by one would wake the client for a head without a body."""
+    def _refusal(self, scope: Any, call: Call | None) -> Answer | None:
+        """What is wrong with the head, as an answer."""
+        host, from_browser = "", False
+        for name, value in scope["headers"]:
+            if name in _LENGTHS:
+                if name == b"transfer-encoding":
+                    return _error(411, "body has no Content-Length, expected one")
+                if not value.isdigit() or int(value) > self._limits.one_bytes:
+                    return _error(413, f"body is too large, expected at most {self._limits.one_bytes} bytes")
+            elif name in _BROWSERS_SEND:
+                from_browser = True
+            elif name == b"host":
+                host = value.decode("latin-1")
+        if call is not None:
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            if method != call.method:
+                return _error(405, f"method is {scope['method']}, expected {call.method}")
+            if from_browser and method == "POST":
+                return _error(403, "calls from a browser are refused")
+            return None
+        server = scope["server"]
+        if self._framework is not None and not self._hosts.allows(host, server[0] if server else ""):
+            return _error(421, f"host is {host!r}, expected a loopback name, this address or an --allowed-host")
+        return None
+
+    async def _answer(self, call: Call, connection: Connection, receive: Any, send: Any) -> None:
+        message = await receive()
+        body, size = message.get("body", b""), 0
+        parts: list[bytes] = []
+        try:
+            while True:
+                size += len(body)
+                self._body_bytes += len(body)
+                if self._body_bytes > self._limits.all_bytes:
+                    refusal = _error(503, f"bodies under way are beyond {self._limits.all_bytes} bytes, try again")
+                    await self._send(send, refusal, closes=True)
+                    return
+                if message["type"] == "http.disconnect":
+                    return
+                if not message["more_body"]:
+                    break
+                parts.append(body)
+                message = await receive()
+                body = message.get("body", b"")
+            connection.body_is_complete()
+            whole = b"".join((*parts, body)) if parts else body
+            answer = call.at_once(whole) if call.at_once is not None else None
+            if answer is None:
+                answer = await self._by_thread(call, whole)
+        finally:
+            self._body_bytes -= size
+        await self._send(send, answer, call.content_type)
+
+    async def _by_thread(self, call: Call, body: bytes) -> Answer:
+        if self._waiting >= self._limits.waiting:
+            return _error(503, f"{self._waiting} requests are being answered already, try again")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call.answer, body)
+        finally:
+            self._waiting -= 1
+
+    async def _send(
+        self, send: Any, answer: Answer, content_type: str = JSON_TYPE, *, closes: bool = False, allowed: str = ""
+    ) -> None:
         status, body = answer
-        exchange.response_complete = True
-        if exchange.disconnected or self.transport.is_closing():
-            return
-        head = _HEADS[status] % len(body)
-        self.transport.write(b"%b%b\r\n%b" % (head, b"" if exchange.keep_alive else _CLOSE, body))
-        if not exchange.keep_alive:
-            self.transport.close()
-        elif self.pipeline:
-            self.on_response_complete()
-        else:
-            self.server_state.total_requests += 1
-            self._answered_s = self.loop.time()
-            if self._idle is None:
-                self._idle = self.loop.call_later(IDLE_TIMEOUT_S, self._look_if_idle)
+        headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body)), *self._ends]
+        if allowed:
+            headers.append((b"allow", allowed.encode()))
+        if closes and not self._ends:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    def _look_if_idle(self) -> None:
-        """One timer for many answers: starting one for each costs more than writing the answer."""
-        self._idle = None
-        rest_s = self._answered_s + IDLE_TIMEOUT_S - self.loop.time()
-        if self._coming or self._answering() or rest_s > 0:
-            self._idle = self.loop.call_later(max(rest_s, 1.0), self._look_if_idle)
-        elif self.timeout_keep_alive_task is None:
-            self.transport.close()
 
-    def _in_time(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+def _error(status: int, text: str) -> Answer:
+    return status, msgspec.json.encode({"Error": f"gpupack: {text}"})

@@ -1,25 +1,27 @@
-"""What kube-scheduler's calls are answered with: from a path's body to its answer, at once, soon or by a thread."""
+"""Describes how one path is answered without the web framework: in the event loop, or by a thread."""
 
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from collections.abc import Callable
 from dataclasses import dataclass
 
-Answer = tuple[int, bytes]
-"""Status and JSON."""
+JSON_TYPE = "application/json"
 
-BROWSERS_SEND = frozenset({b"origin", b"sec-fetch-site"})
-"""Headers that scripts of web pages can't leave out, and kube-scheduler never sends."""
+Answer = tuple[int, bytes]
+"""Status and body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """How one path is answered from its body; none of the ways raises anything.
+    """How one path is answered; neither way raises anything.
 
-    `answer` may take its time, so it gets a thread. `at_once` computes and waits for nobody, so it runs in the event
-    loop; None says that this one has to wait after all, and `answer` is asked. `soon` waits without a thread, as far as
-    it can.
+    Args:
+        answer: from the request's body to the answer; may take its time, so it runs in a thread.
+        at_once: the same without waiting for anything, so it runs in the event loop; None in its place means that
+            this request has to wait after all, and `answer` is called.
+        method: the only method that is taken; GET includes HEAD.
+        content_type: of the answer.
     """
 
     answer: Callable[[bytes], Answer]
     at_once: Callable[[bytes], Answer | None] | None = None
-    soon: Callable[[bytes, Executor], Awaitable[Answer]] | None = None
+    method: str = "POST"
+    content_type: str = JSON_TYPE

@@ -1,96 +1,125 @@
-"""Serves an app with uvicorn: from an address, an app and kube-scheduler's calls to a server that stops cleanly.
+"""Runs uvicorn on one address in a thread: the port that kube-scheduler calls, and the one for probes and metrics."""
 
-One event loop in a thread of its own parses HTTP (llhttp) and answers what needs no waiting; the rest gets threads.
-"""
-
-import asyncio
 import logging
 import socket
-import ssl
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import uvicorn
-from a2wsgi import WSGIMiddleware
 
-from extender.server.http.asgi import IDLE_TIMEOUT_S, Connection, Front
+from extender.server.http.asgi import App, BodyLimits
 from extender.server.http.call import Call
-from extender.server.settings import Address, SettingsError, Tls
+from extender.server.http.connections import Connections, Limits
+from extender.server.http.hosts import AllowedHosts
+from extender.server.http.tls import ServerTls
+from extender.server.settings import Address, Tls
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _LOG = logging.getLogger(__name__)
 
-WAITING_CONNECTIONS = 128
-MAX_CONNECTIONS = 1_024
-"""More are answered 503. kube-scheduler keeps one for each bind under way, and few without them."""
+IDLE_TIMEOUT_S = 120
+"""kube-scheduler closes its idle connections after 90 s; a server that closes first loses calls."""
 
-FRAMEWORK_THREADS = 4
-"""For people, probes and Prometheus."""
+SCHEDULER_LIMITS = Limits(
+    connections=1_024, head_bytes=64 * 1024, all_heads_bytes=4 * 1024 * 1024, request_s=30.0, unread_s=30.0
+)
+"""kube-scheduler keeps one connection for each bind under way, and few without them.
+
+A head of tiny headers takes up to 40 times its bytes once it is parsed, so heads have a bound in total.
+"""
+
+PROBE_LIMITS = Limits(
+    connections=512, head_bytes=8 * 1024, all_heads_bytes=1024 * 1024, request_s=3.0, unread_s=5.0, lifetime_s=15.0
+)
+"""Any pod may connect here. A probe loses its place only when 512 connections are opened between its own connection and
+its request, which follows at once; strangers take at most some 20 MiB."""
+
+PROBE_THREADS = 2
+PROBE_WAITING = 8
+"""Scrapes under way; far below the number of connections, so that there is always one to close for a probe."""
+
+MAX_BODIES = 2
+"""Largest bodies that are kept at the same time; thousands of common ones."""
 
 SHUTDOWN_TIMEOUT_S = 6
 """Longer than a bind may take."""
 
 
-class Server:
-    """One address; `start` returns when it listens, `stop` when what ran has been answered or the time is over.
+def scheduler_server(
+    address: Address,
+    calls: Mapping[str, Call],
+    framework: "WSGIApplication",
+    *,
+    threads: int,
+    max_body_bytes: int,
+    tls: Tls | None = None,
+    allowed_hosts: Collection[str] = (),
+    limits: Limits = SCHEDULER_LIMITS,
+) -> "Server":
+    """A server for kube-scheduler and for people.
 
     Args:
         address: where to listen.
-        app: the framework's; gets what `calls` do not take.
-        calls: kube-scheduler's, by path.
-        threads: of `calls` that wait, so many are answered at the same time.
-        max_body_bytes: largest call that is read.
+        calls: by path.
+        framework: answers all other paths.
+        threads: of calls that wait; so many are answered at the same time.
+        max_body_bytes: largest body that is read.
         tls: without it plain HTTP is spoken.
-        closing: awaited in the event loop when all is answered.
+        allowed_hosts: names that people may call the server by, apart from loopback names and its address.
+        limits: of its connections.
 
     Raises:
-        SettingsError: a TLS file cannot be used.
+        SettingsError: a TLS file can't be used.
     """
+    bodies = BodyLimits(max_body_bytes, MAX_BODIES * max_body_bytes, waiting=limits.connections)
+    app = App(calls, threads=threads, limits=bodies, framework=framework, hosts=AllowedHosts(allowed_hosts))
+    return Server(address, app, limits, parser="httptools", tls=ServerTls(tls) if tls is not None else None)
+
+
+def probe_server(address: Address, calls: Mapping[str, Call], limits: Limits = PROBE_LIMITS) -> "Server":
+    """A server for the kubelet's probes and Prometheus, which anybody in the cluster may reach.
+
+    It reads no bodies, answers one request per connection, and parses with h11, which bounds heads and trailers.
+    """
+    bodies = BodyLimits(0, 0, waiting=PROBE_WAITING)
+    app = App(calls, threads=PROBE_THREADS, limits=bodies, keep_alive=False)
+    return Server(address, app, limits, parser="h11", tls=None)
+
+
+class Server:
+    """One address; `start` returns when it listens, `stop` when what ran has been answered or the time is over."""
 
     def __init__(
-        self,
-        address: Address,
-        app: "WSGIApplication",
-        calls: Mapping[str, Call] | None = None,
-        *,
-        threads: int,
-        max_body_bytes: int,
-        tls: Tls | None = None,
-        closing: Callable[[], Awaitable[None]] | None = None,
+        self, address: Address, app: App, limits: Limits, *, parser: Literal["httptools", "h11"], tls: ServerTls | None
     ) -> None:
         self._address = address
-        self._threads = ThreadPoolExecutor(threads, "call")
-        # Its types of WSGI and ASGI are its own.
-        self._framework = WSGIMiddleware(cast("Any", app), workers=FRAMEWORK_THREADS)
-        front = Front({path.encode(): call for path, call in (calls or {}).items()}, self._threads, max_body_bytes)
-        context = _context(tls) if tls is not None else None
-        self._uvicorn = uvicorn.Server(
-            uvicorn.Config(
-                _App(self._framework, closing),
-                http=cast("type[asyncio.Protocol]", partial(Connection, front=front)),
-                loop="uvloop",
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                date_header=False,
-                limit_concurrency=MAX_CONNECTIONS,
-                backlog=WAITING_CONNECTIONS,
-                timeout_keep_alive=IDLE_TIMEOUT_S,
-                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-                ssl_context_factory=None if context is None else lambda _config, _default: context,
-            )
+        self._backlog = limits.connections
+        self._app = app
+        config = uvicorn.Config(
+            app,
+            http=parser,
+            loop="uvloop",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=self._backlog,
+            h11_max_incomplete_event_size=limits.head_bytes,
+            timeout_keep_alive=IDLE_TIMEOUT_S,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls.listening,
         )
+        config.load()
+        # uvicorn takes any asyncio protocol for a class; this one makes uvicorn's own and limits it.
+        config.http_protocol_class = cast("Any", Connections(config.http_protocol_class, limits))
+        self._uvicorn = uvicorn.Server(config)
         self._socket: socket.socket | None = None
         self._port = 0
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
@@ -109,9 +138,9 @@ class Server:
         """Listen and serve in a thread.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: the address can't be listened on.
         """
-        self._socket = _listen(self._address)
+        self._socket = _listen(self._address, self._backlog)
         self._port = int(self._socket.getsockname()[1])
         self._thread.start()
 
@@ -121,8 +150,7 @@ class Server:
         except BaseException:  # noqa: BLE001 (SystemExit, too; health turns bad with the thread, and the log says why)
             _LOG.exception("the HTTP server has ended")
         finally:
-            for pool in (self._threads, self._framework.executor):
-                pool.shutdown(wait=False, cancel_futures=True)
+            self._app.close()
 
     def stop(self) -> None:
         """Accept nothing more, let calls finish, close."""
@@ -131,75 +159,13 @@ class Server:
             self._thread.join(2 * SHUTDOWN_TIMEOUT_S)
 
 
-class _App:
-    """The framework's app, and the end of the event loop's work. ASGI 3.0, asgi.readthedocs.io."""
-
-    def __init__(self, framework: Any, closing: Callable[[], Awaitable[None]] | None) -> None:
-        self._framework = framework
-        self._closing = closing
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
-            await self._framework(scope, receive, send)
-            return
-        while (await receive())["type"] != "lifespan.shutdown":
-            await send({"type": "lifespan.startup.complete"})
-        if self._closing is not None:
-            await self._closing()
-        await send({"type": "lifespan.shutdown.complete"})
-
-
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Address, backlog: int) -> socket.socket:
     """A listening socket.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the address can't be listened on.
     """
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, place = found[0]
     both = address.host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(
-        (str(place[0]), int(place[1])), family=family, backlog=WAITING_CONNECTIONS, dualstack_ipv6=both
-    )
-
-
-class _Reporting(ssl.SSLObject):
-    """Says who was not let in; the event loop would drop it without a word."""
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            # Anybody who reaches the port can bring this about: one line, and no traceback.
-            _LOG.info("TLS client was not let in: %s", error)
-            raise
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer that lets in only clients with a certificate of one authority.
-
-    Raises:
-        SettingsError: a file cannot be used.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.sslobject_class = _Reporting
-    for name, path in asdict(tls).items():
-        if not Path(path).is_file():
-            raise SettingsError(f"tls: {name} is {path!r}, expected an existing file")
-    try:
-        context.load_verify_locations(tls.client_authority)
-    except OSError as error:
-        raise SettingsError(
-            f"tls: client_authority is {tls.client_authority!r}, expected a PEM certificate: {error}"
-        ) from error
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-    except OSError as error:
-        raise SettingsError(
-            f"tls: certificate is {tls.certificate!r} and key {tls.key!r}, expected a PEM pair: {error}"
-        ) from error
-    return context
+    return socket.create_server((str(place[0]), int(place[1])), family=family, backlog=backlog, dualstack_ipv6=both)

@@ -30,7 +30,7 @@ class Unavailable:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class VictimsTerminating:
     """The pod will fit on its nominated node once pods that were evicted for it are seen gone: ask again at once.
 
     kube-scheduler's watch may be ahead of the extender's by some milliseconds. A refusal would make it evict more.
@@ -39,7 +39,7 @@ class Leaving:
     message: str
 
 
-FilterOutcome = Passed | Rejected | Unavailable | Leaving
+FilterOutcome = Passed | Rejected | Unavailable | VictimsTerminating
 
 
 @dataclass(frozen=True, slots=True)

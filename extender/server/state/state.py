@@ -1,10 +1,10 @@
-"""The ledger behind its lock: from decoded calls and watch events to outcomes. Nothing here waits or does I/O.
+"""Guards the ledger with a lock, and answers decoded calls and watch events from it. Nothing here waits or does I/O.
 
 Every method takes the lock for microseconds; the clock is injected and monotonic.
 """
 
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from extender.contract.units import UnitMib
@@ -33,19 +33,14 @@ from extender.server.state.outcomes import (
     Assumed,
     BindStart,
     FilterOutcome,
-    Leaving,
     Passed,
     Refused,
     Rejected,
     Unavailable,
     UnknownPod,
+    VictimsTerminating,
 )
-
-MAX_ASKED = 64
-"""Nodes that are remembered of a refused pod; one that was offered more is assumed to accept any."""
-
-MAX_WAITING = 20_000
-"""Refused pods that are remembered; beyond it the oldest is left to kube-scheduler's own retries."""
+from extender.server.state.waiting import MAX_ASKED, Waiting
 
 
 class State:
@@ -84,9 +79,7 @@ class State:
         self._in_force = InForce()
         self._coming: tuple[Weights, InForce] | None = None
         self._evictions = Evictions(unit_mib)
-        self._waiting: OrderedDict[str, waking.Refused] = OrderedDict()
-        self._freed: dict[str, float] = {}
-        self._named: set[str] = set()
+        self._waiting = Waiting()
         self._latest: tuple[str, Policy, NodeInfo | None] | None = None
 
     @property
@@ -150,11 +143,11 @@ class State:
             ranked = filtered.ranked
             if ranked.first is not None:
                 plan = self._hold(pod, pod.request, policy, ranked.first, now_s)
-                self._waiting.pop(pod.uid, None)
+                self._waiting.remove(pod.uid)
                 self._evictions.forget(pod.uid)
             else:
                 if self._evictions.awaited(pod, pod.request, policy, self._ledger.nodes.get(pod.nominated_node)):
-                    return Leaving("pods that were evicted for this one still hold their memory")
+                    return VictimsTerminating("pods that were evicted for this one still hold their memory")
                 asked = frozenset(names) if len(names) <= MAX_ASKED else None
                 self._wait(pod, pod.request, policy, now_s, asked)
         if ranked.first is None:
@@ -259,7 +252,7 @@ class State:
         with self._lock:
             self._note_freed(self._ledger.apply(event))
             if isinstance(event, PodDeleted):
-                self._waiting.pop(event.uid, None)
+                self._waiting.remove(event.uid)
 
     def pod(self, uid: str) -> PodRecord | None:
         """What is known of a pod."""
@@ -322,7 +315,7 @@ class State:
     def waiting(self) -> list[str]:
         """UIDs of the pods that were refused and wait for room."""
         with self._lock:
-            return list(self._waiting)
+            return self._waiting.uids()
 
     def adopt_waiting(self) -> None:
         """After the first lists: pods that were refused before this process began wait for room, too."""
@@ -332,7 +325,7 @@ class State:
                 if pod.unschedulable and pod.request is not None:
                     self._wait(pod, pod.request, self.policy_of(pod.request), now_s)
             self._in_force.rankings.follow(self._ledger)
-            self._freed.update(dict.fromkeys(self._ledger.snapshot().nodes, now_s))
+            self._waiting.note_freed(self._ledger.snapshot().nodes, now_s)
 
     def worth_waking(self, settled_s: float, limit: int) -> list[waking.Refused]:
         """Pods to touch: refused before room appeared, still waiting `settled_s` after it did, and fitting now.
@@ -342,33 +335,18 @@ class State:
         now_s = self._clock()
         with self._lock:
             self._note_freed(self._ledger.expire(now_s))
-            ripe = {name: at_s for name, at_s in self._freed.items() if now_s - at_s >= settled_s}
-            if not ripe:
-                return []
-            for name in ripe:
-                del self._freed[name]
-            self._drop_finished()
-            newest = max(ripe.values())
-            waiting = [
-                pod for uid, pod in self._waiting.items() if pod.waiting_since_s <= newest and uid not in self._named
-            ]
-            nodes = self._ledger.nodes
-            freed = [nodes[name] for name in ripe if name in nodes]
-            first_seen = {name: self._ledger.first_seen[name] for name in ripe if name in nodes}
-        named = waking.worth_waking(waiting, freed, limit=limit, unit_mib=self.unit_mib, first_seen=first_seen)
-        if len(named) < limit:
-            self._named.clear()
-            return named
-        self._named.update(pod.uid for pod in named)
+            ripe = self._waiting.take_ripe(self._ledger, settled_s, now_s)
+        if ripe is None:
+            return []
+        pods = waking.worth_waking(
+            ripe.pods, ripe.nodes, limit=limit, unit_mib=self.unit_mib, first_seen=ripe.first_seen
+        )
         with self._lock:
-            for name in ripe:
-                self._freed.setdefault(name, now_s)
-        return named
-
-    def _drop_finished(self) -> None:
-        for uid in [uid for uid in self._waiting if uid not in self._ledger.pending]:
-            if uid in self._ledger.pods or self._ledger.is_gone(uid):
-                del self._waiting[uid]
+            if len(pods) < limit:
+                self._waiting.woke_all()
+            else:
+                self._waiting.woke(ripe, pods, now_s)
+        return pods
 
     def _hold(self, pod: PodRecord, request: PodRequest, policy: Policy, best: Feasible, now_s: float) -> Plan:
         plan = plan_on(self._ledger.nodes[best.node], request, best.fit, unit_mib=self.unit_mib)
@@ -381,17 +359,14 @@ class State:
     def _wait(
         self, pod: PodRecord, request: PodRequest, policy: Policy, now_s: float, asked: frozenset[str] | None = None
     ) -> None:
-        self._waiting[pod.uid] = waking.Refused(
-            pod.uid, pod.namespace, pod.name, request, policy, pod.priority, now_s, asked, self._ledger.generation
+        self._waiting.add(
+            waking.Refused(
+                pod.uid, pod.namespace, pod.name, request, policy, pod.priority, now_s, asked, self._ledger.generation
+            )
         )
-        self._waiting.move_to_end(pod.uid)
-        if len(self._waiting) > MAX_WAITING:
-            self._waiting.popitem(last=False)
 
     def _note_freed(self, names: Iterable[str]) -> None:
-        now_s = self._clock()
-        for name in names:
-            self._freed[name] = now_s
+        self._waiting.note_freed(names, self._clock())
 
     def _without_own(self, uid: str) -> Snapshot:
         """The ledger's view without what is held for this pod; a bound or assumed pod keeps what it has."""

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import urllib3
 
 from extender.kube.client import KubeApi, connect, events_path, node_path, pod_path
 from extender.kube.errors import ApiError, ApiUnreachable
-from tests.extender.api_calls import BOTH_WAYS, PODS, bind
+from tests.extender.api_calls import PODS, bind
 from tests.fakes.api_server import ApiServer, Exchange, kubeconfig_for, listing, pod, pod_list, refusing, refusing_port
 
 
@@ -170,38 +169,31 @@ def test_a_redirect_is_not_followed(api: KubeApi, server: ApiServer) -> None:
     assert (caught.value.status, len(server.requests)) == (307, 1)
 
 
-@BOTH_WAYS
-def test_a_refused_connection_was_not_sent(server: ApiServer, tmp_path: Path, write: Callable[..., None]) -> None:
+def test_a_refused_connection_was_not_sent(server: ApiServer, tmp_path: Path) -> None:
     """The bind can be forgotten: nothing has left."""
     path = Path(kubeconfig_for(server, tmp_path))
     with refusing_port() as port:
         path.write_text(path.read_text().replace(str(server.port), str(port)))
         with pytest.raises(ApiUnreachable) as caught:
-            write(connect(str(path)))
+            bind(connect(str(path)))
     assert caught.value.sent is False
 
 
 @pytest.mark.parametrize("fault", [Exchange.reset, Exchange.hang_up], ids=["reset", "closed"])
-@BOTH_WAYS
-def test_a_lost_bind_reply_may_have_been_executed(
-    api: KubeApi, server: ApiServer, fault: object, write: Callable[..., None]
-) -> None:
+def test_a_lost_bind_reply_may_have_been_executed(api: KubeApi, server: ApiServer, fault: object) -> None:
     """The request arrived, the answer did not: only a live read can tell (lesson 15)."""
     assert callable(fault)
     server.on_other(fault, ok)
     with pytest.raises(ApiUnreachable) as caught:
-        write(api)
+        bind(api)
     assert (caught.value.sent, len(server.requests)) == (True, 1)
 
 
-@BOTH_WAYS
-def test_a_bind_that_is_never_answered_ends_with_its_timeout(
-    api: KubeApi, server: ApiServer, write: Callable[..., None]
-) -> None:
+def test_a_bind_that_is_never_answered_ends_with_its_timeout(api: KubeApi, server: ApiServer) -> None:
     """And may have been executed."""
     server.on_other(Exchange.hang)
     with pytest.raises(ApiUnreachable) as caught:
-        write(api, timeout_s=0.5)
+        bind(api, timeout_s=0.5)
     assert caught.value.sent is True
 
 

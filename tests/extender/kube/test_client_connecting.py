@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from extender.kube.client import KubeApi, connect
 from extender.kube.credentials import CHECK_S, load_credentials
 from extender.kube.errors import ApiUnreachable, KubeConfigError
-from tests.extender.api_calls import BOTH_WAYS, PODS, bind
+from tests.extender.api_calls import PODS, bind
 from tests.fakes.api_server import ApiServer, kubeconfig_for, listing
 from tests.fakes.certificate import server_context, write_certificate
 from tests.fakes.reflecting import StandingClock
@@ -45,10 +44,7 @@ def test_the_service_account_is_found_and_its_rotated_token_is_read_again(
         assert caught.value.sent is False
 
 
-@BOTH_WAYS
-def test_a_certificate_of_another_authority_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., None]
-) -> None:
+def test_a_certificate_of_another_authority_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the request, and so the token, is sent."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     other = tmp_path / "other"
@@ -59,7 +55,7 @@ def test_a_certificate_of_another_authority_is_refused(
         content["clusters"][0]["cluster"]["certificate-authority"] = str(write_certificate(tmp_path))
         path.write_text(json.dumps(content))
         with pytest.raises(ApiUnreachable, match=r"(?i)certificate") as caught:
-            write(connect(str(path)))
+            bind(connect(str(path)))
         assert (caught.value.sent, server.requests) == (False, [])
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.errors import ApiError
 from extender.server.binder import LATE_WRITE_S, WRITE_TIMEOUT_S, Binder
 from extender.server.state.outcomes import Passed, Unavailable
 from extender.server.wire import decode_binding_args
@@ -21,9 +21,6 @@ ALLOCATION = "gpupack.io/allocation"
 class Bench:
     """A node `a` of two GPUs of 16 units, a node `b` of one, and pods; pauses take no time and are remembered."""
 
-    in_parts = False
-    """Whether binds are begun and ended by calls of their own, as the event loop does, which writes in between."""
-
     def __init__(self, *pods: Json) -> None:
         self.cluster = Cluster(node("a", 16, 16), node("b", 16))
         self.api = BindingApi(*pods)
@@ -34,18 +31,7 @@ class Bench:
 
     def bind(self, name: str = "train", target: str = "a", uid: str = "") -> str:
         """A bind call; its answer."""
-        args = decode_binding_args(bind_call(name, target, uid=uid))
-        prepared = self.binder.begin(args) if self.in_parts else None
-        if prepared is None:
-            return self.binder.bind(args)
-        try:
-            self.api.bind_pod(
-                args.pod_namespace, args.pod_name, args.pod_uid, args.node, prepared.annotations, WRITE_TIMEOUT_S
-            )
-        except (ApiError, ApiUnreachable) as error:
-            return self.binder.failed(args, prepared, error)
-        self.binder.done(prepared)
-        return ""
+        return self.binder.bind(decode_binding_args(bind_call(name, target, uid=uid)))
 
     def settle(self, age_s: float) -> None:
         """What upkeep does for assumptions of that age."""
@@ -61,12 +47,6 @@ class Bench:
         """What was decided last."""
         decision = self.cluster.decisions.of(uid)
         return decision.verdict if decision is not None else ""
-
-
-@pytest.fixture(autouse=True, params=[False, True], ids=["whole", "in-parts"])
-def _ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every bind of this module in both ways."""
-    monkeypatch.setattr(Bench, "in_parts", request.param)
 
 
 def held(body: Json | None = None) -> Bench:

@@ -2,46 +2,39 @@
 
 import gc
 import http.client
-import json
-import logging
 import socket
-import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import pytest
 
+from bench.simulated.waiting import wait_until
 from extender.kube.errors import ApiError, ApiUnreachable
-from extender.server.http.routes import create_app, create_calls
 from extender.server.http.server import Server
-from extender.server.settings import Address, SettingsError, Tls
+from extender.server.settings import Tls
 from tests.extender import golden
 from tests.extender.go_answers import FilterResult, read
 from tests.extender.objects import bind_call, filter_call, node, pod
 from tests.extender.served import MAX_BODY_BYTES, Served
 from tests.fakes.binding_api import Trouble, unreachable
-from tests.fakes.certificate import write_certificate
 
 THREADS = 8
 SILENT = 5
-LOOPBACK = Address("127.0.0.1", 0)
 ONCE_S = 30.0
 CALLS = "gpupack_extender_requests_total"
 
 
-def served_pods(*, in_loop: bool = False) -> Served:
-    """One node and two pods; Bindings are written by threads or in the event loop."""
-    return Served(node("a", 16, 16, 16), pods=(pod("train", 8), pod("slow", 8)), in_loop=in_loop)
+def served_pods() -> Served:
+    """One node and two pods."""
+    return Served(node("a", 16, 16, 16), pods=(pod("train", 8), pod("slow", 8)))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["threads", "loop"])
-def served(request: pytest.FixtureRequest) -> Served:
+@pytest.fixture(scope="module")
+def served() -> Served:
     """What the shared servers answer from."""
-    return served_pods(in_loop=request.param)
+    return served_pods()
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +47,7 @@ def server(served: Served) -> Iterator[Server]:
 
 def serve(served: Served, tls: Tls | None = None) -> Server:
     """A started server."""
-    calls = create_calls(served.parts)
-    app = create_app(served.parts, calls)
-    made = Server(LOOPBACK, app, calls, threads=THREADS, max_body_bytes=MAX_BODY_BYTES, tls=tls)
+    made = served.server(tls, threads=THREADS)
     made.start()
     return made
 
@@ -77,16 +68,6 @@ def ask(connection: http.client.HTTPConnection, path: str = "/healthz", body: by
     connection.request("GET" if body is None else "POST", path, body)
     answer = connection.getresponse()
     return answer.status, answer.read()
-
-
-def wait_until(true: Callable[[], bool]) -> bool:
-    """Poll until it is; False when it takes too long."""
-    deadline = time.monotonic() + ONCE_S
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_a_recorded_call_is_answered_on_a_connection_that_stays(server: Server) -> None:
@@ -162,10 +143,9 @@ def test_lesson_14_filter_is_answered_while_binds_wait(served: Served, server: S
 
 
 @pytest.mark.parametrize("trouble", [ApiError(409, "Conflict", "no"), unreachable(sent=True)], ids=["no", "lost"])
-def test_a_bind_in_the_loop_that_fails_is_settled_by_a_thread(trouble: Trouble) -> None:
-    """The answer is the truth, read back; and where nobody is known to the ledger, a thread does it all."""
-    served = served_pods(in_loop=True)
-    assert served.loop_api is not None
+def test_a_bind_that_fails_answers_the_truth(trouble: Trouble) -> None:
+    """As it is read back from the API server."""
+    served = served_pods()
     server = serve(served)
     try:
         ask_once(server, "/filter", filter_call(pod("train", 8), ["a"]))
@@ -173,9 +153,8 @@ def test_a_bind_in_the_loop_that_fails_is_settled_by_a_thread(trouble: Trouble) 
         answer = ask_once(server, "/bind", bind_call("train", "a"))
         refused = b'{"Error":"gpupack: API server: 409 Conflict: no"}'
         assert answer == (200, b'{"Error":""}' if isinstance(trouble, ApiUnreachable) else refused)
-        assert (served.loop_api.binds, served.api.reads) == (1, 1)
+        assert (served.api.binds, served.api.reads) == (1, 1)
         assert ask_once(server, "/bind", bind_call("slow", "a")) == (200, b'{"Error":""}')
-        assert (served.loop_api.binds, served.api.binds) == (1, 2)
         assert ask_once(server, "/bind", b"nonsense")[0] == 400
         counted = [served.sample(CALLS, verb="bind", outcome=one) for one in ("ok", "error", "malformed")]
         assert counted == ([2, 0, 1] if isinstance(trouble, ApiUnreachable) else [1, 1, 1])
@@ -215,103 +194,11 @@ def listens(port: int) -> bool:
 
 def test_an_address_that_is_taken_is_an_os_error(served: Served, server: Server) -> None:
     """At start, not later."""
-    app = create_app(served.parts)
-    second = Server(Address("127.0.0.1", server.port), app, threads=4, max_body_bytes=MAX_BODY_BYTES)
+    second = served.server(port=server.port)
     with pytest.raises(OSError, match="in use"):
         second.start()
     del second
     gc.collect()
-
-
-@pytest.fixture(scope="module")
-def pems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A certificate each of the server, of a client that is let in, and of a stranger."""
-    return {name: write_certificate(tmp_path_factory.mktemp(name)) for name in ("server", "client", "stranger")}
-
-
-def tls_of(pems: dict[str, Path]) -> Tls:
-    """The server's side."""
-    own = pems["server"]
-    return Tls(str(own), str(own.with_name("server.key")), str(pems["client"]))
-
-
-@pytest.fixture(scope="module")
-def secure(served: Served, pems: dict[str, Path]) -> Iterator[Server]:
-    """Listening with TLS."""
-    running = serve(served, tls_of(pems))
-    yield running
-    running.stop()
-
-
-def secure_connect(server: Server, pems: dict[str, Path], identity: str | None) -> http.client.HTTPSConnection:
-    """A client with that certificate, or with none."""
-    context = ssl.create_default_context(cafile=pems["server"])
-    if identity is not None:
-        context.load_cert_chain(pems[identity], pems[identity].with_name("server.key"))
-    return http.client.HTTPSConnection("127.0.0.1", server.port, timeout=ONCE_S, context=context)
-
-
-def test_a_client_with_a_certificate_is_let_in(secure: Server, pems: dict[str, Path]) -> None:
-    """And its connection is kept."""
-    connection = secure_connect(secure, pems, "client")
-    for _ in range(3):
-        status, body = ask(connection, "/filter", filter_call(pod("train", 8), ["a"]))
-        assert (status, json.loads(body)["NodeNames"]) == (200, ["a"])
-    connection.close()
-
-
-@pytest.mark.parametrize("identity", [None, "stranger"])
-def test_lesson_20_a_client_without_a_certificate_of_ours_is_not_heard(
-    served: Served, secure: Server, pems: dict[str, Path], identity: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nothing that it asks for is done."""
-    caplog.set_level(logging.INFO)
-    with (
-        closing(secure_connect(secure, pems, identity)) as connection,
-        pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)),
-    ):
-        ask(connection, "/bind", bind_call("train", "a"))
-    with closing(secure_connect(secure, pems, "client")) as friend:
-        assert ask(friend)[0] == 200
-    assert "nodeName" not in served.api.pods["train"]["spec"]
-    # Anybody can make us write this: one line, without a traceback.
-    assert wait_until(lambda: bool(caplog.records))
-    assert [(line.levelname, line.exc_info) for line in caplog.records] == [("INFO", None)]
-
-
-def test_plain_http_to_the_tls_port_is_not_heard(served: Served, secure: Server) -> None:
-    """No answer, no bind."""
-    with pytest.raises((OSError, http.client.HTTPException)):
-        ask_once(secure, "/bind", bind_call("train", "a"))
-    assert "nodeName" not in served.api.pods["train"]["spec"]
-
-
-def test_silent_tls_clients_do_not_stop_the_others(secure: Server, pems: dict[str, Path]) -> None:
-    """They connect and never begin the handshake."""
-    with ExitStack() as stack:
-        for _ in range(SILENT):
-            stack.enter_context(socket.create_connection(("127.0.0.1", secure.port), timeout=ONCE_S))
-        connection = secure_connect(secure, pems, "client")
-        assert [ask(connection)[0] for _ in range(3)] == [200] * 3
-        connection.close()
-
-
-@pytest.mark.parametrize("field", ["certificate", "key", "client_authority"])
-@pytest.mark.parametrize("content", [None, "no PEM"])
-def test_a_pem_file_that_cannot_be_used_is_named(
-    served: Served, pems: dict[str, Path], tmp_path: Path, field: str, content: str | None
-) -> None:
-    """Missing, or not a PEM file."""
-    bad = tmp_path / "bad.pem"
-    if content is not None:
-        bad.write_text(content, encoding="utf-8")
-    good = tls_of(pems)
-    files = {name: getattr(good, name) for name in ("certificate", "key", "client_authority")}
-    with pytest.raises(SettingsError) as caught:
-        serve(served, Tls(**{**files, field: str(bad)}))
-    text = str(caught.value)
-    assert text.startswith("tls: ")
-    assert [part in text for part in (field, repr(str(bad)), "expected")] == [True] * 3
 
 
 def test_threads_end_with_the_server() -> None:

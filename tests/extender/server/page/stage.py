@@ -8,9 +8,6 @@ from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.units import GpuUuid
 from extender.scheduling.ledger.events import NodesListed, PodRecord, PodsListed
 from extender.scheduling.nodes.node import NodeRecord
-from extender.server.http.routes import create_app
-from extender.server.http.server import Server
-from extender.server.settings import parse_address
 from tests.extender.objects import UNIT_MIB, Json, allocation, pod, raw
 from tests.extender.served import Served
 
@@ -95,13 +92,7 @@ def _pods(uuid: str, node: str, units: int, at: int, gpu: int) -> Iterator[Json]
 @contextmanager
 def serving(served: Served) -> Iterator[str]:
     """The address of the page."""
-    server = Server(
-        parse_address("127.0.0.1:0", setting="listen"),
-        create_app(served.parts),
-        threads=4,
-        max_body_bytes=65536,
-        tls=None,
-    )
+    server = served.server()
     server.start()
     try:
         yield f"http://127.0.0.1:{server.port}"

@@ -4,14 +4,13 @@ import re
 import threading
 from base64 import b64encode
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
 from flask.testing import FlaskClient
 
-from extender.server.http.routes import Health, create_app, create_observer_app
+from extender.server.http.routes import Health, create_app
 from extender.server.page.presenting import SECTIONS, Breath, Presenter, large
 from extender.server.page.query import Query
 from extender.server.page.views import MAX_AT_ONCE
@@ -26,7 +25,7 @@ EVIL = "<script>alert(1)</script>\"'&"
 
 def client_of(served: Served) -> FlaskClient:
     """A browser without scripts."""
-    return create_app(served.parts).test_client()
+    return create_app(served.cluster.state, served.health).test_client()
 
 
 def text_of(served: Served, address: str = "/") -> str:
@@ -179,8 +178,7 @@ def test_an_unknown_section_is_404() -> None:
 
 def test_the_address_for_probes_does_not_serve_the_page() -> None:
     """It names every tenant's pods."""
-    client = create_observer_app(Served(node("a", 16)).parts).test_client()
-    assert [client.get(address).status_code for address in ("/", "/page/nodes")] == [404, 404]
+    assert set(Served(node("a", 16)).probes) == {"/healthz", "/readyz", "/metrics"}
 
 
 def test_gpus_that_cannot_be_used_are_said_in_words() -> None:
@@ -199,7 +197,7 @@ def test_many_people_who_look_do_not_take_the_threads_of_the_scheduler() -> None
         assert gate.wait(ONCE_S)
         return None
 
-    app = create_app(replace(Served(node("a", 16)).parts, health=Health(dead=lambda: None, not_ready=slow)))
+    app = create_app(Served(node("a", 16)).cluster.state, Health(dead=lambda: None, not_ready=slow))
     with ThreadPoolExecutor(MAX_AT_ONCE + 1) as pool:
         looking = [pool.submit(app.test_client().get, "/") for _ in range(MAX_AT_ONCE + 1)]
         (sent_away,) = wait(looking, ONCE_S, FIRST_COMPLETED).done

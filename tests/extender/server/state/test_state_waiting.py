@@ -2,7 +2,7 @@
 
 import pytest
 
-from extender.server.state import state as state_module
+from extender.server.state import waiting
 from extender.server.state.outcomes import Passed, Rejected
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import node, pod, uuid
@@ -137,7 +137,7 @@ def test_pods_refused_before_a_restart_are_adopted_when_they_fit() -> None:
 
 def test_the_waiting_room_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes first."""
-    monkeypatch.setattr(state_module, "MAX_WAITING", 2)
+    monkeypatch.setattr(waiting, "MAX_WAITING", 2)
     cluster = full()
     for name in ("p0", "p1"):
         cluster.filter(pod(name, 4))
