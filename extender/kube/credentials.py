@@ -49,6 +49,8 @@ class Credentials:
         self._user_agent = user_agent
         self._clock = clock
         self._lock = threading.Lock()
+        # Each look at it reads the proxies in the environment.
+        self._server = str(settings.host).rstrip("/")
         files = (settings.ssl_ca_cert, settings.cert_file, settings.key_file)
         self._tls_files = [Path(file) for file in files if file]
         self._tls_signature = _signature(self._tls_files)
@@ -57,7 +59,8 @@ class Credentials:
         self._token_signature: _Signature = ()
         self._token = ""
         self._read_token()
-        self._checked_s = clock()
+        self._authorization: dict[str, str] = {}
+        self._checked_s = clock() - CHECK_S
 
     @property
     def settings(self) -> Any:
@@ -67,7 +70,7 @@ class Credentials:
     @property
     def server(self) -> str:
         """Base URL of the API server."""
-        return str(self._settings.host).rstrip("/")
+        return self._server
 
     def pool(self) -> urllib3.PoolManager:
         """The connections for one request.
@@ -85,12 +88,7 @@ class Credentials:
             Exception: a token cannot be read or made; whatever the file system, YAML or a program raise.
         """
         self._refresh()
-        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
-        if self._token:
-            headers["authorization"] = f"Bearer {self._token}"
-        else:
-            for credential in self._settings.auth_settings().values():
-                headers[credential["key"]] = credential["value"]
+        headers = {"Accept": "application/json", "User-Agent": self._user_agent, **self._authorization}
         if content_type is not None:
             headers["Content-Type"] = content_type
         return headers
@@ -109,7 +107,14 @@ class Credentials:
             if self._clock() - self._checked_s >= CHECK_S:
                 self._check_tls()
                 self._read_token()
+                self._authorization = self._authorized()
                 self._checked_s = self._clock()
+
+    def _authorized(self) -> dict[str, str]:
+        if self._token:
+            return {"authorization": f"Bearer {self._token}"}
+        # The official client reads all of its settings again each time, or runs a program that makes a token.
+        return {one["key"]: one["value"] for one in self._settings.auth_settings().values()}
 
     def _check_tls(self) -> None:
         signature = _signature(self._tls_files)
