@@ -11,7 +11,7 @@ from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, ContractError, UnitMib
 from extender.kube.client import connect
 from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
-from extender.kubectl.commands.migrate import main as migrate
+from extender.kubectl.commands.migrate import command as migrate
 from extender.scheduling.pods.models import RequestError
 from extender.scheduling.policies.table import DEFAULT_POLICY, POLICIES
 from extender.server.logs import start_logging

@@ -1,4 +1,4 @@
-"""Lets `python -m extender.kubectl` be what `kubectl gpupack` is."""
+"""Runs `kubectl gpupack` as `python -m extender.kubectl`."""
 
 from extender.kubectl.cli import kubectl_gpupack
 

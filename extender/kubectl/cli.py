@@ -1,4 +1,4 @@
-"""The command line `kubectl gpupack`: a group that imports a command's module only when that command is asked for."""
+"""Runs `kubectl gpupack`; a command's module is imported only when that command is used."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = {
     "drain-advice": "extender.kubectl.commands.drain_advice:command",
     "doctor": "extender.kubectl.commands.doctor:command",
     "explain": "extender.kubectl.commands.explain:command",
+    "migrate": "extender.kubectl.commands.migrate:command",
     "pods": "extender.kubectl.commands.pods:command",
     "simulate": "extender.kubectl.commands.simulate:command",
     "size-advice": "extender.kubectl.commands.size_advice:command",
@@ -45,13 +46,13 @@ class LazyGroup(click.Group):
 def main() -> None:
     """See, explain and change how pods share GPUs.
 
-    Reads nodes and pods from the API server and computes who holds what exactly as the scheduler extender does.
+    Reads nodes and pods from the API server and computes which pod holds what exactly as the scheduler extender does.
 
-    Exit codes: 0 done, 1 the answer is no (not found, does not fit, an error was found), 2 wrong usage,
-    3 the API server (or the extender) cannot be asked.
+    Exit codes: 0 success, 1 the answer is no (not found, does not fit, an error was found), 2 wrong usage,
+    3 the API server (or the extender) cannot be reached. migrate has its own.
     """
 
 
 def kubectl_gpupack() -> None:
-    """What `kubectl gpupack` runs, by the name under which it is typed."""
+    """Entry point of the executable `kubectl-gpupack`."""
     main(prog_name="kubectl gpupack")

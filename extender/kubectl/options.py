@@ -1,4 +1,4 @@
-"""The options that all commands share: from the command line to one value."""
+"""Defines the options that all commands share, and the failures that end a command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,19 +17,19 @@ UNREACHABLE = 3
 
 
 class No(click.ClickException):
-    """The answer is no: the object is not there, or the question has no positive answer."""
+    """The answer is no: an object does not exist, or something does not fit."""
 
     exit_code = NO
 
 
 class BadUsage(click.ClickException):
-    """An option, a file or the kubeconfig makes no sense; the message names it, its value and what was expected."""
+    """An option, a file or the kubeconfig is invalid; the message names it, its value and what was expected."""
 
     exit_code = USAGE
 
 
 class Unreachable(click.ClickException):
-    """The API server or the extender cannot be asked, or refuses to answer."""
+    """The API server or the extender cannot be reached, or refuses to answer."""
 
     exit_code = UNREACHABLE
 
@@ -45,7 +45,7 @@ class Output(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What every command is told.
+    """The shared options of one call.
 
     Args:
         kubeconfig: file; empty for kubectl's own search.
@@ -53,13 +53,13 @@ class Options:
         namespace: empty for the context's.
         all_namespaces: look at all of them.
         output: how to write.
-        watch: ask and write again and again.
-        interval_s: between two times.
+        watch: ask and write repeatedly.
+        interval_s: between two answers.
         color: auto, always or never.
         timeout_s: for one request to the API server.
-        extender: URL of an extender to ask for what only it knows; empty for none.
+        extender: URL of a running extender, asked for what only it knows; empty for none.
         names: of the installation.
-        unit_mib: memory unit of the installation; None to find out.
+        unit_mib: memory unit of the installation; None to detect it.
     """
 
     kubeconfig: str = ""
@@ -83,14 +83,14 @@ class Options:
 
 
 _COMMON = (
-    click.option("--kubeconfig", default="", metavar="FILE", help="Kubeconfig; else as kubectl finds it."),
-    click.option("--context", default="", help="Context of the kubeconfig; else its current one."),
-    click.option("-n", "--namespace", default="", help="Namespace; else the context's."),
+    click.option("--kubeconfig", default="", metavar="FILE", help="Kubeconfig file. Default: as kubectl finds it."),
+    click.option("--context", default="", help="Context of the kubeconfig. Default: its current one."),
+    click.option("-n", "--namespace", default="", help="Namespace. Default: the context's."),
     click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces."),
     click.option(
         "-o", "--output", type=click.Choice([output.value for output in Output]), default="table", show_default=True
     ),
-    click.option("-w", "--watch", is_flag=True, help="Show it again and again, until Ctrl-C."),
+    click.option("-w", "--watch", is_flag=True, help="Repeat until Ctrl-C."),
     click.option(
         "--interval",
         "interval_s",
@@ -98,14 +98,14 @@ _COMMON = (
         default=2.0,
         show_default=True,
         metavar="SECONDS",
-        help="Time between two looks with --watch.",
+        help="Time between two answers with --watch.",
     ),
     click.option(
         "--color",
         type=click.Choice(["auto", "always", "never"]),
         default="auto",
         show_default=True,
-        help="auto: only on a terminal, and not with NO_COLOR set.",
+        help="auto: only on a terminal, and not if NO_COLOR is set.",
     ),
     click.option(
         "--request-timeout",
@@ -121,18 +121,18 @@ _COMMON = (
         default="",
         metavar="URL",
         envvar="GPUPACK_EXTENDER",
-        help="An extender to ask for holds and decisions, such as http://127.0.0.1:39999 after a port-forward.",
+        help="Running extender to ask about holds and decisions, such as http://127.0.0.1:39999 after a port-forward.",
     ),
-    click.option("--prefix", default="gpupack.io", envvar="GPUPACK_PREFIX", help="Domain of the installation's names."),
+    click.option("--prefix", default="gpupack.io", envvar="GPUPACK_PREFIX", help="Domain of gpupack's names."),
     click.option(
-        "--gpu-resource", default="", envvar="GPUPACK_GPU_RESOURCE", help="Whole-GPU resource; else PREFIX/gpu."
+        "--gpu-resource", default="", envvar="GPUPACK_GPU_RESOURCE", help="Whole-GPU resource. Default: PREFIX/gpu."
     ),
     click.option(
         "--memory-unit-mib",
         type=click.Choice([str(unit) for unit in UNIT_CHOICES_MIB]),
         default=None,
         envvar="GPUPACK_MEMORY_UNIT_MIB",
-        help="Memory unit of the installation; else it is found out.",
+        help="Memory unit of the installation. Default: detected.",
     ),
 )
 

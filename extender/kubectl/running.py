@@ -1,4 +1,4 @@
-"""From a command's options and its question to what is written and the exit code; once, or again and again."""
+"""Runs a command's question once, or repeatedly with --watch, and writes the answer."""
 
 import gc
 import os
@@ -18,15 +18,15 @@ GC_THRESHOLD = 100_000
 _CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J"
 
 Question = Callable[[Session], Answer]
-"""Asks the cluster afresh each time; raises what `extender.kubectl.options` has."""
+"""Asks the cluster each time; raises the exceptions of `extender.kubectl.options`."""
 
 
 def run(options: Options, question: Question) -> None:
     """Answer on standard output, and end with the answer's exit code when it is not 0.
 
-    With `--watch` it goes on until Ctrl-C; a failure on the way is shown and the next look may succeed.
+    With `--watch` it repeats until Ctrl-C; a failure after the first answer is shown and does not end it.
     """
-    # Lists of tens of thousands of objects make no garbage worth looking for at every step.
+    # Tens of thousands of objects are read and kept: frequent collections would find no garbage.
     gc.set_threshold(GC_THRESHOLD)
     session = Session(options)
     try:
@@ -62,7 +62,7 @@ def _watch(session: Session, question: Question) -> None:
                 text = written(question(session), options.output, colour=wants_colour(options, sys.stdout))
             except click.ClickException as error:
                 if first:
-                    raise  # what never worked will hardly begin to
+                    raise  # a wrong option or kubeconfig does not mend itself
                 text = f"{error.format_message()}\n"
             before = _CLEAR_SCREEN if screen else "" if first else "---\n" if options.output is Output.YAML else "\n"
             click.echo(before + text, nl=False, color=True)

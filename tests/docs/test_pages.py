@@ -16,8 +16,8 @@ from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB
 from extender.decoding.decoder import Decoder
 from extender.kubectl.cli import main as kubectl_gpupack
-from extender.kubectl.migrating.asking import Options
 from extender.kubectl.migrating.manifests import Kind, migrate
+from extender.kubectl.migrating.requests import Options
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.policies.table import POLICIES

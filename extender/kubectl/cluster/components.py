@@ -1,4 +1,4 @@
-"""From the pods of a cluster to those of gpupack itself, by the labels that the manifests give them."""
+"""Finds gpupack's own pods by the labels that the manifests give them."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ METRICS_PORT = "metrics"
 
 
 def component_of(pod: PodObject) -> str:
-    """`device-plugin`, `scheduler` (with the extender beside it), `extender`; empty of all other pods."""
+    """`device-plugin`, `scheduler` (with the extender in the same pod) or `extender`; empty for all other pods."""
     labels = pod.metadata.labels or {}
     ours = labels.get("app.kubernetes.io/name") == "gpupack"
     return labels.get("app.kubernetes.io/component", "") if ours else ""
@@ -39,7 +39,7 @@ def is_ready(pod: PodObject) -> bool:
 
 
 def state_of(pod: PodObject) -> str:
-    """How it is, in a word or two."""
+    """Its state, in a word or two."""
     if pod.status.phase == "Running":
         return "running" if is_ready(pod) else "running but not ready"
     return pod.status.reason or pod.status.phase or "in an unknown state"

@@ -1,4 +1,4 @@
-"""From a ClusterView to the case of a cost report.
+"""Turns a cluster into the case of a cost report.
 
 Nodes without gpupack's inventory are read by NVIDIA's labels (`nvidia.com/gpu.product`, `.memory`, `.count`), which
 GPU feature discovery sets.
@@ -28,7 +28,7 @@ MemoryMib = Mapping[PodKey, int]
 
 
 def case_of(view: ClusterView, *, source: str, usage: MemoryMib | None = None) -> Case:
-    """The case that a cluster is.
+    """The case of a cluster.
 
     Args:
         view: nodes and pods; its whole-GPU resource is what stock pods ask for.
@@ -80,7 +80,7 @@ def case_of(view: ClusterView, *, source: str, usage: MemoryMib | None = None) -
         taken=taken,
         notes=tuple(notes),
         placed=True,
-        # The pods without GPUs are one sum here, so that nobody can tell how many more a node takes.
+        # The pods without GPUs are one sum here, so how many more a node takes is unknown.
         traits={name: replace(node_traits(view.nodes[name]), most_pods=None) for name in names},
     )
 

@@ -1,7 +1,7 @@
-"""From a manifest's YAML documents to the pods that they would make.
+"""Reads the pods that a manifest would create from its YAML documents.
 
 Pods are read by the extender's own decoder. What the API server would add on the way is added here: requests that are
-not given are the limits. Anything that cannot be meant is an error that names the document and the field.
+not given are the limits. Anything invalid is an error that names the document and the field.
 """
 
 import json
@@ -30,19 +30,19 @@ from extender.scheduling.pods.request import PodRequest
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The kinds of pods that a manifest makes, in order, and what to say of how it was read."""
+    """The kinds of pods that a manifest creates, in order, and notes on how it was read."""
 
     wanted: tuple[Wanted, ...]
     notes: tuple[str, ...] = ()
 
 
 def manifest_of(text: str, *, names: Names, unit_mib: UnitMib) -> Manifest:
-    """What the documents of a manifest make.
+    """The pods that the documents of a manifest create.
 
-    Objects that make no pods are left out with a note; so is said how an operator's own kind was read.
+    Objects that create no pods are left out with a note; another note says how an operator's own kind was read.
 
     Raises:
-        ManifestError: a document makes no sense, or none makes pods.
+        ManifestError: a document is invalid, or none creates pods.
     """
     decoder = Decoder(names, unit_mib)
     wanted: list[Wanted] = []
@@ -51,7 +51,7 @@ def manifest_of(text: str, *, names: Names, unit_mib: UnitMib) -> Manifest:
         templates = templates_of(body, where)
         found = [_wanted(where, body, template, decoder) for template in templates]
         if not templates:
-            notes.append(f"{where} makes no pods and is left out")
+            notes.append(f"{where} creates no pods and is left out")
         elif not is_known(body):
             read = ", ".join(
                 f"{one.pods} x {template.path[:-1]}" for one, template in zip(found, templates, strict=True)
@@ -59,7 +59,7 @@ def manifest_of(text: str, *, names: Names, unit_mib: UnitMib) -> Manifest:
             notes.append(f"{where} is an operator's kind, read by its pod templates: {read}")
         wanted += found
     if not wanted:
-        raise ManifestError("no document makes pods, expected a Pod, or what has a pod template")
+        raise ManifestError("no document creates pods, expected a Pod or an object with a pod template")
     return Manifest(tuple(wanted), tuple(notes))
 
 

@@ -1,7 +1,7 @@
-"""From one object of a manifest to the pod templates in it, and how many pods of each run at once.
+"""Finds the pod templates in an object, and how many pods of each run at once.
 
-The kinds of Kubernetes itself are read as their controllers do. Any other kind is searched for templates: beside each,
-`replicas` or `parallelism` says how many, which is how PyTorchJob, TFJob, Volcano's Job, JobSet and Rollout have it.
+The kinds of Kubernetes itself are read as their controllers read them. Any other kind is searched for templates: next
+to each, `replicas` or `parallelism` says how many, as in PyTorchJob, TFJob, Volcano's Job, JobSet and Rollout.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ class Template:
         path: where its metadata and spec are, ending with a dot: `spec.template.`; empty for the object itself.
         body: with `metadata` and `spec`.
         pods: how many run at once.
-        role: what tells it from others of the same object; empty where it is the only one by nature.
+        role: its name among the templates of the same object; empty where there is only one.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Template:
 
 
 def is_known(body: Body) -> bool:
-    """Whether it is a kind that Kubernetes itself makes pods of."""
+    """Whether it is a kind of Kubernetes itself that creates pods."""
     kind, version = body.get("kind"), str(body.get("apiVersion", ""))
     if not isinstance(kind, str) or kind not in GROUPS:
         return False
@@ -125,12 +125,12 @@ def _searched(value: object, path: str, times: int, role: str) -> Iterator[Templ
     if not isinstance(value, dict):
         return
     template = value.get("template")
-    beside = next((value[name] for name in _COUNTS if _is_count(value.get(name))), 1)
+    count = next((value[name] for name in _COUNTS if _is_count(value.get(name))), 1)
     for field, inner in value.items():
         if field != "template" or not isinstance(template, dict):
             named = role if field in ("spec", "template") or field.endswith("Specs") else field
             yield from _searched(inner, f"{path}.{field}", times, named)
         elif isinstance(template.get("spec"), dict) and isinstance(template["spec"].get("containers"), list):
-            yield Template(f"{path}.template.", template, times * beside, role)
+            yield Template(f"{path}.template.", template, times * count, role)
         else:
-            yield from _searched(template, f"{path}.template", times * beside, role)
+            yield from _searched(template, f"{path}.template", times * count, role)

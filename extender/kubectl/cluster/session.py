@@ -1,4 +1,4 @@
-"""From options to the API server and back: lists for a ClusterView, single objects, and an extender's own view."""
+"""Asks the API server, and a running extender, for the time of one command."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""From a ClusterView to what planning starts from: what pods ask of their nodes, and what nodes say of themselves."""
+"""Reads what planning starts from: what pods ask of their nodes, what nodes allow, and the policy in force."""
 
 from collections.abc import Iterable, Iterator
 
@@ -34,7 +34,7 @@ def cluster_of(view: ClusterView) -> Cluster:
 
 
 def node_traits(node: NodeObject) -> NodeTraits:
-    """What a node says of itself beside its resources."""
+    """What a node says of itself besides its resources."""
     return NodeTraits(
         name=node.metadata.name,
         labels=node.metadata.labels or {},
@@ -45,7 +45,7 @@ def node_traits(node: NodeObject) -> NodeTraits:
 
 
 def pod_traits(pod: PodObject, names: Names) -> PodTraits:
-    """What is known of a pod beside its record."""
+    """What is known of a pod besides its record."""
     owner = owner_of(pod)
     mirrored = pod.metadata.annotation(MIRROR_ANNOTATION) is not None
     return PodTraits(
@@ -79,7 +79,7 @@ def workload_of(pod: PodObject) -> str:
 
 
 def constraints_of(pod: PodObject, names: Names) -> Constraints:
-    """What a pod asks of its node beside resources."""
+    """What a pod asks of its node besides resources."""
     return Constraints(
         selector=tuple(sorted((pod.spec.node_selector or {}).items())),
         terms=terms_of(pod),
@@ -96,7 +96,7 @@ def terms_of(pod: PodObject) -> tuple[SelectorTerm, ...] | None:
 
 
 def tolerations_of(pod: PodObject) -> tuple[Toleration, ...]:
-    """The taints that a pod bears."""
+    """The taints that a pod tolerates."""
     return tuple(
         Toleration(one.key, one.operator or "Equal", one.value, one.effect) for one in pod.spec.tolerations or ()
     )
@@ -137,7 +137,7 @@ def _unchecked(spec: PodObjectSpec, names: Names) -> Iterator[str]:
 
 
 def _losses(pod: PodObject, owner: Owner | None) -> Iterator[str]:
-    """What a pod would not have any more when it is made anew."""
+    """What a pod would lose if it were recreated."""
     if any(volume.empty_dir is not None for volume in pod.spec.volumes or ()):
         yield "emptyDir volumes"
     if owner is not None and owner.kind.endswith("Job"):  # PyTorchJob, TFJob, RayJob and so on, too
@@ -167,7 +167,7 @@ policy_option = click.option(
     type=click.Choice(list(POLICIES)),
     default=None,
     envvar="GPUPACK_POLICY",
-    help="Packing policy; else the one that the extender's pod is started with, else the default.",
+    help="Packing policy. Default: that of the extender's pod, or the shipped default.",
 )
 
 

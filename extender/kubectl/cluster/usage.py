@@ -43,7 +43,7 @@ class Usage:
     problems: Mapping[str, str] = field(default_factory=dict)
 
     def of_gpu(self, node: str, uuid: GpuUuid) -> float | None:
-        """MiB in use on a GPU by whomever; None when unknown."""
+        """MiB in use on a GPU by any process; None when unknown."""
         known = self.nodes.get(node)
         return None if known is None else known.gpus.get(uuid)
 
@@ -114,7 +114,7 @@ TIMEOUT_S = 5.0
 ALL_TIMEOUT_S = 20.0
 _LONGEST = 200
 MOST_NODES = 200
-"""Nodes that are asked unless somebody insists: each costs the API server a connection to the node."""
+"""Nodes asked without --used: each costs the API server a connection to the node."""
 
 
 def proxied(pod: PodObject, path: str) -> str | None:
@@ -144,7 +144,7 @@ def scrape(session: Session, view: ClusterView, nodes: Iterable[str], *, insist:
 
 
 class _Asker:
-    """Asks one node after the other; what one answer makes clear for all is not asked again."""
+    """Asks one node after the other; stops asking once an answer settles it for all of them."""
 
     def __init__(self, session: Session, plugins: Mapping[str, PodObject]) -> None:
         self._session = session

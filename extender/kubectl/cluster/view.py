@@ -1,6 +1,6 @@
-"""From lists of Node and Pod objects to a ClusterView: the ledger as the extender would compute it, and the objects.
+"""Computes the ledger as the extender would, from lists of Node and Pod objects.
 
-Holds and assumptions of a running extender are not in it: nothing in the API tells of them before the Binding.
+Holds and assumptions of a running extender are missing: the API shows nothing of them before the Binding.
 """
 
 from collections import Counter
@@ -58,7 +58,7 @@ class ClusterView:
 
     @property
     def gpu_pods(self) -> list[PodRecord]:
-        """Pods that ask for GPUs, senselessly ones included, by namespace and name."""
+        """Pods that ask for GPUs, including invalid requests, by namespace and name."""
         asking = [pod for pod in self.pod_records if pod.request is not None or pod.request_error]
         return sorted(asking, key=lambda pod: (pod.namespace, pod.name, pod.uid))
 
@@ -78,7 +78,7 @@ def view_of(
     """The view of these objects' JSON.
 
     `unit_mib` None takes the unit that the extender's pod is started with, else the one of most GPUs. An object that
-    is not what it should be is left out, with a warning.
+    cannot be read is left out, with a warning.
     """
     warnings: list[str] = []
     node_jsons, pod_jsons = list(nodes), list(pods)
@@ -140,7 +140,7 @@ def _unit(nodes: Iterable[NodeRecord], pods: Iterable[PodObject]) -> tuple[UnitM
 
 
 def _given_unit(container: ContainerArguments) -> str:
-    """The unit that an extender is started with: the last flag, else the variable; empty when neither is there."""
+    """The unit that an extender is started with: the last flag, otherwise the variable; empty without both."""
     words = [*(container.command or ()), *(container.args or ())]
     given = ""
     for at, word in enumerate(words):

@@ -1,4 +1,4 @@
-"""`kubectl gpupack cordon` and `uncordon`: from names of GPUs to the cordon annotation of their nodes."""
+"""`kubectl gpupack cordon` and `uncordon`: take GPUs out of use, and back, by an annotation of their nodes."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from extender.kubectl.running import run
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One GPU; `index` is None when it is only named in the node's cordon annotation any more."""
+    """One GPU; `index` is None when only the node's cordon annotation still names it."""
 
     node: str
     uuid: GpuUuid
@@ -80,7 +80,7 @@ def _resolve(word: str, known: Sequence[Target]) -> Target:
     exact = [target for target in known if target.uuid == full]
     found = exact or [target for target in known if target.uuid.startswith(full)]
     if not word or not found:
-        raise No(f"{word!r}: no GPU has a UUID that begins so, and it is not NODE/INDEX")
+        raise No(f"{word!r}: no GPU has a UUID that begins like this, and it is not NODE/INDEX")
     if len(found) > 1:
         raise BadUsage(f"{word!r} is ambiguous: {listed([target.text for target in found])}; expected more of the UUID")
     return found[0]
@@ -113,12 +113,12 @@ _PAUSE_S = 0.2
 @click.command()
 @common_options
 @click.argument("gpus", nargs=-1, required=True, metavar="GPU...")
-@click.option("--dry-run", is_flag=True, help="Only say what would be written.")
+@click.option("--dry-run", is_flag=True, help="Write nothing, only say what would be written.")
 def cordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
-    """Take GPUs out by hand: NODE/INDEX, or a UUID or its unique beginning.
+    """Take GPUs out of use.
 
-    Pods that sit there run on; new ones go elsewhere as soon as the node's device plugin has seen it. A GPU that is
-    cordoned already stays so.
+    A GPU is NODE/INDEX, or a UUID or its unique beginning. Pods on it keep running; new ones go elsewhere as soon as
+    the node's device plugin has seen the cordon.
     """
     _run(options, gpus, cordoned=True, dry_run=dry_run)
 
@@ -126,20 +126,23 @@ def cordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
 @click.command()
 @common_options
 @click.argument("gpus", nargs=-1, required=True, metavar="GPU...")
-@click.option("--dry-run", is_flag=True, help="Only say what would be written.")
+@click.option("--dry-run", is_flag=True, help="Write nothing, only say what would be written.")
 def uncordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
-    """Bring GPUs back that were taken out by hand: NODE/INDEX, or a UUID or its unique beginning."""
+    """Bring GPUs back into use.
+
+    A GPU is NODE/INDEX, or a UUID or its unique beginning.
+    """
     _run(options, gpus, cordoned=False, dry_run=dry_run)
 
 
 def _run(options: Options, words: Sequence[str], *, cordoned: bool, dry_run: bool) -> None:
     if options.watch:
-        raise BadUsage("--watch: this is done once; expected without it")
+        raise BadUsage("--watch: cordon and uncordon run once, expected without it")
     run(options, lambda session: change(session, words, cordoned=cordoned, dry_run=dry_run))
 
 
 def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: bool = False) -> Answer:
-    """Write it, and say of each GPU whether that changed anything."""
+    """Write the annotations, and say of each GPU whether that changed anything."""
     try:
         nodes = [read_node(raw) for raw in session.items(NODES_PATH)]
     except DecodeError as error:
@@ -175,7 +178,7 @@ def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: b
 
 
 def _write(session: Session, name: str, targets: Sequence[Target], *, cordoned: bool, dry_run: bool) -> set[str]:
-    """Write one node's annotation unless it says so already; whoever wrote in between is not overwritten."""
+    """Write one node's annotation unless it is there already; a concurrent change is not overwritten."""
     annotation = session.options.names.cordon_annotation
     for attempt in range(TRIES):
         node = _node(session, name)
@@ -188,7 +191,7 @@ def _write(session: Session, name: str, targets: Sequence[Target], *, cordoned: 
         if not new or dry_run:
             return set(new)
         try:
-            # Only as it was read: who else changes the annotation meanwhile makes this a conflict.
+            # With the version that was read: a concurrent change is a conflict, never overwritten.
             patch = {"metadata": {"resourceVersion": node.metadata.resource_version, "annotations": {annotation: text}}}
             session.api.patch(node_path(name), patch, session.options.timeout_s)
         except ApiError as error:
@@ -205,5 +208,5 @@ def _write(session: Session, name: str, targets: Sequence[Target], *, cordoned: 
 def _node(session: Session, name: str) -> NodeObject:
     raw = session.read(f"{NODES_PATH}/{segment(name)}")
     if raw is None:
-        raise No(f"node {name}: gone meanwhile")
+        raise No(f"node {name}: deleted in the meantime")
     return read_node(raw)

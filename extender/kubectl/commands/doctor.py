@@ -1,4 +1,4 @@
-"""`kubectl gpupack doctor`: from the cluster to findings, each with what to do, and an exit code."""
+"""`kubectl gpupack doctor`: checks the installation in a cluster, and says what to do about each finding."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ _TONES = {Level.OK: Tone.GOOD, Level.NOTE: Tone.PLAIN, Level.WARNING: Tone.CAREF
     multiple=True,
     default=("gpupack-system", "kube-system"),
     show_default=True,
-    help="Where to look for ConfigMaps with a KubeSchedulerConfiguration; may be given more than once.",
+    help="Where to look for ConfigMaps with a KubeSchedulerConfiguration. Repeatable.",
 )
 @click.option(
     "--scheduler-config",
     "files",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
-    help="A file with one, such as the control plane's; may be given more than once.",
+    help="File with a KubeSchedulerConfiguration, such as the control plane's. Repeatable.",
 )
 def command(options: Options, *, namespaces: tuple[str, ...], files: tuple[Path, ...]) -> None:
-    """Look for what keeps GPUs from being shared in this cluster, and say what to do.
+    """Find what keeps GPUs from being shared.
 
-    Nothing is changed. The exit code is 1 when there is an error. What can only be seen on a node (driver, toolkit,
-    cgroups) is the matter of: kubectl -n gpupack-system exec POD -- python -m device_plugin doctor
+    Checks this cluster and says what to do; nothing is changed. The exit code is 1 if there is an error. A node itself
+    (driver, toolkit, cgroups) is checked by: kubectl -n gpupack-system exec POD -- python -m device_plugin doctor
     """
     run(options, lambda session: findings_answer(check(gather(session, namespaces, files))))
 

@@ -1,4 +1,4 @@
-"""`kubectl gpupack drain-advice`: from the cluster to the nodes that could be emptied, and what would move where."""
+"""`kubectl gpupack drain-advice`: finds nodes with GPUs that could be emptied, and what would move where."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -22,14 +22,15 @@ HOURS_A_MONTH = 730
 
 @click.command()
 @common_options
-@click.option("--force", is_flag=True, help="Count bare pods as moved, though nobody makes them anew.")
+@click.option("--force", is_flag=True, help="Count bare pods as moved, although no controller recreates them.")
 @policy_option
 @price_option
 def command(options: Options, *, force: bool, policy: str | None, prices: Path | None) -> None:
-    """Say which nodes with GPUs could be emptied, what would move where, and what that saves.
+    """Find nodes with GPUs that could be emptied.
 
-    Every pod that kubectl drain would evict must find a place on a node that stays in use, by the shipped policy and
-    by node selectors, affinity, taints, CPU, memory and number of pods. Nothing is changed.
+    Says what would move where, and what that saves. Every pod that kubectl drain would evict must find a place on a
+    node that stays in use, by the shipped policy and by node selectors, affinity, taints, CPU, memory and number of
+    pods. Nothing is changed.
     """
     table = prices_given(prices)
     run(options, lambda session: drain_advice(session.view(), table, policy=policy, force=force))
@@ -56,7 +57,7 @@ def drain_advice(view: ClusterView, prices: PriceTable, *, policy: str | None = 
     body = [*_sections(advice, view), Line(_summary(advice, saved), Tone.HEADING)]
     body += [Line(note, Tone.CAREFUL) for note in notes]
     if advice.emptied:
-        body.append(Line("Cordon the nodes before you drain them, idle ones too: else pods may go back there."))
+        body.append(Line("Cordon the nodes before you drain them, idle ones too: otherwise pods may go back there."))
     body.append(Line(f"policy {name} ({told_by})", Tone.FAINT, wide=True))
     return Answer(document, tuple(body))
 
@@ -115,9 +116,9 @@ def _moves_table(moves: Sequence[tuple[str, Move]], view: ClusterView) -> Table:
     rows = []
     for node, move in moves:
         gpus = _gpus(move, view)
-        careful = [*(["bare pod: make it anew yourself"] if move.traits.owner is None else [])]
+        careful = [*(["bare pod: recreate it yourself"] if move.traits.owner is None else [])]
         careful += [f"loses {name}" for name in move.traits.loses]
-        careful += [f"{name} not looked at" for name in move.traits.constraints.unchecked]
+        careful += [f"{name} not checked" for name in move.traits.constraints.unchecked]
         rows.append(
             (
                 f"{move.pod.namespace}/{move.pod.name}",
@@ -145,7 +146,7 @@ def _summary(advice: DrainAdvice, saved: float | None) -> str:
     if advice.emptied:
         what += f", {len(advice.emptied)} more could be emptied by moving {counted(moved, 'pod')}"
     if saved is None:
-        return f"{what}; what that saves is not known: a GPU model has no price."
+        return f"{what}; the saving is unknown: a GPU model has no price."
     return f"{what}: {of_usd(saved)} $/h, {saved * HOURS_A_MONTH:,.0f} $ a month at list prices."
 
 

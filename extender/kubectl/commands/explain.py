@@ -1,4 +1,4 @@
-"""`kubectl gpupack explain`: from a name to a pod or to what should have made one, and to why it is as it is."""
+"""`kubectl gpupack explain`: explains why a pod waits, why it is where it is, or why a workload has no pods."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,10 +25,10 @@ _OURS = "Gpupack"
 @common_options
 @click.argument("name")
 def command(options: Options, *, name: str) -> None:
-    """Say why a pod waits and what would help, or why it is where it is.
+    """Explain why a pod waits or is where it is.
 
-    NAME is a pod, or what makes pods: deployment/web, job/train, rs/..., sts/..., or just its name. Of several pods
-    the first one that waits is explained.
+    For a pod that waits it also says what would help. NAME is a pod or a workload: deployment/web, job/train, rs/...,
+    sts/..., or just its name. Of several pods the first one that waits is explained.
     """
 
     def question(session: Session) -> Answer:
@@ -55,7 +55,7 @@ def _explain(session: Session, name: str) -> Explanation:
     events = [event for each in sorted(names) for event in _events(session, namespace, f"involvedObject.name={each}")]
     failures = failures_of(makers, events)
     if not makers and not failures and not records:
-        raise No(f"{namespace}/{bare}: no pod of that name, and nothing that makes pods")
+        raise No(f"{namespace}/{bare}: no pod of that name, and no workload of that name")
     if failures or not records:
         subject = makers[0].path if makers else f"{namespace}/{bare}"
         return explain_missing(subject, failures, events)
@@ -122,7 +122,7 @@ def _readable(raws: Iterable[bytes]) -> list[EventObject]:
         try:
             found.append(read_event(raw))
         except DecodeError:
-            continue  # one odd Event of whomever hides no other
+            continue  # one unreadable Event hides no other
     return found
 
 

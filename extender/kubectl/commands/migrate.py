@@ -1,4 +1,4 @@
-"""`python -m extender migrate`: files, folders or standard input in; rewritten files, a diff or an exit status out."""
+"""`kubectl gpupack migrate`: rewrites manifests for other GPU sharing programs, in place, as a diff or as a check."""
 
 import difflib
 import os
@@ -13,8 +13,8 @@ import click
 
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
-from extender.kubectl.migrating.asking import GIB_MIB, Options, OptionsError
 from extender.kubectl.migrating.manifests import Kind, Migrated, migrate
+from extender.kubectl.migrating.requests import GIB_MIB, Options, OptionsError
 from extender.kubectl.migrating.yamltext import ManifestError
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -26,7 +26,7 @@ MAX_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """Of one file: its text before, and what became of it, or why it could not be read."""
+    """One file: its text before, and the result, or why it could not be read."""
 
     name: str
     before: str
@@ -36,7 +36,7 @@ class _Outcome:
 
 @click.command(context_settings={"show_default": True})
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 when something would change.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if something would change.")
 @click.option("--diff", is_flag=True, help="Write nothing; print what would change.")
 @click.option(
     "--memory-unit-mib",
@@ -45,25 +45,27 @@ class _Outcome:
     default=str(DEFAULT_UNIT_MIB),
     help="Size of one memory unit of the gpupack installation in MiB.",
 )
-@click.option("--scheduler-name", default="", help="schedulerName of migrated pods; without it, the cluster's default.")
+@click.option("--scheduler-name", default="", help="schedulerName of migrated pods. Default: the cluster's.")
+@click.option("--gpushare-unit", type=click.Choice(["GiB", "MiB"]), default="GiB", help="Unit of aliyun.com/gpu-mem.")
+@click.option("--replica-memory-mib", type=int, help="Memory of one time-sliced or MPS replica of a GPU.")
+@click.option("--gpu-memory-mib", type=int, help="Memory of one GPU, to convert percentages and fractions.")
+@click.option("--whole-gpus", is_flag=True, help="nvidia.com/gpu alone means a GPU that is not shared.")
+@click.option("--kai", is_flag=True, help="gpu-memory and gpu-fraction are KAI's even without a queue label.")
+@click.option("--keep", multiple=True, metavar="NAME", help="Leave this resource or annotation as it is. Repeatable.")
 @click.option(
-    "--gpushare-unit", type=click.Choice(["GiB", "MiB"]), default="GiB", help="What 1 of aliyun.com/gpu-mem stands for."
+    "--drop", multiple=True, metavar="NAME", help="Remove this resource or annotation, which gpupack lacks. Repeatable."
 )
-@click.option("--replica-memory-mib", type=int, help="Memory that one time-sliced or MPS replica of a GPU stands for.")
-@click.option("--gpu-memory-mib", type=int, help="Memory of one GPU, for percentages and fractions of it.")
-@click.option("--whole-gpus", is_flag=True, help="nvidia.com/gpu without more is a GPU that nobody shares.")
-@click.option("--kai", is_flag=True, help="gpu-memory and gpu-fraction are KAI's even where no queue tells.")
-@click.option("--keep", multiple=True, metavar="NAME", help="Leave this resource or annotation as it is; repeatable.")
-@click.option("--drop", multiple=True, metavar="NAME", help="Remove this one, which gpupack has not; repeatable.")
 @click.option("--prefix", default="gpupack.io", help="Domain of resource and annotation names.")
 @click.option("--gpu-resource", default="", help="Name of the whole-GPU resource.  [default: PREFIX/gpu]")
-def main(paths: tuple[str, ...], check: bool, diff: bool, **given: Any) -> None:  # noqa: FBT001 (click passes by name)
-    """Rewrite manifests for gpushare, HAMi, KAI or NVIDIA's time-slicing and MPS, so that they ask gpupack.
+def command(paths: tuple[str, ...], check: bool, diff: bool, **given: Any) -> None:  # noqa: FBT001 (click passes by name)
+    """Rewrite manifests to ask for gpupack's GPUs.
 
-    PATHS are YAML or JSON files, folders of them, or - for standard input, whose result is printed. A pod is rewritten
-    as a whole or left as it is; what has to be decided by a person is said, with the option that decides it.
+    Understands gpushare, HAMi, KAI and NVIDIA's time-slicing and MPS. PATHS are YAML or JSON files, folders of them, or
+    - for standard input, whose result is printed. A pod is rewritten completely or not at all; where a person has to
+    decide, the message names the option for it.
 
-    Exit status: 0 all is done, 1 with --check something would change, 2 wrong use, 3 something was not decided or read.
+    Exit codes: 0 success, 1 something would change (with --check), 2 wrong usage, 3 something could not be decided or
+    read.
     """
     try:
         options = _options(given)
@@ -71,7 +73,7 @@ def main(paths: tuple[str, ...], check: bool, diff: bool, **given: Any) -> None:
         raise click.UsageError(str(error)) from error
     outcomes = [_migrated(name, options) for name in _files(paths)]
     for outcome in outcomes:
-        _say(outcome)
+        _report(outcome)
         if diff:
             click.echo(_diff(outcome), nl=False)
         elif not check:
@@ -126,7 +128,7 @@ def _read(name: str) -> str:
 
 
 def _write(outcome: _Outcome) -> None:
-    """Replace the file as a whole, or print what came from standard input; what could not be read goes through."""
+    """Replace the file as a whole, or print what came from standard input, unchanged if it could not be read."""
     text = outcome.result.text if outcome.result else outcome.before
     if outcome.name == STANDARD_INPUT:
         sys.stdout.buffer.write(text.encode())
@@ -151,7 +153,7 @@ def _diff(outcome: _Outcome) -> str:
     return "".join(difflib.unified_diff(before, after, f"a/{name}", f"b/{name}"))
 
 
-def _say(outcome: _Outcome) -> None:
+def _report(outcome: _Outcome) -> None:
     if outcome.result is None:
         click.echo(f"{outcome.name}: {outcome.error}", err=True)
         return
@@ -167,8 +169,8 @@ def _summary(outcomes: list[_Outcome], *, written: bool) -> None:
     unread = len(outcomes) - len(results)
     verb = "rewritten" if written else "to rewrite"
     tail = f", {_count(unread, 'file')} not read" if unread else ""
-    said = f"{_count(len(outcomes), 'file')}: {_count(pods, 'pod')} {verb}, {_count(questions, 'question')}{tail}"
-    click.echo(said, err=True)
+    text = f"{_count(len(outcomes), 'file')}: {_count(pods, 'pod')} {verb}, {_count(questions, 'question')}{tail}"
+    click.echo(text, err=True)
 
 
 def _count(number: int, thing: str) -> str:

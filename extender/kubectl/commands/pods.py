@@ -1,4 +1,4 @@
-"""`kubectl gpupack pods`: from the ledger to the pods that ask for GPUs, where they are and what keeps them waiting."""
+"""`kubectl gpupack pods`: shows the pods that ask for GPUs, where they are, and why they wait."""
 
 import re
 from collections.abc import Sequence
@@ -19,18 +19,19 @@ from extender.scheduling.ledger.events import PodRecord
 
 _LONGEST_REASON = 90
 _PREEMPTION = re.compile(r"\.? (no new claims to deallocate, )?preemption: .*", re.DOTALL)
-"""What kube-scheduler appends about preemption."""
+"""kube-scheduler appends this about preemption."""
 
 
 @click.command()
 @common_options
 @click.option("--node", default="", help="Only pods of this node.")
 @click.option("--pending", is_flag=True, help="Only pods that wait for a node.")
-@click.option("--used/--no-used", default=None, help="Ask every device plugin, or none, for memory in use.")
+@click.option("--used/--no-used", default=None, help="Ask every device plugin for memory in use, or none.")
 def command(options: Options, *, node: str, pending: bool, used: bool | None) -> None:
-    """Show the pods that ask for GPUs: where they are, what they hold and use, or why they wait.
+    """Show pods that ask for GPUs.
 
-    USED is measured by the device plugins and read through the API server; where it is not known it is "-".
+    Says where they are, what they hold and use, or why they wait. USED is measured by the device plugins and read
+    through the API server; where it is not known it is "-".
     """
 
     def question(session: Session) -> Answer:
@@ -110,16 +111,16 @@ def _waits(pod: PodRecord) -> bool:
 def _why_waiting(view: ClusterView, pod: PodRecord) -> str:
     if not _waits(pod):
         return ""
-    return pod.request_error or _said(view.pods.get(pod.uid))
+    return pod.request_error or _scheduler_message(view.pods.get(pod.uid))
 
 
-def _said(pod: PodObject | None) -> str:
-    """What its scheduler said last, without the count of nodes before and preemption after it."""
+def _scheduler_message(pod: PodObject | None) -> str:
+    """The last message of its scheduler, without the node count before and preemption after it."""
     if pod is None:
         return ""
     condition = pod.condition("PodScheduled")
     if condition is None or condition.status != "False":
-        return f"no word from {pod.spec.scheduler_name or 'a scheduler'} yet"
+        return f"{pod.spec.scheduler_name or 'its scheduler'} has not looked at it yet"
     text = _PREEMPTION.sub("", condition.message)
     return text.partition("nodes are available: ")[2] or text or condition.reason
 

@@ -1,4 +1,4 @@
-"""`kubectl gpupack simulate`: from a manifest to whether its pods would fit, where, and what stands in the way."""
+"""`kubectl gpupack simulate`: tells whether the pods of a manifest would fit, where, and what stands in the way."""
 
 import sys
 from collections import Counter
@@ -25,9 +25,9 @@ from extender.scheduling.fitting.describing import describe_request, gpus_of
 from extender.scheduling.ledger.events import PodRecord
 
 SHOWN_NODES = 20
-"""Nodes that are shown to people; the document has them all."""
+"""Nodes shown in the table; the document has them all."""
 
-LIMITS = "Not looked at: quotas, preemption, pods that come first, and what -o wide shows as unchecked."
+LIMITS = "Not considered: quotas, preemption, pods ahead in the queue, and what -o wide shows as unchecked."
 
 
 def simulation_answer(
@@ -41,7 +41,7 @@ def simulation_answer(
         view: as the cluster was before.
         policy: that placed the pods.
         policy_from: how it is known.
-        notes: what else to say.
+        notes: more for people.
     """
     ended = _why(result.ended_by, result.wanted[result.ended_on].name) if result.ended_by is not None else None
     document = {
@@ -68,13 +68,13 @@ def simulation_answer(
 def _summary(result: Simulation, view: ClusterView) -> Iterable[Line]:
     copies = counted(result.copies, "copy", "copies")
     if not result.fits:
-        yield Line(f"{result.at_most:,} of {copies} fit whole.", Tone.BAD)
+        yield Line(f"{result.at_most:,} of {copies} fit completely.", Tone.BAD)
     else:
         verb = "fits" if result.copies == 1 else "fit"
         least = "at least" if result.bounded else "at most"
         yield Line(f"{copies} {verb}; {least} {result.at_most:,} would.", Tone.GOOD)
     if result.ended_by is not None:
-        yield Line(f"What ends it: {result.ended_by.bottleneck}, for {result.wanted[result.ended_on].name}.")
+        yield Line(f"Bottleneck: {result.ended_by.bottleneck}, for {result.wanted[result.ended_on].name}.")
         yield Line(_free(result.ended_by, view))
         for reason, nodes in result.ended_by.nodes.items():
             yield Line(f"  {counted(nodes, 'node')}: {reason}")
@@ -139,7 +139,7 @@ def _nodes(result: Simulation, packing: Packing, view: ClusterView) -> Iterable[
         rows.append((name, pods, per_gpu or "-", before))
     yield Table(columns, tuple(rows[:SHOWN_NODES]))
     if len(rows) > SHOWN_NODES:
-        yield Line(f"and {counted(len(rows) - SHOWN_NODES, 'more node', 'more nodes')}: -o json has them all")
+        yield Line(f"and {counted(len(rows) - SHOWN_NODES, 'more node', 'more nodes')}: see -o json")
 
 
 def _why(why: Blocked, pod: str) -> dict[str, Any]:
@@ -178,16 +178,22 @@ def _placement(result: Simulation, at: int, packing: Packing) -> dict[str, Any]:
     required=True,
     type=click.Path(dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Pods, or whatever has pod templates, YAML or JSON; - for standard input.",
+    help="Pods or workloads, YAML or JSON; - for standard input.",
 )
-@click.option("--copies", type=click.IntRange(1, 100_000), default=1, show_default=True, help="So often all of it.")
-@click.option("--after-waiting", is_flag=True, help="Place the pods first that wait for GPUs already.")
+@click.option(
+    "--copies",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    help="How many copies of the whole manifest.",
+)
+@click.option("--after-waiting", is_flag=True, help="First place the pods that are already waiting for GPUs.")
 @policy_option
 def command(options: Options, *, file: str, copies: int, after_waiting: bool, policy: str | None) -> None:
-    """Say whether pods would fit, where, and how many copies at most.
+    """Say whether pods would fit, and where.
 
-    Pods are placed one by one on a copy of the ledger by the shipped policy, as the extender would. Nothing is
-    created. Exit code 1 when not everything fits.
+    Also how many copies would fit at most. Pods are placed one by one on a copy of the ledger by the shipped policy, as
+    the extender would place them. Nothing is created. Exit code 1 when not everything fits.
     """
     text = _text(file)
 
@@ -229,17 +235,17 @@ def _waiting(cluster: Cluster) -> list[PodRecord]:
 
 def _waiting_note(cluster: Cluster) -> list[str]:
     waiting = _waiting(cluster)
-    who = counted(len(waiting), "pod waits", "pods wait")
-    return [f"{who} for GPUs and may come first: --after-waiting"] if waiting else []
+    waits = counted(len(waiting), "pod waits", "pods wait")
+    return [f"{waits} for GPUs and may be placed first: use --after-waiting to include them"] if waiting else []
 
 
 def _place_waiting(packing: Packing, cluster: Cluster) -> list[str]:
-    """The pods that wait take their places, as kube-scheduler's queue has them: by priority, then by age."""
+    """Place the waiting pods in the order of kube-scheduler's queue: by priority, then by age."""
     waiting = sorted(_waiting(cluster), key=lambda pod: (-pod.priority, pod.resource_version, pod.uid))
     placed = sum(
         packing.place(pod.uid, pod.request, cluster.traits_of(pod).constraints) is not None
         for pod in waiting
         if pod.request is not None and pod.request.demands
     )
-    who = counted(len(waiting), "pod that waits", "pods that wait")
-    return [f"{placed} of {who} for GPUs placed first"] if waiting else []
+    waits = counted(len(waiting), "pod that waits", "pods that wait")
+    return [f"{placed} of {waits} for GPUs were placed first"] if waiting else []

@@ -19,7 +19,7 @@ from extender.kubectl.output.texts import UNKNOWN, counted, natural, of_mib, of_
 from extender.kubectl.running import run, show
 from extender.scheduling.ledger.events import PodRecord
 
-SINCE = "Peaks are since each node's agent saw the pod: look when the busiest hours are among them."
+SINCE = "Peaks count from when each node's agent first saw the pod: wait until the busiest hours are included."
 _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "unknown": Tone.FAINT}
 
 
@@ -31,7 +31,7 @@ _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Metrics of node agents in Prometheus' text format; else they are read through the API server. Repeatable.",
+    help="Metrics of node agents in Prometheus' text format. Default: read through the API server. Repeatable.",
 )
 @click.option(
     "--trace",
@@ -44,21 +44,21 @@ _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "
     type=click.FloatRange(0.01, 0.9),
     default=0.1,
     show_default=True,
-    help="With --trace: how much smaller a size may become, as a part of it.",
+    help="With --trace: how much smaller a size may become, as a fraction of it.",
 )
 @click.option(
     "--headroom",
     type=click.FloatRange(0, 10),
     default=0.1,
     show_default=True,
-    help="What to leave above the peak, as a part of it.",
+    help="Room to leave above the peak, as a fraction of it.",
 )
 def command(options: Options, *, files: tuple[Path, ...], trace: Path | None, reach: float, headroom: float) -> None:
     """Recommend sizes that would pack better.
 
     Compares what each workload asks for with the most that it has used, and judges sizes by what they leave for all
     other pods of the cluster. A workload whose use was not measured gets no advice. With --trace only sizes are known:
-    it tells which of them waste GPUs, and what a slightly smaller size would save.
+    it says which of them waste GPUs, and what a slightly smaller size would save.
     """
     if trace is not None:
         show(options, trace_advice(demand_of_trace(trace), trace.name, reach=reach))
@@ -84,7 +84,7 @@ def size_advice(
     headroom: float = 0.1,
     namespace: str | None = None,
 ) -> Answer:
-    """The advice for all workloads, or for those of one namespace; `problems` says which nodes told nothing."""
+    """The advice for all workloads, or for those of one namespace; `problems` say why nodes gave no answer."""
     advice = advise_sizes(_uses(view, peaks), view.unit_mib, headroom=headroom)
     shown = [one for one in advice.workloads if namespace in (None, one.namespace)]
     notes = [*_notes(view, problems), *view.warnings]
@@ -170,7 +170,7 @@ def _notes(view: ClusterView, problems: Mapping[str, str]) -> list[str]:
     notes = []
     unplaced = sum(_runs(pod) and pod.footprint is None for pod in view.gpu_pods)
     if unplaced:
-        notes.append(f"{counted(unplaced, 'pod')} left out: nobody knows on which GPUs")
+        notes.append(f"{counted(unplaced, 'pod')} left out: it is not known which GPUs they hold")
     by_reason: dict[str, list[str]] = {}
     for node, reason in problems.items():
         by_reason.setdefault(reason, []).append(node)

@@ -1,4 +1,4 @@
-"""`kubectl gpupack top`: from options to the rows of the cluster's GPUs, nodes or models."""
+"""`kubectl gpupack top`: shows the GPUs of the cluster, by GPU, node or model."""
 
 import click
 
@@ -14,7 +14,7 @@ from extender.scheduling.pods.models import ANY_MODEL, RequestError, parse_model
 
 @click.command()
 @common_options
-@click.option("--node", default="", metavar="PATTERN", help="Only nodes of that name; * stands for anything.")
+@click.option("--node", default="", metavar="PATTERN", help="Only nodes whose names match; * matches anything.")
 @click.option(
     "--model", default="", metavar="PATTERNS", help="Only GPUs of these models, as in gpu-model: A100*,!*MIG*"
 )
@@ -23,21 +23,21 @@ from extender.scheduling.pods.models import ANY_MODEL, RequestError, parse_model
     type=click.Choice([by.value for by in By]),
     default=By.AUTO.value,
     show_default=True,
-    help="A row for each of these; auto: GPUs up to 50 nodes, then nodes, and models from 500 on.",
+    help="What has a row. auto: GPUs up to 50 nodes, nodes up to 500, then models.",
 )
 @click.option(
     "--sort",
     type=click.Choice([sort.value for sort in Sort]),
     default=Sort.NAME.value,
     show_default=True,
-    help="name, or the largest first.",
+    help="By name, or the largest amount first.",
 )
-@click.option("--used/--no-used", default=None, help="Ask every device plugin, or none, for memory in use.")
+@click.option("--used/--no-used", default=None, help="Ask every device plugin for memory in use, or none.")
 def command(options: Options, *, node: str, model: str, by: str, sort: str, used: bool | None) -> None:
-    """Show every GPU: what is allocated, used and free, and who is on it.
+    """Show GPUs: allocated, used and free memory.
 
-    The last line sums up. USED is measured by the device plugins and read through the API server (get pods/proxy);
-    where it is not known it is "-", and -o wide says why.
+    Each row also names the pods on the GPU; the last line sums up. USED is measured by the device plugins and read
+    through the API server (get pods/proxy); where it is not known it is "-", and -o wide says why.
     """
     try:
         models = parse_models(model) if model else ANY_MODEL

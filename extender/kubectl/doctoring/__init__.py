@@ -1,1 +1,1 @@
-"""Checks a cluster's installation: facts to findings."""
+"""Checks the installation in a cluster."""

@@ -55,7 +55,7 @@ def _extenders(facts: DoctorFacts) -> Iterator[Finding]:
         health = facts.extender_health.get(pod.path)
         if not is_ready(pod):
             advice = f"kubectl -n {pod.metadata.namespace} describe pod {pod.metadata.name}, and its log"
-            # A standby that is not ready harms nobody while another one is.
+            # A standby that is not ready does no harm while another replica is.
             level = Level.WARNING if any(is_ready(other) for other in pods) else Level.ERROR
             yield Finding("extender", level, f"pod {pod.path} is {state_of(pod)}", advice)
         elif health:

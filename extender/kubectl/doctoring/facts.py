@@ -113,7 +113,7 @@ def _schedulers(
 
 
 def configurations(text: str) -> Iterator[Mapping[str, Any]]:
-    """The KubeSchedulerConfigurations among the YAML documents of a text; none where it is something else."""
+    """The KubeSchedulerConfigurations among the YAML documents of a text; none where it is anything different."""
     if _KIND not in text:
         return
     try:
@@ -131,7 +131,7 @@ def _rights(session: Session, view: ClusterView) -> tuple[dict[str, tuple[Right,
             PLUGIN_RIGHTS if component_of(pod) == PLUGIN else EXTENDER_RIGHTS
         )
         for pod in pods
-        # A static pod has none: its kubeconfig says who it is.
+        # A static pod has none: its kubeconfig has its identity.
         if pod.spec.service_account_name and not _is_static(pod.metadata.annotations)
     }
     denied: dict[str, tuple[Right, ...]] = {}

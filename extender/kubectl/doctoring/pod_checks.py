@@ -29,7 +29,7 @@ def check_pods(view: ClusterView) -> Iterator[Finding]:
             errors.append(f"{path} ({condition.message})")
     if nowhere:
         found = f"bound without a readable allocation: {named(nowhere)}"
-        advice = "a scheduler without the extender placed them, or somebody by hand; set their schedulerName"
+        advice = "a scheduler without the extender placed them, or they were bound by hand; set their schedulerName"
         yield Finding("pods", Level.WARNING, found, advice)
     if errors:
         advice = "kube-scheduler gets no answer from its extender: see the findings on the extender, and its log"

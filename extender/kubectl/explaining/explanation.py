@@ -29,7 +29,7 @@ class Explanation:
         asks: what it asks for, in words.
         diagnosis: the nodes, where they were looked at.
         gpus: per node name, GPUs with numbers: those that it has, or of the nearest nodes.
-        said: its scheduler's last message.
+        scheduler_message: its scheduler's last message.
         events: of gpupack and of the failure, newest last.
         details: more for scripts.
     """
@@ -43,7 +43,7 @@ class Explanation:
     asks: str = ""
     diagnosis: Diagnosis | None = None
     gpus: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
-    said: str = ""
+    scheduler_message: str = ""
     events: tuple[EventObject, ...] = ()
     details: Mapping[str, Any] | None = None
 
@@ -66,8 +66,12 @@ def explained(explanation: Explanation) -> Answer:
         body += [Line(), _groups(explanation.diagnosis)]
     for node, gpus in (explanation.gpus or {}).items():
         body += [Line(), Line(f"GPUs of {node}", Tone.HEADING), _gpus(gpus)]
-    if explanation.said:
-        body += [Line(), Line("Last message of its scheduler", Tone.HEADING), Line(f"  {explanation.said}")]
+    if explanation.scheduler_message:
+        body += [
+            Line(),
+            Line("Last message of its scheduler", Tone.HEADING),
+            Line(f"  {explanation.scheduler_message}"),
+        ]
     if explanation.events:
         body += [Line(), Line("Events", Tone.HEADING), _events(explanation.events)]
     return Answer(_document(explanation), tuple(body))
@@ -129,7 +133,7 @@ def _document(explanation: Explanation) -> dict[str, Any]:
             for group in groups
         ],
         "gpus": {node: [dict(gpu) for gpu in gpus] for node, gpus in (explanation.gpus or {}).items()},
-        "schedulerSaid": explanation.said,
+        "schedulerSaid": explanation.scheduler_message,
         "events": [
             {"at": event.at, "count": event.count or 1, "reason": event.reason, "message": event.message}
             for event in explanation.events

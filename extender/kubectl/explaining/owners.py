@@ -40,18 +40,18 @@ class Maker:
 def failures_of(makers: Iterable[Maker], events: Iterable[EventObject]) -> list[str]:
     """What conditions and Events of the makers say of pods that could not be created, newest first, each once."""
     newest = sorted((event for event in events if is_failure(event)), key=lambda event: event.at, reverse=True)
-    said = [event.message for event in newest]
+    messages = [event.message for event in newest]
     for maker in makers:
-        said += [
+        messages += [
             condition.message
             for condition in maker.object.status.conditions or ()
             if condition.reason.startswith(_FAILED) and condition.status == "True" and condition.message
         ]
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys(messages))
 
 
 def is_failure(event: EventObject) -> bool:
-    """Whether it tells of a pod that was not created."""
+    """Whether it reports a pod that could not be created."""
     return event.type == "Warning" and event.reason.startswith(_FAILED)
 
 

@@ -23,24 +23,30 @@ _SHUTTING_DOWN = "is shutting down"
 _HOLDS_END = "nothing: holds end with the binding, or after some seconds"
 _WAIT_FOR_ROOM = (Cause.FRAGMENTED, Cause.FULL, Cause.NOT_IDLE, Cause.NO_CORE, Cause.MODEL, Cause.TOO_LARGE)
 
-Said = Mapping[str, Any]
+Extender = Mapping[str, Any]
 """What a running extender says: `explain` of the pod, `nodes`, and `notReady` where it is not."""
 
 
 def explain_waiting(
-    view: ClusterView, pod: PodObject, record: PodRecord, events: tuple[EventObject, ...], extender: Said | None = None
+    view: ClusterView,
+    pod: PodObject,
+    record: PodRecord,
+    events: tuple[EventObject, ...],
+    extender: Extender | None = None,
 ) -> Explanation:
     """Why the pod has no node, and what would help."""
     subject = f"pod {record.namespace}/{record.name}"
-    said = _words_of(pod)
-    early = _before_nodes(pod, record, said, extender)
+    message = _words_of(pod)
+    early = _before_nodes(pod, record, message, extender)
     if record.request is None:
         cause = Cause.BAD_REQUEST if record.request_error else Cause.SCHEDULER
         why = f"{cause.text}: {record.request_error}" if record.request_error else "it asks for no GPU"
-        return Explanation(subject, "pending", why, cause, said=said, events=events, helps=early[1] if early else ())
+        return Explanation(
+            subject, "pending", why, cause, scheduler_message=message, events=events, helps=early[1] if early else ()
+        )
     asker = asker_of(view, record, record.request)
     diagnosis = diagnose(view, asker)
-    cause, helps, facts = _cause(view, asker, diagnosis, said, extender) if early is None else early
+    cause, helps, facts = _cause(view, asker, diagnosis, message, extender) if early is None else early
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
@@ -57,7 +63,7 @@ def explain_waiting(
         _asks(view, record),
         diagnosis,
         _gpus_of_nearest(view, asker, diagnosis),
-        said,
+        message,
         events,
         {"unitMib": view.unit_mib},
     )
@@ -67,7 +73,7 @@ Finding = tuple[Cause, tuple[str, ...], tuple[str, ...]]
 """Cause, what would help, and facts."""
 
 
-def _before_nodes(pod: PodObject, record: PodRecord, said: str, extender: Said | None) -> Finding | None:
+def _before_nodes(pod: PodObject, record: PodRecord, message: str, extender: Extender | None) -> Finding | None:
     """Causes that hold whatever the nodes are like."""
     if record.request_error:
         return Cause.BAD_REQUEST, ("correct it and create the pod again",), (record.request_error,)
@@ -79,22 +85,26 @@ def _before_nodes(pod: PodObject, record: PodRecord, said: str, extender: Said |
             (f"gates: {', '.join(gates)}",),
         )
     not_ready = str((extender or {}).get("notReady") or "")
-    if any(words in text for words in _TOUCH_LOST for text in (said, not_ready)):
+    if any(words in text for words in _TOUCH_LOST for text in (message, not_ready)):
         log = "look at the extender's log for its connection to the API server, its rights and its token"
-        return Cause.STALE_VIEW, (log, "it resumes by itself as soon as its watches work again"), (not_ready or said,)
+        return (
+            Cause.STALE_VIEW,
+            (log, "it resumes by itself as soon as its watches work again"),
+            (not_ready or message,),
+        )
     condition = pod.condition("PodScheduled")
     if condition is not None and condition.status == "False" and condition.reason == "SchedulerError":
         look = "check that the extender next to kube-scheduler runs: kubectl gpupack doctor, and its log"
-        if _SHUTTING_DOWN in said:
+        if _SHUTTING_DOWN in message:
             look = f"another replica takes over; if not, {look}"
-        return Cause.NO_EXTENDER, (look,), (said,)
+        return Cause.NO_EXTENDER, (look,), (message,)
     if record.nominated_node:
         fact = f"nominated node: {record.nominated_node}"
         return Cause.PREEMPTING, (f"nothing: it is tried again when they have left {record.nominated_node}",), (fact,)
     return None
 
 
-def _cause(view: ClusterView, asker: Asker, diagnosis: Diagnosis, said: str, extender: Said | None) -> Finding:
+def _cause(view: ClusterView, asker: Asker, diagnosis: Diagnosis, message: str, extender: Extender | None) -> Finding:
     nearest = diagnosis.nearest
     if nearest is None:
         return Cause.NO_GPUS, ("add nodes",), ("the cluster has no nodes",)
@@ -103,11 +113,11 @@ def _cause(view: ClusterView, asker: Asker, diagnosis: Diagnosis, said: str, ext
         if nearest.cause is Cause.NO_GPUS:
             helps = ("label the nodes that have GPUs, and run kubectl gpupack doctor",)
         return nearest.cause, helps, _elsewhere(diagnosis)
-    return _although_it_fits(view, asker, diagnosis, said, extender)
+    return _although_it_fits(view, asker, diagnosis, message, extender)
 
 
 def _although_it_fits(
-    view: ClusterView, asker: Asker, diagnosis: Diagnosis, said: str, extender: Said | None
+    view: ClusterView, asker: Asker, diagnosis: Diagnosis, message: str, extender: Extender | None
 ) -> Finding:
     """By what is bound it fits: what else keeps it waiting."""
     places = f"by what is bound it fits on {counted(len(diagnosis.fitting), 'node')}: {listed(diagnosis.fitting)}"
@@ -126,7 +136,7 @@ def _although_it_fits(
         if others:
             facts.append(f"pods with GPUs here are placed by {listed(others)}")
         return Cause.NOT_SEEN, (f"check that a kube-scheduler named {scheduler} runs",), tuple(facts)
-    if not _is_about_gpus(view, said):
+    if not _is_about_gpus(view, message):
         return Cause.SCHEDULER, ("see its last message below",), (places,)
     binding = _in_flight(view, asker.record)
     if binding and extender is None:
@@ -139,7 +149,7 @@ def _although_it_fits(
     )
 
 
-def _held_there(view: ClusterView, diagnosis: Diagnosis, extender: Said | None) -> str:
+def _held_there(view: ClusterView, diagnosis: Diagnosis, extender: Extender | None) -> str:
     rows = gpu_rows(view, extender=(extender or {}).get("nodes"))
     fitting = set(diagnosis.fitting)
     held = [
@@ -165,9 +175,11 @@ def _in_flight(view: ClusterView, record: PodRecord) -> list[str]:
     return found
 
 
-def _is_about_gpus(view: ClusterView, said: str) -> bool:
+def _is_about_gpus(view: ClusterView, message: str) -> bool:
     resources = (view.names.memory_resource, view.names.gpu_resource, view.names.core_resource)
-    return any(reason.text in said for reason in Misfit) or any(f"Insufficient {name}" in said for name in resources)
+    return any(reason.text in message for reason in Misfit) or any(
+        f"Insufficient {name}" in message for name in resources
+    )
 
 
 def _words_of(pod: PodObject) -> str:

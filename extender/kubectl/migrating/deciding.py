@@ -1,4 +1,4 @@
-"""From one pod that asks other programs for GPUs to the changes that make it ask gpupack, or to what is to be decided.
+"""Decides what to change in a pod that asks other programs for GPUs, or which questions are open.
 
 A pod is rewritten as a whole or not at all: one that asks half of its memory from each scheduler would never start.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from extender.contract.units import UnitMib
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.asking import Container, Options, Pod, Rewrite, Undecided
+from extender.kubectl.migrating.requests import Container, Options, Pod, Rewrite, Undecided
 from extender.kubectl.migrating.rewriting import Wish, lost_annotations, rewrite
 from extender.kubectl.migrating.shares import Question, Share, container_share, kai_share
 from extender.scheduling.pods.models import RequestError, parse_models
@@ -78,16 +78,16 @@ def _without_counterpart(pod: Pod, options: Options) -> Iterator[str]:
     for container in pod.containers:
         for name, meaning in peers.RESOURCES_WITHOUT_COUNTERPART.items():
             if container.asks(name) is not None and name not in allowed:
-                yield f"container {container.name}: {name} asks for {meaning}: to do without it, give --drop {name}"
+                yield f"container {container.name}: {name} asks for {meaning}: to do without it, pass --drop {name}"
         for name in {**container.limits, **container.requests}:
             if name.startswith(peers.MIG_PREFIX) and name not in allowed:
                 yield (
                     f"container {container.name}: {name} is a MIG device: to leave it to NVIDIA's device plugin, "
-                    f"give --keep {name}"
+                    f"pass --keep {name}"
                 )
     for name, meaning in lost_annotations(pod).items():
         if name not in allowed:
-            yield f"annotation {name} asks for {meaning}: to do without it, give --drop {name}"
+            yield f"annotation {name} asks for {meaning}: to do without it, pass --drop {name}"
 
 
 def _already(pod: Pod, options: Options) -> Iterator[str]:

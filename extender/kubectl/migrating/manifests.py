@@ -1,7 +1,7 @@
-"""From the text of manifests to the text in which their pods ask gpupack, and what there is to say about it.
+"""Rewrites the text of manifests so that their pods ask gpupack, and reports what was changed or could not be.
 
 Every pod spec is found, in whatever object it stands: the template of a Deployment, the tasks of an operator's job, an
-item of a List. What cannot be decided, or cannot be changed by itself, stays as it is and is said.
+item of a List. What cannot be decided, or cannot be changed by itself, stays as it is and is reported.
 """
 
 import re
@@ -12,9 +12,9 @@ from enum import Enum
 from yaml.nodes import Node
 
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.asking import Change, Container, Options, Pod, Rewrite, Undecided
 from extender.kubectl.migrating.deciding import decide
 from extender.kubectl.migrating.quotas import decide_quota
+from extender.kubectl.migrating.requests import Change, Container, Options, Pod, Rewrite, Undecided
 from extender.kubectl.migrating.splicing import Path, Splice, UnchangeableError, apply, changed, splices
 from extender.kubectl.migrating.yamltext import ManifestError, Plain, documents, plain
 
@@ -34,7 +34,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to say about one object of a file; `where` is its kind, name and, inside of it, the pod's place."""
+    """One remark about one object of a file; `where` is its kind, name and, inside of it, the pod's place."""
 
     kind: Kind
     where: str
@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """The new text, the number of pods that were rewritten, and what there is to say."""
+    """The new text, the number of pods that were rewritten, and the findings."""
 
     text: str
     pods: int
@@ -75,13 +75,17 @@ def migrate(text: str, options: Options) -> Migrated:
     undecided: list[tuple[int, Path]] = []
     for place, case in enumerate(cases):
         for path, verdict in case.verdicts.items():
-            told = list(_told(_where(case.value, path), verdict, refused.get((place, path), ""))) if verdict else []
-            findings += told
-            undecided += [(place, path)] if told and told[0].kind is Kind.UNDECIDED else []
+            reported = (
+                list(_reported(_where(case.value, path), verdict, refused.get((place, path), ""))) if verdict else []
+            )
+            findings += reported
+            undecided += [(place, path)] if reported and reported[0].kind is Kind.UNDECIDED else []
     try:
         written = apply(text, edits)
     except UnchangeableError as error:
-        raise ManifestError(f"its pods share what would change in a way that cannot be told apart: {error}") from error
+        raise ManifestError(
+            f"its pods share what would change (anchors), and cannot be changed one by one: {error}"
+        ) from error
     for place, root in enumerate(documents(written)):
         findings += _left_over(plain(root), [path for number, path in undecided if number == place], options)
     rewritten = [
@@ -103,13 +107,13 @@ class _Case:
         return {path: verdict for path, verdict in self.verdicts.items() if isinstance(verdict, Rewrite)}
 
 
-def _told(where: str, verdict: Rewrite | Undecided, refused: str) -> Iterator[Finding]:
+def _reported(where: str, verdict: Rewrite | Undecided, refused: str) -> Iterator[Finding]:
     if isinstance(verdict, Undecided):
         yield from (Finding(Kind.UNDECIDED, where, question) for question in verdict.questions)
     elif refused:
-        yield Finding(Kind.UNDECIDED, where, f"{'; '.join(verdict.said)}: to be written by hand, {refused}")
+        yield Finding(Kind.UNDECIDED, where, f"{'; '.join(verdict.summary)}: to be written by hand, {refused}")
     else:
-        yield from (Finding(Kind.CHANGED, where, said) for said in verdict.said)
+        yield from (Finding(Kind.CHANGED, where, text) for text in verdict.summary)
         yield from (Finding(Kind.NOTE, where, note) for note in verdict.notes)
 
 

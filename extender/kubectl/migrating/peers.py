@@ -1,14 +1,14 @@
-"""The names by which pods ask other programs for GPUs, and what each of these programs says that they mean.
+"""Lists the names by which pods ask other programs for GPUs, and what each program documents that they mean.
 
 Sources:
 - gpushare: github.com/AliyunContainerService/gpushare-scheduler-extender, docs/userguide.md (`aliyun.com/gpu-mem`, in
-  GiB unless its device plugin was told otherwise); Alibaba Cloud, "Multi-GPU sharing" (by the pod's label
+  GiB unless its device plugin is configured otherwise); Alibaba Cloud, "Multi-GPU sharing" (by the pod's label
   `aliyun.com/gpu-count` its memory comes evenly from so many GPUs of one node).
 - HAMi: github.com/Project-HAMi/HAMi, README.md and docs/config.md (`nvidia.com/gpumem` is MiB of each of the
   `nvidia.com/gpu` vGPUs, `nvidia.com/gpumem-percentage` percent of each, `nvidia.com/gpucores` percent of each one's
-  compute, and with 100 nobody else gets the GPU; without `nvidia.com/gpu` it is one vGPU).
+  compute, and with 100 no other pod gets the GPU; without `nvidia.com/gpu` it is one vGPU).
 - NVIDIA: github.com/NVIDIA/k8s-device-plugin, README.md, "Shared Access to GPUs" (`nvidia.com/gpu.shared` with
-  `renameByDefault`, else `nvidia.com/gpu`, is one of the replicas of a GPU).
+  `renameByDefault`, otherwise `nvidia.com/gpu`, is one of the replicas of a GPU).
 - KAI: github.com/kai-scheduler/KAI-Scheduler, docs/gpu-sharing/README.md and pkg/common/constants (`gpu-memory` is MiB,
   `gpu-fraction` a share, both of each of `gpu-fraction-num-devices` GPUs, for the first container unless
   `gpu-fraction-container-name` names another).

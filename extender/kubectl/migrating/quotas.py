@@ -1,4 +1,4 @@
-"""From the `hard` limits of a ResourceQuota on other programs' memory to those on gpupack's, where units hold them.
+"""Rewrites the `hard` limits of a ResourceQuota on other programs' memory, where gpupack's units hold them exactly.
 
 HAMi's are on `limits.nvidia.com/gpumem`, MiB (its docs/resource-quota.md); of gpupack's Kubernetes counts `requests.`
 """
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.asking import Change, Options, Rewrite
+from extender.kubectl.migrating.requests import Change, Options, Rewrite
 
 PREFIXES = ("requests.", "limits.")
 
 
 def decide_quota(hard: Mapping[str, str], options: Options) -> Rewrite | None:
-    """What to change in `spec.hard`; None where nothing is, or where something cannot be said exactly.
+    """What to change in `spec.hard`; None where nothing is, or where something cannot be converted exactly.
 
     Rounding would give a team more, or refuse it what it has.
     """
@@ -31,8 +31,8 @@ def decide_quota(hard: Mapping[str, str], options: Options) -> Rewrite | None:
     if memory_mib < 0 or memory_mib % options.unit_mib:
         return None
     units = memory_mib // options.unit_mib
-    said = f"{name}: {hard[name]} -> {ours}: {units} ({units} x {options.unit_mib} MiB)"
-    return Rewrite(hard=Change((name,), {ours: units}), said=(said,))
+    text = f"{name}: {hard[name]} -> {ours}: {units} ({units} x {options.unit_mib} MiB)"
+    return Rewrite(hard=Change((name,), {ours: units}), summary=(text,))
 
 
 def _resource(name: str) -> str:

@@ -1,10 +1,10 @@
-"""From what the containers of a pod shall ask gpupack for to the changes of its manifest, and the words about them."""
+"""Turns what the containers of a pod shall ask gpupack for into changes of its manifest, described for people."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.asking import Change, Container, Options, Pod, Rewrite
+from extender.kubectl.migrating.requests import Change, Container, Options, Pod, Rewrite
 from extender.kubectl.migrating.shares import Share
 
 
@@ -48,7 +48,7 @@ def rewrite(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, mode
         Change(_annotations_gone(pod, options), put_annotations),
         Change(_among(pod.labels, {peers.GPUSHARE_COUNT})),
         _spec_change(pod, options),
-        said=tuple(_said(pod, options, wishes, gpu_count, models)),
+        summary=tuple(_summary(pod, options, wishes, gpu_count, models)),
         notes=tuple(_notes(pod, options)),
     )
 
@@ -75,7 +75,7 @@ def _spec_change(pod: Pod, options: Options) -> Change:
     )
 
 
-def _said(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, models: str) -> Iterator[str]:
+def _summary(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, models: str) -> Iterator[str]:
     for wish in wishes:
         text = f"container {wish.container.name}: {wish.share.words} -> {wish.resource}: {wish.amount}"
         if wish.share.memory_mib:
@@ -101,7 +101,7 @@ def _said(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, models
             f" instead of {pod.scheduler_name}" if change.remove else ""
         )
     elif change:
-        yield f"schedulerName: {pod.scheduler_name} removed; where gpupack is a second scheduler, give --scheduler-name"
+        yield f"schedulerName: {pod.scheduler_name} removed; where gpupack is a second scheduler, pass --scheduler-name"
 
 
 def _notes(pod: Pod, options: Options) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""From what one container asks another program for to GPUs and MiB, or to the question that is to be answered first."""
+"""Converts what one container asks another program for to GPUs and MiB, or raises the question that is open."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from math import ceil
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import CORE_PERCENT, ContractError
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.asking import GIB_MIB, Container, Options, Pod
+from extender.kubectl.migrating.requests import GIB_MIB, Container, Options, Pod
 
 LARGEST_GPU_GIB = 1024
 """More than any GPU has: so many GiB of gpushare's memory are surely MiB."""
@@ -18,7 +18,7 @@ LARGEST_GPU_GIB = 1024
 class Share:
     """Memory of each of `gpus` GPUs in MiB, 0 for whole GPUs, and percent of each one's compute, 0 for no request.
 
-    `used` are the names that said so, `words` for people.
+    `used` are the names that ask for it, `words` describes it for people.
     """
 
     gpus: int
@@ -28,7 +28,7 @@ class Share:
     core_percent: int = 0
 
 
-class Question(Exception):  # noqa: N818 (it is no error: a person has to decide)
+class Question(Exception):  # noqa: N818 (not an error: a person has to decide)
     """What cannot be decided without a person; the message says what would decide it."""
 
 
@@ -86,7 +86,7 @@ def _gpushare(asked: Mapping[str, str], pod: Pod, options: Options) -> Share:
     amount = number(peers.GPUSHARE_MEMORY, asked[peers.GPUSHARE_MEMORY])
     if options.gpushare_unit_mib == GIB_MIB and amount > LARGEST_GPU_GIB:
         raise Question(
-            f"{peers.GPUSHARE_MEMORY} of {amount} GiB is more than any GPU has: if it is MiB, give --gpushare-unit MiB"
+            f"{peers.GPUSHARE_MEMORY} of {amount} GiB is more than any GPU has: if it is MiB, pass --gpushare-unit MiB"
         )
     gpus = number(peers.GPUSHARE_COUNT, pod.labels.get(peers.GPUSHARE_COUNT, "1"))
     if amount % gpus:
@@ -96,7 +96,7 @@ def _gpushare(asked: Mapping[str, str], pod: Pod, options: Options) -> Share:
     core = _core(asked, peers.GPUSHARE_CORE)
     if core and gpus > 1:
         raise Question(
-            f"{peers.GPUSHARE_CORE} of a pod on {gpus} GPUs is not documented: to do without it, give --drop"
+            f"{peers.GPUSHARE_CORE} of a pod on {gpus} GPUs is not documented: to do without it, pass --drop"
         )
     return Share(gpus, amount // gpus * options.gpushare_unit_mib, tuple(asked), words + _core_words(core), core)
 
@@ -127,9 +127,9 @@ def _nvidia(asked: Mapping[str, str], options: Options) -> Share:
         return Share(amount, 0, (name,), words)
     if options.replica_memory_mib is None:
         if name == peers.NVIDIA_SHARED:
-            raise Question(f"{words} does not say how much memory it means: give --replica-memory-mib")
+            raise Question(f"{words} does not say how much memory it means: pass --replica-memory-mib")
         raise Question(
-            f"{words} does not say how much memory it means: for a GPU that nobody shares give --whole-gpus, for one "
+            f"{words} does not say how much memory it means: for a GPU that is not shared pass --whole-gpus, for one "
             f"replica of a shared GPU --replica-memory-mib, to leave it to NVIDIA's device plugin --keep {name}"
         )
     if amount > 1:
@@ -145,8 +145,8 @@ def _hami_core(asked: Mapping[str, str]) -> int:
     core = _core(asked, peers.HAMI_CORE)
     if core == CORE_PERCENT:
         raise Question(
-            f"{peers.HAMI_CORE}: {core} also means that nobody else gets the GPU: ask for whole GPUs, or "
-            f"give --drop {peers.HAMI_CORE}"
+            f"{peers.HAMI_CORE}: {core} also means that no other pod gets the GPU: ask for whole GPUs, or "
+            f"pass --drop {peers.HAMI_CORE}"
         )
     return core
 
@@ -178,8 +178,8 @@ def kai_share(pod: Pod, options: Options) -> tuple[str, Share] | None:
     queued = any(label in pod.labels for label in peers.KAI_QUEUES)
     if not (options.kai or queued or pod.scheduler_name in peers.KAI_SCHEDULERS):
         raise Question(
-            f"the annotations {', '.join(asked)} may be KAI's, but neither a queue nor the scheduler tells: "
-            "if they are, give --kai, else --keep them"
+            f"the annotations {', '.join(asked)} may be KAI's, but neither a queue nor the scheduler says so: "
+            "if they are, pass --kai, otherwise --keep them"
         )
     if (peers.KAI_MEMORY in asked) == (peers.KAI_FRACTION in asked):
         raise Question(f"expected one of the annotations {peers.KAI_MEMORY} and {peers.KAI_FRACTION}")
@@ -210,7 +210,7 @@ def _fraction(asked: Mapping[str, str]) -> Fraction:
 def _part(words: str, part: Fraction, options: Options) -> int:
     if options.gpu_memory_mib is None:
         raise Question(
-            f"{words} is a part of a GPU whose memory is not said: give --gpu-memory-mib, "
-            "and migrate pods for GPUs of other sizes apart"
+            f"{words} is a part of a GPU of unknown memory: pass --gpu-memory-mib, "
+            "and migrate pods for GPUs of other sizes separately"
         )
     return ceil(options.gpu_memory_mib * part)

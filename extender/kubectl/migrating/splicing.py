@@ -1,4 +1,4 @@
-"""Changes of mappings, made in the text of a YAML document: nodes and changes in, text in which only they differ.
+"""Changes mappings in the text of a YAML document without touching anything else.
 
 Nothing is re-emitted: each change is a few splices at the places that the composer noted, in the style that it finds
 there (block or flow, quotes, indentation, line endings).
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from extender.kubectl.migrating.asking import Change
+from extender.kubectl.migrating.requests import Change
 from extender.kubectl.migrating.yamltext import Plain, entry, key_text
 
 _PLAIN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")

@@ -1,4 +1,4 @@
-"""YAML text to nodes that know where they stand in it, and to plain values that can be compared.
+"""Reads YAML into nodes that know their place in the text, and into plain values that can be compared.
 
 Nodes are PyYAML's: its composer keeps the place of each key and value, so that a change can be made in the text itself
 and every byte that is not concerned stays as it was, comments included.
@@ -71,7 +71,7 @@ def children(node: Node) -> Iterator[tuple[str | int, Node]]:
 
 
 def _check(node: Node | None, budget: list[int], depth: int) -> None:
-    """Refuse what would take for ever: an alias is followed as often as it is written."""
+    """Refuse what would take forever: an alias is followed as often as it is written."""
     budget[0] -= 1
     if budget[0] < 0 or depth > MAX_DEPTH:
         raise ManifestError(f"more than {MAX_NODES} values or {MAX_DEPTH} levels, expected manifests")

@@ -1,4 +1,4 @@
-"""What a command says, as a value: a document for scripts, and tables and lines for people."""
+"""Holds an answer as a value: a document for scripts, and tables and lines for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All that a command says.
+    """The answer of a command.
 
     Args:
         document: for `-o json` and `-o yaml`.

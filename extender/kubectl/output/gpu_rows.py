@@ -1,4 +1,4 @@
-"""From a ClusterView to a flat list: one GpuRow per GPU, or per node that should have GPUs and shows none."""
+"""Lists the GPUs of a cluster: a row for each GPU, or for each node that should have GPUs and shows none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ GPU_LABELS: Mapping[str, str | None] = {
     "cloud.google.com/gke-accelerator": None,
     "k8s.amazonaws.com/accelerator": None,
 }
-"""Labels by which others say that a node has GPUs, and the value that says so, None for any; as in the DaemonSet."""
+"""Labels of other programs for nodes with GPUs, and the value that counts, None for any; as in the DaemonSet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class GpuRow:
         node: its name.
         gpu: as the ledger has it.
         problem: what keeps the whole node out, empty for nothing.
-        cordoned: taken out by hand (it is not healthy then, once its device plugin has seen it).
-        shares: who is on it, the largest first; held ones only where an extender was asked.
+        cordoned: taken out by hand (and unhealthy, once its device plugin has seen the cordon).
+        shares: what pods hold of it, the largest first; held ones only where an extender was asked.
         held_units: held and assumed by that extender for pods that are not bound yet; None when none was asked.
-        used_mib: memory in use by whomever, None when unknown; `used_problem` then says why.
+        used_mib: memory in use by any process, None when unknown; `used_problem` then says why.
     """
 
     node: str
@@ -120,13 +120,13 @@ def problem_of(view: ClusterView, node: NodeInfo) -> str:
             return "no inventory"
         return "no device plugin" if is_labelled(view, view.nodes.get(node.name)) else ""
     if not record.inventory.gpus or (node.unit_matches and (record.memory_units or record.whole_gpus)):
-        return ""  # all is well, or it lost its last GPU, offers none, and nothing is wrong with that
+        return ""  # it works, or has lost its last GPU and correctly offers none
     problem: str = describe_node(node)["problem"]
     return problem
 
 
 def is_labelled(view: ClusterView, node: NodeObject | None) -> bool:
-    """Whether the node is said to have GPUs, so that a device plugin should run there."""
+    """Whether the node is labelled as having GPUs, so that a device plugin should run there."""
     labels = (node.metadata.labels if node is not None else None) or {}
     own = labels.get(f"{view.names.prefix}/gpu")
     if own in ("true", "false"):

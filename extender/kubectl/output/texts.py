@@ -8,7 +8,7 @@ from extender.kubectl.cluster.view import ClusterView
 from extender.scheduling.pods.request import PodRequest
 
 UNKNOWN = "-"
-"""For what nobody measured; never 0."""
+"""For what was not measured; never 0."""
 
 _TIB_FROM_GIB = 10 * 1024
 _NUMBER = re.compile(r"(\d+)")
@@ -56,7 +56,7 @@ def named(names: Iterable[str]) -> str:
 
 
 def request_text(request: PodRequest | None, view: ClusterView) -> str:
-    """`8Gi`, `2 x 8Gi`, `2 GPUs`, `8Gi + 4Gi`; UNKNOWN of a request without meaning."""
+    """`8Gi`, `2 x 8Gi`, `2 GPUs`, `8Gi + 4Gi`; UNKNOWN of an invalid request."""
     if request is None:
         return UNKNOWN
     parts = []

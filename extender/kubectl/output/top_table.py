@@ -1,4 +1,4 @@
-"""From GpuRows to the answer of `top`: a table by GPU, node or model, and a line that sums up."""
+"""Sums up GPUs, and writes the tables of `top`: by GPU, node or model."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -255,7 +255,7 @@ def _remarks(view: ClusterView, rows: Sequence[GpuRow]) -> list[Line]:
         if holder.footprint is None and holder.request is not None
     )
     if unplaced:
-        text = f"charged where it hurts most, since nobody says on which GPU they are: {listed(unplaced)}"
+        text = f"charged to the emptiest GPU, since it is not known which one they use: {listed(unplaced)}"
         lines.append(Line(text, Tone.CAREFUL))
     lines += [Line(warning, Tone.CAREFUL) for warning in view.warnings]
     lines.append(Line(f"one unit is {view.unit_mib} MiB ({view.unit_from})", Tone.FAINT, wide=True))
@@ -269,7 +269,7 @@ def _document(view: ClusterView, rows: Sequence[GpuRow]) -> dict[str, Any]:
         if row.gpu is None:
             continue
         described = describe_gpu(view.snapshot.nodes[row.node], row.gpu)
-        # Only a running extender knows of holds; unknown is null, not 0.
+        # Only a running extender knows about holds; unknown is null, not 0.
         described["held"] = row.held_units
         node["gpus"].append(
             {

@@ -1,4 +1,4 @@
-"""From an Answer to text: tables, or JSON or YAML. Colour is added on request and never changes a character."""
+"""Writes an Answer as tables, JSON or YAML; colour is added on request and never changes a character."""
 
 import json
 from collections.abc import Iterator
@@ -63,5 +63,5 @@ def _styled(text: str, tone: Tone, *, colour: bool) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without what would move the cursor or colour the terminal: names and messages come from others."""
+    """Without control characters: names and messages come from other people."""
     return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click import Context
 from click.testing import CliRunner
 
 from bench.simulated.apiserver.faults import Fault
@@ -42,8 +43,18 @@ def annotation(client: ClusterClient, node: str) -> str | None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_has_help(name: str) -> None:
-    """And the options that all share."""
+def test_the_list_of_commands_shows_each_first_sentence_in_full(name: str) -> None:
+    """Click cuts it at 45 characters."""
+    command = main.get_command(Context(main), name)
+    assert command is not None
+    assert command.help is not None
+    sentence = command.help.partition(".\n")[0].removesuffix(".") + "."
+    assert (command.get_short_help_str(), len(sentence) <= 45) == (sentence, True)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"migrate"}))
+def test_every_command_that_asks_a_cluster_has_the_options_that_all_share(name: str) -> None:
+    """And help for them."""
     result = CliRunner().invoke(main, [name, "--help"])
     assert result.exit_code == 0
     assert all(
@@ -66,11 +77,11 @@ def test_an_unknown_command_is_wrong_usage() -> None:
         (["top", "--extender", "localhost:1"], 2, "--extender 'localhost:1': expected a URL"),
         (["top", "--model", ","], 2, "expected patterns such as A100*"),
         (["top", "--prefix", "No Prefix"], 2, "prefix 'No Prefix': expected a DNS subdomain"),
-        (["explain", "nothing"], 1, "default/nothing: no pod of that name"),
+        (["explain", "nothing"], 1, "default/nothing: no pod of that name, and no workload of that name"),
         (["explain", "pod/nothing"], 1, "pod default/nothing: not found"),
         (["explain", "service/web"], 2, "expected POD, or one of pod/NAME, deployment/NAME"),
         (["cordon", "n9/0"], 1, "no node 'n9' with GPUs"),
-        (["cordon", "n9/0", "--watch"], 2, "--watch: this is done once"),
+        (["cordon", "n9/0", "--watch"], 2, "--watch: cordon and uncordon run once"),
         (["cordon"], 2, "Missing argument"),
     ],
 )

@@ -105,7 +105,7 @@ def test_operators_kinds_are_read_by_their_templates(text: str, pods: dict[str, 
 def test_objects_that_make_no_pods_are_left_out_and_named() -> None:
     """As the Service beside a Deployment."""
     found = _read(f"{_made('Pod', POD)}\n---\n{{kind: Service, metadata: {{name: llm}}, spec: {{ports: []}}}}")
-    assert (len(found.wanted), found.notes) == (1, ("document 2 (Service llm) makes no pods and is left out",))
+    assert (len(found.wanted), found.notes) == (1, ("document 2 (Service llm) creates no pods and is left out",))
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.name)
@@ -115,7 +115,7 @@ def test_the_shipped_examples_can_be_read(file: Path) -> None:
     try:
         found = _read(text)
     except ManifestError as error:
-        assert "no document makes pods" in str(error)  # noqa: PT017 (most do not raise)
+        assert "no document creates pods" in str(error)  # noqa: PT017 (most do not raise)
         assert "containers:" not in text
     else:
         assert any(one.request.demands for one in found.wanted)
@@ -130,8 +130,8 @@ def test_a_pod_without_gpus_is_simulated_too() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no document makes pods, expected a Pod"),
-        ("{kind: Service, metadata: {name: x}, spec: {ports: []}}", "no document makes pods"),
+        ("", "no document creates pods, expected a Pod"),
+        ("{kind: Service, metadata: {name: x}, spec: {ports: []}}", "no document creates pods"),
         ("{kind: DaemonSet, metadata: {name: x}}", "document 1 (DaemonSet x): a DaemonSet has a pod on every node"),
         ("a: [", "document 1: not YAML at line 1"),
         (f"{_made('Pod', POD)}\n---\na: b: c", "document 2: not YAML at line 3"),

@@ -36,7 +36,7 @@ def test_what_means_one_gpu(word: str, uuid: str) -> None:
     [
         ("aa", BadUsage, "'aa' is ambiguous: n1/0 (GPU-aaa1), n1/1 (GPU-aab2), n2/0 (GPU-aab)"),
         ("GPU-", BadUsage, "ambiguous"),
-        ("zzz", No, "no GPU has a UUID that begins so"),
+        ("zzz", No, "no GPU has a UUID that begins like this"),
         ("", No, "no GPU has a UUID"),
         ("n1/7", No, "node n1 has no GPU 7, it has 0, 1"),
         ("n9/0", No, "no node 'n9' with GPUs"),

@@ -54,7 +54,7 @@ def test_bare_pods_keep_their_node_unless_forced() -> None:
     assert kept[0]["why"].startswith("bare pod")
     answer = drain_advice(here, PRICES, policy="binpack", force=True)
     assert [one["node"] for one in _document(answer)["drainable"]] == ["n1"]
-    assert "bare pod: make it anew yourself" in written(answer, Output.TABLE, colour=False)
+    assert "bare pod: recreate it yourself" in written(answer, Output.TABLE, colour=False)
 
 
 def test_a_model_without_a_price_is_said() -> None:

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from extender.cli import main
+from extender.kubectl.cli import main as kubectl_gpupack
 from tests.extender.kubectl.migrating.manifests import GPUSHARE, HAMI, KAI, UNTOUCHED, pod, stream
 
 MIGRATED = GPUSHARE.replace("aliyun.com/gpu-mem", "gpupack.io/gpu-mem")
@@ -31,6 +32,12 @@ def test_a_file_is_rewritten_in_place(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == MIGRATED
     assert file.stat().st_mode & 0o777 == 0o640
     assert [each.name for each in tmp_path.iterdir()] == ["set.yaml"]
+
+
+def test_both_names_of_the_command_are_one() -> None:
+    """`kubectl gpupack migrate` is it; `python -m extender migrate` stays for scripts."""
+    results = [CliRunner().invoke(group, ["migrate", "-"], input=GPUSHARE) for group in (main, kubectl_gpupack)]
+    assert [(one.exit_code, one.stdout) for one in results] == [(0, MIGRATED), (0, MIGRATED)]
 
 
 def test_a_folder_is_searched(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_what_fits_says_where_and_how_many_more() -> None:
         ("n2", uuid("n2", 0), 6),
     ]
     text = written(answer, Output.TABLE, colour=False)
-    assert "3 copies fit; at most 4 would.\nWhat ends it: GPU memory, for Deployment/llm.\n" in text
+    assert "3 copies fit; at most 4 would.\nBottleneck: GPU memory, for Deployment/llm.\n" in text
 
 
 def test_what_does_not_fit_ends_with_exit_code_1() -> None:
@@ -60,15 +60,17 @@ def test_what_does_not_fit_ends_with_exit_code_1() -> None:
         "not enough free GPU memory": 1,
         "request is larger than the GPUs of the node": 1,
     }
-    assert "2 of 40 copies fit whole." in written(answer, Output.TABLE, colour=False)
+    assert "2 of 40 copies fit completely." in written(answer, Output.TABLE, colour=False)
 
 
 def test_pods_that_wait_may_come_first() -> None:
     """They are mentioned, or placed before."""
     here = view([node("n1", 16)], [pod("waiting", 10)])
-    assert _document(_asked(here, 2))["notes"] == ["1 pod waits for GPUs and may come first: --after-waiting"]
+    assert _document(_asked(here, 2))["notes"] == [
+        "1 pod waits for GPUs and may be placed first: use --after-waiting to include them"
+    ]
     told = _document(_asked(here, 2, after_waiting=True))
-    assert (told["atMost"], told["notes"]) == (1, ["1 of 1 pod that waits for GPUs placed first"])
+    assert (told["atMost"], told["notes"]) == (1, ["1 of 1 pod that waits for GPUs were placed first"])
 
 
 def test_taints_of_the_objects_count() -> None:
@@ -94,7 +96,7 @@ def test_many_nodes_are_not_all_shown_to_people() -> None:
     here = view([node(f"n{at}", 8) for at in range(25)])
     answer = _asked(here, 25)
     assert len({one["node"] for one in _document(answer)["placements"]}) == 25
-    assert "and 5 more nodes: -o json has them all" in written(answer, Output.TABLE, colour=False)
+    assert "and 5 more nodes: see -o json" in written(answer, Output.TABLE, colour=False)
 
 
 def test_what_cannot_be_read_is_said() -> None:

@@ -53,7 +53,7 @@ def test_pods_of_unknown_place_are_counted_and_left_out() -> None:
     """Bound by hand, say."""
     here = view([node("n0", 16)], [pod("hand", 4, node="n0", status={"phase": "Running"})])
     told = _document(size_advice(here, {}, {}))
-    assert (told["workloads"], told["notes"]) == ([], ["1 pod left out: nobody knows on which GPUs"])
+    assert (told["workloads"], told["notes"]) == ([], ["1 pod left out: it is not known which GPUs they hold"])
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_rule_that_only_kube_scheduler_knows() -> None:
     """Its words have no GPU in them: the pod's affinity to other pods, a volume, a port."""
     text = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
     found = waiting(refused(pod("waits", 4), text))
-    assert (found.cause, found.said) == (Cause.SCHEDULER, text)
+    assert (found.cause, found.scheduler_message) == (Cause.SCHEDULER, text)
 
 
 def test_room_that_a_pod_in_flight_may_hold() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from extender.contract.units import UnitMib
-from extender.kubectl.migrating.asking import Container, Options, OptionsError, Pod, Rewrite, Undecided
 from extender.kubectl.migrating.deciding import decide, units_of
 from extender.kubectl.migrating.peers import REFUSED_ENVIRONMENT
+from extender.kubectl.migrating.requests import Container, Options, OptionsError, Pod, Rewrite, Undecided
 
 
 def asking(limits: dict[str, str], **pod: Any) -> Pod:
@@ -92,19 +92,19 @@ def test_what_is_clear_is_translated(pod: Pod, options: dict[str, Any], expected
 @pytest.mark.parametrize(
     ("pod", "options", "question"),
     [
-        (asking({"nvidia.com/gpu": "1"}), {}, "for a GPU that nobody shares give --whole-gpus"),
-        (asking({"nvidia.com/gpu.shared": "1"}), {}, "give --replica-memory-mib"),
+        (asking({"nvidia.com/gpu": "1"}), {}, "for a GPU that is not shared pass --whole-gpus"),
+        (asking({"nvidia.com/gpu.shared": "1"}), {}, "pass --replica-memory-mib"),
         (asking({"nvidia.com/gpu.shared": "2"}), {"replica_memory_mib": 1024}, "may be of one GPU or of several"),
-        (asking({"nvidia.com/gpumem-percentage": "50"}), {}, "give --gpu-memory-mib"),
+        (asking({"nvidia.com/gpumem-percentage": "50"}), {}, "pass --gpu-memory-mib"),
         (asking({"nvidia.com/gpumem": "1", "nvidia.com/gpumem-percentage": "50"}), {}, "leave one of them"),
-        (asking({"nvidia.com/gpumem": "1", "nvidia.com/gpucores": "100"}), {}, "nobody else gets the GPU"),
+        (asking({"nvidia.com/gpumem": "1", "nvidia.com/gpucores": "100"}), {}, "no other pod gets the GPU"),
         (asking({"nvidia.com/gpumem": "1", "nvidia.com/gpucores": "101"}), {}, "at most 100 percent"),
         (asking({"nvidia.com/gpucores": "30"}), {}, "nvidia.com/gpucores without nvidia.com/gpumem"),
-        (asking({"nvidia.com/gpumem": "1", "nvidia.com/priority": "1"}), {}, "give --drop nvidia.com/priority"),
+        (asking({"nvidia.com/gpumem": "1", "nvidia.com/priority": "1"}), {}, "pass --drop nvidia.com/priority"),
         (asking({"nvidia.com/gpumem": "x"}), {}, "expected a Kubernetes quantity"),
         (asking({"nvidia.com/gpumem": "-1"}), {}, "nvidia.com/gpumem is -1, expected at least 1"),
         (asking({"nvidia.com/gpumem": "9999999999999"}), {}, "more than any machine has"),
-        (asking({"aliyun.com/gpu-mem": "3000"}), {}, "give --gpushare-unit MiB"),
+        (asking({"aliyun.com/gpu-mem": "3000"}), {}, "pass --gpushare-unit MiB"),
         (asking({"aliyun.com/gpu-count": "2"}), {}, "say how much memory"),
         (asking({"aliyun.com/gpu-mem": "4", "aliyun.com/gpu-count": "2"}), {}, "as a label of the pod it is"),
         (asking({"aliyun.com/gpu-mem": "4"}, labels={"aliyun.com/gpu-count": "3"}), {}, "does not divide"),
@@ -124,7 +124,7 @@ def test_what_is_clear_is_translated(pod: Pod, options: dict[str, Any], expected
         ),
         (asking({}, annotations={"gpu-memory": "2000"}), {}, "may be KAI's"),
         (asking({}, annotations={"gpu-fraction": "2"}), {"kai": True}, "expected a fraction such as 0.5"),
-        (asking({}, annotations={"gpu-fraction": "0.5"}), {"kai": True}, "give --gpu-memory-mib"),
+        (asking({}, annotations={"gpu-fraction": "0.5"}), {"kai": True}, "pass --gpu-memory-mib"),
         (asking({}, annotations={"gpu-fraction-num-devices": "2"}), {"kai": True}, "expected one of the annotations"),
         (
             asking({}, annotations={"gpu-memory": "2", "gpu-fraction-container-name": "no"}),

@@ -5,8 +5,8 @@ import yaml
 
 from extender.contract.names import Names
 from extender.contract.units import UnitMib
-from extender.kubectl.migrating.asking import Options
 from extender.kubectl.migrating.manifests import Kind, migrate
+from extender.kubectl.migrating.requests import Options
 from extender.kubectl.migrating.yamltext import ManifestError
 from tests.extender.kubectl.migrating.manifests import GPUSHARE, HAMI, KAI, UNTOUCHED, pod, stream
 

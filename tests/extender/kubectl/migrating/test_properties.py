@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from extender.contract.units import UNIT_CHOICES_MIB
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.asking import Options
 from extender.kubectl.migrating.manifests import Kind, migrate
+from extender.kubectl.migrating.requests import Options
 from tests.extender.kubectl.migrating.manifests import UNTOUCHED
 
 AMOUNTS = st.one_of(

@@ -1,4 +1,4 @@
-"""What a pod asks for and how it is to be migrated, as values: read from YAML by `manifests`, judged by `deciding`."""
+"""Holds what a pod asks for, and how it is to be migrated, as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ GIB_MIB = 1024
 
 
 class OptionsError(ValueError):
-    """An option has no meaning; the message names it, its value and what was expected."""
+    """An option is invalid; the message names it, its value and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Options:
         replica_memory_mib: memory that one replica of a GPU under time-slicing or MPS stands for; None: unknown.
         gpu_memory_mib: memory of one GPU, for percentages and fractions; None: unknown.
         whole_gpus: `nvidia.com/gpu` without more is a GPU for one container alone.
-        kai: `gpu-memory` and `gpu-fraction` are KAI's, also where neither queue nor scheduler tells.
+        kai: `gpu-memory` and `gpu-fraction` are KAI's, even where neither queue nor scheduler says so.
         scheduler_name: scheduler that migrated pods name; empty for the cluster's default.
         keep: names that stay as they are.
         drop: names without a counterpart in gpupack that may be removed.
@@ -86,7 +86,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What changes in one mapping: `remove` these keys, then `put` these in the first one's place, or beside the rest.
+    """What changes in one mapping: `remove` these keys, then `put` these in the first one's place, or at the end.
 
     A whole number is written as one, text as text: an annotation of 2 has to be "2".
     """
@@ -100,9 +100,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A pod's changes; `limits` and `requests` by container name. `said` tells them to people, `notes` what stays.
+    """A pod's changes; `limits` and `requests` by container name. A ResourceQuota has only `hard`.
 
-    Of a ResourceQuota there is only `hard`.
+    `summary` describes the changes for people, `notes` what stays.
     """
 
     limits: Mapping[str, Change] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Rewrite:
     labels: Change = field(default_factory=Change)
     spec: Change = field(default_factory=Change)
     hard: Change = field(default_factory=Change)
-    said: tuple[str, ...] = ()
+    summary: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
