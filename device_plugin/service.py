@@ -7,52 +7,47 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from device_plugin.enforcing.abilities import NvmlAbilities
-from device_plugin.enforcing.draining import Drainer
-from device_plugin.enforcing.enforcing import Enforcer
-from device_plugin.enforcing.mps import MpsControl
-from device_plugin.enforcing.mps_proofs import MpsProofs
-from device_plugin.enforcing.policing import Police
-from device_plugin.eventing import Events
 from device_plugin.gpus.gpu import GpuSource
-from device_plugin.gpus.probation import Probation
-from device_plugin.kubeapi import NODES, PODS, ApiError, NodeApi, connect
 from device_plugin.kubelet.admissions import Admissions
 from device_plugin.kubelet.lifecycle import Lifecycle
-from device_plugin.kubelet.neighbours import Neighbours
 from device_plugin.kubelet.podresources import PodResources
 from device_plugin.kubelet.reconciling import Reconciler
 from device_plugin.kubelet.servicer import DevicePluginServicer
 from device_plugin.loops import Loops
 from device_plugin.metrics import PluginMetrics
-from device_plugin.pods.decoding import DecodingError
+from device_plugin.pods.events import Events
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
 from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
-from device_plugin.reporting.health_events import HealthReporter
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
-from device_plugin.reporting.node_watch import CordonWatch, Fanout
-from device_plugin.sampling.feed import GpuFeed
+from device_plugin.reporting.node_watch import NodeSink
+from device_plugin.safety import build_safety
 from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from device_plugin.sampling.nvml_reading import NvmlReader
 from device_plugin.sampling.simulated import SimulatedSource
-from device_plugin.sampling.supervising import SupervisedSource
 from device_plugin.serving import Endpoints, Health
-from device_plugin.settings import Resource, Settings
-from device_plugin.usage.accounting.overuse import OveruseRecord
+from device_plugin.settings import USER_AGENT, Resource, Settings, SettingsError
 from device_plugin.usage.measuring import Meter
 from device_plugin.usage.procfs import ProcFolder
 from device_plugin.usage.simulated_use import SimulatedUse
-from device_plugin.watching import Watcher
+from extender.kube.client import KubeApi, connect
+from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
+from extender.kube.events import EventRecorder
+from extender.kube.listing import EnvelopeError, parse_list_page
+from extender.kube.reflector import Reflector
 
 _LOG = logging.getLogger(__name__)
 
 _FIRST_LOOK_S = 2.0
 _FIRST_LISTS_S = 5.0
 """For the node and the list of its pods at the start; without an API server the kubelet is served all the same."""
+
+_EVENTS_PER_S = 10.0
+_MOST_EVENTS_WAITING = 256
 
 
 def run(settings: Settings, stop: threading.Event, on_listening: Callable[[int], None] = lambda _: None) -> None:
@@ -66,7 +61,7 @@ def run(settings: Settings, stop: threading.Event, on_listening: Callable[[int],
     _LOG.info("settings: %s", settings.effective())
     due = threading.Event()
     source = open_source(settings, due.set)
-    api = connect(settings.kubeconfig)
+    api = open_api(settings.kubeconfig)
     plugin = _Plugin(settings, source, api, stop=stop, due=due)
     try:
         plugin.start()
@@ -78,19 +73,45 @@ def run(settings: Settings, stop: threading.Event, on_listening: Callable[[int],
     plugin.loops.check()
 
 
-def open_source(settings: Settings, on_news: Callable[[], None]) -> GpuSource:
-    """The GPUs that the settings name; `on_news` is called when a look at them is worth while at once.
+def open_source(settings: Settings, on_change: Callable[[], None]) -> GpuSource:
+    """The GPUs that the settings name; `on_change` is called when they should be sampled at once.
 
     Raises:
-        SettingsError: a file that is missing or wrong.
+        SettingsError: a file that is missing or invalid.
     """
     if settings.gpus == "nvml":
-        return NvmlSource(ignored_xids=settings.safeguards.ignored_xids, on_xid=on_news)
+        return NvmlSource(ignored_xids=settings.safeguards.ignored_xids, on_xid=on_change)
     return SimulatedSource(Path(settings.gpus), settings.node_name)
 
 
+def open_api(kubeconfig: Path | None) -> KubeApi:
+    """Requests to the API server of a kubeconfig file, or of the cluster that this pod runs in.
+
+    Raises:
+        SettingsError: the file or the service account cannot be used.
+    """
+    try:
+        return connect(None if kubeconfig is None else str(kubeconfig), user_agent=USER_AGENT)
+    except KubeConfigError as error:
+        raise SettingsError(str(error)) from error
+
+
+def open_events(api: KubeApi, node_name: str) -> EventRecorder:
+    """The recorder of Events about the node and its pods."""
+    return EventRecorder(
+        api,
+        component=USER_AGENT,
+        host=node_name,
+        node=node_name,
+        now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        clock=time.monotonic,
+        per_s=_EVENTS_PER_S,
+        limit=_MOST_EVENTS_WAITING,
+    )
+
+
 def open_meter(settings: Settings, source: GpuSource, pods: Callable[[], Mapping[str, BoundPod] | None]) -> Meter:
-    """Who measures the GPUs of that source; `pods` are the node's by UID, None while they are not known."""
+    """The meter of a source's GPUs; `pods` are the node's by UID, None while they are not known."""
     if isinstance(source, SimulatedSource):
         use = SimulatedUse(source.use, pods)
         return Meter(source=use, locator=use, pods=pods, interval_s=settings.measure_interval_s)
@@ -106,7 +127,7 @@ class _Plugin:
     """The parts of one plugin and how they know each other."""
 
     def __init__(
-        self, settings: Settings, source: GpuSource, api: NodeApi, *, stop: threading.Event, due: threading.Event
+        self, settings: Settings, source: GpuSource, api: KubeApi, *, stop: threading.Event, due: threading.Event
     ) -> None:
         names = settings.names
         self._settings = settings
@@ -114,21 +135,30 @@ class _Plugin:
         self._stop = stop
         self.loops = Loops(stop, settings.node_name)
         self._pods = PodStore(names, settings.memory_unit_mib)
-        self._selector = f"spec.nodeName={settings.node_name}"
-        self._pod_watch = Watcher(api, PODS, self._selector, self._pods)
+        self._pods_path = f"/api/v1/pods?fieldSelector=spec.nodeName={settings.node_name}"
+        self._pod_watch = Reflector(api, self._pods_path, self._pods, stopping=stop)
+        self._events = open_events(api, settings.node_name)
         self._podresources = PodResources(
             settings.podresources_socket, {resource.name_in(names): resource for resource in Resource}
         )
         self._meter = open_meter(settings, source, self._known_pods)
         self._safety = build_safety(
-            settings, source, api=api, pods=self._pods, podresources=self._podresources, due=due, meter=self._meter
+            settings,
+            source,
+            api=api,
+            events=Events(self._events, settings.node_name),
+            pods=self._pods,
+            podresources=self._podresources,
+            due=due,
+            meter=self._meter,
         )
         self._feed = self._safety.feed
         self._settled = False
         self._reporter = self._make_reporter()
         self._meter.on_measured = self._reporter.soon
-        watched_node = Fanout([self._safety.cordons, self._reporter])
-        self._node_watch = Watcher(api, NODES, f"metadata.name={settings.node_name}", watched_node)
+        node = NodeSink(settings.node_name, names, [self._safety.cordons, self._reporter])
+        path = f"/api/v1/nodes?fieldSelector=metadata.name={settings.node_name}"
+        self._node_watch = Reflector(api, path, node, stopping=stop)
         granted = threading.Event()
         admissions = Admissions(
             pods=self._pods,
@@ -197,46 +227,47 @@ class _Plugin:
         self.endpoints.start()
         self.loops.start("gpus", self._feed.run)
         self.loops.start("meter", self._meter.run)
-        self.loops.start("pods", self._pod_watch.run)
-        self.loops.start("node", self._node_watch.run)
+        self.loops.start("pods", lambda _: self._pod_watch.run())
+        self.loops.start("node", lambda _: self._node_watch.run())
         self.loops.start("inventory", self._reporter.run)
-        self.loops.start("gpu-news", self._reporter.follow_gpus)
+        self.loops.start("inventory-gpus", self._reporter.follow_gpus)
         self.loops.start("reconcile", self._reconciler.run)
         self.loops.start("kubelet", self._serve)
         self._safety.start(self.loops)
+        self._events.start()
 
     def stop(self) -> None:
         """End what was started; the stop event is set."""
-        self._pod_watch.abort()
-        self._node_watch.abort()
+        self._pod_watch.stop(0.0)
+        self._node_watch.stop(0.0)
         self._reconciler.soon()
         self._reporter.soon()
         self._feed.soon()
-        self._safety.events.wake()
+        self._events.stop(timeout_s=5.0)
         self.loops.join(timeout_s=10.0)
         self.endpoints.stop()
         self._podresources.close()
         self._api.close()
 
     def _serve(self, stop: threading.Event) -> None:
-        """Offer the resources as soon as it is known what there is to offer."""
+        """Offer the resources as soon as the GPUs are known."""
         while self._feed.gpus is None and not stop.is_set():
             self._feed.wait_newer(0, 0.5)
         self._settle(stop)
         version, _ = self._feed.wait_newer(-1, 0.0)
         if self._safety.neighbours.step():
-            # What somebody else gives out must not be offered even for a moment.
+            # A GPU that others give out must not be offered even for a moment.
             self._feed.wait_newer(version, _FIRST_LOOK_S)
         self._lifecycle.run(stop)
 
     def _settle(self, stop: threading.Event) -> None:
-        """Measure and probe with the node's pods at hand, so that the first word on enforcement is the right one.
+        """Measure and probe once the node's pods are known, so that the first inventory has the right enforcement.
 
-        What the Node says already is known then, too, and is not written again.
+        What the Node already says is known then, too, and is not written again.
         """
         deadline_s = time.monotonic() + _FIRST_LISTS_S
         for watch in (self._pod_watch, self._node_watch):
-            while not (stop.is_set() or watch.synced.wait(0.1) or time.monotonic() > deadline_s):
+            while not (stop.is_set() or watch.wait_synced(0.1) or time.monotonic() > deadline_s):
                 pass
         self._meter.step()
         version, _ = self._feed.wait_newer(-1, 0.0)
@@ -246,7 +277,7 @@ class _Plugin:
         self._reporter.soon()
 
     def _view(self, source: GpuSource) -> NodeView:
-        """What the metrics show of GPUs and containers."""
+        """What metrics show of GPUs and containers."""
         police = self._safety.police
         view = NodeView(
             gpus=lambda: self._feed.gpus,
@@ -261,109 +292,13 @@ class _Plugin:
         return replace(view, left_out=lambda: source.left_out, xid_counts=lambda: source.xid_counts)
 
     def _known_pods(self) -> Mapping[str, BoundPod] | None:
-        return self._pods.pods() if self._pod_watch.synced.is_set() else None
+        return self._pods.pods() if self._pod_watch.synced else None
 
     def _read_pods(self, timeout_s: float) -> bool:
         try:
-            page = self._api.list(PODS, self._selector, timeout_s)
-        except (ApiError, DecodingError) as error:
-            _LOG.warning("live read of the node's pods: %s", error)
+            page = parse_list_page(self._api.list_page(self._pods_path, 0, "", timeout_s))
+        except (ApiError, ApiUnreachable, EnvelopeError) as error:
+            _LOG.warning("the node's pods cannot be read: %s", error)
             return False
         self._pods.merge(page.items)
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class Safety:
-    """The parts of one plugin that look after shares and GPUs; `feed` offers what they let through."""
-
-    feed: GpuFeed
-    events: Events
-    enforcer: Enforcer
-    neighbours: Neighbours
-    cordons: CordonWatch
-    health: HealthReporter
-    police: Police
-    drainer: Drainer | None
-
-    def start(self, loops: Loops) -> None:
-        """Start their loops, all but the feed's."""
-        loops.start("events", self.events.run)
-        loops.start("health-events", self.health.run)
-        loops.start("enforcement", self.enforcer.run)
-        loops.start("neighbours", self.neighbours.run)
-        loops.start("police", self.police.run)
-        if self.drainer is not None:
-            loops.start("drainer", self.drainer.run)
-
-
-def build_safety(
-    settings: Settings,
-    source: GpuSource,
-    *,
-    api: NodeApi,
-    pods: PodStore,
-    podresources: PodResources,
-    due: threading.Event,
-    meter: Meter,
-) -> Safety:
-    """Put the parts together; setting `due` asks the feed for a sample."""
-    guards = settings.safeguards
-    events = Events(api, settings.node_name)
-    mps = None if guards.mps_pipe_directory is None else MpsControl(guards.mps_pipe_directory, guards.mps_control)
-    enforcer = _enforcer(settings, mps, pods=pods, meter=meter, events=events, on_change=due.set)
-    supervised = SupervisedSource(source, enforcer, Probation(guards.probation_s))
-    feed = GpuFeed(supervised, settings.memory_unit_mib, settings.sample_interval_s, due)
-    return Safety(
-        feed=feed,
-        events=events,
-        enforcer=enforcer,
-        neighbours=Neighbours(
-            podresources=podresources,
-            source=supervised,
-            feed=feed,
-            events=events,
-            interval_s=settings.reconcile_interval_s,
-            guests=lambda: meter.newest.guests,
-            rival=pods.rival,
-        ),
-        cordons=CordonWatch(
-            node_name=settings.node_name, names=settings.names, source=supervised, feed=feed, events=events
-        ),
-        health=HealthReporter(feed, pods, events),
-        police=Police(
-            usage=meter,
-            pods=pods,
-            unit_mib=settings.memory_unit_mib,
-            record=OveruseRecord(guards.overuse_grace_s, guards.overuse_tolerance_mib),
-            events=events,
-            api=api if guards.evict_overuse else None,
-            interval_s=min(5.0, max(0.05, guards.overuse_grace_s / 4)),
-        ),
-        drainer=None if mps is None else Drainer(mps=mps, usage=meter, pods=pods),
-    )
-
-
-def _enforcer(
-    settings: Settings,
-    mps: MpsControl | None,
-    *,
-    pods: PodStore,
-    meter: Meter,
-    events: Events,
-    on_change: Callable[[], None],
-) -> Enforcer:
-    guards = settings.safeguards
-    pipe = guards.mps_pipe_directory
-    return Enforcer(
-        best=guards.enforcement,
-        abilities=NvmlAbilities(load_pynvml, guards.cgroup_root) if settings.gpus == "nvml" else None,
-        mps=mps,
-        proofs=None if pipe is None or mps is None else MpsProofs(mps, pipe, settings.proc_root),
-        usage=meter,
-        pods=pods,
-        unit_mib=settings.memory_unit_mib,
-        interval_s=guards.probe_interval_s,
-        on_change=on_change,
-        events=events,
-    )

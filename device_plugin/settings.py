@@ -11,6 +11,9 @@ LONGEST_SOCKET_PATH = 107
 """Bytes that a UNIX socket's path may have on Linux (sun_path holds 108 with the terminating zero)."""
 
 KUBELET_SOCKET = "kubelet.sock"
+USER_AGENT = "gpupack-device-plugin"
+"""Name of the plugin at the API server: in requests, and as the source of Events."""
+
 _ROOM_FOR_TEMPORARY_NAME = 12
 
 

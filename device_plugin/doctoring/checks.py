@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from device_plugin.doctoring.facts import NodeFacts
+from device_plugin.doctoring.facts import NodeFacts, Rights
 from extender.contract.findings import Finding, Level
 
 _LIMITS_DRIVER = 615
@@ -24,6 +24,19 @@ def check_node(facts: NodeFacts) -> list[Finding]:
         _mps(facts),
         *_sockets(facts),
     ]
+
+
+def check_rights(rights: Rights) -> Finding:
+    """Whether the plugin may do what it needs to do at the API server."""
+    if rights.unreachable:
+        advice = "check --kubeconfig, or the service account and the network of this pod"
+        return Finding("api server", Level.ERROR, rights.unreachable, advice)
+    if rights.problem:
+        return Finding("rbac", Level.WARNING, f"rights are not known: {rights.problem}")
+    if rights.denied:
+        advice = "apply manifests/base/device-plugin-rbac.yaml; the doctor asks with its own identity"
+        return Finding("rbac", Level.ERROR, f"not allowed: {', '.join(rights.denied)}", advice)
+    return Finding("rbac", Level.OK, "the plugin has every right that it needs")
 
 
 def version_of(text: str) -> tuple[int, ...]:

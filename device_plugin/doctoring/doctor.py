@@ -6,19 +6,20 @@ from pathlib import Path
 
 import click
 
-from device_plugin.cluster_facts import gather_cluster
-from device_plugin.doctoring.checks import check_node
+from device_plugin.doctoring.checks import check_node, check_rights
+from device_plugin.doctoring.facts import Rights
 from device_plugin.doctoring.gathering import gather_node
+from device_plugin.doctoring.rights import gather_rights
 from device_plugin.enforcing.mps import MpsControl
-from device_plugin.kubeapi import connect
 from device_plugin.sampling.nvml import load_pynvml
-from device_plugin.settings import KUBELET_SOCKET, DeviceListStrategy, Safeguards, Settings, SettingsError
-from extender.contract.findings import ClusterFacts, Finding, Level, report, worst
-from extender.contract.names import Names
-from extender.kubectl.doctoring.cluster_checks import check_cluster
+from device_plugin.settings import KUBELET_SOCKET, USER_AGENT, DeviceListStrategy, Settings
+from extender.contract.findings import Finding, Level, worst
+from extender.kube.client import connect
+from extender.kube.errors import KubeConfigError
 
-_SETTINGS = Settings(node_name="default")
-_GUARDS = Safeguards()
+_DEFAULTS = Settings(node_name="default")
+_GUARDS = _DEFAULTS.safeguards
+_MARKS = {Level.OK: "ok     ", Level.NOTE: "note   ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  "}
 
 
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120})
@@ -26,7 +27,7 @@ _GUARDS = Safeguards()
     "--kubeconfig",
     type=click.Path(path_type=Path, dir_okay=False),
     show_default="the pod's service account",
-    help="How to reach the API server.",
+    help="Kubeconfig file that says how to reach the API server.",
 )
 @click.option(
     "--host-root",
@@ -34,40 +35,23 @@ _GUARDS = Safeguards()
     default=Path("/"),
     help="Where the node's file system is mounted, for configuration files, CDI and the driver.",
 )
-@click.option("--kubelet-dir", type=click.Path(path_type=Path), default=_SETTINGS.kubelet_dir, help="As the plugin's.")
+@click.option("--kubelet-dir", type=click.Path(path_type=Path), default=_DEFAULTS.kubelet_dir, help="As the plugin's.")
 @click.option(
     "--podresources-socket",
     type=click.Path(path_type=Path),
-    default=_SETTINGS.podresources_socket,
+    default=_DEFAULTS.podresources_socket,
     help="As the plugin's.",
 )
 @click.option(
     "--device-list-strategy",
     type=click.Choice([strategy.value for strategy in DeviceListStrategy]),
-    default=_SETTINGS.device_list_strategy.value,
+    default=_DEFAULTS.device_list_strategy.value,
     help="As the plugin's.",
 )
 @click.option("--mps-pipe-directory", type=click.Path(path_type=Path), show_default="no MPS", help="As the plugin's.")
 @click.option("--mps-control", default=_GUARDS.mps_control, help="As the plugin's.")
 @click.option("--evict-overuse/--no-evict-overuse", default=_GUARDS.evict_overuse, help="As the plugin's.")
-@click.option("--prefix", default=_SETTINGS.prefix, help="Domain in front of every resource and annotation.")
-@click.option("--gpu-resource", default="", show_default="PREFIX/gpu", help="Name of the whole-GPU resource.")
-@click.option(
-    "--scheduler-namespace",
-    "scheduler_namespaces",
-    multiple=True,
-    default=("gpupack-system", "kube-system"),
-    help="Where to look for ConfigMaps with a KubeSchedulerConfiguration; may be given more than once.",
-)
-@click.option(
-    "--scheduler-config",
-    "scheduler_files",
-    type=click.Path(path_type=Path, dir_okay=False),
-    multiple=True,
-    help="A file with one; may be given more than once.",
-)
-@click.option("--node/--no-node", "look_at_node", default=True, help="Look at this machine.")
-@click.option("--cluster/--no-cluster", "look_at_cluster", default=True, help="Look at the API server.")
+@click.option("--rights/--no-rights", "ask_rights", default=True, help="Ask the API server for the plugin's rights.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(  # noqa: PLR0917 - click passes options by name
     kubeconfig: Path | None,
@@ -78,48 +62,48 @@ def doctor(  # noqa: PLR0917 - click passes options by name
     mps_pipe_directory: Path | None,
     mps_control: str,
     evict_overuse: bool,  # noqa: FBT001 - click passes options by name
-    prefix: str,
-    gpu_resource: str,
-    scheduler_namespaces: tuple[str, ...],
-    scheduler_files: tuple[Path, ...],
-    look_at_node: bool,  # noqa: FBT001 - click passes options by name
-    look_at_cluster: bool,  # noqa: FBT001 - click passes options by name
+    ask_rights: bool,  # noqa: FBT001 - click passes options by name
     as_json: bool,  # noqa: FBT001 - click passes options by name
 ) -> None:
-    """Look for what keeps GPUs from being shared, on this machine and in the cluster, and say what to do.
+    """Find out why this machine cannot share GPUs.
 
-    Nothing is changed. The exit code is 1 when there is an error, 0 otherwise.
+    Checks this machine and the plugin's own rights, says what to do about each problem, and changes nothing. The
+    cluster is checked by kubectl gpupack doctor. The exit code is 1 when there is an error, 0 otherwise.
     """
-    try:
-        names = Names(prefix, gpu_resource)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    findings: list[Finding] = []
-    if look_at_node:
-        facts = gather_node(
-            root=host_root,
-            sockets=(kubelet_dir / KUBELET_SOCKET, podresources_socket),
-            strategy=device_list_strategy,
-            mps=None if mps_pipe_directory is None else MpsControl(mps_pipe_directory, mps_control),
-            load_pynvml=load_pynvml,
-        )
-        findings += check_node(facts)
-    if look_at_cluster:
-        cluster = _cluster(kubeconfig, names, scheduler_namespaces, scheduler_files, evicts=evict_overuse)
-        findings += check_cluster(cluster, names)
+    facts = gather_node(
+        root=host_root,
+        sockets=(kubelet_dir / KUBELET_SOCKET, podresources_socket),
+        strategy=device_list_strategy,
+        mps=None if mps_pipe_directory is None else MpsControl(mps_pipe_directory, mps_control),
+        load_pynvml=load_pynvml,
+    )
+    findings = check_node(facts)
+    if ask_rights:
+        findings.append(check_rights(_rights(kubeconfig, evicts=evict_overuse)))
     click.echo(json.dumps([each.to_object() for each in findings], indent=2) if as_json else report(findings))
     if worst(findings) is Level.ERROR:
         raise click.exceptions.Exit(1)
 
 
-def _cluster(
-    kubeconfig: Path | None, names: Names, namespaces: Iterable[str], files: Iterable[Path], *, evicts: bool
-) -> ClusterFacts:
+def _rights(kubeconfig: Path | None, *, evicts: bool) -> Rights:
     try:
-        api = connect(kubeconfig)
-    except SettingsError as error:
-        return ClusterFacts(problem=str(error))
+        api = connect(None if kubeconfig is None else str(kubeconfig), user_agent=USER_AGENT)
+    except KubeConfigError as error:
+        return Rights(unreachable=str(error))
     try:
-        return gather_cluster(api, names, namespaces=namespaces, scheduler_files=files, evicts=evicts)
+        return gather_rights(api, evicts=evicts)
     finally:
         api.close()
+
+
+def report(findings: Iterable[Finding]) -> str:
+    """The findings as text, one a line with the advice below it, and a count at the end."""
+    lines: list[str] = []
+    counts = dict.fromkeys(Level, 0)
+    for finding in findings:
+        counts[finding.level] += 1
+        lines.append(f"{_MARKS[finding.level]} {finding.check:<12} {finding.found}")
+        if finding.advice:
+            lines.append(f"{'':21}-> {finding.advice}")
+    lines.append(f"{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Holds what was seen on one machine, for the checks to judge."""
+"""Holds what was seen on one machine and of the plugin's rights, for the checks to judge."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,3 +33,18 @@ class NodeFacts:
     mps_servers: int = 0
     sockets: Mapping[str, str] = field(default_factory=dict)
     strategy: str = "envvar"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The plugin's rights at the API server.
+
+    Args:
+        denied: rights that the plugin needs and the caller lacks, as `verb resource`.
+        problem: why the rights are not known; empty when they are.
+        unreachable: why the API server cannot be asked at all; empty when it can.
+    """
+
+    denied: tuple[str, ...] = ()
+    problem: str = ""
+    unreachable: str = ""

@@ -13,8 +13,8 @@ from typing import Protocol
 from device_plugin.enforcing.abilities import Abilities, LimitError
 from device_plugin.enforcing.mps import MpsControl, MpsError, MpsState, mps_obstacle
 from device_plugin.enforcing.mps_proofs import NOT_TRIED
-from device_plugin.eventing import Events
 from device_plugin.gpus.standing import ADVISORY_ONLY, Obstacles, Standing, standing
+from device_plugin.pods.events import Events
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import LADDER, Rung
 from device_plugin.usage.accounting.overuse import ShareKey, limited, shares_of

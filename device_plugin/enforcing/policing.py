@@ -8,14 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from device_plugin.backoff import Backoff
-from device_plugin.eventing import Events
-from device_plugin.kubeapi import ApiError, Creating, pod_path
+from device_plugin.pods.events import Events
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
+from device_plugin.pods.writing import WRITE_ERRORS, Creating
 from device_plugin.usage.accounting.overuse import Overuse, OveruseRecord, ShareKey, shares_of
 from device_plugin.usage.accounting.usage import UsageReader
 from extender.contract.units import UnitMib
+from extender.kube.client import pod_path
+from extender.kube.errors import ApiError
+from extender.kube.retries import Backoff
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class Police:
         self._api = api
         self._interval_s = interval_s
         self._clock_s = clock_s
-        self._backoff = Backoff(first_s=10.0, last_s=300.0)
+        self._backoff = Backoff(first_s=5.0, last_s=300.0)
         self._reported: set[ShareKey] = set()
         self._wanted: dict[str, _Wanted] = {}
         self.over: tuple[Overuse, ...] = ()
@@ -110,7 +112,7 @@ class Police:
             return
         try:
             outcome, problem = evict(api, pod), "a PodDisruptionBudget does not allow it at the moment"
-        except ApiError as error:
+        except WRITE_ERRORS as error:
             outcome, problem = Eviction.LATER, str(error)
         if outcome is Eviction.LATER:
             wanted.failures += 1
@@ -140,7 +142,8 @@ def evict(api: Creating, pod: BoundPod) -> Eviction:
     """Ask for the eviction of this very pod.
 
     Raises:
-        ApiError: no answer in time, or an error that may pass.
+        ApiError: an error that may pass.
+        ApiUnreachable: no answer in time.
     """
     body = {
         "apiVersion": "policy/v1",

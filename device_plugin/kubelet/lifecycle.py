@@ -21,12 +21,12 @@ from typing import Any
 
 import grpc
 
-from device_plugin.backoff import Backoff
 from device_plugin.kubelet.podresources import CHANNEL_OPTIONS
 from device_plugin.kubelet.servicer import DevicePluginServicer, options_message
 from device_plugin.kubelet.v1beta1 import deviceplugin_pb2, deviceplugin_pb2_grpc
 from device_plugin.metrics import PluginMetrics
 from device_plugin.settings import Settings
+from extender.kube.retries import Backoff
 
 _LOG = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class Lifecycle:
         self._settings = settings
         self._on_registered = on_registered
         self._metrics = metrics
-        self._backoff = Backoff(first_s=0.5, last_s=15.0)
+        self._backoff = Backoff(first_s=0.25, last_s=15.0)
         self._states = [
             _Registration(ResourceServer(servicer, settings.kubelet_dir / settings.socket_name(servicer.resource)))
             for servicer in servicers

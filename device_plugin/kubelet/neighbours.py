@@ -5,10 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from device_plugin.eventing import Events
 from device_plugin.gpus.conflicts import Guest, conflicts
 from device_plugin.kubelet.admissions import PodResourcesReader
 from device_plugin.kubelet.podresources import PodResourcesError
+from device_plugin.pods.events import Events
 from device_plugin.pods.store import Rival
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource

@@ -11,19 +11,24 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from device_plugin.gpus.gpu import Gpus
-from device_plugin.kubeapi import ApiError, Patching, pod_path
 from device_plugin.kubelet.admissions import Account, Admissions
 from device_plugin.kubelet.deciding.attributing import allocated_of
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
+from device_plugin.pods.writing import WRITE_ERRORS, Patching
 from device_plugin.settings import Resource
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.contract.units import UnitMib
+from extender.kube.client import pod_path
+from extender.kube.errors import ApiError
 
 _LOG = logging.getLogger(__name__)
 
 _PATCH_TIMEOUT_S = 5.0
+_GONE = (404, 409, 422)
+"""Answers for a pod that is gone, or for another one that has its name by now."""
+
 _GATHER_S = 0.05
 """A pod's containers are admitted right after each other; one look after the last finds them all."""
 
@@ -137,12 +142,12 @@ class Reconciler:
         body = {"metadata": {"uid": pod.uid, "annotations": annotations}}
         try:
             answer = self._api.patch(pod_path(pod.namespace, pod.name), body, timeout_s)
-        except ApiError as error:
-            if not error.is_gone:
-                _LOG.warning("pod %s: %s is not written yet: %s", pod.path, self._names.allocated_annotation, error)
-            else:
+        except WRITE_ERRORS as error:
+            if isinstance(error, ApiError) and error.status in _GONE:
                 _LOG.info("pod %s is gone or was replaced: %s", pod.path, error)
-            return error.is_gone
+                return True
+            _LOG.warning("pod %s: %s is not written yet: %s", pod.path, self._names.allocated_annotation, error)
+            return False
         self._pods.merge([answer])
         for name, found in allocation.containers.items():
             planned = pod.plan.get(name, found)

@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from device_plugin.pods.decoding import DecodedPod, DecodingError, decode_pod
+from device_plugin.pods.decoding import DecodedPod, decode_pod
 from device_plugin.pods.pod import BoundPod
 from extender.contract.names import Names
 from extender.contract.units import UnitMib
+from extender.kube.objects import DecodeError, Identity
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class Rival:
 
 
 class PodStore:
-    """The pods of this node that ask for our resources, by UID; safe to use from several threads.
+    """The pods of this node that ask for our resources, by UID; a reflector's sink, safe to use from several threads.
 
     A state older than the known one is dropped, so watch, live reads and answers to patches may come in any order.
     """
@@ -51,49 +52,50 @@ class PodStore:
         with self._lock:
             return self._rivals.get(uid)
 
-    def replace(self, items: Iterable[bytes]) -> None:
-        """Take a complete list: pods that are not in it are gone."""
-        found = self._decode(items)
+    def read(self, raw: bytes) -> DecodedPod:
+        """Decode one pod.
+
+        Raises:
+            DecodeError: not a Pod.
+        """
+        return decode_pod(raw, self._names, self._unit_mib)
+
+    def replaced(self, records: Sequence[DecodedPod], unreadable: Sequence[Identity], resource_version: str) -> None:  # noqa: ARG002 - the reflector's
+        """Take a complete list: pods that are not in it are gone; those that cannot be read stay as they were."""
+        present = {decoded.pod.uid for decoded in records} | {identity.uid for identity in unreadable}
         with self._lock:
-            present = {decoded.pod.uid for decoded in found}
             self._pods = {uid: pod for uid, pod in self._pods.items() if uid in present}
-            self._rivals = {}
-            self._put(found)
+            self._rivals = {uid: rival for uid, rival in self._rivals.items() if uid in present}
+            self._put(records)
+
+    def changed(self, record: DecodedPod) -> None:
+        """Take the state of one pod; the others are left as they are."""
+        with self._lock:
+            self._put([record])
+
+    def deleted(self, identity: Identity) -> None:
+        """Forget a pod."""
+        with self._lock:
+            self._pods.pop(identity.uid, None)
+            self._rivals.pop(identity.uid, None)
 
     def merge(self, items: Iterable[bytes]) -> None:
-        """Take the state of some pods; the others are left as they are."""
-        found = self._decode(items)
-        with self._lock:
-            self._put(found)
-
-    def apply(self, kind: str, body: bytes) -> None:
-        """Take one watch event."""
-        if kind != "DELETED":
-            self.merge([body])
-            return
-        with self._lock:
-            for decoded in self._decode([body]):
-                self._pods.pop(decoded.pod.uid, None)
-                self._rivals.pop(decoded.pod.uid, None)
-
-    def _decode(self, items: Iterable[bytes]) -> list[DecodedPod]:
+        """Take the state of some pods; the others, and those that cannot be read, are left as they are."""
         found: list[DecodedPod] = []
         for item in items:
             try:
-                decoded = decode_pod(item, self._names, self._unit_mib)
-            except DecodingError as error:
+                found.append(self.read(item))
+            except DecodeError as error:
                 _LOG.warning("a pod of this node is left out: %s", error)
-                continue
-            if decoded.problems and decoded.pod.needs:
-                _LOG.debug("pod %s: %s", decoded.pod.path, "; ".join(decoded.problems))
-            if decoded.pod.needs or decoded.givers:
-                found.append(decoded)
-        # Pods that were bound before this plugin started come in the order of binding, as far as they tell.
-        return sorted(found, key=lambda each: (each.pod.bound_at, each.pod.created_at, each.pod.version))
+        with self._lock:
+            self._put(found)
 
     def _put(self, found: Iterable[DecodedPod]) -> None:
-        for decoded in found:
+        # Pods that were bound before this plugin started come in the order of binding, as far as they tell.
+        for decoded in sorted(found, key=lambda each: (each.pod.bound_at, each.pod.created_at, each.pod.version)):
             pod = decoded.pod
+            if decoded.problems and pod.needs:
+                _LOG.debug("pod %s: %s", pod.path, "; ".join(decoded.problems))
             if decoded.givers and not pod.ended:
                 self._rivals[pod.uid] = Rival(pod.namespace, pod.name, decoded.givers)
             else:

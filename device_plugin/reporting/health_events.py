@@ -4,8 +4,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from device_plugin.eventing import Events
 from device_plugin.gpus.gpu import Gpus, GpuSample
+from device_plugin.pods.events import Events
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
 from device_plugin.sampling.feed import GpuFeed

@@ -4,17 +4,19 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from device_plugin.backoff import Backoff
 from device_plugin.gpus.gpu import Gpus
-from device_plugin.kubeapi import ApiError, Patching, node_path
-from device_plugin.pods.decoding import DecodingError, decode_node
+from device_plugin.pods.decoding import NodeNotes, decode_node
+from device_plugin.pods.writing import WRITE_ERRORS, Patching
 from device_plugin.sampling.feed import GpuFeed
 from extender.contract.inventory import Inventory, parse_inventory
 from extender.contract.names import Names
 from extender.contract.units import ContractError, GpuUuid, UnitMib
+from extender.kube.client import node_path
+from extender.kube.objects import DecodeError
+from extender.kube.retries import Backoff
 
 SHRINK_AFTER_S = 60.0
 _MARGIN_PARTS = 8
@@ -94,7 +96,7 @@ def _without_use(inventory: Inventory) -> Inventory:
 
 
 class InventoryReporter:
-    """Keeps the Node's annotation up to date; it also handles the watch on the Node.
+    """Keeps the Node's annotation up to date; it also follows the watch on the Node.
 
     Args:
         api: where the Node is patched.
@@ -129,35 +131,20 @@ class InventoryReporter:
         self._use = use
         self._outside_mib = outside_mib
         self._clock_s = clock_s
-        self._backoff = Backoff(first_s=0.5, last_s=30.0)
+        self._backoff = Backoff(first_s=0.25, last_s=30.0)
         self._due = threading.Event()
         self._published: str | None = None
         self._parsed: tuple[str | None, Inventory | None] = (None, None)
         self.problem = "inventory not written yet"
 
-    def replace(self, items: Iterable[bytes]) -> None:
-        """Take the list of nodes: this one, or none."""
-        self._published = None
-        for body in items:
-            self._take(body)
+    def take(self, node: NodeNotes) -> None:
+        """Take the newest state of the Node."""
+        self._published = node.inventory
         self._due.set()
 
-    def apply(self, kind: str, body: bytes) -> None:
-        """Take an event of the Node; one that is deleted and comes back has no annotation."""
-        if kind == "DELETED":
-            self._published = None
-        else:
-            self._take(body)
-            self._due.set()
-
-    def _take(self, body: bytes) -> None:
-        try:
-            node = decode_node(body, self._names)
-        except DecodingError as error:
-            _LOG.warning("node %s: %s", self._node_name, error)
-            return
-        if node.name == self._node_name:
-            self._published = node.inventory
+    def gone(self) -> None:
+        """Note that the Node is gone: when it comes back, it has no annotation."""
+        self._published = None
 
     def soon(self) -> None:
         """Ask `run` to check whether something has to be written; returns at once."""
@@ -235,7 +222,7 @@ class InventoryReporter:
         try:
             answer = self._api.patch(node_path(self._node_name), body, _PATCH_TIMEOUT_S)
             self._published = decode_node(answer, self._names).inventory
-        except (ApiError, DecodingError) as error:
+        except (*WRITE_ERRORS, DecodeError) as error:
             problem = f"inventory not written: {error}"
             if problem != self.problem:
                 _LOG.warning("node %s: %s", self._node_name, problem)

@@ -1,80 +1,101 @@
-"""From the watch on this Node to those who act on it: the inventory's reporter, and the GPUs cordoned by hand."""
+"""Follows the watch on this Node: hands its state to the inventory's reporter, and applies cordons set by hand."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
-from device_plugin.eventing import Events
-from device_plugin.pods.decoding import DecodingError, decode_node
+from device_plugin.pods.decoding import NodeNotes, decode_node
+from device_plugin.pods.events import Events
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource
-from device_plugin.watching import Handler
 from extender.contract.cordon import CordonError, parse_cordon, unknown_in
 from extender.contract.names import Names
+from extender.kube.objects import Identity
 
 _LOG = logging.getLogger(__name__)
 
 BAD_CORDON = "GPUCordonUnreadable"
 
 
-class Fanout:
-    """Hands every piece of news to each of some handlers, in their order."""
+class NodeFollower(Protocol):
+    """Follows the state of one Node."""
 
-    def __init__(self, handlers: Sequence[Handler]) -> None:
-        self._handlers = handlers
+    def take(self, node: NodeNotes) -> None:
+        """Take the newest state of the Node."""
+        ...
 
-    def replace(self, items: Iterable[bytes]) -> None:
-        """These are all objects."""
-        everything = list(items)
-        for handler in self._handlers:
-            handler.replace(everything)
+    def gone(self) -> None:
+        """Note that the Node is gone."""
+        ...
 
-    def apply(self, kind: str, body: bytes) -> None:
-        """One was ADDED, MODIFIED or DELETED."""
-        for handler in self._handlers:
-            handler.apply(kind, body)
+
+class NodeSink:
+    """A reflector's sink for one Node, which tells each of some followers, in order."""
+
+    def __init__(self, node_name: str, names: Names, followers: Sequence[NodeFollower]) -> None:
+        self._node_name = node_name
+        self._names = names
+        self._followers = followers
+
+    def read(self, raw: bytes) -> NodeNotes:
+        """Decode one Node.
+
+        Raises:
+            DecodeError: not a Node.
+        """
+        return decode_node(raw, self._names)
+
+    def replaced(self, records: Sequence[NodeNotes], unreadable: Sequence[Identity], resource_version: str) -> None:  # noqa: ARG002 - the reflector's
+        """Take the list of nodes: this one, or none; one that cannot be read stays as it was."""
+        if self._node_name not in {each.name for each in records} | {each.name for each in unreadable}:
+            self._tell_gone()
+        for node in records:
+            self.changed(node)
+
+    def changed(self, record: NodeNotes) -> None:
+        """Take the newest state of the Node."""
+        if record.name == self._node_name:
+            for follower in self._followers:
+                follower.take(record)
+
+    def deleted(self, identity: Identity) -> None:
+        """Note that the Node is gone."""
+        if identity.name == self._node_name:
+            self._tell_gone()
+
+    def _tell_gone(self) -> None:
+        for follower in self._followers:
+            follower.gone()
 
 
 class CordonWatch:
-    """Follows the cordon annotation of one Node; one that cannot be read changes nothing and is reported."""
+    """Applies the cordon annotation of the Node; one that cannot be read changes nothing and is reported."""
 
-    def __init__(
-        self, *, node_name: str, names: Names, source: SupervisedSource, feed: GpuFeed, events: Events
-    ) -> None:
-        self._node_name = node_name
+    def __init__(self, *, names: Names, source: SupervisedSource, feed: GpuFeed, events: Events) -> None:
         self._names = names
         self._source = source
         self._feed = feed
         self._events = events
         self._text: str | None = None
 
-    def replace(self, items: Iterable[bytes]) -> None:
-        """Take the list of nodes: this one, or none."""
-        for body in items:
-            self._take(body)
+    def gone(self) -> None:
+        """Keep the cordons: the Node may come back."""
 
-    def apply(self, kind: str, body: bytes) -> None:
-        """Take an event of the Node; a deleted one leaves things as they are."""
-        if kind != "DELETED":
-            self._take(body)
-
-    def _take(self, body: bytes) -> None:
-        try:
-            node = decode_node(body, self._names)
-        except DecodingError:
-            return  # the reporter of the inventory says it
-        if node.name != self._node_name or node.cordon == self._text:
+    def take(self, node: NodeNotes) -> None:
+        """Apply the annotation if it changed."""
+        if node.cordon == self._text:
             return
         self._text = node.cordon
         try:
             wanted = parse_cordon(node.cordon or "")
         except CordonError as error:
-            _LOG.error("annotation %s changes nothing: %s", self._names.cordon_annotation, error)
+            _LOG.error("annotation %s is ignored: %s", self._names.cordon_annotation, error)
             self._events.about_node("Warning", BAD_CORDON, str(error))
             return
         gpus = self._feed.gpus
-        strangers = () if gpus is None else unknown_in(wanted, [gpu.uuid for gpu in gpus])
-        if strangers:
-            text = f"cordon names {', '.join(strangers)}, which this node has not"
+        unknown = () if gpus is None else unknown_in(wanted, [gpu.uuid for gpu in gpus])
+        if unknown:
+            text = f"cordon names {', '.join(unknown)}, which this node does not have"
             _LOG.warning("annotation %s: %s", self._names.cordon_annotation, text)
             self._events.about_node("Warning", BAD_CORDON, text)
         if self._source.cordon(wanted):

@@ -6,11 +6,11 @@ import threading
 import time
 from dataclasses import replace
 
-from device_plugin.backoff import Backoff
 from device_plugin.gpus.devices import check_message
 from device_plugin.gpus.gpu import Gpus, GpuSource, GpuSourceError
 from device_plugin.settings import SettingsError
 from extender.contract.units import ContractError, UnitMib
+from extender.kube.retries import Backoff
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class GpuFeed:
         self._source = source
         self._unit_mib = unit_mib
         self._interval_s = interval_s
-        self._backoff = Backoff(first_s=min(1.0, interval_s), last_s=30.0)
+        self._backoff = Backoff(first_s=min(0.5, interval_s), last_s=30.0)
         self._changed = threading.Condition()
         self._gpus: Gpus | None = None
         self._version = 0

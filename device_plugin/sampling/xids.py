@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from device_plugin.backoff import Backoff
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.sampling.nvml_session import NvmlSession, text
 from extender.contract.units import GpuUuid
+from extender.kube.retries import Backoff
 
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 """Errors of the application that was running, not of the GPU."""
@@ -77,7 +77,7 @@ class XidListener:
         self._on_xid = on_xid
         self._stop = threading.Event()
         self._renew = threading.Event()
-        self._backoff = Backoff(first_s=0.5, last_s=30.0)
+        self._backoff = Backoff(first_s=0.25, last_s=30.0)
         self._thread: threading.Thread | None = None
         self._problem = ""
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from device_plugin.backoff import Backoff
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.readings import GpuFacts, GpuReading, ReadingSource
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.accounting.processes import Locator, account
 from device_plugin.usage.accounting.usage import ContainerUse, Usage
 from extender.contract.units import GpuUuid
+from extender.kube.retries import Backoff
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Meter:
         self._pods = pods
         self._interval_s = interval_s
         self._clock_s = clock_s
-        self._backoff = Backoff(first_s=min(1.0, interval_s), last_s=max(30.0, interval_s))
+        self._backoff = Backoff(first_s=min(0.5, interval_s), last_s=max(30.0, interval_s))
         self._lock = threading.Lock()
         self._failures = 0
         self._blind: Mapping[GpuUuid, str] = {}

@@ -78,19 +78,3 @@ class ClusterFacts:
     schedulers_problem: str = ""
     nodes: tuple[NodeObject, ...] = ()
     pods: tuple[PodObject, ...] = ()
-
-
-_MARKS = {Level.OK: "ok     ", Level.NOTE: "note   ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  "}
-
-
-def report(findings: Iterable[Finding]) -> str:
-    """The findings for people, one a line with what to do below, and a count at the end."""
-    lines: list[str] = []
-    counts = dict.fromkeys(Level, 0)
-    for finding in findings:
-        counts[finding.level] += 1
-        lines.append(f"{_MARKS[finding.level]} {finding.check:<12} {finding.found}")
-        if finding.advice:
-            lines.append(f"{'':21}-> {finding.advice}")
-    lines.append(f"{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings")
-    return "\n".join(lines)

@@ -115,9 +115,10 @@ class ContainerState(Camel):
 
 
 class ContainerStatus(Camel):
-    """ContainerStatus."""
+    """ContainerStatus; `container_id` is the runtime's, such as `containerd://<id>`."""
 
     name: str = ""
+    container_id: str | None = msgspec.field(default=None, name="containerID")
     state: ContainerState | None = None
 
 
@@ -261,6 +262,7 @@ class ContainerArguments(Camel):
     resources: Resources | None = None
     args: list[str] | None = None
     command: list[str] | None = None
+    restart_policy: str | None = None
 
 
 class PodObjectSpec(Camel):
@@ -284,11 +286,13 @@ class PodObjectStatus(Camel):
     """PodStatus."""
 
     phase: str = ""
+    start_time: str | None = None
     reason: str = ""
     message: str = ""
     conditions: list[Condition] | None = None
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
+    ephemeral_container_statuses: list[ContainerStatus] | None = None
 
 
 class PodObject(Camel):

@@ -7,7 +7,8 @@ from typing import Any
 
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from device_plugin.kubeapi import NodeApi, connect
+from device_plugin.service import open_api
+from extender.kube.client import KubeApi
 
 
 class ApiSide:
@@ -16,7 +17,7 @@ class ApiSide:
     def __init__(self, server: ApiServer, kubeconfig: Path) -> None:
         self.server = server
         self.client = ClusterClient.from_kubeconfig(kubeconfig)
-        self.api: NodeApi = connect(kubeconfig)
+        self.api: KubeApi = open_api(kubeconfig)
         self.client.create_node({"metadata": {"name": "n1"}})
 
     def events(self, name: str, namespace: str = "default") -> list[dict[str, Any]]:

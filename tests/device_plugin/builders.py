@@ -1,12 +1,13 @@
 """Short ways to write GPUs and pods in the device plugin's tests."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from device_plugin.gpus.devices import core_id, unit_id
 from device_plugin.gpus.gpu import Gpus, GpuSample
 from device_plugin.pods.pod import BoundPod, ContainerKind, ContainerNeed
+from device_plugin.pods.store import PodStore
 from device_plugin.settings import Resource
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, Units
 
@@ -116,3 +117,8 @@ def pod_body(
             "spec": {"initContainers": containers[True], "containers": containers[False]},
         }
     ).encode()
+
+
+def relist(store: PodStore, bodies: Iterable[bytes]) -> None:
+    """Give a store these pods as the complete list."""
+    store.replaced([store.read(body) for body in bodies], [], "1")

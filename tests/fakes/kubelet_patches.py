@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from device_plugin.kubeapi import ApiError
+from extender.kube.errors import ApiError, ApiUnreachable
 
 
 class FakePatching:
-    """Applies merge patches of metadata to `objects`, or fails with `status` while that is set."""
+    """Applies merge patches of metadata to `objects`, or fails with `status` (0: no answer) while that is set."""
 
     def __init__(self, **objects: dict[str, Any]) -> None:
         self.objects: dict[str, dict[str, Any]] = dict(objects)
@@ -33,12 +33,14 @@ class FakePatching:
         change = json.loads(json.dumps(body))["metadata"]
         self.patches.append((path, change))
         if self.status is not None:
-            raise ApiError(self.status, "ordered by the test")
+            if not self.status:
+                raise ApiUnreachable("ordered by the test", sent=True)
+            raise ApiError(self.status, "Ordered", "by the test")
         metadata = self.objects[path]["metadata"] if path in self.objects else None
         if metadata is None:
-            raise ApiError(404, f"{path} not found")
+            raise ApiError(404, "NotFound", f"{path} not found")
         if change.get("uid", metadata["uid"]) != metadata["uid"]:
-            raise ApiError(422, "metadata.uid: Invalid value: field is immutable")
+            raise ApiError(422, "Invalid", "metadata.uid: Invalid value: field is immutable")
         metadata["annotations"] = {**metadata.get("annotations", {}), **change["annotations"]}
         metadata["resourceVersion"] = str(int(metadata["resourceVersion"]) + 1)
         return json.dumps(self.objects[path]).encode()

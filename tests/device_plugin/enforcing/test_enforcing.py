@@ -1,15 +1,14 @@
 """Each GPU stands where its probes and its running containers prove it stands."""
 
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from device_plugin.enforcing.enforcing import NO_MPS, NO_NVML, Enforcer
 from device_plugin.enforcing.mps import MpsControl
-from device_plugin.eventing import Events
-from device_plugin.pods.pod import BoundPod, ContainerKey
+from device_plugin.pods.events import Events
+from device_plugin.pods.pod import ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import Rung
 from device_plugin.usage.accounting.usage import ContainerUse, Usage
@@ -18,35 +17,10 @@ from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, pod_body
 from tests.fakes.limits import FakeAbilities, FakeProofs, FakeUsage
 from tests.fakes.mps_control import FakeMpsDaemon
+from tests.fakes.news import KeptNews
 
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
 MAIN = ContainerKey("uid-p", "main")
-
-
-class SaidEvents(Events):
-    """Events that are kept here: level and reason."""
-
-    def __init__(self) -> None:
-        super().__init__(RefusingApi(), "n1")
-        self.said: list[tuple[str, str]] = []
-
-    def about_node(self, level: str, reason: str, message: str) -> None:
-        assert message
-        self.said.append((level, reason))
-
-    def about_pod(self, pod: BoundPod, level: str, reason: str, message: str) -> None:
-        assert (pod.name, "main" in message) == ("p", True)
-        self.said.append((level, reason))
-
-
-class RefusingApi:
-    """An API server that is never asked."""
-
-    def create(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
-        raise AssertionError((path, body, timeout_s))
-
-    def patch(self, path: str, body: Mapping[str, object], timeout_s: float) -> bytes:
-        raise AssertionError((path, body, timeout_s))
 
 
 class Node:
@@ -61,7 +35,7 @@ class Node:
         body = pod_body("p", {"main": {A: 8}}).replace(b"gpupack.io/allocation", b"gpupack.io/allocated")
         pods.merge([body])
         self.changes = 0
-        self.events = SaidEvents()
+        self.news = KeptNews()
         self.enforcer = Enforcer(
             best=best,
             abilities=self.abilities,
@@ -71,7 +45,7 @@ class Node:
             unit_mib=UNIT_MIB,
             interval_s=60.0,
             on_change=self._changed,
-            events=self.events,
+            events=Events(self.news, "n1"),
             proofs=proofs or FakeProofs(A, B),
         )
 
@@ -236,11 +210,11 @@ def test_what_changes_is_said_once() -> None:
     node.rungs()
     node.abilities.obstacles = {}
     node.rungs()
-    assert node.events.said == []
+    assert node.news.said == []
     node.uses(7, cgroup="")
     for _ in range(2):
         node.rungs()
-    assert node.events.said == [("Warning", "GPUEnforcement"), ("Warning", "GPUMemoryNotLimited")]
+    assert node.news.said == [("Warning", "GPUEnforcement"), ("Warning", "GPUMemoryNotLimited")]
     node.usage.now = Usage()
     node.rungs()
-    assert node.events.said[2:] == [("Normal", "GPUEnforcement")]
+    assert node.news.said[2:] == [("Normal", "GPUEnforcement")]

@@ -8,32 +8,21 @@ import pytest
 
 from bench.simulated.apiserver.faults import Fault
 from device_plugin.enforcing.policing import Eviction, Police, evict
-from device_plugin.eventing import Events
-from device_plugin.kubeapi import ApiError
+from device_plugin.pods.events import Events
 from device_plugin.pods.pod import ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.usage.accounting.overuse import OveruseRecord
 from device_plugin.usage.accounting.usage import ContainerUse, Usage
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
+from extender.kube.errors import ApiError
 from tests.device_plugin.apiside import ApiSide, api_side
-from tests.device_plugin.builders import UNIT_MIB, pod
+from tests.device_plugin.builders import UNIT_MIB, pod, relist
 from tests.fakes.limits import FakeUsage
+from tests.fakes.news import KeptNews
 
 A = GpuUuid("GPU-a")
 ALLOCATED = '{"version":1,"unitMib":1024,"containers":{"main":{"GPU-a":8}}}'
-
-
-class SaidEvents(Events):
-    """Events that are kept here instead of being written."""
-
-    def __init__(self, side: ApiSide) -> None:
-        super().__init__(side.api, "n1")
-        self.reasons: list[str] = []
-
-    def about_pod(self, pod: object, level: str, reason: str, message: str) -> None:
-        assert (bool(pod), level, bool(message)) == (True, "Warning", True)
-        self.reasons.append(reason)
 
 
 class Watch:
@@ -43,7 +32,7 @@ class Watch:
         self.side = side
         self.now_s = 0.0
         self.usage = FakeUsage()
-        self.events = SaidEvents(side)
+        self.news = KeptNews()
         self.pods = PodStore(Names(), UNIT_MIB)
         side.create_pod("p", annotations={"gpupack.io/allocated": ALLOCATED})
         self.look()
@@ -52,16 +41,16 @@ class Watch:
             pods=self.pods,
             unit_mib=UNIT_MIB,
             record=OveruseRecord(60.0, 64),
-            events=self.events,
+            events=Events(self.news, "n1"),
             api=side.api if evicts else None,
             interval_s=5.0,
             clock_s=lambda: self.now_s,
         )
 
     def look(self) -> None:
-        """Read the pods anew."""
+        """Read the pods again."""
         items, _ = self.side.client.list_all("/api/v1/pods")
-        self.pods.replace([msgspec.json.encode(item) for item in items])
+        relist(self.pods, [msgspec.json.encode(item) for item in items])
 
     def uid(self) -> str:
         """Of the pod."""
@@ -92,11 +81,11 @@ def test_it_is_reported_once_after_the_grace_period(side: ApiSide) -> None:
     watch = Watch(side, evicts=False)
     for at_s in (0.0, 59.0, 60.0, 65.0):
         watch.step(at_s, 9000)
-    assert (watch.events.reasons, len(watch.police.over)) == (["GPUMemoryOverShare"], 1)
+    assert (watch.news.reasons, len(watch.police.over)) == (["GPUMemoryOverShare"], 1)
     watch.step(70.0, 8000)
     for at_s in (71.0, 131.0):
         watch.step(at_s, 9000)
-    assert (watch.events.reasons, watch.leaving()) == (["GPUMemoryOverShare"] * 2, False)
+    assert (watch.news.reasons, watch.leaving()) == (["GPUMemoryOverShare"] * 2, False)
 
 
 def test_it_is_evicted_where_that_is_turned_on(side: ApiSide) -> None:
@@ -107,7 +96,7 @@ def test_it_is_evicted_where_that_is_turned_on(side: ApiSide) -> None:
     for at_s in (60.0, 61.0):
         watch.step(at_s, 9000)
     assert (watch.leaving(), watch.police.evictions) == (True, 1)
-    assert watch.events.reasons == ["GPUMemoryOverShare", "GPUMemoryEvicted"]
+    assert watch.news.reasons == ["GPUMemoryOverShare", "GPUMemoryEvicted"]
     assert side.server.requests().count("POST /api/v1/namespaces/default/pods/p/eviction") == 1
 
 
@@ -118,9 +107,9 @@ def test_a_disruption_budget_is_respected_and_asked_again_later(side: ApiSide) -
     watch.step(0.0, 9000)
     for at_s in (60.0, 61.0, 64.0):
         watch.step(at_s, 9000)
-    assert watch.events.reasons == ["GPUMemoryOverShare", "GPUMemoryEvictionBlocked"]
+    assert watch.news.reasons == ["GPUMemoryOverShare", "GPUMemoryEvictionBlocked"]
     watch.step(71.0, 9000)
-    assert watch.events.reasons[2:] == ["GPUMemoryEvictionBlocked"]
+    assert watch.news.reasons[2:] == ["GPUMemoryEvictionBlocked"]
     watch.step(72.0, 8000)
     watch.step(500.0, 8000)
     assert not watch.leaving()

@@ -14,7 +14,7 @@ from device_plugin.pods.pod import ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, Resource
 from extender.contract.names import Names
-from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, pod_body
+from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, pod_body, relist
 from tests.fakes.podresources_reader import FakePodResources
 
 NODE = gpus(a=16, b=16)
@@ -25,7 +25,7 @@ class Node:
 
     def __init__(self, *bodies: bytes, behind: Sequence[bytes] = ()) -> None:
         self.pods = PodStore(Names(), UNIT_MIB)
-        self.pods.replace(bodies)
+        relist(self.pods, bodies)
         self.podresources = FakePodResources()
         self.behind = list(behind)
         self.live_reads = 0

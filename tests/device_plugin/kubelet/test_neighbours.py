@@ -8,13 +8,14 @@ from device_plugin.gpus.conflicts import CLAIM
 from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
 from device_plugin.kubelet.neighbours import CONFLICT, Neighbours
+from device_plugin.pods.events import Events
 from device_plugin.pods.store import Rival
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, sample
-from tests.device_plugin.enforcing.test_enforcing import SaidEvents
 from tests.device_plugin.serving import FixedSource
+from tests.fakes.news import KeptNews
 from tests.fakes.podresources_reader import FakePodResources
 
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
@@ -34,7 +35,7 @@ class Node:
         source = SupervisedSource(FixedSource(sample("GPU-a"), sample("GPU-b", index=1)), Advisory(), Probation(0.0))
         self.feed = GpuFeed(source, UNIT_MIB, 60.0)
         self.feed.step()
-        self.events = SaidEvents()
+        self.news = KeptNews()
         self.podresources = FakePodResources()
         self.guests: dict[GpuUuid, set[str]] = {}
         self.rivals: dict[str, Rival] = {}
@@ -42,7 +43,7 @@ class Node:
             podresources=self.podresources,
             source=source,
             feed=self.feed,
-            events=self.events,
+            events=Events(self.news, "n1"),
             interval_s=60.0,
             guests=lambda: self.guests,
             rival=lambda uid: self.rivals.get(uid),  # noqa: PLW0108 - the test puts another dictionary there
@@ -77,7 +78,7 @@ def test_a_gpu_on_which_a_pod_with_a_claim_runs_is_kept_out_while_the_pod_lives(
 def test_a_pod_that_asks_nobody_for_a_gpu_is_no_conflict(node: Node) -> None:
     """What it uses is memory outside of the ledger; the rest of the GPU can be given."""
     node.guests = {B: {"uid-q"}}
-    assert (node.reasons(), node.events.said) == ({}, [])
+    assert (node.reasons(), node.news.said) == ({}, [])
 
 
 def test_while_podresources_cannot_be_read_what_was_seen_stays(node: Node) -> None:
@@ -88,4 +89,4 @@ def test_while_podresources_cannot_be_read_what_was_seen_stays(node: Node) -> No
     node.podresources.problem = "away"
     node.rivals = {}
     assert node.reasons() == before != {}
-    assert CONFLICT not in [reason for _, reason in node.events.said]
+    assert CONFLICT not in [reason for _, reason in node.news.said]

@@ -17,7 +17,7 @@ from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, Resource
 from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
-from tests.device_plugin.builders import UNIT_MIB, gpus, ids, placed, pod_body
+from tests.device_plugin.builders import UNIT_MIB, gpus, ids, placed, pod_body, relist
 from tests.fakes.kubelet_patches import FakePatching
 from tests.fakes.podresources_reader import FakePodResources
 
@@ -30,7 +30,7 @@ class Node:
 
     def __init__(self, *bodies: bytes) -> None:
         self.pods = PodStore(Names(), UNIT_MIB)
-        self.pods.replace(bodies)
+        relist(self.pods, bodies)
         paths = {}
         for body in bodies:
             found = json.loads(body)
@@ -100,7 +100,7 @@ def test_a_record_that_someone_removed_is_written_again() -> None:
     bare = json.loads(body)
     bare["metadata"]["resourceVersion"] = "99"
     node.api.objects[PATH] = bare
-    node.pods.apply("MODIFIED", json.dumps(bare).encode())
+    node.pods.merge([json.dumps(bare).encode()])
     node.reconciler.sweep()
     assert (len(node.api.patches), node.written()) == (2, {"main": placed(a=8)})
 

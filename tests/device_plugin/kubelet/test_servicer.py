@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.device_plugin.builders import gpus, pod_body
+from tests.device_plugin.builders import gpus, pod_body, relist
 from tests.device_plugin.serving import MEMORY, Plugin
 from tests.fakes.kubelet_server import FakeKubelet
 
@@ -90,7 +90,7 @@ def test_lesson_01_sixty_four_containers_each_get_one_gpu_and_a_true_record(fold
     plugin = Plugin(folder, **dict.fromkeys("abcdefgh", 16))
     planned = {f"p{number}": f"GPU-{'abcdefgh'[number % 8]}" for number in range(64)}
     bodies = {name: pod_body(name, {"main": {uuid: 2}}) for name, uuid in planned.items()}
-    plugin.pods.replace(bodies.values())
+    relist(plugin.pods, bodies.values())
     plugin.api.take(bodies.values())
     try:
         with FakeKubelet(folder) as kubelet:
@@ -110,7 +110,7 @@ def test_lesson_01_sixty_four_containers_each_get_one_gpu_and_a_true_record(fold
 def test_a_large_node_is_preferred_and_allocated_over_grpc(folder: Path) -> None:
     """4,512 units (16 GPUs of 282 GiB): more than a request of the smaller gRPC limits would carry."""
     plugin = Plugin(folder, **{f"{'x' * 36}{number}": 282 for number in range(16)})
-    plugin.pods.replace([pod_body("p", {"main": {f"GPU-{'x' * 36}7": 200}})])
+    relist(plugin.pods, [pod_body("p", {"main": {f"GPU-{'x' * 36}7": 200}})])
     try:
         with FakeKubelet(folder) as kubelet:
             plugin.start()

@@ -7,20 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_plugin.pods.decoding import (
-    DecodingError,
-    NodeNotes,
-    Page,
-    WatchEvent,
-    decode_event,
-    decode_node,
-    decode_page,
-    decode_pod,
-    decode_status,
-    decode_version,
-)
+from device_plugin.pods.decoding import NodeNotes, decode_node, decode_pod
 from device_plugin.pods.pod import BoundPod, ContainerKind, ContainerNeed
 from extender.contract.names import Names
+from extender.kube.objects import DecodeError
 from tests.device_plugin.builders import UNIT_MIB, placed
 
 NAMES = Names()
@@ -132,29 +122,11 @@ def test_what_cannot_be_read_is_absent_and_named(changes: dict[str, Any], words:
     assert (found.pod.plan, found.pod.allocated) == ({}, {})
 
 
-def test_lists_events_nodes_and_statuses() -> None:
-    """The envelopes around objects."""
-    page = b'{"kind":"PodList","metadata":{"resourceVersion":"9","continue":"t"},"items":[{"a":1}]}'
+def test_nodes() -> None:
+    """What the annotations say, if they are there."""
     node = b'{"metadata":{"name":"n1","uid":"u","resourceVersion":"5","annotations":{"gpupack.io/inventory":"text"}}}'
-    assert [
-        decode_page(page),
-        decode_page(b'{"metadata":{"resourceVersion":"9"},"items":null}'),
-        decode_event(b'{"type":"ADDED","object":{"a":1}}'),
-        decode_node(node, NAMES),
-        decode_node(b'{"metadata":{"name":"n1"}}', NAMES),
-        decode_version(node),
-        decode_status(b'{"code":410,"message":"too old"}'),
-        decode_status(b"<html>"),
-    ] == [
-        Page((b'{"a":1}',), "9", "t"),
-        Page((), "9", ""),
-        WatchEvent("ADDED", b'{"a":1}'),
-        NodeNotes("n1", "u", "text"),
-        NodeNotes("n1", "", None),
-        "5",
-        (410, "too old"),
-        (0, "<html>"),
-    ]
+    assert decode_node(node, NAMES) == NodeNotes("n1", "u", "text")
+    assert decode_node(b'{"metadata":{"name":"n1"}}', NAMES) == NodeNotes("n1", "", None)
 
 
 KEYS = st.sampled_from(["metadata", "spec", "name", "items"])
@@ -167,10 +139,10 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_json_is_decoded_or_refused(body: object) -> None:
-    """No other exception reaches the watch loop."""
+    """No other exception reaches the reflector."""
     text = json.dumps(body).encode()
-    for decode in (decode_page, decode_event, lambda data: decode_pod(data, NAMES, UNIT_MIB)):
+    for decode in (decode_node, lambda data, names: decode_pod(data, names, UNIT_MIB)):
         try:
-            decode(text)
-        except DecodingError as error:
-            assert str(error).startswith("the API server's JSON: ")  # noqa: PT017 - both ways are fine
+            decode(text, NAMES)
+        except DecodeError as error:
+            assert "Object: " in str(error)  # noqa: PT017 - both ways are fine

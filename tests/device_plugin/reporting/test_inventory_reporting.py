@@ -11,6 +11,7 @@ import pytest
 
 from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.gpu import GpuSample
+from device_plugin.pods.decoding import NodeNotes, decode_node
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
 from device_plugin.sampling.feed import GpuFeed
 from extender.contract.names import Names
@@ -20,6 +21,11 @@ from tests.fakes.kubelet_patches import FakePatching
 
 PATH = "/api/v1/nodes/n1"
 NAMES = Names()
+
+
+def notes(body: dict[str, Any]) -> NodeNotes:
+    """What the plugin reads of a Node."""
+    return decode_node(json.dumps(body).encode(), NAMES)
 
 
 class ChangingSource:
@@ -98,8 +104,8 @@ def test_lesson_10_a_node_that_was_created_again_gets_its_inventory(node: Node) 
         bare = node.fresh("7")
         node.api.objects[PATH] = bare
         if kind == "ADDED":
-            node.reporter.apply("DELETED", json.dumps(bare).encode())
-        node.reporter.apply(kind, json.dumps(bare).encode())
+            node.reporter.gone()
+        node.reporter.take(notes(bare))
         until(lambda: node.written() == [(0, True)])
 
 
@@ -109,7 +115,7 @@ def test_a_node_that_is_not_there_yet_is_waited_for(node: Node) -> None:
     node.feed.step()
     until(lambda: "404" in node.reporter.problem)
     node.api.objects[PATH] = node.fresh("3")
-    node.reporter.replace([json.dumps(node.fresh("3")).encode()])
+    node.reporter.take(notes(node.fresh("3")))
     until(node.written)
 
 
@@ -121,17 +127,6 @@ def test_an_api_server_that_is_away_is_tried_again(node: Node) -> None:
     node.change(outside_mib=512)
     node.api.status = None
     until(lambda: node.written() == [(512, True)])
-
-
-def test_the_nodes_of_others_are_none_of_its_business(node: Node) -> None:
-    """An API server that ignores the selector shows all nodes."""
-    node.feed.step()
-    until(node.written)
-    other = {"metadata": {"name": "n2", "uid": "u", "resourceVersion": "9"}}
-    node.reporter.apply("MODIFIED", json.dumps(other).encode())
-    node.change(healthy=False, reason="XID 79")
-    until(lambda: node.written() == [(0, False)])
-    assert len(node.api.patches) == 2
 
 
 class BusyNode:
@@ -172,7 +167,7 @@ class BusyNode:
             outside_mib=lambda: self.outside_mib,
             clock_s=lambda: self.now_s,
         )
-        reporter.replace([json.dumps(self.api.objects[PATH]).encode()])
+        reporter.take(notes(self.api.objects[PATH]))
         self.reporter = reporter
 
     def measure(self, *sizes_mib: int) -> list[int]:
@@ -251,5 +246,5 @@ def test_another_inventory_is_replaced(published: str) -> None:
     node = BusyNode()
     body = {"metadata": {**Node.fresh("2")["metadata"], "annotations": {NAMES.inventory_annotation: published}}}
     node.api.objects[PATH] = body
-    node.reporter.replace([json.dumps(body).encode()])
+    node.reporter.take(notes(body))
     assert node.measure(700)[0] == 700

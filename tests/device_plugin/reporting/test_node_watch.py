@@ -1,65 +1,68 @@
 """The Node's watch reaches everyone; a cordon that cannot be read changes nothing."""
 
-import json
-from pathlib import Path
-
 import pytest
 
-from device_plugin.eventing import Events
 from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import ADVISORY_ONLY
-from device_plugin.reporting.node_watch import CordonWatch, Fanout
+from device_plugin.pods.decoding import NodeNotes
+from device_plugin.pods.events import Events
+from device_plugin.reporting.node_watch import CordonWatch, NodeSink
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource
 from extender.contract.names import Names
-from tests.device_plugin.apiside import api_side
+from extender.kube.objects import Identity
 from tests.device_plugin.builders import UNIT_MIB, sample
 from tests.device_plugin.sampling.test_supervising import OneStanding
 from tests.device_plugin.serving import FixedSource
+from tests.fakes.news import KeptNews
 
 
-class Recorder:
-    """A handler that keeps what it was told."""
+class Follower:
+    """A follower that keeps what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.told: list[NodeNotes | None] = []
 
-    def replace(self, items: object) -> None:
-        self.told.append(list(items))  # type: ignore[call-overload]
+    def take(self, node: NodeNotes) -> None:
+        self.told.append(node)
 
-    def apply(self, kind: str, body: bytes) -> None:
-        self.told.append((kind, body))
+    def gone(self) -> None:
+        self.told.append(None)
 
 
-def node(cordon: str | None, name: str = "n1") -> bytes:
+def notes(name: str = "n1", cordon: str | None = None) -> NodeNotes:
     """A Node with that annotation."""
-    annotations = {} if cordon is None else {"gpupack.io/cordon": cordon}
-    return json.dumps({"metadata": {"name": name, "annotations": annotations}}).encode()
+    return NodeNotes(name, "u", None, cordon)
 
 
-def test_every_handler_gets_everything() -> None:
-    """A list that can be read once only is read for all."""
-    handlers = [Recorder(), Recorder()]
-    fanout = Fanout(handlers)
-    fanout.replace(iter([b"x"]))
-    fanout.apply("ADDED", b"y")
-    assert [handler.told for handler in handlers] == [[[b"x"], ("ADDED", b"y")]] * 2
+def test_every_follower_hears_of_its_node_alone() -> None:
+    """Even if the API server ignores the selector; a Node that cannot be read is not gone."""
+    followers = [Follower(), Follower()]
+    sink = NodeSink("n1", Names(), followers)
+    sink.replaced([notes(), notes("n2")], [], "1")
+    sink.changed(notes("n2"))
+    sink.deleted(Identity(name="n2"))
+    sink.changed(notes(cordon="GPU-a"))
+    sink.replaced([], [Identity(name="n1")], "2")
+    sink.deleted(Identity(name="n1"))
+    sink.replaced([], [], "3")
+    assert [follower.told for follower in followers] == [[notes(), notes(cordon="GPU-a"), None, None]] * 2
 
 
-def test_cordons_follow_the_annotation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cordons_follow_the_annotation(caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be read keeps the cordons of before; removing the annotation lifts them."""
     source = SupervisedSource(
         FixedSource(sample("GPU-a"), sample("GPU-b")), OneStanding(ADVISORY_ONLY), Probation(30.0)
     )
     feed = GpuFeed(source, UNIT_MIB, 60.0)
     feed.step()
-    with api_side(tmp_path) as side:
-        watch = CordonWatch(node_name="n1", names=Names(), source=source, feed=feed, events=Events(side.api, "n1"))
-        healths = []
-        for cordon in (None, "GPU-a", '["GPU-a"', '["GPU-b", "GPU-z"]', None):
-            watch.apply("MODIFIED", node(cordon))
-            watch.apply("MODIFIED", node("GPU-a,GPU-b", name="n2"))
-            healths.append([each.healthy for each in source.sample()])
+    news = KeptNews()
+    watch = CordonWatch(names=Names(), source=source, feed=feed, events=Events(news, "n1"))
+    healths = []
+    for cordon in (None, "GPU-a", '["GPU-a"', '["GPU-b", "GPU-z"]', None):
+        watch.take(notes(cordon=cordon))
+        healths.append([each.healthy for each in source.sample()])
     assert healths == [[True, True], [False, True], [False, True], [True, False], [True, True]]
-    assert "changes nothing: cordon '[\"GPU-a\"': not JSON" in caplog.text
-    assert "cordon names GPU-z, which this node has not" in caplog.text
+    assert "is ignored: cordon '[\"GPU-a\"': not JSON" in caplog.text
+    assert "cordon names GPU-z, which this node does not have" in caplog.text
+    assert news.reasons == ["GPUCordonUnreadable", "GPUCordonUnreadable"]

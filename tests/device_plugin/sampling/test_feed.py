@@ -56,8 +56,8 @@ def test_waiting_ends_with_the_news() -> None:
 def test_lesson_19_a_source_that_never_worked_is_a_problem_not_an_empty_node() -> None:
     """Nothing is advertised, and it is said why; the waits grow."""
     feed = feed_of(GpuSourceError("NVML cannot start: driver not loaded"))
-    waits = [feed.step() for _ in range(8)]
-    assert (feed.gpus, feed.problem, waits[0] <= 0.5, waits[7] >= 15.0) == (
+    waits = [feed.step() for _ in range(64)]
+    assert (feed.gpus, feed.problem, waits[0] <= 1.0, max(waits) >= 10.0) == (
         None,
         "NVML cannot start: driver not loaded",
         True,

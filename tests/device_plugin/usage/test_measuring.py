@@ -89,8 +89,8 @@ def test_an_nvml_that_cannot_start_is_a_problem_and_no_measurement(node: Node) -
     """Tried again, with longer and longer pauses."""
     node.problem = "no driver"
     assert node.meter.usage() == Usage(problem="no driver")
-    waits_s = [node.meter.step() for _ in range(8)]
-    assert (waits_s[0] < 4.0, 15.0 <= waits_s[-1] <= 30.0) == (True, True)
+    waits_s = [node.meter.step() for _ in range(64)]
+    assert (waits_s[0] <= 1.0, 10.0 <= max(waits_s) <= 30.0) == (True, True)
     node.problem = ""
     assert (node.meter.step(), node.meter.newest.problem) == (5.0, "")
 

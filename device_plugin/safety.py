@@ -1,0 +1,119 @@
+"""Builds the parts that enforce shares and keep unusable GPUs out of service."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from device_plugin.enforcing.abilities import NvmlAbilities
+from device_plugin.enforcing.draining import Drainer
+from device_plugin.enforcing.enforcing import Enforcer
+from device_plugin.enforcing.mps import MpsControl
+from device_plugin.enforcing.mps_proofs import MpsProofs
+from device_plugin.enforcing.policing import Police
+from device_plugin.gpus.gpu import GpuSource
+from device_plugin.gpus.probation import Probation
+from device_plugin.kubelet.neighbours import Neighbours
+from device_plugin.kubelet.podresources import PodResources
+from device_plugin.loops import Loops
+from device_plugin.pods.events import Events
+from device_plugin.pods.store import PodStore
+from device_plugin.reporting.health_events import HealthReporter
+from device_plugin.reporting.node_watch import CordonWatch
+from device_plugin.sampling.feed import GpuFeed
+from device_plugin.sampling.nvml import load_pynvml
+from device_plugin.sampling.supervising import SupervisedSource
+from device_plugin.settings import Settings
+from device_plugin.usage.accounting.overuse import OveruseRecord
+from device_plugin.usage.measuring import Meter
+from extender.kube.client import KubeApi
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """The parts of one plugin that enforce shares and keep unusable GPUs out; `feed` has what may be offered."""
+
+    feed: GpuFeed
+    enforcer: Enforcer
+    neighbours: Neighbours
+    cordons: CordonWatch
+    health: HealthReporter
+    police: Police
+    drainer: Drainer | None
+
+    def start(self, loops: Loops) -> None:
+        """Start their loops, except the feed's."""
+        loops.start("health-events", self.health.run)
+        loops.start("enforcement", self.enforcer.run)
+        loops.start("neighbours", self.neighbours.run)
+        loops.start("police", self.police.run)
+        if self.drainer is not None:
+            loops.start("drainer", self.drainer.run)
+
+
+def build_safety(
+    settings: Settings,
+    source: GpuSource,
+    *,
+    api: KubeApi,
+    events: Events,
+    pods: PodStore,
+    podresources: PodResources,
+    due: threading.Event,
+    meter: Meter,
+) -> Safety:
+    """Put the parts together; setting `due` asks the feed for a sample."""
+    guards = settings.safeguards
+    mps = None if guards.mps_pipe_directory is None else MpsControl(guards.mps_pipe_directory, guards.mps_control)
+    enforcer = _enforcer(settings, mps, pods=pods, meter=meter, events=events, on_change=due.set)
+    supervised = SupervisedSource(source, enforcer, Probation(guards.probation_s))
+    feed = GpuFeed(supervised, settings.memory_unit_mib, settings.sample_interval_s, due)
+    return Safety(
+        feed=feed,
+        enforcer=enforcer,
+        neighbours=Neighbours(
+            podresources=podresources,
+            source=supervised,
+            feed=feed,
+            events=events,
+            interval_s=settings.reconcile_interval_s,
+            guests=lambda: meter.newest.guests,
+            rival=pods.rival,
+        ),
+        cordons=CordonWatch(names=settings.names, source=supervised, feed=feed, events=events),
+        health=HealthReporter(feed, pods, events),
+        police=Police(
+            usage=meter,
+            pods=pods,
+            unit_mib=settings.memory_unit_mib,
+            record=OveruseRecord(guards.overuse_grace_s, guards.overuse_tolerance_mib),
+            events=events,
+            api=api if guards.evict_overuse else None,
+            interval_s=min(5.0, max(0.05, guards.overuse_grace_s / 4)),
+        ),
+        drainer=None if mps is None else Drainer(mps=mps, usage=meter, pods=pods),
+    )
+
+
+def _enforcer(
+    settings: Settings,
+    mps: MpsControl | None,
+    *,
+    pods: PodStore,
+    meter: Meter,
+    events: Events,
+    on_change: Callable[[], None],
+) -> Enforcer:
+    guards = settings.safeguards
+    pipe = guards.mps_pipe_directory
+    return Enforcer(
+        best=guards.enforcement,
+        abilities=NvmlAbilities(load_pynvml, guards.cgroup_root) if settings.gpus == "nvml" else None,
+        mps=mps,
+        proofs=None if pipe is None or mps is None else MpsProofs(mps, pipe, settings.proc_root),
+        usage=meter,
+        pods=pods,
+        unit_mib=settings.memory_unit_mib,
+        interval_s=guards.probe_interval_s,
+        on_change=on_change,
+        events=events,
+    )
