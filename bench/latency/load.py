@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from bench.simulated.specs import GpuSpec, NodeSpec
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
@@ -119,11 +121,11 @@ class Pods:
 
     size_bytes: int = 2500
 
-    def pending(self, name: str, units: int, version: int, *, cpu_milli: int = 500) -> Body:
+    def pending(self, name: str, units: int, *, cpu_milli: int = 500) -> Body:
         """A pod that kube-scheduler has not placed."""
         body = pod_body(name, units)
         body["spec"]["containers"][0]["resources"]["requests"]["cpu"] = f"{cpu_milli}m"
-        body["metadata"] |= {"uid": f"uid-{name}", "resourceVersion": str(version)}
+        body["metadata"]["uid"] = f"uid-{name}"
         entries = max(0, self.size_bytes - len(json.dumps(body, separators=(",", ":")))) // _OWNED_BYTES
         if entries:
             owned: Body = {f"f:{_FIELDS[at % len(_FIELDS)]}-{at:04}": {"f:value": {}, ".": {}} for at in range(entries)}
@@ -132,9 +134,9 @@ class Pods:
             ]
         return body
 
-    def bound(self, name: str, units: int, version: int, node: str, gpu: GpuUuid, *, cpu_milli: int = 500) -> Body:
+    def bound(self, name: str, units: int, node: str, gpu: GpuUuid, *, cpu_milli: int = 500) -> Body:
         """The same pod after its Binding."""
-        body = self.pending(name, units, version, cpu_milli=cpu_milli)
+        body = self.pending(name, units, cpu_milli=cpu_milli)
         allocation = Allocation(DEFAULT_UNIT_MIB, {"main": {gpu: Units(units)}}, "price-fit-robust")
         body["metadata"]["annotations"] = {NAMES.allocation_annotation: allocation.to_json()}
         body["spec"]["nodeName"] = node
@@ -159,25 +161,22 @@ class Population:
 
     def nodes(self) -> Iterator[Body]:
         """The Node objects."""
-        for at, spec in enumerate(self.load.specs()):
+        for spec in self.load.specs():
             body = spec.hollow_node_object(NAMES)
-            body["metadata"] |= {"uid": f"uid-{spec.name}", "resourceVersion": str(at + 1)}
+            body["metadata"] |= {"uid": f"uid-{spec.name}", "resourceVersion": "1"}
             yield body
 
     def bound(self) -> Iterator[Body]:
         """The Pod objects; the first GPUs of a node are filled two at a time, the last stay empty."""
-        version = self.load.nodes
         gpus = max(1, self.load.gpus - 1)
         for at, spec in enumerate(self.load.specs()):
             uuids = [gpu.uuid for gpu in spec.inventory().gpus]
             for number in range(self.per_node):
-                version += 1
                 units = SIZES_UNITS[(at + number) % 3]
                 cpu_milli = 100 + 37 * ((at * 7 + number * 13) % 97) if self.diverse else 500
                 gpu = uuids[number % gpus]
-                yield self.pods.bound(f"there-{at}-{number}", units, version, spec.name, gpu, cpu_milli=cpu_milli)
+                yield self.pods.bound(f"there-{at}-{number}", units, spec.name, gpu, cpu_milli=cpu_milli)
 
 
-def encoded(body: Body) -> bytes:
-    """As the API server writes it."""
-    return json.dumps(body, separators=(",", ":")).encode()
+encoded = msgspec.json.Encoder().encode
+"""JSON as the API server writes it."""

@@ -21,8 +21,7 @@ class _Connection(asyncio.Protocol):
         self._api = api
         self._pool = pool
         self._keep = keep
-        self._buffer = bytearray()
-        self._head: http11.Head | None = None
+        self._reader = http11.RequestReader()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -30,17 +29,8 @@ class _Connection(asyncio.Protocol):
             self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._head is None:
-            self._head = http11.parse_head(self._buffer)
-            if self._head is None:
-                return
-            del self._buffer[: self._head.length]
-        if len(self._buffer) >= self._head.body_length:
-            body, path = bytes(self._buffer[: self._head.body_length]), self._head.request.path
-            del self._buffer[: self._head.body_length]
-            self._head = None
-            self._serve(path, body)
+        for request in self._reader.feed(data):
+            self._serve(request.path, request.body)
 
     def _serve(self, path: str, body: bytes) -> None:
         if path == "/bind":

@@ -95,8 +95,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._buffer = bytearray()
-        self._head: http11.Head | None = None
+        self._reader = http11.RequestReader()
+        self._requests: deque[http11.Request] = deque()
         self._busy = False
         self.stream: Stream | None = None
         self.transport: asyncio.Transport | None = None
@@ -115,39 +115,24 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        self._buffer += data
+        if self.transport is None:
+            return
+        try:
+            self._requests.extend(self._reader.feed(data))
+        except ApiError as error:
+            self.transport.write(http11.render(error.code, error.body(), keep_alive=False))
+            self.transport.close()
+            return
+        if self._reader.awaits_continue:
+            self.transport.write(http11.CONTINUE)
         self.pump()
 
     def pump(self) -> None:
-        """Serve as many whole requests as have come."""
-        transport = self.transport
-        while transport is not None and not (self._hub.paused or self._busy or self.stream or transport.is_closing()):
-            try:
-                request = self._next_request(transport)
-            except ApiError as error:
-                transport.write(http11.render(error.code, error.body(), keep_alive=False))
-                transport.close()
+        """Serve as many whole requests as have come, unless the server is paused or this connection is busy."""
+        while self._requests and self.transport is not None and not self.transport.is_closing():
+            if self._hub.paused or self._busy or self.stream:
                 return
-            if request is None:
-                return
-            self._serve(request, transport)
-
-    def _next_request(self, transport: asyncio.Transport) -> http11.Request | None:
-        if self._head is None:
-            self._head = http11.parse_head(self._buffer)
-            if self._head is None:
-                return None
-            del self._buffer[: self._head.length]
-            if self._head.expects_continue:
-                transport.write(http11.CONTINUE)
-        head = self._head
-        if len(self._buffer) < head.body_length:
-            return None
-        self._head = None
-        body = bytes(self._buffer[: head.body_length])
-        del self._buffer[: head.body_length]
-        request = head.request
-        return http11.Request(request.method, request.path, request.query, request.headers, body)
+            self._serve(self._requests.popleft(), self.transport)
 
     def _serve(self, request: http11.Request, transport: asyncio.Transport) -> None:
         hub = self._hub

@@ -1,6 +1,6 @@
 """From one HTTP request to its answer, or to the watch that it opens: the API server's verbs without its sockets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,15 +77,22 @@ class Handler:
         lister: their lists.
         moment: gives the time and fresh names for one request.
         later: gives the time, RFC 3339, so many seconds from now.
+        extra: paths that are no part of Kubernetes' API, and what makes the JSON answer from a request's body.
     """
 
     def __init__(
-        self, registry: Registry, lister: Lister, moment: Callable[[], Moment], later: Callable[[int], str]
+        self,
+        registry: Registry,
+        lister: Lister,
+        moment: Callable[[], Moment],
+        later: Callable[[int], str],
+        extra: Mapping[str, Callable[[bytes], bytes]],
     ) -> None:
         self._registry = registry
         self._lister = lister
         self._moment = moment
         self._later = later
+        self._extra = extra
 
     def handle(self, request: Request) -> Answer | Watch:
         """Carry out one request; every failure is an answer too."""
@@ -96,6 +103,8 @@ class Handler:
 
     def _handle(self, request: Request) -> Answer | Watch:
         path = request.path.rstrip("/") or "/"
+        if path in self._extra:
+            return Answer(200, self._extra[path](request.body))
         if request.method == "GET" and path in _PROBES:
             return Answer(200, b"ok", "text/plain")
         if request.method == "GET" and path == "/version":
@@ -174,7 +183,7 @@ class Handler:
     def _bind(self, request: Request, route: Route) -> Answer:
         body = _object_in(request)
         name = route.name or (body.get("metadata") or {}).get("name", "")
-        self._registry.bind(route.namespace, name, body, self._moment().now)
+        self._registry.bind(route.namespace, name, body, self._later(0))
         return Answer(201, success(code=201))
 
     def _delete(self, request: Request, route: Route) -> Answer:

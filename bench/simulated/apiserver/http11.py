@@ -1,13 +1,14 @@
-"""Between bytes on a connection and HTTP/1.1 requests and answers: what Kubernetes' clients use of it, and no more."""
+"""Cuts a connection's bytes into HTTP/1.1 requests, parsed by httptools, and renders answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
 from bench.simulated.apiserver.objects.statuses import ApiError
 
-_LONGEST_HEAD = 64 * 1024
 _LONGEST_BODY = 3 * 1024 * 1024
 LAST_CHUNK = b"0\r\n\r\n"
 WATCH_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -30,51 +31,69 @@ class Request:
         return self.headers.get("connection", "").lower() != "close"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A request's first part, the bytes it took, and the length of the body that follows."""
+class RequestReader:
+    """Reads the requests of one connection."""
 
-    request: Request
-    length: int
-    body_length: int
+    def __init__(self) -> None:
+        self._message = _Message()
+        self._parser = HttpRequestParser(self._message)
+        self._message.parser = self._parser
 
     @property
-    def expects_continue(self) -> bool:
-        """Whether the client waits for leave to send the body."""
-        return self.request.headers.get("expect", "").lower() == "100-continue"
+    def awaits_continue(self) -> bool:
+        """Whether the client waits for leave to send the body; asked once, since the answer takes it back."""
+        awaits, self._message.awaits_continue = self._message.awaits_continue, False
+        return awaits
+
+    def feed(self, data: bytes) -> list[Request]:
+        """The requests that `data` completes.
+
+        Raises:
+            ApiError: 400 or 413 for what is no request that this server can read; the connection is of no more use.
+        """
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            raise ApiError(400, f"not an HTTP/1.1 request: {error}") from error
+        if self._message.size > _LONGEST_BODY:
+            raise ApiError(413, f"request body of more than {_LONGEST_BODY} bytes")
+        found, self._message.complete = self._message.complete, []
+        return found
 
 
-def parse_head(buffer: bytearray) -> Head | None:
-    """Read a request's head from the beginning of `buffer`; None when it has not come whole.
+class _Message:
+    """What httptools calls while it parses."""
 
-    Raises:
-        ApiError: 400, 411 or 413 for what is no request that this server can read.
-    """
-    end = buffer.find(b"\r\n\r\n")
-    if end < 0:
-        if len(buffer) > _LONGEST_HEAD:
-            raise ApiError(400, f"request head of more than {_LONGEST_HEAD} bytes")
-        return None
-    lines = buffer[:end].decode("latin-1").split("\r\n")
-    first = lines[0].split(" ")
-    if len(first) != 3 or not first[2].startswith("HTTP/1."):
-        raise ApiError(400, f"request line {lines[0][:100]!r}: expected METHOD TARGET HTTP/1.1")
-    headers = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise ApiError(400, f"header {line[:100]!r}: expected NAME: VALUE")
-        headers[name.strip().lower()] = value.strip()
-    if "transfer-encoding" in headers:
-        raise ApiError(411, "request with Transfer-Encoding, expected Content-Length", reason="BadRequest")
-    length = headers.get("content-length", "0")
-    if not length.isdigit():
-        raise ApiError(400, f"Content-Length {length!r}: expected a number")
-    if int(length) > _LONGEST_BODY:
-        raise ApiError(413, f"request body of {length} bytes, expected at most {_LONGEST_BODY}")
-    path, _, query = first[1].partition("?")
-    pairs = dict(parse_qsl(query, keep_blank_values=True))
-    return Head(Request(first[0], unquote(path), pairs, headers), end + 4, int(length))
+    def __init__(self) -> None:
+        self.parser: HttpRequestParser | None = None
+        self.complete: list[Request] = []
+        self.awaits_continue = False
+        self.on_message_begin()
+
+    def on_message_begin(self) -> None:
+        self.target, self.headers, self.parts, self.size = b"", dict[str, str](), list[bytes](), 0
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.awaits_continue = self.headers.get("expect", "").lower() == "100-continue"
+
+    def on_body(self, body: bytes) -> None:
+        self.size += len(body)
+        if self.size <= _LONGEST_BODY:
+            self.parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser is None:
+            raise AssertionError("the parser is set before it reads")
+        path, _, query = self.target.decode("latin-1").partition("?")
+        pairs = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
+        method = self.parser.get_method().decode("ascii")
+        self.complete.append(Request(method, unquote(path), pairs, self.headers, b"".join(self.parts)))
 
 
 def render(code: int, body: bytes, *, content_type: str = "application/json", keep_alive: bool = True) -> bytes:

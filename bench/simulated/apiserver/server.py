@@ -7,7 +7,7 @@ bookmarks, patches, Bindings and graceful deletion with the answers, codes and t
 import asyncio
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +19,9 @@ from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
 from bench.simulated.apiserver.objects.registry import Moment, Registry
-from bench.simulated.apiserver.objects.resources import NAMESPACES, PODS
+from bench.simulated.apiserver.objects.resources import NAMESPACES, PODS, Resource
 from bench.simulated.apiserver.objects.statuses import expired
-from bench.simulated.apiserver.objects.store import Store
+from bench.simulated.apiserver.objects.store import Event, Store
 from bench.simulated.client import Access, write_kubeconfig
 
 _T = TypeVar("_T")
@@ -36,16 +36,25 @@ class ApiServer:
         port: TCP port on 127.0.0.1; 0 takes a free one.
         settings: how watches are served.
         history_limit: events remembered per resource; older watches get 410.
+        extra: paths that are no part of Kubernetes' API, and what makes the JSON answer from a request's body; called
+            in the server's loop.
     """
 
-    def __init__(self, *, port: int = 0, settings: WatchSettings | None = None, history_limit: int = 100_000) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        settings: WatchSettings | None = None,
+        history_limit: int = 100_000,
+        extra: Mapping[str, Callable[[bytes], bytes]] | None = None,
+    ) -> None:
         self._wanted_port = port
         self._loop = asyncio.new_event_loop()
         self._store = Store(history_limit)
         self._hub = Hub(self._store, settings or WatchSettings(), self._loop)
         self._registry = Registry(self._store, self._hub.publish)
         self._lister = Lister(self._store)
-        self._hub.handler = Handler(self._registry, self._lister, _moment, _later)
+        self._hub.handler = Handler(self._registry, self._lister, _moment, _later, extra or {})
         self._server: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, name="simulated-apiserver", daemon=True)
         self.port = 0
@@ -91,6 +100,23 @@ class ApiServer:
     def write_kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig file that leads here and return its path."""
         return write_kubeconfig(path, Access(self.url))
+
+    def put(self, resource: Resource, body: dict[str, Any]) -> None:
+        """Store an object as it is, past the rules for new ones; before `start`, or in the server's loop."""
+        metadata = body["metadata"]
+        key = f"{metadata['namespace']}/{metadata['name']}" if resource.namespaced else metadata["name"]
+        self._hub.publish(resource, self._store.put(resource, key, body))
+
+    def show(self, resource: Resource, events: Iterable[Event]) -> None:
+        """Send events of objects that are not stored to the open watches; in the server's loop."""
+        for event in events:
+            self._hub.publish(resource, event)
+
+    def take_revisions(self, count: int) -> int:
+        """Skip so many revisions, for events to `show`, and return the last one before them; in the server's loop."""
+        before = self._store.revision
+        self._store.revision += count
+        return before
 
     def pause(self) -> None:
         """Stop answering; requests and events wait until `resume`."""

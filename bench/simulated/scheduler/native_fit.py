@@ -1,18 +1,19 @@
-"""Applies kube-scheduler's own filters and scores to values: node totals, taints, selectors, least allocated.
+"""Applies kube-scheduler's own filters and scores to values: node totals, topology spread, least allocated.
 
-Sources: the plugins NodeResourcesFit and LeastAllocated with their texts
+Sources: the plugins NodeResourcesFit, PodTopologySpread and LeastAllocated with their texts
 (k8s.io/kubernetes/pkg/scheduler/framework/plugins); taints, selectors and affinity are `extender.capacity.eligibility`.
-Pure.
+Of topology spread only `whenUnsatisfiable: DoNotSchedule` with maxSkew, topologyKey and labelSelector is looked at, and
+no preemption is tried for its sake. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from bench.simulated.pod_demand import pod_demand
-from extender.capacity.eligibility import ANYWHERE, Constraints, HostMisfit, NodeTraits, ineligible
+from extender.capacity.eligibility import ANYWHERE, Constraints, Expression, HostMisfit, NodeTraits, ineligible
 from extender.contract.names import Names
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.kube.objects import NodeObject, PodObject
@@ -117,6 +118,62 @@ def misfit(pod: PodView, node: NodeState) -> Misfit | None:
             reasons.append(f"Insufficient {name}")
             resolvable = resolvable and amount <= offered
     return Misfit(tuple(reasons), resolvable) if reasons else None
+
+
+_UNEVEN = Misfit(("node(s) didn't match pod topology spread constraints",))
+_NO_LABEL = Misfit(("node(s) didn't match pod topology spread constraints (missing required label)",))
+
+
+def spread_misfits(pod: PodView, nodes: Collection[NodeState]) -> dict[str, Misfit]:
+    """What speaks against nodes, by name; empty for a pod without constraints."""
+    constraints = [
+        constraint
+        for constraint in pod.body["spec"].get("topologySpreadConstraints") or []
+        if constraint.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
+    ]
+    if not constraints:
+        return {}
+    keys = [constraint["topologyKey"] for constraint in constraints]
+    eligible = [
+        node
+        for node in nodes
+        if pod.constraints.selects(node.traits) and all(key in node.traits.labels for key in keys)
+    ]
+    found = {node.name: _NO_LABEL for node in nodes if any(key not in node.traits.labels for key in keys)}
+    for constraint in constraints:
+        for name in _uneven(pod, constraint, eligible, nodes):
+            found.setdefault(name, _UNEVEN)
+    return found
+
+
+def _uneven(pod: PodView, constraint: Body, eligible: list[NodeState], nodes: Iterable[NodeState]) -> list[str]:
+    key, selector = constraint["topologyKey"], constraint.get("labelSelector")
+    counts: dict[str, int] = {}
+    for node in eligible:
+        matching = sum(_counts(other, pod.namespace, selector) for other in node.pods.values())
+        counts[node.traits.labels[key]] = counts.get(node.traits.labels[key], 0) + matching
+    least = min(counts.values(), default=0)
+    itself = int(_matches(selector, pod.body["metadata"].get("labels") or {}))
+    most = constraint["maxSkew"] + least - itself
+    return [node.name for node in nodes if key in node.traits.labels and counts.get(node.traits.labels[key], 0) > most]
+
+
+def _counts(other: PodView, namespace: str, selector: Body | None) -> bool:
+    metadata = other.body["metadata"]
+    if other.namespace != namespace or metadata.get("deletionTimestamp"):
+        return False
+    return _matches(selector, metadata.get("labels") or {})
+
+
+def _matches(selector: Body | None, labels: Mapping[str, str]) -> bool:
+    """Whether labels satisfy a LabelSelector; none at all selects nothing, an empty one everything."""
+    if selector is None:
+        return False
+    exact = selector.get("matchLabels") or {}
+    return all(labels.get(key) == value for key, value in exact.items()) and all(
+        Expression(term["key"], term.get("operator", ""), tuple(term.get("values") or ())).holds(labels)
+        for term in selector.get("matchExpressions") or []
+    )
 
 
 def least_allocated(pod: PodView, node: NodeState) -> float:

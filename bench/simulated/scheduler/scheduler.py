@@ -20,10 +20,18 @@ from bench.simulated.scheduler import preempting
 from bench.simulated.scheduler.cluster_view import ClusterView
 from bench.simulated.scheduler.extender_client import ExtenderClient, ExtenderError
 from bench.simulated.scheduler.fit_cache import FitCache
-from bench.simulated.scheduler.native_fit import Misfit, NodeState, PodView, fit_error, least_allocated, misfit, view_of
+from bench.simulated.scheduler.native_fit import (
+    Misfit,
+    NodeState,
+    PodView,
+    fit_error,
+    least_allocated,
+    misfit,
+    spread_misfits,
+    view_of,
+)
 from bench.simulated.scheduler.queue import QueueSettings, SchedulingQueue
 from bench.simulated.scheduler.reports import SchedulerReports
-from bench.simulated.scheduler.topology_spread import spread_misfits
 from extender.contract.names import Names
 
 Body = dict[str, Any]

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.scheduler.native_fit import NodeState, PodView, view_of
-from bench.simulated.scheduler.topology_spread import spread_misfits
+from bench.simulated.scheduler.native_fit import NodeState, PodView, spread_misfits, view_of
 from extender.capacity.eligibility import NodeTraits
 
 SPREAD = "node(s) didn't match pod topology spread constraints"

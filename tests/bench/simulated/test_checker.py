@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from bench.simulated.checker import UsageCheck
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
-from bench.simulated.usage_check import UsageCheck
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, Units
