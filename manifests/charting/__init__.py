@@ -1,1 +1,1 @@
-"""Job: write the Helm chart's templates from what the kustomizations render, so that both install the same."""
+"""Generates the Helm chart's templates from what the kustomizations render, so that both install the same."""

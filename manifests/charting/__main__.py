@@ -1,4 +1,4 @@
-"""`python -m manifests.charting`: write what follows from the manifests, or with --check say what is out of date."""
+"""Runs `python -m manifests.charting`: writes the generated files, or with --check lists those that are out of date."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ BY_HAND = {"NOTES.txt"}
 
 
 def prometheus_rule() -> str:
-    """The object of the Prometheus Operator that has the alerting rules."""
+    """The PrometheusRule object with the alerting rules."""
     body = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -33,10 +33,10 @@ def prometheus_rule() -> str:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 when a file is not what it should be.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 when a file is out of date.")
 @click.option("--kubectl", default="kubectl", help="The kubectl that renders the kustomizations.")
 def main(*, check: bool, kubectl: str) -> None:
-    """Write the templates of the Helm chart, and the rules for the Prometheus Operator."""
+    """Write the Helm chart's templates and the rules for the Prometheus Operator."""
     out_of_date = _write({PROMETHEUS_RULE: prometheus_rule()}, check=check)
     wanted = {TEMPLATES / name: text for name, text in templates(kubectl).items()}
     superfluous = [path for path in TEMPLATES.glob("*") if path not in wanted and path.name not in BY_HAND]
@@ -50,7 +50,7 @@ def main(*, check: bool, kubectl: str) -> None:
 
 
 def _write(files: dict[Path, str], *, check: bool) -> list[Path]:
-    """Write the files that differ; returns them."""
+    """Write the files that differ, and return them."""
     found = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if not check:
         for path in found:

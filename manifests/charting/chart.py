@@ -1,4 +1,4 @@
-"""From the kustomizations to the chart's templates, one file per object; Namespace objects are Helm's own business."""
+"""Turns the kustomizations into the chart's templates, one file per object, except Namespaces, which Helm handles."""
 
 import copy
 from typing import Any
@@ -19,11 +19,11 @@ VARIANTS = {
     ".Values.evictOveruse.enabled": ([SECOND], ["evict-overuse"]),
     ".Values.monitoring.enabled": ([SECOND, "dashboards"], []),
 }
-"""What kustomize renders when one of the chart's options is on."""
+"""The folders and components that kustomize renders for each of the chart's options."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as such."""
+    """Writes multi-line strings as literal blocks."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -73,7 +73,7 @@ def _template(
 
 
 def _optional(key: Key, beside: dict[Key, Object], variants: dict[str, dict[Key, Object]], tokens: Tokens) -> list[str]:
-    """An object that is there under one option only."""
+    """The template of an object that exists only with one option."""
     for option, objects in variants.items():
         if key in objects:
             return under(option, _lines(objects[key], tokens))

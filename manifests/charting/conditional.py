@@ -1,4 +1,4 @@
-"""From the lines of an object, and of the same object under each option, to one Helm template with conditions.
+"""Merges the lines of an object, as rendered with and without each option, into one Helm template with conditions.
 
 With no option on, the template gives the plain lines; with one on, that variant's, line by line. Options that are on
 together each make their own change.
@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 
 
 def merged(plain: Sequence[str], variants: Mapping[str, Sequence[str]]) -> list[str]:
-    """The template's lines; `variants` are keyed by Helm expressions that are true when the option is on."""
+    """The template's lines; the keys of `variants` are Helm expressions that are true when the option is on."""
     added: dict[int, list[tuple[str, Sequence[str]]]] = {}
     dropped: dict[int, list[str]] = {}
     for option, lines in variants.items():
@@ -30,12 +30,12 @@ def merged(plain: Sequence[str], variants: Mapping[str, Sequence[str]]) -> list[
 
 
 def under(option: str, lines: Sequence[str]) -> list[str]:
-    """Lines that are there when an option is on."""
+    """The lines under the condition that an option is on."""
     return [f"{{{{- if {option} }}}}", *lines, "{{- end }}"]
 
 
 def negated(options: Sequence[str]) -> str:
-    """True when no option is on."""
+    """A Helm expression that is true when no option is on."""
     (first, *others) = [option if " " not in option else f"({option})" for option in options]
     return f"not {first}" if not others else f"not (or {' '.join([first, *others])})"
 
@@ -45,7 +45,7 @@ def _kept(line: str, without: Sequence[str]) -> list[str]:
 
 
 def _joined(lines: Sequence[str]) -> list[str]:
-    """One condition over neighbours that have the same."""
+    """Join adjacent blocks with the same condition."""
     found: list[str] = []
     opened = ""
     for line in lines:

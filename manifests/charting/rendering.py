@@ -1,4 +1,4 @@
-"""From folders with a kustomization to the objects that they stand for, as `kubectl kustomize` renders them."""
+"""Renders folders with a kustomization into objects, with `kubectl kustomize`."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ Key = tuple[str, str]
 
 
 class RenderingError(RuntimeError):
-    """kubectl could not render a folder; the message is what it said."""
+    """kubectl could not render a folder; the message has its output."""
 
 
 def rendered(kubectl: str, folders: Sequence[str], components: Sequence[str] = ()) -> dict[Key, Object]:

@@ -1,4 +1,4 @@
-"""Where the chart's values go: places in objects, and the Helm expressions that stand there.
+"""Maps the chart's values to places in the objects, and to the Helm expressions for them.
 
 What is written in values.yaml as a default is what the kustomizations have; the tests compare.
 """
@@ -21,7 +21,7 @@ NAMESPACE = "gpupack-system"
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A text or number at a place is the expression's."""
+    """Replaces a string or number at a place with an expression."""
 
     key: Key
     place: str
@@ -30,7 +30,7 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Everything below a place is a value, given as YAML."""
+    """Replaces everything below a place with a value, given as YAML."""
 
     key: Key
     place: str
@@ -39,7 +39,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Optional:
-    """Lines that are added at the end of what is at a place, when their own condition holds."""
+    """Adds lines at the end of a place; the lines contain their own condition."""
 
     key: Key
     place: str
@@ -48,7 +48,7 @@ class Optional:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What a pattern matches inside a text is the expression's."""
+    """Replaces what a pattern matches inside a string with an expression."""
 
     key: Key
     place: str
@@ -126,11 +126,11 @@ TOGGLED_KINDS = {
     "NetworkPolicy": ".Values.networkPolicy.enabled",
     "ResourceQuota": ".Values.resourceQuota.enabled",
 }
-"""Kinds that are left out when a value says so."""
+"""Kinds that a value can leave out."""
 
 
 class Tokens:
-    """Words that stand for template text while an object is written as YAML."""
+    """Placeholders for template text while an object is written as YAML."""
 
     def __init__(self) -> None:
         self._trees: dict[str, tuple[Any, str]] = {}
@@ -138,7 +138,7 @@ class Tokens:
         self._lines: dict[str, tuple[str, ...]] = {}
 
     def put(self, plain: dict[Key, Object]) -> None:
-        """Replace what the substitutions name in the objects, and remember what was there."""
+        """Put placeholders into the objects where the substitutions say, and remember what was there."""
         for number, each in enumerate(SUBSTITUTIONS):
             if each.key not in plain:
                 continue
@@ -171,7 +171,7 @@ class Tokens:
             parent[last] = word
 
     def filled(self, text: str) -> str:
-        """The template of a YAML text."""
+        """The YAML text with template text in place of the placeholders."""
         lines: list[str] = []
         for line in text.replace("{{", "OPENX").replace("}}", "CLOSEX").splitlines():
             lines += self._filled_line(line)
@@ -199,7 +199,7 @@ class Tokens:
 
 
 def _place(found: Any, place: str) -> tuple[Any, Any]:
-    """Who has the last step of a place, and that step; a step may have dots when it is a file's name."""
+    """The container of a place's last step, and that step; a step that is a file name may contain dots."""
     steps = list(_steps(place))
     for step in steps[:-1]:
         found = found[step]

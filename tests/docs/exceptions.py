@@ -1,6 +1,6 @@
-"""The commands of the documentation that the tests do not run as they stand, each with the reason.
+"""Lists the commands of the documentation that the tests do not run as written, each with the reason.
 
-A test fails when one of them is no longer in the documentation, so that the list never outlives its reasons.
+A test fails when one of them is no longer in the documentation, so that the list does not become stale.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ ELSEWHERE: Mapping[str, str] = {
     "docs/control-plane.md": "tests/e2e/test_beside.py",
     "docs/kubectl.md": "tests/e2e/test_kubectl_gpupack.py",
 }
-"""Pages whose commands are all run by a test module of their own."""
+"""Pages whose commands are all run by another test module."""
 
-_WHOLE_SUITE = "it is what runs these tests"
+_WHOLE_SUITE = "it runs these tests itself"
 _MINUTES = "minutes of benchmark; make bench-quick and tests/bench/node run it on less"
 _NO_RUNTIME = "no container runtime and no registry; tests/manifests/test_images.py runs the Dockerfile's commands"
 _KUBELET = "logs, exec and port-forward go through a real kubelet and a container; the processes are tested directly"
@@ -33,10 +33,10 @@ NOT_RUN: Mapping[str, str] = {
     "make test": _WHOLE_SUITE,
     "make e2e": _WHOLE_SUITE,
     "make lint": _WHOLE_SUITE,
-    "make venv": "it made the environment of these tests",
-    "make chart": "tests/manifests/test_chart.py sees that it would change nothing",
+    "make venv": "it created the environment of these tests",
+    "make chart": "tests/manifests/test_chart.py checks that it would change nothing",
     "make locks": "it asks the package registry; tests/manifests/test_images.py compares the result",
-    "make kubernetes": "it made the programs of the end-to-end tests",
+    "make kubernetes": "it built the programs of the end-to-end tests",
     ".ci/run": _WHOLE_SUITE,
     "python -m bench latency --nodes 5000": _MINUTES,
     "python -m bench latency --nodes 5000 --case start --pods-per-node 10 --pod-bytes 8000": _MINUTES,

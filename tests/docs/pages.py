@@ -1,4 +1,4 @@
-"""From the project's Markdown pages to what can be checked in them: blocks, commands, links and anchors."""
+"""Parses the project's Markdown pages into what the tests check: blocks, commands, links, flags and anchors."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command of a `sh` block, continued lines joined, without the comment behind it."""
+    """One command of a `sh` block, continued lines joined, without the comment after it."""
 
     page: str
     line: int
@@ -45,13 +45,13 @@ class Command:
     def offline(self) -> bool:
         """Whether it is one of the project's own programs and needs nothing but a checkout.
 
-        Anything else is not run on the machine of whoever runs the tests: a page may well say what root does.
+        Anything else is not run on the machine that runs the tests, since a page may show what root does.
         """
         return self.text.startswith(("python -m ", "kubectl kustomize ")) and "--kubeconfig" not in self.text
 
 
 def pages(root: Path = REPOSITORY) -> list[Path]:
-    """The README, the changelog and every page of the folders that have some."""
+    """The README, the changelog and every page of the folders."""
     return [
         root / "README.md",
         root / "CHANGELOG.md",
@@ -75,7 +75,7 @@ def commands(page: Path, root: Path = REPOSITORY) -> list[Command]:
 
 
 def commands_in(fence: Fence) -> Iterator[Command]:
-    """The commands of one block; comment lines are none."""
+    """The commands of one block, without comment lines."""
     started, parts = 0, list[str]()
     for number, line in enumerate(fence.text.splitlines(), start=fence.line + 1):
         text = re.sub(r"(^|\s{2,})#\s.*$", "", line).rstrip()
@@ -91,7 +91,7 @@ def commands_in(fence: Fence) -> Iterator[Command]:
 
 
 def links(page: Path) -> list[str]:
-    """Where the page's links and images lead."""
+    """Targets of the page's links and images."""
     found = []
     for token in _tokens(page):
         for child in token.children or ():

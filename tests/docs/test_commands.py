@@ -1,4 +1,4 @@
-"""Every command of the documentation is run: here those that need no cluster, by the end-to-end tests the others."""
+"""Every command of the documentation is run: without a cluster here, with one by the end-to-end tests."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", OFFLINE, ids=lambda command: command.where)
 def test_a_command_without_a_cluster_works(command: Command, checkout: Path) -> None:
-    """With the placeholders that the page has: FOLDER is a folder with a manifest."""
+    """With the page's placeholders: FOLDER is a folder with a manifest."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command.text],
         cwd=checkout,
@@ -50,7 +50,7 @@ def test_a_command_without_a_cluster_works(command: Command, checkout: Path) -> 
 
 
 def test_every_command_is_run_somewhere() -> None:
-    """Here, in the walk of a new user, by a module of the page's own, or listed with a reason."""
+    """Here, in the walk of a new user, by the page's own module, or listed with a reason."""
     left = [
         f"{command.where}: {command.text}"
         for command in COMMANDS
@@ -60,7 +60,7 @@ def test_every_command_is_run_somewhere() -> None:
 
 
 def test_the_list_of_exceptions_has_no_more_than_it_needs() -> None:
-    """Each is still in the documentation, in no page that another module runs, and has a reason."""
+    """Each is still in the documentation, on no page that another module runs, and has a reason."""
     texts = {command.text for command in COMMANDS if command.page not in ELSEWHERE}
     assert [text for text in NOT_RUN if text not in texts] == []
     assert [text for text, reason in NOT_RUN.items() if len(reason) < 20] == []
@@ -68,7 +68,7 @@ def test_the_list_of_exceptions_has_no_more_than_it_needs() -> None:
 
 @pytest.mark.parametrize(("page", "module"), ELSEWHERE.items())
 def test_a_page_that_is_run_elsewhere_is_known_there(page: str, module: str) -> None:
-    """The module, or what stands beside it, names the page."""
+    """The module, or one next to it, names the page."""
     folder = (REPOSITORY / module).parent
     assert (REPOSITORY / module).exists()
     texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
@@ -76,12 +76,12 @@ def test_a_page_that_is_run_elsewhere_is_known_there(page: str, module: str) -> 
 
 
 def test_walked_pages_exist_and_have_commands() -> None:
-    """The list is no longer than it has to be."""
+    """The list has no stale pages."""
     assert [page for page in WALKED if not commands(REPOSITORY / page)] == []
 
 
 def test_commands_are_found_in_a_block() -> None:
-    """Comments are left out, continued lines joined; a number sign in a word is no comment."""
+    """Without comments, with continued lines joined; a number sign within a word starts no comment."""
     fence = Fence("p", 10, "sh", "# why\nmake demo    # a minute\n\nkubectl get pods \\\n  -l a=b#c\n")
     assert list(commands_in(fence)) == [Command("p", 12, "make demo"), Command("p", 14, "kubectl get pods -l a=b#c")]
     assert [command.offline for command in commands_in(fence)] == [False, False]
@@ -89,7 +89,7 @@ def test_commands_are_found_in_a_block() -> None:
 
 
 def test_the_migrated_example_is_what_the_command_makes(tmp_path: Path) -> None:
-    """Both pods of docs/migrating.md, and the report under them."""
+    """Both pods of docs/migrating.md, and the report below them."""
     text = (REPOSITORY / "docs" / "migrating.md").read_text(encoding="utf-8")
     parts = text.partition("## An example")[2].split("```")
     before, after, report = parts[1], parts[3], parts[5]

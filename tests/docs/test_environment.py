@@ -24,7 +24,7 @@ def documented(page: str, heading: str) -> set[str]:
 
 
 def given() -> set[str]:
-    """Names of variables over every resource and every rung."""
+    """Names of the variables for all resources and rungs."""
     names: set[str] = set()
     for resource, rung in product(Resource, LADDER):
         node = Gpus(UNIT_MIB, (replace(sample(), standing=Standing((rung,))),))
@@ -35,7 +35,7 @@ def given() -> set[str]:
 
 
 def test_what_a_container_gets_is_documented() -> None:
-    """For whoever writes pods, the names that programs read; for admins, those of the driver and of MPS as well."""
+    """Authors of pods find the names that programs read; admins also those of the driver and of MPS."""
     for_pods = documented("pod-spec.md", "What the container sees")
     for_admins = documented("enforcement.md", "What a container gets") | documented("enforcement.md", "Compute")
     assert for_pods | for_admins == given()

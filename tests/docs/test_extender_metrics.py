@@ -10,7 +10,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (`[^|]*`|–) \| ", re.MULTILINE)
 
 
 def test_the_extenders_metrics_are_the_documented_ones(tmp_path: Path) -> None:
-    """Names and labels, both ways; a histogram is one."""
+    """Names and labels, in both directions; a histogram counts as one metric."""
     text = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
     section = text.partition("\n## The extender\n")[2].partition("\n## ")[0]
     documented = {name: frozenset(re.findall(r"`(\w+)`", labels)) for name, labels in ROW.findall(section)}

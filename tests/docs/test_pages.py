@@ -38,7 +38,7 @@ def name_of(value: object) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    """To files that exist and headings that they have; what is outside is not looked up."""
+    """To existing files and headings; external links are not followed."""
     for link in links(page):
         target, _, anchor = link.partition("#")
         if re.match(r"[a-z]+:", target):
@@ -51,7 +51,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_can_be_found() -> None:
-    """From the index, and the index from the README."""
+    """Each page from the index, and the index from the README."""
     index = REPOSITORY / "docs" / "README.md"
     listed = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
     assert set(index.parent.glob("*.md")) - {index} <= listed
@@ -60,15 +60,15 @@ def test_every_page_can_be_found() -> None:
 
 @pytest.mark.parametrize("fence", FENCES, ids=name_of)
 def test_blocks_are_of_a_language_that_is_checked(fence: Fence) -> None:
-    """`bash` or `shell` would slip past the tests; YAML has to be YAML."""
+    """The tests would miss `bash` or `shell`; YAML must be valid."""
     assert fence.language in LANGUAGES
     if fence.language == "yaml":
         assert list(yaml.safe_load_all(fence.text))
 
 
 @pytest.mark.parametrize("fence", PODS, ids=name_of)
-def test_pod_specs_mean_something(fence: Fence) -> None:
-    """The extender reads a request from each, or it is one for another program that can be migrated."""
+def test_pod_specs_are_valid(fence: Fence) -> None:
+    """The extender reads a request from each, or it is a pod for another program that can be migrated."""
     for document in yaml.safe_load_all(fence.text):
         if "gpupack.io/" not in fence.text:
             result = migrate(fence.text, Options())
@@ -95,13 +95,13 @@ def test_every_reason_is_explained_and_every_explanation_is_a_reason() -> None:
 
 
 def test_troubleshooting_says_what_to_do_about_every_reason() -> None:
-    """Or leaves out only those that are obvious from their meaning."""
+    """Every reason is on the page."""
     text = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     assert [reason.text for reason in Misfit if reason.text not in text] == []
 
 
 def test_every_policy_is_described() -> None:
-    """In the table of docs/policies.md, and no other."""
+    """In the table of docs/policies.md."""
     text = (REPOSITORY / "docs" / "policies.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} >= set(POLICIES)
@@ -118,7 +118,7 @@ def test_alerts_link_to_what_to_do() -> None:
 
 
 def options_of(command: click.Command) -> set[str]:
-    """The flags of a command and of the commands in it."""
+    """The flags of a command and of its subcommands."""
     found = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -133,18 +133,18 @@ OF_KUBE_SCHEDULER = {"--leader-elect"}
 
 
 def test_flags_that_are_mentioned_exist() -> None:
-    """In one of the programs; a renamed one leaves no trace in the documentation."""
+    """In one of the programs, so that a renamed flag is noticed."""
     known = {"--help"}.union(*(options_of(each) for each in (extender, device_plugin, bench, kubectl_gpupack)))
     for page in PAGES:
         assert flags(page) - known - OF_KUBE_SCHEDULER == set(), name_of(page)
 
 
 def test_metrics_and_events_that_are_mentioned_exist() -> None:
-    """By their names in the sources; counters are there without _total."""
+    """By their names in the sources, where counters have no _total."""
     sources = "".join(
         path.read_text(encoding="utf-8") for folder in SOURCES for path in (REPOSITORY / folder).rglob("*.py")
     )
-    # The node's metrics are put together from parts; a test of their own holds them to this page.
+    # The names of the node's metrics are composed in the source; another test compares them with this page.
     tabled = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -159,7 +159,7 @@ def test_metrics_and_events_that_are_mentioned_exist() -> None:
 
 
 def test_names_of_resources_and_annotations_that_are_mentioned_exist() -> None:
-    """gpupack.io/... is what users copy."""
+    """Users copy gpupack.io/... from the pages."""
     known = {value for name in dir(Names) if isinstance(value := getattr(Names(), name), str) and "/" in value}
     known |= {"gpupack.io/gpu"}
     manifests = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "manifests").rglob("*.yaml"))

@@ -27,6 +27,6 @@ def test_paths_exist(page: Path) -> None:
 
 
 def test_a_path_that_does_not_exist_is_found() -> None:
-    """Links, wildcards and folders included; a longer word that merely contains a folder's name is none."""
+    """Including links, wildcards and folders; a longer word that contains a folder's name is no path."""
     text = "`extender/gone.py`, [x](docs/README.md#top), `tests/e2e/test_admission*.py`, bench/, gpupack-extender/x"
     assert missing(text) == ["extender/gone.py"]

@@ -17,7 +17,7 @@ def listed(tree: str) -> Iterator[str]:
 
 
 def test_every_package_is_on_the_page_and_every_room_on_the_page_is_a_package() -> None:
-    """A package that comes, goes or moves changes the page."""
+    """A package that is added, removed or moved must be changed on the page."""
     tree = next(fence for fence in fences(REPOSITORY / "docs" / "development.md") if fence.language == "").text
     shown = {path for path in listed(tree) if path.split("/")[0] in PROGRAMS}
     modules = (path for program in PROGRAMS for path in (REPOSITORY / program).rglob("*.py"))
@@ -25,6 +25,6 @@ def test_every_package_is_on_the_page_and_every_room_on_the_page_is_a_package() 
 
 
 def test_a_tree_is_read_by_its_indentation() -> None:
-    """Back out by more than one level as well."""
+    """Including steps back by more than one level."""
     tree = "a/    x\n  b/  x\n    c/\n  d/\ne/\n"
     assert list(listed(tree)) == ["a", "a/b", "a/b/c", "a/d", "e"]

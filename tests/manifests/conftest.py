@@ -1,4 +1,4 @@
-"""Programs that the tests of the manifests need, and what gpupack's programs export."""
+"""Provides the programs that the tests of the manifests need, and the series that gpupack exports."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Which series the programs really export: names with their labels, read from the running extender and the plugin."""
+"""Reads the names and labels of the series that a running extender and device plugin really export."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ Series = dict[str, frozenset[str]]
 
 
 def of_extender(folder: Path) -> Series:
-    """Labels by name of what an extender exports once each of its verbs was called."""
+    """Labels by name of the series that an extender exports after each of its verbs was called."""
     settings = Settings(listen=parse_address("127.0.0.1:0", setting="listen"))
     with ApiServer() as server, urllib3.PoolManager(retries=False, timeout=10) as http:
         service = Service(settings, connect(str(server.write_kubeconfig(folder / "kubeconfig"))))
@@ -39,7 +39,7 @@ def of_extender(folder: Path) -> Series:
 
 
 def of_plugin() -> Series:
-    """Labels by name of what a device plugin exports; docs/metrics.md is held to the same."""
+    """Labels by name of the series that a device plugin exports; docs/metrics.md must list the same."""
     return dict(_of_plugin())
 
 

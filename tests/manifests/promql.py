@@ -1,4 +1,4 @@
-"""What a PromQL expression reads: names and labels of series, and labels that it keeps."""
+"""Extracts from a PromQL expression the series and labels that it reads, and the labels that it keeps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

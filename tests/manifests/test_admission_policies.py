@@ -16,24 +16,24 @@ BASE = Path(__file__).parents[2] / "manifests" / "base"
 
 
 def request_error(body: dict[str, Any]) -> str:
-    """What the extender would say of the pod once it is there."""
+    """The extender's own error for the pod, if it were created."""
     metadata = {**body["metadata"], "namespace": "team-a", "uid": "1", "resourceVersion": "1"}
     decoder = Decoder(Names(), DEFAULT_UNIT_MIB)
     return decoder.pod(json.dumps({**body, "metadata": metadata}).encode()).request_error
 
 
 def test_the_packing_policies_are_those_of_the_extender() -> None:
-    """A policy that is added to one and not to the other could not be asked for."""
+    """Otherwise pods could not ask for a policy that was added to one of the lists only."""
     policy, _binding = yaml.safe_load_all((BASE / "admission-requests.yaml").read_text(encoding="utf-8"))
     (variable,) = [each for each in policy["spec"]["variables"] if each["name"] == "policies"]
     assert json.loads(variable["expression"].replace("'", '"')) == list(POLICIES)
 
 
 def test_the_extender_refuses_what_the_api_server_refuses() -> None:
-    """Whoever has gone past the one meets the other."""
+    """A pod that gets past the API server is still refused."""
     assert {case for case, (body, _) in REFUSED.items() if not request_error(body)} == set()
 
 
 def test_the_extender_takes_what_the_api_server_lets_through() -> None:
-    """None of it would wait for ever."""
+    """No admitted pod waits for ever because of its request."""
     assert {case: error for case, body in LET_THROUGH.items() if (error := request_error(body))} == {}

@@ -1,4 +1,4 @@
-"""The Helm chart installs what the kustomizations install, whichever options are on, and follows its values."""
+"""The Helm chart installs what the kustomizations install, with any options, and follows its values."""
 
 import copy
 import json
@@ -54,7 +54,7 @@ def chart(programs: Path, *options: str, namespace: str = NAMESPACE, version: st
 
 
 def comparable(objects: Objects) -> Objects:
-    """Without what one of both must have and the other cannot: the namespace, the checksum instead of a hash."""
+    """Without the necessary differences: the namespace, and the checksum instead of a hash."""
     found = copy.deepcopy({key: each for key, each in objects.items() if key[0] != "Namespace"})
     for each in found.values():
         template = each.get("spec", {}).get("template", {}).get("metadata", {})
@@ -76,7 +76,7 @@ def unordered(found: Any) -> Any:
 
 
 def test_what_is_written_from_the_manifests_is_up_to_date(kubectl: str) -> None:
-    """Else `make chart` was forgotten."""
+    """Otherwise `make chart` was forgotten."""
     command = [sys.executable, "-m", "manifests.charting", "--check", f"--kubectl={kubectl}"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -100,7 +100,7 @@ def test_an_option_is_the_overlay_or_component_of_its_name(programs: Path, kubec
 
 
 def test_options_can_be_on_together(programs: Path, kubectl: str) -> None:
-    """Each adds its own."""
+    """Each option adds its own part."""
     components = ["mps", "driver-limits", "evict-overuse"]
     found = chart(programs, "mps.enabled=true", "driverLimits.enabled=true", "evictOveruse.enabled=true")
     assert unordered(comparable(found)) == unordered(comparable(rendered(kubectl, [SECOND], components)))
@@ -173,7 +173,7 @@ def test_another_configuration_starts_other_pods(programs: Path) -> None:
     ],
 )
 def test_what_a_cluster_has_no_use_for_can_be_left_out(programs: Path, value: str, kinds: set[str]) -> None:
-    """And nothing else goes with it."""
+    """Nothing else is removed with it."""
     left, everything = chart(programs, f"{value}.enabled=false"), chart(programs)
     assert {kind for kind, _ in everything.keys() - left.keys()} == kinds
     assert {key: everything[key] for key in left} == left
@@ -217,7 +217,7 @@ def test_a_mistyped_value_is_refused(programs: Path, option: str, sentence: str)
 
 
 def test_the_schema_knows_every_value_and_every_policy() -> None:
-    """And none that is not there."""
+    """And no value that does not exist."""
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     assert set(schema["properties"]) == {"global", *values}
@@ -228,7 +228,7 @@ def test_the_schema_knows_every_value_and_every_policy() -> None:
 
 
 def test_every_component_and_overlay_is_an_option() -> None:
-    """What kustomize has, Helm has."""
+    """Helm has the same default as kustomize."""
     manifests = CHART.parent
     folders = {folder for wanted, _ in VARIANTS.values() for folder in wanted} | {SECOND, DEFAULT}
     assert folders == {f"overlays/{path.name}" for path in (manifests / "overlays").iterdir()} | {"dashboards"}

@@ -31,14 +31,14 @@ def queries(page: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @EACH
 def test_a_dashboard_has_nothing_that_grafanas_schema_lacks(page: dict[str, Any]) -> None:
-    """Read and written by Grafana's own library, it is the same."""
+    """It stays the same when Grafana's own library reads and writes it."""
     written = json.loads(JSONEncoder().encode(Dashboard.from_json(page)))
     assert contained(page, written) == []
     assert page["schemaVersion"] >= 41
 
 
 def contained(wanted: Any, found: Any, at: str = "") -> list[str]:
-    """Where `found` lacks something of `wanted`, or has another value."""
+    """Where `found` lacks a part of `wanted`, or has another value."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         return [
             problem
@@ -53,7 +53,7 @@ def contained(wanted: Any, found: Any, at: str = "") -> list[str]:
 
 @EACH
 def test_panels_have_a_place_of_their_own(page: dict[str, Any]) -> None:
-    """Each with an id, a title and an explanation, and none over another."""
+    """Each has an id, a title and a description, and none overlaps another."""
     panels = page["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) == len({panel["title"] for panel in panels})
     assert [panel["title"] for panel in panels if panel["type"] != "row" and not panel["description"]] == []
@@ -95,7 +95,7 @@ def test_variables_are_what_queries_choose_by(page: dict[str, Any], series: Seri
 
 
 def test_every_series_of_a_gpu_is_on_some_dashboard(series: Series) -> None:
-    """But for those that are for drilling down."""
+    """Except those for drilling down."""
     shown = {each.name for page in PAGES.values() for _, target in queries(page) for each in selectors(target["expr"])}
     left_out = {name for name in series if re.match(r"gpupack_(container_gpu|gpu)_", name)} - shown
     assert left_out == {

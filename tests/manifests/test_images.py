@@ -1,4 +1,4 @@
-"""The images are built from what is locked and pinned; their Dockerfile's commands work, on this machine at least."""
+"""The images are built from locked and pinned parts, and their Dockerfile's commands work on this machine."""
 
 import os
 import re
@@ -76,7 +76,7 @@ def test_every_package_of_a_lock_has_hashes_and_no_address(path: Path) -> None:
 
 
 def test_base_images_are_pinned_to_a_patch_release() -> None:
-    """All to the same."""
+    """All to the same version."""
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert len(bases) == 5
     (base,) = set(bases)

@@ -51,7 +51,7 @@ def test_as_it_is_it_installs_the_second_scheduler(kubectl: str) -> None:
 
 
 def test_what_is_commented_out_can_be_used(kubectl: str, clone: Path) -> None:
-    """All of it together: dashboards and every component."""
+    """Dashboards and every component together."""
     text = (clone / FILE).read_text(encoding="utf-8").replace("components: []", "components:")
     (clone / FILE).write_text(re.sub(r"(?m)^( *)# *(- \w)", r"  \2", text), encoding="utf-8")
     objects = rendered(kubectl, clone)

@@ -1,4 +1,4 @@
-"""The alerting rules rest on series that exist, fire when they should, and lead to what to do."""
+"""The alerting rules use series that exist, fire when they should, and link to what to do."""
 
 import re
 import subprocess
