@@ -1,21 +1,21 @@
 """From `kubectl get nodes,pods -A -o json`, or a live cluster's lists, to a case, read as kubectl gpupack does."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from extender.capacity.case import Case, CaseError
 from extender.contract.names import Names
-from extender.kube.client import connect
+from extender.kube.client import KubeApi, connect
 from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
-from extender.kube.listing import EnvelopeError, parse_list_page
+from extender.kube.listing import EnvelopeError, list_pages
 from extender.kubectl.cluster.cost_case import MemoryMib, case_of
 from extender.kubectl.cluster.view import view_of
 
 _NODES, _PODS = "/api/v1/nodes", "/api/v1/pods"
-_PAGE = 500
+
 _TIMEOUT_S = 60.0
 
 
@@ -53,7 +53,7 @@ def case_of_cluster(kubeconfig: Path, *, names: Names, usage: MemoryMib | None =
         raise CaseError(str(error)) from error
     try:
         # Pods first: one that is bound between the two lists is then missing, and never on no node.
-        pods, nodes = ([*_listed(api.list_page, path)] for path in (_PODS, _NODES))
+        pods, nodes = ([*_listed(api, path)] for path in (_PODS, _NODES))
     except (ApiError, ApiUnreachable, EnvelopeError) as error:
         raise CaseError(f"{kubeconfig}: {error}") from error
     finally:
@@ -62,11 +62,6 @@ def case_of_cluster(kubeconfig: Path, *, names: Names, usage: MemoryMib | None =
     return case_of(view, source="live cluster", usage=usage)
 
 
-def _listed(list_page: Callable[[str, int, str, float], bytes], path: str) -> Iterator[bytes]:
-    token = ""
-    while True:
-        page = parse_list_page(list_page(path, _PAGE, token, _TIMEOUT_S))
+def _listed(api: KubeApi, path: str) -> Iterator[bytes]:
+    for page in list_pages(api, path, _TIMEOUT_S):
         yield from page.items
-        token = page.continue_token
-        if not token:
-            return

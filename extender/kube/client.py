@@ -17,7 +17,7 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 
 from extender.kube.credentials import Credentials, load_credentials
-from extender.kube.errors import ApiUnreachable, error_of_answer
+from extender.kube.errors import AnswerTooLargeError, ApiUnreachable, error_of_answer
 from extender.kube.watchstream import BLOCK_BYTES, WatchStream
 
 if TYPE_CHECKING:
@@ -53,18 +53,18 @@ class KubeApi:
         return LoopApi(settings, self._credentials) if fits(settings) else None
 
     def list_page(
-        self, path: str, limit: int, continue_token: str, timeout_s: float, resource_version: str | None = None
+        self, path: str, limit: int, continue_token: str, timeout_s: float, max_bytes: int | None = None
     ) -> bytes:
-        """One page of at most `limit` objects (0: all of them) of a collection such as `/api/v1/pods`.
+        """One page of at most `limit` objects (0: all of them) of the newest state of a collection.
 
-        Without `resource_version` the answer is the newest state.
+        Raises:
+            AnswerTooLargeError: it is longer than `max_bytes`.
         """
         query = [("limit", str(limit))] if limit else []
         if continue_token:
             query.append(("continue", continue_token))
-        if resource_version is not None:
-            query.append(("resourceVersion", resource_version))
-        return self._exchange("GET", path, timeout_s, query=query)
+        deadline = time.monotonic() + timeout_s
+        return _read_body(self._send("GET", path, timeout_s, query=query), deadline, max_bytes)
 
     def watch(self, path: str, resource_version: str, timeout_s: float, silence_s: float = SILENCE_S) -> WatchStream:
         """Open a watch of a collection after `resource_version`, bookmarks included.
@@ -256,12 +256,15 @@ def binding(namespace: str, name: str, uid: str, node: str, annotations: Mapping
     }
 
 
-def _read_body(response: urllib3.HTTPResponse, deadline: float) -> bytes:
+def _read_body(response: urllib3.HTTPResponse, deadline: float, max_bytes: int | None = None) -> bytes:
     """The whole body, by `deadline` on the monotonic clock; a body that comes too slowly or ends early is no answer."""
-    blocks = []
+    blocks, size = [], 0
     try:
         while block := response.read1(BLOCK_BYTES):
             blocks.append(block)
+            size += len(block)
+            if max_bytes is not None and size > max_bytes:
+                raise AnswerTooLargeError(f"answer of more than {max_bytes} bytes")
             if time.monotonic() > deadline:
                 raise ApiUnreachable(f"answer {response.status} came too slowly", sent=True)
     except (HTTPError, OSError) as error:
