@@ -6,7 +6,7 @@ The official client's models cost a hundred times more than the JSON inside them
 
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -16,8 +16,8 @@ import msgspec
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 
-from extender.kube.credentials import Credentials, load_credentials
-from extender.kube.errors import ApiUnreachable, error_of_answer
+from extender.kube.credentials import Credentials, WriteHealth, load_credentials
+from extender.kube.errors import AnswerTooLargeError, ApiError, ApiUnreachable, error_of_answer
 from extender.kube.watchstream import BLOCK_BYTES, WatchStream
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -36,25 +36,26 @@ class KubeApi:
 
     A path may carry selectors as its query string. Every method raises `ApiError` for an answer other than 2xx and
     `ApiUnreachable` for none, within about twice its timeout. Nothing is retried here: the caller knows what a second
-    try would mean.
+    try would mean. `writes.problem` says whether writes fail for want of good credentials.
     """
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, clock: Callable[[], float] = time.monotonic) -> None:
         self._credentials = credentials
+        self.writes = WriteHealth(clock)
 
     def list_page(
-        self, path: str, limit: int, continue_token: str, timeout_s: float, resource_version: str | None = None
+        self, path: str, limit: int, continue_token: str, timeout_s: float, max_bytes: int | None = None
     ) -> bytes:
-        """One page of at most `limit` objects (0: all of them) of a collection such as `/api/v1/pods`.
+        """One page of at most `limit` objects (0: all of them) of the newest state of a collection.
 
-        Without `resource_version` the answer is the newest state.
+        Raises:
+            AnswerTooLargeError: it is longer than `max_bytes`.
         """
         query = [("limit", str(limit))] if limit else []
         if continue_token:
             query.append(("continue", continue_token))
-        if resource_version is not None:
-            query.append(("resourceVersion", resource_version))
-        return self._exchange("GET", path, timeout_s, query=query)
+        deadline = time.monotonic() + timeout_s
+        return _read_body(self._send("GET", path, timeout_s, query=query), deadline, max_bytes)
 
     def watch(self, path: str, resource_version: str, timeout_s: float, silence_s: float = SILENCE_S) -> WatchStream:
         """Open a watch of a collection after `resource_version`, bookmarks included.
@@ -141,6 +142,7 @@ class KubeApi:
         try:
             pool, headers = self._credentials.pool(), self._credentials.headers(content_type)
         except Exception as error:  # a program, a file, YAML: the official client raises what they raise
+            self._note(method, path, f"credentials can't be read: {error}")
             raise ApiUnreachable(f"{method} {path}: credentials can't be read: {error}", sent=False) from error
         resource, _, selectors = path.partition("?")
         parameters = [*parse_qsl(selectors), *query]
@@ -157,16 +159,32 @@ class KubeApi:
             )
         except (HTTPError, OSError) as error:
             self._credentials.doubt()
+            if _is_refused_tls(error):
+                self._note(method, path, str(error))
             raise _unreachable(method, path, error) from error
         response = cast("urllib3.HTTPResponse", answer)  # what HTTP/1.1 connections give
         if 200 <= response.status <= 299:
+            self._note(method, path, "")
             return response
-        if response.status == 401:
-            self._credentials.doubt()
         text = b""
         with suppress(ApiUnreachable):
             text = _read_body(response, deadline)
-        raise error_of_answer(response.status, response.reason or "", response.headers, text)
+        refusal = error_of_answer(response.status, response.reason or "", response.headers, text)
+        if refusal.status == 401:
+            self._credentials.doubt()
+        if refusal.status < 500 and refusal.status != 429:
+            self._note(method, path, str(refusal) if _is_denied(refusal, path) else "")
+        raise refusal
+
+    def _note(self, method: str, path: str, refused: str) -> None:
+        """Keep account of writes: why this one was refused for its credentials, empty when it was not."""
+        if method == "GET":
+            return
+        kind = f"{method} {_resource_of(path)}"
+        if refused:
+            self.writes.refused(kind, refused)
+        else:
+            self.writes.allowed(kind)
 
 
 def connect(
@@ -246,12 +264,15 @@ def binding(namespace: str, name: str, uid: str, node: str, annotations: Mapping
     }
 
 
-def _read_body(response: urllib3.HTTPResponse, deadline: float) -> bytes:
+def _read_body(response: urllib3.HTTPResponse, deadline: float, max_bytes: int | None = None) -> bytes:
     """The whole body, by `deadline` on the monotonic clock; a body that comes too slowly or ends early is no answer."""
-    blocks = []
+    blocks, size = [], 0
     try:
         while block := response.read1(BLOCK_BYTES):
             blocks.append(block)
+            size += len(block)
+            if max_bytes is not None and size > max_bytes:
+                raise AnswerTooLargeError(f"answer of more than {max_bytes} bytes")
             if time.monotonic() > deadline:
                 raise ApiUnreachable(f"answer {response.status} came too slowly", sent=True)
     except (HTTPError, OSError) as error:
@@ -265,7 +286,34 @@ def _read_body(response: urllib3.HTTPResponse, deadline: float) -> bytes:
 
 def _unreachable(method: str, path: str, error: Exception) -> ApiUnreachable:
     """What a failed exchange means; in doubt the request may have been executed."""
-    # urllib3 wraps TLS errors into its own exception; a rejected certificate ends the handshake before the request.
+    # A rejected certificate ends the handshake before the request.
+    never_sent = isinstance(error, _NEVER_SENT) or isinstance(_tls_error(error), ssl.SSLCertVerificationError)
+    return ApiUnreachable(f"{method} {path}: {error}", sent=not never_sent)
+
+
+def _tls_error(error: Exception) -> ssl.SSLError | None:
+    """The error of the TLS library that urllib3 has wrapped into its own, if any."""
     cause = error.__context__ if error.__context__ is not None else error
-    refused_tls = any(isinstance(arg, ssl.SSLCertVerificationError) for arg in (cause, *cause.args))
-    return ApiUnreachable(f"{method} {path}: {error}", sent=not (isinstance(error, _NEVER_SENT) or refused_tls))
+    return next((each for each in (cause, *cause.args) if isinstance(each, ssl.SSLError)), None)
+
+
+def _is_refused_tls(error: Exception) -> bool:
+    """Whether one side did not accept the other's certificate; a connection that breaks off is something else."""
+    found = _tls_error(error)
+    return found is not None and not isinstance(found, ssl.SSLEOFError | ssl.SSLZeroReturnError | TimeoutError)
+
+
+def _is_denied(error: ApiError, path: str) -> bool:
+    """Whether the caller is not known or lacks a right; admission refuses single objects with 403, too."""
+    if error.status == 401:
+        return True
+    return error.status == 403 and 'User "' in error.message and _resource_of(path) != "events"
+
+
+def _resource_of(path: str) -> str:
+    """The resource of a path, with its subresource: `pods/binding`."""
+    parts = path.partition("?")[0].strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        parts = parts[2:]
+    return "/".join([*parts[:1], *parts[2:3]])

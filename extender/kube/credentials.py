@@ -143,6 +143,47 @@ class Credentials:
         self._token, self._token_signature = token, signature
 
 
+class WriteHealth:
+    """Tells when writes keep failing for a reason that lies in the credentials: 401, TLS, or a right that is missing.
+
+    A view that is fed well says nothing of writes, so a readiness check shows `problem`, and a metric whether there is
+    one. Each kind of write counts by itself (a bind that is forbidden is not healed by an Event that is written), but
+    for Events, which a cluster may well forbid. A problem ends with the first write of its kind that is allowed, or
+    when none was tried for `RECENT_S`: a program that is not ready may be asked for nothing that it could write.
+    """
+
+    STEADY_S = 30.0
+    RECENT_S = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failing: dict[str, tuple[float, float, str]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, for people; empty when all is well."""
+        now_s = self._clock()
+        with self._lock:
+            for kind, (since_s, last_s, text) in self._failing.items():
+                if last_s - since_s >= self.STEADY_S and now_s - last_s < self.RECENT_S:
+                    return f"{kind} has failed for {now_s - since_s:.0f} s: {text}"
+        return ""
+
+    def allowed(self, kind: str) -> None:
+        """A write of this kind, such as `POST pods/binding`, got past authentication and authorization."""
+        if kind in self._failing:
+            with self._lock:
+                self._failing.pop(kind, None)
+
+    def refused(self, kind: str, text: str) -> None:
+        """One did not."""
+        now_s = self._clock()
+        with self._lock:
+            since_s, last_s, _ = self._failing.get(kind, (now_s, now_s, ""))
+            self._failing[kind] = (since_s if now_s - last_s < self.RECENT_S else now_s, now_s, text)
+
+
 def load_credentials(
     kubeconfig: str | None,
     context: str | None,

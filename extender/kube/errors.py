@@ -45,6 +45,10 @@ class ApiUnreachable(Exception):  # noqa: N818 - named for what it says: there i
         self.sent = sent
 
 
+class AnswerTooLargeError(Exception):
+    """The answer is longer than the caller accepts; ask for less."""
+
+
 class _Details(msgspec.Struct, gc=False):
     retryAfterSeconds: float | None = None  # noqa: N815 - the API's own name
 

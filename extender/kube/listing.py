@@ -1,12 +1,17 @@
 """Split list pages and watch lines into objects, which stay JSON until a sink decodes them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
+from extender.kube.errors import AnswerTooLargeError
 from extender.kube.objects import UNREADABLE, Identified, Identity
 from extender.kube.salvage import elements, members
+
+PAGE_ITEMS = 500
+PAGE_BYTES = 16 * 2**20
 
 EventKind = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 
@@ -55,6 +60,46 @@ _DECODE_KIND = msgspec.json.Decoder(EventKind).decode
 _DECODE_TEXT = msgspec.json.Decoder(str).decode
 _DECODE_OBJECT = msgspec.json.Decoder(Identified).decode
 _NOBODY = Identity()
+
+
+class ListSource(Protocol):
+    """Lists, as `extender.kube.client.KubeApi` does."""
+
+    def list_page(
+        self, path: str, limit: int, continue_token: str, timeout_s: float, max_bytes: int | None = None
+    ) -> bytes:
+        """One page of the newest state, as JSON."""
+
+
+def list_pages(
+    source: ListSource, path: str, timeout_s: float, *, page_items: int = PAGE_ITEMS, page_bytes: int = PAGE_BYTES
+) -> Iterator[ListPage]:
+    """The pages of a list, one after the other; `timeout_s` is for each.
+
+    How many objects are asked for follows the bytes of the page before: half of `page_bytes` is the aim, and an answer
+    that passes `page_bytes` is given up and asked for in smaller pieces. So at most three times `page_bytes` are in
+    memory for a list of any size, beside what the caller keeps (or three times the largest object, if that is more).
+
+    Raises:
+        ApiError: the server refuses; 410 when the list has outlived its continue token.
+        ApiUnreachable: no answer.
+        EnvelopeError: not a list.
+    """
+    limit, token = page_items, ""
+    while True:
+        try:
+            body = source.list_page(path, limit, token, timeout_s, max_bytes=page_bytes if limit > 1 else None)
+        except AnswerTooLargeError:
+            limit = max(1, limit // 8)
+            continue
+        page, size = parse_list_page(body), len(body)
+        del body
+        yield page
+        token = page.continue_token
+        if not token:
+            return
+        limit = min(page_items, max(1, page_bytes * len(page.items) // (2 * size)))
+        del page
 
 
 def parse_list_page(body: bytes) -> ListPage:

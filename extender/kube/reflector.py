@@ -15,7 +15,18 @@ from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from extender.kube.errors import ApiError, ApiUnreachable, error_of_event
-from extender.kube.listing import EnvelopeError, ListPage, WatchEvent, identity_of, parse_event, parse_list_page
+from extender.kube.listing import (
+    PAGE_BYTES,
+    PAGE_ITEMS,
+    EnvelopeError,
+    ListPage,
+    ListSource,
+    WatchEvent,
+    identity_of,
+    list_pages,
+    parse_event,
+    parse_list_page,
+)
 from extender.kube.objects import DecodeError, Identity
 from extender.kube.retries import Backoff, FailureLog
 from extender.kube.slices import Slices
@@ -81,11 +92,8 @@ class Lines(Protocol):
         """Close the connection, from the reading thread."""
 
 
-class Source(Protocol):
+class Source(ListSource, Protocol):
     """Lists and watches, as `extender.kube.client.KubeApi` does."""
-
-    def list_page(self, path: str, limit: int, continue_token: str, timeout_s: float) -> bytes:
-        """One page of the newest state, as JSON."""
 
     def watch(self, path: str, resource_version: str, timeout_s: float, silence_s: float) -> Lines:
         """The changes after `resource_version`."""
@@ -96,7 +104,8 @@ class ReflectorSettings:
     """How a reflector paces itself.
 
     Attributes:
-        page_size: objects in one list page.
+        page_size: objects in one list page, at most.
+        page_bytes: bound on a page, from which the bound on memory follows: see `list_pages`.
         list_timeout_s: for one list page.
         watch_timeout_s: the server ends a watch after a time drawn from this span, so that watches spread out.
         silence_s: a watch without a byte for so long is dropped and opened again; bookmarks come about once a minute,
@@ -106,7 +115,8 @@ class ReflectorSettings:
         backoff: how long to wait after failures.
     """
 
-    page_size: int = 500
+    page_size: int = PAGE_ITEMS
+    page_bytes: int = PAGE_BYTES
     list_timeout_s: float = 60.0
     watch_timeout_s: tuple[float, float] = (300.0, 600.0)
     silence_s: float = 80.0
@@ -264,23 +274,32 @@ class Reflector(Generic[_Record]):
         """
         records: list[_Record] = []
         unreadable: list[Identity] = []
+        version = ""
         self._unreadable_logged = 0
-        page = self._page(self._settings.page_size, "")
-        version = page.resource_version
-        self._read(page, records, unreadable)
-        while page.continue_token and not self._stopping.is_set():
-            try:
-                page = self._page(self._settings.page_size, page.continue_token)
-            except ApiError as error:
-                if error.status != _GONE:
-                    raise
-                _LOG.info("%s: the list outlived its continue token, listing in one piece", self.path)
-                page = self._page(0, "")
-                records, unreadable, version = [], [], page.resource_version
+        settings = self._settings
+        try:
+            for page in list_pages(
+                self._source,
+                self.path,
+                settings.list_timeout_s,
+                page_items=settings.page_size,
+                page_bytes=settings.page_bytes,
+            ):
+                version = version or page.resource_version
+                self._read(page, records, unreadable)
+                if self._stopping.is_set():
+                    break
+        except ApiError as error:
+            if error.status != _GONE or not version:
+                raise
+            _LOG.info("%s: the list outlived its continue token, listing in one piece", self.path)
+            page = parse_list_page(self._source.list_page(self.path, 0, "", settings.list_timeout_s))
+            records, unreadable, version = [], [], page.resource_version
             self._read(page, records, unreadable)
         return records, unreadable, version
 
     def _read(self, page: ListPage, records: list[_Record], unreadable: list[Identity]) -> None:
+        self._contact_at = self._clock()
         for raw in page.items:
             try:
                 records.append(self._sink.read(raw))
@@ -296,12 +315,6 @@ class Reflector(Generic[_Record]):
         self._unreadable_logged += 1
         level = logging.ERROR if self._unreadable_logged <= _MAX_LOGGED else logging.DEBUG
         _LOG.log(level, "%s: %s cannot be read and is left out: %s", self.path, str(identity) or "an object", error)
-
-    def _page(self, limit: int, continue_token: str) -> ListPage:
-        body = self._source.list_page(self.path, limit, continue_token, self._settings.list_timeout_s)
-        page = parse_list_page(body)
-        self._contact_at = self._clock()
-        return page
 
     def _watch(self, version: str) -> str | None:
         """Follow one watch to its end; the version to go on from, or None when the state must be listed anew."""

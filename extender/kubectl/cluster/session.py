@@ -12,13 +12,12 @@ from extender.contract.names import Names
 from extender.kube.access import Access, access_of
 from extender.kube.client import KubeApi, connect
 from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
-from extender.kube.listing import EnvelopeError, parse_list_page
+from extender.kube.listing import EnvelopeError, list_pages
 from extender.kubectl.cluster.view import ClusterView, view_of
 from extender.kubectl.options import BadUsage, No, Options, Unreachable
 
 NODES_PATH = "/api/v1/nodes"
 PODS_PATH = "/api/v1/pods"
-PAGE_ITEMS = 500
 _EXTENDER_TIMEOUT_S = 10.0
 
 
@@ -56,16 +55,11 @@ class Session:
 
     def items(self, path: str) -> Iterator[bytes]:
         """The JSON of every object of a collection; `path` may carry selectors."""
-        token = ""
-        while True:
-            try:
-                page = parse_list_page(self.api.list_page(path, PAGE_ITEMS, token, self.options.timeout_s))
-            except (ApiError, ApiUnreachable, EnvelopeError) as error:
-                raise failure(path, error) from error
-            yield from page.items
-            token = page.continue_token
-            if not token:
-                return
+        try:
+            for page in list_pages(self.api, path, self.options.timeout_s):
+                yield from page.items
+        except (ApiError, ApiUnreachable, EnvelopeError) as error:
+            raise failure(path, error) from error
 
     def read(self, path: str) -> bytes | None:
         """One object; None when it is not there."""

@@ -8,7 +8,7 @@ import pytest
 import urllib3
 
 from extender.kube.client import KubeApi, connect, events_path, node_path, pod_path
-from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.errors import AnswerTooLargeError, ApiError, ApiUnreachable
 from tests.extender.api_calls import PODS, bind
 from tests.fakes.api_server import ApiServer, Exchange, kubeconfig_for, listing, pod, pod_list, refusing, refusing_port
 
@@ -19,20 +19,20 @@ def ok(exchange: Exchange) -> None:
 
 
 def test_list_page_asks_for_one_page(api: KubeApi, server: ApiServer) -> None:
-    """Limit, token and version are query parameters; the body comes back untouched."""
+    """Limit and token are query parameters; the body comes back untouched."""
     expected = json.dumps(pod_list(7, [pod("a", 3)], "next")).encode()
     server.on_list(lambda exchange: exchange.answer(200, expected))
-    actual = api.list_page(PODS, 500, "to/ken=&", 5.0, "5")
+    actual = api.list_page(PODS, 500, "to/ken=&", 5.0)
     (request,) = server.requests
     assert expected == actual
-    assert (request.path, request.query) == (PODS, {"limit": "500", "continue": "to/ken=&", "resourceVersion": "5"})
+    assert (request.path, request.query) == (PODS, {"limit": "500", "continue": "to/ken=&"})
     assert request.headers["authorization"] == "Bearer secret-token"
     assert request.headers["accept"] == "application/json"
     assert request.headers["user-agent"] == "gpupack-extender"
 
 
 def test_list_page_keeps_selectors_and_leaves_out_what_is_not_asked(api: KubeApi, server: ApiServer) -> None:
-    """A selector in the path stays; no limit means everything, no version means the newest state."""
+    """A selector in the path stays; no limit means everything."""
     server.on_list(listing(1, []))
     api.list_page(f"{PODS}?fieldSelector=status.phase!=Failed,spec.nodeName=", 0, "", 5.0)
     assert server.requests[0].query == {"fieldSelector": "status.phase!=Failed,spec.nodeName="}
@@ -49,6 +49,15 @@ def test_a_list_comes_whole_in_any_transfer_form(api: KubeApi, server: ApiServer
 
     server.on_list(chunked, lambda exchange: exchange.answer(200, expected))
     assert [expected, expected] == [api.list_page(PODS, 0, "", 5.0) for _ in range(2)]
+
+
+def test_a_list_that_is_longer_than_accepted_is_given_up(api: KubeApi, server: ApiServer) -> None:
+    """As soon as that is known; what is within the bound comes whole."""
+    page = json.dumps(pod_list(1, [pod("a", 1)] * 1000)).encode()
+    server.on_list(*[lambda exchange: exchange.answer(200, page)] * 2)
+    with pytest.raises(AnswerTooLargeError, match=f"more than {len(page) - 1} bytes"):
+        api.list_page(PODS, 0, "", 5.0, max_bytes=len(page) - 1)
+    assert api.list_page(PODS, 0, "", 5.0, max_bytes=len(page)) == page
 
 
 def test_connections_are_used_again(api: KubeApi, server: ApiServer) -> None:

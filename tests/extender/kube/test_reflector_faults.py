@@ -274,7 +274,9 @@ class BuggySource:
         self.released = threading.Event()
         self._tries = 0
 
-    def list_page(self, _path: str, _limit: int, _continue_token: str, _timeout_s: float) -> bytes:
+    def list_page(
+        self, _path: str, _limit: int, _token: str, _timeout_s: float, _max_bytes: int | None = None
+    ) -> bytes:
         """The first time a bug."""
         self._tries += 1
         if self._tries == 1:

@@ -27,7 +27,9 @@ class Canned:
         self.watched: list[str] = []
         self.finished = threading.Event()
 
-    def list_page(self, _path: str, _limit: int, _continue_token: str, _timeout_s: float) -> bytes:
+    def list_page(
+        self, _path: str, _limit: int, _token: str, _timeout_s: float, _max_bytes: int | None = None
+    ) -> bytes:
         """The page."""
         return self._page
 
