@@ -1,4 +1,4 @@
-"""The command line: `python -m extender`; flags and GPUPACK_... variables in, a running extender or an exit status."""
+"""Runs the extender from the command line (`python -m extender`) with options and GPUPACK_... variables."""
 
 import logging
 import signal
@@ -24,40 +24,44 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 @click.group(invoke_without_command=True, context_settings={"auto_envvar_prefix": "GPUPACK", "show_default": True})
-@click.option("--kubeconfig", default="", help="Kubeconfig file; without it the pod's service account is used.")
-@click.option("--listen", default=DEFAULT_LISTEN, help="HOST:PORT for kube-scheduler's calls; port 0 takes a free one.")
-@click.option("--observe-listen", default="", help="HOST:PORT that serves only /healthz, /readyz and /metrics.")
+@click.option("--kubeconfig", default="", help="Kubeconfig file; by default the pod's service account is used.")
+@click.option("--listen", default=DEFAULT_LISTEN, help="HOST:PORT for kube-scheduler's calls; port 0 picks a free one.")
+@click.option(
+    "--observe-listen",
+    default="",
+    help="HOST:PORT that serves only /healthz, /readyz and /metrics.",
+)
 @click.option("--policy", type=click.Choice(list(POLICIES)), default=DEFAULT_POLICY, help="Packing policy.")
 @click.option(
     "--memory-unit-mib",
     type=click.Choice([str(unit) for unit in UNIT_CHOICES_MIB]),
     default=str(DEFAULT_UNIT_MIB),
-    help="Size of one memory unit in MiB; the device plugins must use the same.",
+    help="Size of one memory unit in MiB; the device plugins must use the same size.",
 )
 @click.option(
     "--placement",
     type=click.Choice(PLACEMENTS),
     default="exact",
-    help="exact: filter answers with the one best node. scored: with the best --keep ones, for other plugins to score.",
+    help="exact: filter answers with the best node. scored: with the best --keep nodes, for other plugins to score.",
 )
 @click.option("--keep", type=int, default=16, help="Nodes in a filter answer with --placement scored.")
 @click.option(
-    "--hold-s", type=float, default=30.0, help="Seconds that filter keeps room for a pod that does not come to bind."
+    "--hold-s", type=float, default=30.0, help="Seconds that filter keeps memory for a pod that is not bound."
 )
 @click.option("--stale-s", type=float, default=120.0, help="Seconds without the API server after which filter refuses.")
-@click.option("--events-per-s", type=float, default=20.0, help="Events on pods a second, in the long run; 0: none.")
+@click.option("--events-per-s", type=float, default=20.0, help="Events on pods per second, on average; 0 writes none.")
 @click.option("--prefix", default="gpupack.io", help="Domain of resource and annotation names.")
 @click.option("--gpu-resource", default="", help="Name of the whole-GPU resource.  [default: PREFIX/gpu]")
 @click.option(
     "--allowed-host",
     multiple=True,
-    help="Host name by which people call the page and /v1, besides loopback names; may be given several times.",
+    help="Host name under which the page and /v1 are served, besides loopback names; may be given several times.",
 )
-@click.option("--tls-certificate", default="", help="PEM file; needed to listen on anything but loopback.")
+@click.option("--tls-certificate", default="", help="PEM file; required to listen on anything but loopback.")
 @click.option("--tls-key", default="", help="PEM file.")
-@click.option("--tls-client-authority", default="", help="PEM file of the authority whose clients are let in.")
+@click.option("--tls-client-authority", default="", help="PEM file of the authority whose clients are accepted.")
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Least level to log."
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Lowest level to log."
 )
 @click.option("--check", is_flag=True, help="Check settings and access to the API server, then exit.")
 @click.pass_context
@@ -78,7 +82,7 @@ def main(context: click.Context, /, log_level: str, check: bool, **options: Any)
     if check:
         _check(api)
         return
-    # Blocked before the first thread begins, and waited for: a Python handler could deadlock with what it interrupts.
+    # Blocked before the first thread starts, and waited for: a Python handler could deadlock with what it interrupts.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         service = Service(settings, api)

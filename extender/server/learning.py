@@ -1,4 +1,4 @@
-"""From the pods that the watch shows to the policies in force: counts each pod once, estimates beside the calls, swaps.
+"""Counts the pods that the watch shows, and puts policies with new weights in force when the demand has changed.
 
 Only the watch feeds the counts, not kube-scheduler's calls, so a standby that sees the same pods knows the same. A call
 never waits for an estimate: it uses the policies that were in force when it began.
@@ -19,18 +19,18 @@ from extender.server.state.state import State
 _LOG = logging.getLogger(__name__)
 
 CHECK_S = 5.0
-"""How often the nodes are looked at for another mix of shapes."""
+"""How often the mix of node shapes is compared with the one before."""
 
 PAUSE_S = 0.0006
 """Between two slices; nothing waits for an estimate."""
 
 ANSWERS_A_STEP = 4
 KEPT_SEEN = 1024
-"""UIDs of counted pods that are remembered at least; beyond it they are at most about twice the pods that there are."""
+"""UIDs of counted pods that are kept at least; beyond that, about twice as many as there are pods."""
 
 
 class Learning:
-    """Runs until stopped, in one thread; `round` does one round and may be called by tests instead."""
+    """Runs in one thread until stopped; tests call `round` instead."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -47,21 +47,21 @@ class Learning:
 
     @property
     def weights(self) -> Weights:
-        """What is in force."""
+        """The weights in force."""
         return self._weights
 
     @property
     def considered(self) -> int:
-        """Pods that the latest estimate rests on, whether or not it was worth taking up."""
+        """Pods that the latest estimate is based on, whether or not it was put in force."""
         return self._considered
 
     def observe(self, pods: Iterable[PodRecord]) -> None:
-        """Take in pods that the watch has shown; each counts once, in the order in which they were last changed."""
-        news = [pod for pod in pods if pod.request is not None and pod.request.demands]
-        if len(news) > 1:
-            news.sort(key=lambda pod: (pod.resource_version, pod.uid))
+        """Count pods that the watch has shown; each once, in the order in which they were last changed."""
+        asking = [pod for pod in pods if pod.request is not None and pod.request.demands]
+        if len(asking) > 1:
+            asking.sort(key=lambda pod: (pod.resource_version, pod.uid))
         with self._lock:
-            for pod in news:
+            for pod in asking:
                 if pod.uid in self._seen:
                     self._seen.move_to_end(pod.uid)
                 elif pod.request is not None:
@@ -71,9 +71,9 @@ class Learning:
                         self._due.set()
 
     def _forget_gone(self) -> None:
-        """A relist must not count its pods again, but pods that are gone are in none.
+        """Forget counted pods that are gone; a list must not count those that are still there again.
 
-        With each new pod the two seen longest ago are looked at: so all are in the end, and never many at once.
+        With each new pod the two seen longest ago are checked, so that never many are checked at once.
         """
         for _ in range(2):
             if len(self._seen) <= KEPT_SEEN:
@@ -83,11 +83,11 @@ class Learning:
                 self._seen[uid] = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End, waiting for an estimate that runs at most `timeout_s`."""
+        """End; wait at most `timeout_s` for an estimate that is being made."""
         self._stop.set()
         self._due.set()
         if self._thread.is_alive():
@@ -101,12 +101,12 @@ class Learning:
             try:
                 self.round(force=False)
             except Exception:  # noqa: BLE001 (packing goes on with the weights in force)
-                _LOG.exception("new weights could not be estimated; the old ones stay in force")
+                _LOG.exception("can't estimate new weights; the old ones stay in force")
 
     def round(self, *, force: bool) -> bool:
-        """Estimate if enough pods have come, the mix of nodes is another, or by `force`.
+        """Estimate if enough pods have come, if the mix of nodes has changed, or by `force`.
 
-        True when new weights are in force.
+        Return whether new weights were put in force.
         """
         shapes = self._state.shapes()
         due = self._due.is_set()
@@ -128,5 +128,5 @@ class Learning:
         self._considered = seen
         if not worth_it:
             return False
-        _LOG.info("weights of %d pods and %d nodes are in force", seen, shapes.total())
+        _LOG.info("weights learned from %d pods and %d nodes are in force", seen, shapes.total())
         return True

@@ -1,4 +1,4 @@
-"""From log records to lines on standard error: one JSON object each, or plain text for people at a terminal.
+"""Writes log records to standard error: as one JSON object per line, or as plain text at a terminal.
 
 A record made with `extra={"decision": {...}}` has these fields in its line, too.
 """
@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def start_logging(level: str, *, stream: TextIO | None = None) -> None:
-    """Send everything from `level` (debug, info, warning, error) up to `stream`, standard error by default."""
+    """Write records of `level` (debug, info, warning or error) and above to `stream`, by default standard error."""
     target = stream if stream is not None else sys.stderr
     handler = logging.StreamHandler(target)
     handler.setFormatter(

@@ -1,4 +1,4 @@
-"""From what the extender does and knows to Prometheus series: few of them, for per-GPU series are the node agent's."""
+"""Defines the extender's Prometheus metrics: few of them, since the device plugin reports each GPU."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -16,7 +16,7 @@ BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Metrics:
-    """Children of the request metrics, kept so that counting costs no lookup."""
+    """Metrics of kube-scheduler's calls."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -36,7 +36,7 @@ class Metrics:
 
 
 class StateCollector(Collector):
-    """Reads the state at scrape time."""
+    """Reads the state when it is scraped."""
 
     def __init__(
         self, state: State, view_age_s: Callable[[], float], woken: Callable[[], int], synced: Callable[[], bool]
@@ -47,11 +47,11 @@ class StateCollector(Collector):
         self._woken = woken
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry must not collect before the first lists are in."""
+        """Describe nothing: the registry must not collect before the first lists are in."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """The series of this moment."""
+        """Read the values."""
         counts = self._state.counts()
         yield _gauge("gpupack_extender_nodes", "Nodes in the ledger.", counts["nodes"])
         pods = GaugeMetricFamily("gpupack_extender_pods", "Pods in the ledger by state.", labels=["state"])
@@ -70,7 +70,7 @@ class StateCollector(Collector):
         yield refused
         yield _gauge("gpupack_extender_synced", "1 once all nodes and pods were read.", float(self._synced()))
         age_s = self._view_age_s()
-        yield _gauge("gpupack_extender_view_age_seconds", "Time since the API server last proved to be there.", age_s)
+        yield _gauge("gpupack_extender_view_age_seconds", "Seconds since the API server was last heard from.", age_s)
         woken = CounterMetricFamily("gpupack_extender_pods_woken", "Refused pods that were put back into the queue.")
         woken.add_metric([], self._woken())
         yield woken
@@ -101,44 +101,44 @@ class StateCollector(Collector):
 
 
 class LearningCollector(Collector):
-    """How many pods the estimate of the demand rests on, at scrape time."""
+    """Reads how many pods the estimate of the demand is based on."""
 
     def __init__(self, considered: Callable[[], int]) -> None:
         self._considered = considered
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Nothing, as for the state."""
+        """Describe nothing, for the same reason."""
         return []
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The series of this moment."""
-        text = "Pods that the latest estimate of what pods ask for rests on."
+        """Read the values."""
+        text = "Pods that the latest estimate of the demand is based on."
         yield _gauge("gpupack_extender_learned_pods", text, self._considered())
 
 
 class RecordCollector(Collector):
-    """What became of the record of decisions, at scrape time."""
+    """Reads how many Events and log lines of decisions were written or dropped."""
 
     def __init__(self, events: Callable[[], Mapping[str, int]], lines_dropped: Callable[[], int]) -> None:
         self._events = events
         self._lines_dropped = lines_dropped
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, as for the state."""
+        """Describe nothing, for the same reason."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """The series of this moment."""
+        """Read the values."""
         events = CounterMetricFamily(
             "gpupack_extender_events",
-            "Events on pods by outcome: written, dropped for want of room, refused by the API server, failed.",
+            "Events on pods by outcome: written, dropped because too many waited, refused by the API server, failed.",
             labels=["outcome"],
         )
         for outcome, count in self._events().items():
             events.add_metric([outcome], count)
         yield events
         dropped = CounterMetricFamily(
-            "gpupack_extender_decision_lines_dropped", "Decisions that are not in the log for want of room."
+            "gpupack_extender_decision_lines_dropped", "Decisions that were not logged because too many waited."
         )
         dropped.add_metric([], self._lines_dropped())
         yield dropped

@@ -21,7 +21,7 @@ from extender.server.http.server import probe_server, scheduler_server
 from extender.server.learning import Learning
 from extender.server.metrics import LearningCollector, Metrics, RecordCollector, StateCollector
 from extender.server.record.decisions import Decisions
-from extender.server.record.recorder import Audit
+from extender.server.record.recorder import Recorder
 from extender.server.settings import Settings
 from extender.server.state.feed import NodeSink, PodSink
 from extender.server.state.state import State
@@ -52,8 +52,8 @@ class Service:
             clock=time.monotonic,
             per_s=settings.events_per_s,
         )
-        self._audit = Audit(settings.unit_mib, self._events.put)
-        decisions = Decisions(lambda: datetime.now(UTC), tell=self._audit.tell)
+        self._recorder = Recorder(settings.unit_mib, self._events.put)
+        decisions = Decisions(lambda: datetime.now(UTC), report=self._recorder.record)
         decoder = Decoder(settings.names, settings.unit_mib, warn=_LOG.warning)
         self.state = State(
             unit_mib=settings.unit_mib,
@@ -76,7 +76,7 @@ class Service:
             collector(registry=registry)
         registry.register(StateCollector(self.state, self._view_age_s, lambda: self._upkeep.woken, self._synced))
         registry.register(LearningCollector(lambda: self._learning.considered))
-        registry.register(RecordCollector(self._events.counts, lambda: self._audit.dropped))
+        registry.register(RecordCollector(self._events.counts, lambda: self._recorder.dropped))
         health = Health(dead=self._dead, not_ready=self._not_ready)
         probes = probe_calls(health, registry)
         verbs = create_calls(Verbs(self.state, binder, decoder), Metrics(registry))
@@ -106,7 +106,7 @@ class Service:
             OSError: an address cannot be listened on.
         """
         self._events.start()
-        self._audit.start()
+        self._recorder.start()
         for server in self._servers:
             server.start()
         for reflector in self._reflectors:
@@ -140,7 +140,7 @@ class Service:
         self._learning.stop(STOP_TIMEOUT_S)
         for reflector in self._reflectors:
             reflector.stop(STOP_TIMEOUT_S)
-        self._audit.stop(STOP_TIMEOUT_S)
+        self._recorder.stop(STOP_TIMEOUT_S)
         self._events.stop(STOP_TIMEOUT_S)
         _LOG.info("stopped")
 

@@ -1,4 +1,4 @@
-"""The extender's effective settings, validated once at start."""
+"""Validates the extender's settings once, at start."""
 
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
@@ -13,7 +13,7 @@ DEFAULT_LISTEN = "127.0.0.1:39999"
 
 
 class SettingsError(ValueError):
-    """A setting has no meaning; the message names it, its value and what was expected."""
+    """A setting is invalid; the message names it, its value and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ class Settings:
                 raise SettingsError(f"allowed-host is {host!r}, expected a host name without port")
         if not self.listen.loopback and self.tls is None:
             raise SettingsError(
-                f"listen is {self.listen.host}:{self.listen.port}, which other machines can reach: whoever reaches it "
-                "can bind pods; expected a loopback address, or TLS with client certificates (--tls-certificate, "
+                f"listen is {self.listen.host}:{self.listen.port}, which other machines can reach and bind pods "
+                "through; expected a loopback address, or TLS with client certificates (--tls-certificate, "
                 "--tls-key, --tls-client-authority)"
             )
 

@@ -1,6 +1,6 @@
-"""The background work: wakes refused pods when room appears, settles binds whose fate is unknown, expires holds.
+"""Works in the background: wakes refused pods when room appears, settles binds with an unknown outcome, expires holds.
 
-Works in slices far below a millisecond of the state's lock; every round has a bound on what it does.
+It holds the state's lock for far less than a millisecond at a time; every round has a bound on what it does.
 """
 
 import logging
@@ -46,10 +46,10 @@ class _Touched:
 
 
 class Upkeep:
-    """Runs until stopped, in one thread; `round` does one round and may be called by tests instead.
+    """Runs in one thread until stopped; tests call `round` instead.
 
-    A pod is touched by a new value of its retry annotation: that puts it back into kube-scheduler's queue. A pod that
-    stays refused by others after a touch is touched again only after growing pauses.
+    A pod is woken by a new value of its retry annotation, which puts it back into kube-scheduler's queue. A pod that is
+    refused again for reasons outside gpupack is woken again only after growing pauses.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Upkeep:
         self.woken = 0
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End after the round that runs, waiting for it at most `timeout_s`."""
+        """End; wait at most `timeout_s` for the round that is under way."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -91,7 +91,7 @@ class Upkeep:
                 self._stop.wait(FIRST_PAUSE_S)
 
     def round(self) -> None:
-        """Settle what is unsettled, then wake who can be helped."""
+        """Settle binds, then wake the pods that fit now."""
         self._settle()
         pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND)]
         for at, pod in enumerate(pods):
@@ -102,12 +102,12 @@ class Upkeep:
             try:
                 self._touch(pod)
             except ApiUnreachable as error:
-                _LOG.warning("pod %s/%s can't be woken: %s", pod.namespace, pod.name, error)
+                _LOG.warning("can't wake pod %s/%s: %s", pod.namespace, pod.name, error)
                 self._postpone(pods[at:], self._touched[pod.uid].next_s)
                 return
 
     def _due_again(self) -> list[Refused]:
-        """Pods whose touch failed and whose pause is over, if they still wait for a node."""
+        """Pods that could not be woken and whose pause is over, if they still have no node."""
         now_s = self._clock()
         due = [uid for uid, (_, at_s) in self._postponed.items() if at_s <= now_s][:WAKES_A_ROUND]
         pods = [self._postponed.pop(uid)[0] for uid in due]
@@ -135,7 +135,11 @@ class Upkeep:
         return touched is None or self._clock() >= touched.next_s or pod.waiting_since_s != touched.refused_at_s
 
     def _touch(self, pod: Refused) -> None:
-        """Touch the pod; raises ApiUnreachable."""
+        """Wake the pod.
+
+        Raises:
+            ApiUnreachable: no answer.
+        """
         before = self._touched.get(pod.uid)
         now_s = self._clock()
         fresh = before is None or before.refused_at_s != pod.waiting_since_s
@@ -150,7 +154,7 @@ class Upkeep:
             self._api.patch(pod_path(pod.namespace, pod.name), patch, timeout_s=3.0)
         except ApiError as error:
             if error.status not in {404, 409, 422}:
-                _LOG.warning("pod %s/%s can't be woken: %s", pod.namespace, pod.name, error)
+                _LOG.warning("can't wake pod %s/%s: %s", pod.namespace, pod.name, error)
                 self._postpone([pod], self._touched[pod.uid].next_s)
         else:
             self.woken += 1

@@ -27,7 +27,7 @@ class Cluster:
         self.clock = StandingClock()
         self.problem: str | None = None
         self.told: list[Decided] = []
-        self.decisions = Decisions(lambda: NOON, tell=self.told.append)
+        self.decisions = Decisions(lambda: NOON, report=self.told.append)
         self.state = State(
             unit_mib=UNIT_MIB,
             policy=policy,

@@ -128,7 +128,7 @@ def test_help_says_units_and_defaults() -> None:
         "[default: 127.0.0.1:39999]",
         "Size of one memory unit in MiB",
         "[default: 1024]",
-        "Seconds that filter keeps room",
+        "Seconds that filter keeps memory",
         "[default: 30.0]",
         "Seconds without the API server",
         "[default: 120.0]",

@@ -1,4 +1,4 @@
-"""From one node to its card: a bar per GPU with a part per pod, in pixels, and the same in words."""
+"""Lays out a node's card: a bar per GPU with a part per pod, in pixels, and the same in words."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -117,7 +117,7 @@ def _bar(gpu: GpuInfo, holders: Iterable[Holder], colours: Palette, *, serving: 
     # What is charged without a name: pods whose GPUs nobody knows.
     nameless = gpu.used - sum(units for _, units, _, _ in wanted)
     if nameless > 0:
-        wanted.append(("pods of unknown place", nameless, -1, "unknown"))
+        wanted.append(("pods on unknown GPUs", nameless, -1, "unknown"))
     if gpu.outside:
         wanted.append(("in use outside of Kubernetes' account", gpu.outside, -1, "outside"))
     trouble = "" if gpu.healthy else gpu.reason or "unhealthy"

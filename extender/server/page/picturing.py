@@ -1,4 +1,4 @@
-"""From tiles to the map: every GPU of every node as a small square, drawn as one path per level of fullness.
+"""Draws the map: every GPU of every node as a small square, with one SVG path per level of fullness.
 
 Forty thousand GPUs as elements of their own take a browser seconds; as the strokes of some paths, milliseconds.
 """
@@ -6,7 +6,7 @@ Forty thousand GPUs as elements of their own take a browser seconds; as the stro
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from extender.server.page.tiles import LEVELS, NODES_A_BREATH, OUT, Tile
+from extender.server.page.tiles import LEVELS, NODES_A_SLICE, OUT, Tile
 
 WIDTH = 1200
 """Width of the map in its own units; the browser scales it."""
@@ -38,7 +38,7 @@ class Picture:
     names: tuple[str, ...]
 
 
-def picture(tiles: Sequence[Tile], breathe: Callable[[], None] = lambda: None) -> Picture:
+def picture(tiles: Sequence[Tile], pause: Callable[[], None] = lambda: None) -> Picture:
     """Draw these nodes, by kind, in the order given; the kinds with most GPUs first."""
     groups: dict[str, list[Tile]] = {}
     for tile in tiles:
@@ -49,7 +49,7 @@ def picture(tiles: Sequence[Tile], breathe: Callable[[], None] = lambda: None) -
     bands: list[Band] = []
     names: list[str] = []
     for name, members in ordered:
-        bands.append(_band(name, members, cell, len(names), breathe))
+        bands.append(_band(name, members, cell, len(names), pause))
         names += [tile.node.name for tile in members]
     return Picture(tuple(bands), tuple(names))
 
@@ -61,7 +61,7 @@ def _cell(gpus: int) -> int:
     )
 
 
-def _band(name: str, tiles: Sequence[Tile], cell: int, first: int, breathe: Callable[[], None]) -> Band:
+def _band(name: str, tiles: Sequence[Tile], cell: int, first: int, pause: Callable[[], None]) -> Band:
     most = max(len(tile.levels) for tile in tiles)
     across = most if most < 4 else 4
     gap = max(3, cell // 3)
@@ -77,8 +77,8 @@ def _band(name: str, tiles: Sequence[Tile], cell: int, first: int, breathe: Call
                 strokes[level].append(f"M{x} {y}l{side} {side}m0-{side}l-{side} {side}")
             else:
                 strokes[level].append(f"M{x} {y + side / 2:g}h{side}")
-        if at % NODES_A_BREATH == 0:
-            breathe()
+        if at % NODES_A_SLICE == 0:
+            pause()
     rows = -(-len(tiles) // columns)
     return Band(
         name=name,

@@ -1,4 +1,4 @@
-"""From pods that wait and decisions to rows for people: who, what they ask for, what was decided, and why."""
+"""Makes the page's rows of waiting pods and of decisions: which pod, what it asks for, what was decided and why."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingRow:
     """A pod without a node; `reasons` are sentences with how many nodes each is true of (0: no number to show)."""
 
     namespace: str
@@ -36,8 +36,8 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A decision, in words."""
+class DecisionRow:
+    """A decision in words."""
 
     at: str
     sign: str
@@ -47,19 +47,19 @@ class Told:
     text: str
 
 
-def waiting(pods: Sequence[PodRecord], decisions: Decisions, why: Why, unit_mib: UnitMib) -> list[Waiting]:
-    """The pods that wait, the most important first, then by name; at most `MAX_PENDING`."""
+def pending_rows(pods: Sequence[PodRecord], decisions: Decisions, why: Why, unit_mib: UnitMib) -> list[PendingRow]:
+    """The waiting pods by priority, highest first, then by name; at most `MAX_PENDING`."""
     ordered = sorted(pods, key=lambda pod: (-pod.priority, pod.namespace, pod.name))
-    return [_waiting(pod, decisions, why, unit_mib) for pod in ordered[:MAX_PENDING]]
+    return [_pending_row(pod, decisions, why, unit_mib) for pod in ordered[:MAX_PENDING]]
 
 
-def told(decided: Iterable[Decided], unit_mib: UnitMib) -> list[Told]:
+def decision_rows(decided: Iterable[Decided], unit_mib: UnitMib) -> list[DecisionRow]:
     """Decisions, in the order given."""
-    rows: list[Told] = []
+    rows: list[DecisionRow] = []
     for each in decided:
         sign, verdict = _WORDS[each.decision.verdict]
         text = sentence(each.decision, unit_mib)
-        rows.append(Told(each.decision.at, sign, verdict, each.namespace, each.name, text))
+        rows.append(DecisionRow(each.decision.at, sign, verdict, each.namespace, each.name, text))
     return rows
 
 
@@ -78,7 +78,7 @@ def asks(request: PodRequest | None, unit_mib: UnitMib) -> str:
     return " + ".join(parts) + (f" on {', '.join(models)}" if models else "")
 
 
-def _waiting(pod: PodRecord, decisions: Decisions, why: Why, unit_mib: UnitMib) -> Waiting:
+def _pending_row(pod: PodRecord, decisions: Decisions, why: Why, unit_mib: UnitMib) -> PendingRow:
     history = decisions.history(pod.uid)
     latest = history.decisions[-1] if history is not None else None
     refusals = [each for each in (history.decisions if history is not None else ()) if each.verdict == "rejected"]
@@ -91,6 +91,6 @@ def _waiting(pod: PodRecord, decisions: Decisions, why: Why, unit_mib: UnitMib) 
         if not reasons and latest is not None:
             reasons = tuple(sorted(latest.rejected.items(), key=lambda item: (-item[1], item[0])))
         if not reasons:
-            reasons = (("open its explanation: too many kinds of pods wait to look at each here", 0),)
+            reasons = (("open its explanation; too many kinds of pods wait to show each reason here", 0),)
     since = refusals[0].at if refusals else ""
-    return Waiting(pod.namespace, pod.name, asks(pod.request, unit_mib), reasons, since)
+    return PendingRow(pod.namespace, pod.name, asks(pod.request, unit_mib), reasons, since)

@@ -1,7 +1,7 @@
-"""From the extender's state and a query to the HTML of the page and of its sections.
+"""Renders the page and its sections as HTML.
 
-Work is done only when somebody looks, at most once a second for what has changed, and in slices with pauses between
-them: a filter call that comes meanwhile goes first.
+It works only when somebody looks, at most once a second for what has changed, and in slices with pauses in between, so
+that a filter call that comes meanwhile goes first.
 """
 
 import threading
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from extender.kube.slices import Slices
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.snapshot import Snapshot
 from extender.server.page import bars, picturing, pods, selecting
@@ -25,11 +26,11 @@ from extender.server.state.state import State
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = ("summary", "map", "nodes", "pending", "decisions")
 FRESH_S = 1.0
-"""What was looked at so recently is not looked at again."""
+"""A view younger than this is not made again."""
 
 SLICE_S = 0.001
 PAUSE_S = 0.0002
-"""Long work pauses so long after each slice: whoever waits for the interpreter gets it."""
+"""Rendering pauses so long after each slice, so that other threads get the GIL."""
 
 MAX_RENDERED = 24
 
@@ -59,31 +60,14 @@ def large(units: int, unit_mib: int) -> str:
     return f"{gib / 1024:,.1f} TiB" if gib >= 10_000 else f"{gib:,.10g} GiB"
 
 
-class Breath:
-    """Pauses the calling thread when it has worked for a slice; for one thread at a time."""
-
-    def __init__(
-        self, clock: Callable[[], float] = time.perf_counter, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        self._clock = clock
-        self._sleep = sleep
-        self._since_s = 0.0
-
-    def __call__(self) -> None:
-        """Let other threads run, if it is time."""
-        if self._clock() - self._since_s >= SLICE_S:
-            self._sleep(PAUSE_S)
-            self._since_s = self._clock()
-
-
 class Presenter:
-    """Renders sections, remembering those that are still true; safe to use from many threads.
+    """Renders sections and caches those that did not change; safe to use from many threads.
 
     Args:
         state: the extender's state.
         problem: why the view of the cluster can't be trusted now, None when it can.
         clock: monotonic seconds.
-        breathe: called now and then in long work, to let other threads run.
+        pause: called between the steps of long work, to let other threads run.
     """
 
     def __init__(
@@ -91,14 +75,14 @@ class Presenter:
         state: State,
         problem: Callable[[], str | None],
         clock: Callable[[], float] = time.monotonic,
-        breathe: Callable[[], None] | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> None:
         self._state = state
         self._problem = problem
         self._clock = clock
-        self._breathe = breathe or Breath()
-        self._tiles = Tiles(self._breathe)
-        self._reasons = Reasons(state.policy_of, self._breathe)
+        self._pause = pause or Slices(SLICE_S, PAUSE_S).breathe
+        self._tiles = Tiles(self._pause)
+        self._reasons = Reasons(state.policy_of, self._pause)
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, auto_reload=False
         )
@@ -139,7 +123,7 @@ class Presenter:
         parts: list[str] = []
         for part in self._templates.get_template(name).generate(values):
             parts.append(part)
-            self._breathe()
+            self._pause()
         return "".join(parts)
 
     def _now(self) -> View:
@@ -148,10 +132,10 @@ class Presenter:
             self._looked_s = now_s
             snapshot = self._state.snapshot()
             pending = self._state.pending()
-            told, _ = self._state.decisions.recent(0)
+            reported, _ = self._state.decisions.recent(0)
             problem = self._problem() or ""
             newest = max((pod.resource_version for pod in pending), default=0)
-            key = (snapshot.generation, len(snapshot.nodes), len(pending), newest, told, problem)
+            key = (snapshot.generation, len(snapshot.nodes), len(pending), newest, reported, problem)
             if self._view is None or self._view.key != key:
                 self._rendered.clear()
                 self._view = View(key, snapshot, list(self._tiles.update(snapshot).values()), pending, problem)
@@ -177,7 +161,7 @@ class Presenter:
         key = (query.q, query.group, query.state, query.sort, view.key)
         if self._selected is None or self._selected[0] != key:
             tiles = {tile.node.name: tile for tile in view.tiles}
-            self._selected = (key, selecting.select(tiles, query, self._breathe))
+            self._selected = (key, selecting.select(tiles, query, self._pause))
         return self._selected[1]
 
     def _summary(self, query: Query, view: View) -> str:
@@ -198,7 +182,7 @@ class Presenter:
 
     def _map(self, query: Query, view: View) -> str:
         selected = self._select(query, view)
-        drawn = picturing.picture(selected, self._breathe)
+        drawn = picturing.picture(selected, self._pause)
         return self._render("map.html", picture=drawn, levels=LEVELS, query=query, per_page=selecting.PAGE_NODES)
 
     def _nodes(self, query: Query, view: View) -> str:
@@ -221,10 +205,10 @@ class Presenter:
 
     def _pending(self, _query: Query, view: View) -> str:
         why = self._reasons.on(view.snapshot)
-        rows = pods.waiting(view.pending, self._state.decisions, why, self._state.unit_mib)
+        rows = pods.pending_rows(view.pending, self._state.decisions, why, self._state.unit_mib)
         return self._render("pending.html", rows=rows, total=len(view.pending))
 
     def _decisions(self, _query: Query, _view: View) -> str:
         total, latest = self._state.decisions.recent(pods.MAX_DECISIONS)
-        rows = pods.told(latest, self._state.unit_mib)
+        rows = pods.decision_rows(latest, self._state.unit_mib)
         return self._render("decisions.html", rows=rows, total=total, since=self._state.decisions.since)

@@ -1,4 +1,4 @@
-"""From the address of the page to what it is to show, and back: everything that a viewer chose is in the address."""
+"""Reads what to show from the page's address, and makes links: everything that a viewer chose is in the address."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ MAX_PAGE = 1_000_000
 
 
 class QueryError(ValueError):
-    """A parameter has no meaning; the message names it, its value and what was expected."""
+    """A parameter is invalid; the message names it, its value and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.nodes.snapshot import Snapshot
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.server.page.tiles import NODES_A_BREATH
+from extender.server.page.tiles import NODES_A_SLICE
 
 MAX_KINDS = 16
 BUDGET_S = 0.3
@@ -61,7 +61,7 @@ class Reasons:
         for at, (name, node) in enumerate(snapshot.nodes.items()):
             known = before.get(name)
             now[name] = known if known is not None and known[0] is node else (node, _text(node, request, policy))
-            if at % NODES_A_BREATH == 0:
+            if at % NODES_A_SLICE == 0:
                 self._breathe()
         self._known[request, policy] = now
         if len(self._known) > MAX_KINDS:

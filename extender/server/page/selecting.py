@@ -1,4 +1,4 @@
-"""From all tiles and a query to the nodes that are shown, in order, and to the sums by kind of node."""
+"""Selects and orders the nodes that a query asks for, and sums them up by kind."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from extender.server.page.query import Query
-from extender.server.page.tiles import IDLE, LEVELS, NODES_A_BREATH, Tile
+from extender.server.page.tiles import IDLE, LEVELS, NODES_A_SLICE, Tile
 
 PAGE_NODES = 32
 _DIGITS = re.compile(r"(\d+)")
@@ -42,13 +42,13 @@ class Page:
     total: int
 
 
-def select(tiles: Mapping[str, Tile], query: Query, breathe: Callable[[], None] = lambda: None) -> list[Tile]:
+def select(tiles: Mapping[str, Tile], query: Query, pause: Callable[[], None] = lambda: None) -> list[Tile]:
     """The nodes that the query asks for, in its order; ties by name, numbers in names counted as numbers."""
     wanted = query.q.casefold()
     found: list[Tile] = []
     for at, tile in enumerate(tiles.values()):
-        if at % NODES_A_BREATH == 0:
-            breathe()
+        if at % NODES_A_SLICE == 0:
+            pause()
         if (
             (not query.group or tile.group == query.group)
             and _is(tile, query.state)

@@ -1,4 +1,4 @@
-"""From nodes to tiles: what a node adds to the map and the sums, computed again only for nodes that changed."""
+"""Computes what each node adds to the map and the sums, again only for nodes that changed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ IDLE, FULL, OUT = 0, 5, 6
 LEVELS = ("idle", "up to 25 %", "up to 50 %", "up to 75 %", "below 100 %", "full", "not usable")
 """How full a GPU is, by level."""
 
-NODES_A_BREATH = 16
-"""Nodes looked at between two chances to pause, well below a millisecond, so that a filter call never waits long."""
+NODES_A_SLICE = 16
+"""Nodes between two pauses: well below a millisecond, so that a filter call never waits long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Tile:
 
     @property
     def troubled(self) -> bool:
-        """Whether somebody should look at it."""
+        """Whether an admin should look at it."""
         return bool(self.problem) or OUT in self.levels
 
 
@@ -89,9 +89,9 @@ def tile_of(node: NodeInfo) -> Tile:
 class Tiles:
     """Tiles of all GPU nodes by name, kept in step with snapshots; its owner serializes the calls."""
 
-    def __init__(self, breathe: Callable[[], None] = lambda: None) -> None:
-        """`breathe` is called now and then during long work, to let other threads run."""
-        self._breathe = breathe
+    def __init__(self, pause: Callable[[], None] = lambda: None) -> None:
+        """`pause` is called between the steps of long work, to let other threads run."""
+        self._pause = pause
         self._known: dict[str, Tile | None] = {}
         self._nodes: dict[str, NodeInfo] = {}
 
@@ -105,7 +105,7 @@ class Tiles:
                 continue
             known[name] = tile_of(node) if node.gpus or problem_of(node) else None
             changed += 1
-            if changed % NODES_A_BREATH == 0:
-                self._breathe()
+            if changed % NODES_A_SLICE == 0:
+                self._pause()
         self._known, self._nodes = known, dict(snapshot.nodes)
         return {name: tile for name, tile in known.items() if tile is not None}

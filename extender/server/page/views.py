@@ -1,4 +1,4 @@
-"""The page's addresses: `/` and its sections, with the headers that keep a browser from doing anything else."""
+"""Serves the page at `/` and its sections, with headers that forbid a browser to load anything else."""
 
 import threading
 from base64 import b64encode
@@ -12,7 +12,7 @@ from extender.server.page.query import QueryError, parse_query
 
 _TEXT = "text/plain; charset=utf-8"
 MAX_AT_ONCE = 8
-"""Views that are rendered or wait for it; more would take the threads that kube-scheduler's calls need."""
+"""Views that are rendered or wait for it; more would slow kube-scheduler's calls down."""
 
 
 def page_blueprint(presenter: Presenter) -> Blueprint:
@@ -32,7 +32,7 @@ def page_blueprint(presenter: Presenter) -> Blueprint:
     def answer(render: Callable[[], Html]) -> Response:
         if not viewers.acquire(blocking=False):
             busy = {**headers, "Retry-After": "2"}
-            return Response("too many people look at this page\n", 503, busy, content_type=_TEXT)
+            return Response("too many people are viewing this page; try again\n", 503, busy, content_type=_TEXT)
         try:
             html = render()
         finally:
@@ -56,7 +56,7 @@ def page_blueprint(presenter: Presenter) -> Blueprint:
         return answer(lambda: presenter.section(name, query))
 
     @blueprint.errorhandler(QueryError)
-    def senseless(error: QueryError) -> Response:
+    def invalid_query(error: QueryError) -> Response:
         return Response(f"{error}\n", status=400, content_type=_TEXT, headers=headers)
 
     return blueprint

@@ -1,6 +1,7 @@
-"""Remembers what was decided on each pod, bounded, and tells each decision once to whoever keeps the record.
+"""Keeps the latest decisions on each pod, within a bound, and reports each decision once.
 
-A refusal for the same reasons as before, or the same evictions again, is the same decision: it is counted, not told.
+A refusal for the same reasons as before, or the same evictions again, is the same decision: it is counted, not
+reported.
 """
 
 import threading
@@ -19,7 +20,7 @@ from extender.scheduling.preemption import Victims
 from extender.scheduling.ranking.ranking import RunnerUp
 
 MAX_REMEMBERED = 20_000
-"""Pods whose decisions are remembered, those decided on most recently."""
+"""Pods whose decisions are kept: those decided on most recently."""
 
 _BY_TEXT = {reason.text: reason for reason in Misfit}
 MAX_OF_A_POD = 8
@@ -39,7 +40,7 @@ class Decision:
         cost: the policy's cost of the node chosen; smaller is better.
         feasible: nodes of the cluster on which the pod fitted (kube-scheduler may have asked about fewer).
         rejected: nodes on which it did not, by reason: of the cluster, or of those asked about when none fitted.
-        message: what went wrong with a bind, what a senseless request says, or which GPUs were swapped.
+        message: what went wrong with a bind, why a request is invalid, or which GPUs were swapped.
         runner_up: the next best node and its cost; None when there was none.
         victims: UIDs of pods whose eviction makes room, by node.
         times: how often the same was decided in a row.
@@ -61,7 +62,7 @@ class Decision:
     last_at: str = ""
 
     def same_as(self, other: "Decision") -> bool:
-        """Whether the other says nothing new; how many nodes refuse for a reason is no news."""
+        """Whether the other is the same decision; how many nodes refuse for a reason does not matter."""
         return (
             self.verdict == other.verdict
             and self.verdict in {"rejected", "preempting"}
@@ -100,25 +101,25 @@ def timestamp(now: datetime) -> str:
 
 
 class Decisions:
-    """Decisions by pod UID; `tell` hears of each once, in the thread that decided, and must return at once."""
+    """Decisions by pod UID; `report` gets each once, in the thread that decided, and must return at once."""
 
     def __init__(
         self,
         now: Callable[[], datetime],
         limit: int = MAX_REMEMBERED,
-        tell: Callable[[Decided], None] = lambda _decided: None,
+        report: Callable[[Decided], None] = lambda _decided: None,
     ) -> None:
         self._now = now
         self._limit = limit
-        self._tell = tell
+        self._report = report
         self._lock = threading.Lock()
         self._known: OrderedDict[str, History] = OrderedDict()
         self._recent: deque[Decided] = deque(maxlen=MAX_RECENT)
-        self._told = 0
+        self._reported = 0
         self.since = self.now()
 
     def now(self) -> str:
-        """The time, as decisions carry it."""
+        """The time in the form of `Decision.at`."""
         return timestamp(self._now())
 
     def chose(
@@ -131,7 +132,7 @@ class Decisions:
         refused: Mapping[Misfit, int],
         runner_up: RunnerUp | None = None,
     ) -> None:
-        """The pod passed filter and room for `plan` is held: half a decision, told when it is bound."""
+        """The pod passed filter and room for `plan` is held; reported once it is bound."""
         self._remember(
             pod,
             Decision(
@@ -151,8 +152,8 @@ class Decisions:
         """The pod fits nowhere."""
         self._remember(pod, Decision("rejected", self.now(), rejected=_texts(Counter(rejected.values()))))
 
-    def senseless(self, pod: PodRecord) -> None:
-        """What the pod asks for has no meaning."""
+    def invalid(self, pod: PodRecord) -> None:
+        """The pod's request is invalid."""
         self._remember(pod, Decision("rejected", self.now(), message=pod.request_error))
 
     def preempting(self, pod: PodRecord, policy: str, answers: Mapping[str, Victims]) -> None:
@@ -164,7 +165,7 @@ class Decisions:
         """The Binding is written."""
         before = self.of(pod.uid)
         if before is None or before.verdict != "held" or before.node != plan.node:
-            before = Decision("held", "")  # chosen at bind, without a comparison
+            before = Decision("held", "")  # chosen at bind, nothing was compared
         decision = Decision(
             "bound",
             self.now(),
@@ -183,13 +184,13 @@ class Decisions:
         self._remember(pod, Decision("not bound", self.now(), node=node, message=message))
 
     def seen(self, pods: Iterable[PodRecord]) -> None:
-        """The watch shows pods: of those bound by this process, note which got other GPUs than planned."""
+        """Note which of the pods, as the watch shows them, got other GPUs than this process planned."""
         for pod in pods:
             history = self._known.get(pod.uid)
             planned = None if history is None else history.planned
             if planned is None or pod.footprint is None or planned == pod.footprint or not pod.node:
                 continue
-            message = f"the kubelet gave {_places(pod.footprint)}; planned was {_places(planned)}"
+            message = f"the kubelet gave {_places(pod.footprint)} instead of {_places(planned)}"
             moved = Decision("moved", self.now(), pod.policy, pod.node, message=message)
             self._remember(pod, moved, planned=pod.footprint)
 
@@ -208,7 +209,7 @@ class Decisions:
         return found
 
     def history(self, uid: str) -> History | None:
-        """What is still known of a pod."""
+        """The decisions on a pod that are still known."""
         with self._lock:
             return self._known.get(uid)
 
@@ -219,16 +220,16 @@ class Decisions:
         return next((each for each in reversed(known) if each.name == name and each.namespace == namespace), None)
 
     def recent(self, limit: int) -> tuple[int, list[Decided]]:
-        """How many decisions were told so far, and the latest `limit` of them, newest first."""
+        """How many decisions were reported so far, and the latest `limit` of them, newest first."""
         with self._lock:
-            return self._told, list(islice(reversed(self._recent), limit))
+            return self._reported, list(islice(reversed(self._recent), limit))
 
     def _remember(self, pod: PodRecord, decision: Decision, *, planned: Footprint | None = None) -> None:
         with self._lock:
             before = self._known.pop(pod.uid, None) or History(pod.namespace, pod.name, pod.uid)
             kept = list(before.decisions)
             if kept and kept[-1].verdict == "held":
-                kept.pop()  # it became this decision, or came to nothing
+                kept.pop()  # this decision replaces it
             same = _latest_same(kept, decision)
             if same is not None:
                 kept.remove(same)
@@ -249,8 +250,8 @@ class Decisions:
                 return
             decided = Decided(pod.namespace, pod.name, pod.uid, decision)
             self._recent.append(decided)
-            self._told += 1
-        self._tell(decided)
+            self._reported += 1
+        self._report(decided)
 
 
 def _latest_same(decisions: list[Decision], decision: Decision) -> Decision | None:

@@ -1,7 +1,7 @@
-"""From decisions to the record of them: one log line each, in order, and an Event on the pod, beside the calls.
+"""Records decisions in a thread of its own: one log line each, in order, and an Event on the pod.
 
-The thread that decides only puts the decision into a bounded queue. Lines that found no room in it are counted; the
-allocation itself is on the pod, written by the Binding.
+The thread that decides only puts the decision into a bounded queue. What finds no room there is counted and not logged;
+the allocation itself is on the pod, written by the Binding.
 """
 
 import logging
@@ -18,14 +18,14 @@ from extender.server.record.sentences import line_of, news_of, sentence
 
 LOGGER = "gpupack.decisions"
 _LOG = logging.getLogger(LOGGER)
-_LOG.setLevel(logging.INFO)  # decisions are no chatter: they are logged whatever the level of the rest
+_LOG.setLevel(logging.INFO)  # decisions are logged whatever the level of everything else
 MAX_WAITING = 16_384
 AFTERWARDS_S = 0.25
 """The calls of a burst are answered first, and a thread that is woken less often costs them less."""
 
 
-class Audit:
-    """Keeps the record until stopped; `tell` may be called from many threads and never waits.
+class Recorder:
+    """Records until stopped; `record` may be called from many threads and never waits.
 
     Args:
         unit_mib: memory unit of the installation.
@@ -43,8 +43,8 @@ class Audit:
         self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
         self.dropped = 0
 
-    def tell(self, decided: Decided) -> None:
-        """Put a decision on record; the newest is left out when too many wait."""
+    def record(self, decided: Decided) -> None:
+        """Record a decision; it is dropped when too many wait."""
         if len(self._waiting) >= self._limit:
             self.dropped += 1
             return
@@ -52,7 +52,7 @@ class Audit:
         self._due.set()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -84,5 +84,5 @@ class Audit:
             _LOG.info("%s/%s: %s", decided.namespace, decided.name, text, extra=extra)
             self._announce(news_of(decided, text))
         except Exception:
-            # One decision that can't be told must not end the record of the others.
-            logging.getLogger(__name__).exception("decision on %s/%s is not told", decided.namespace, decided.name)
+            # One decision that can't be recorded must not keep the others from it.
+            logging.getLogger(__name__).exception("can't record the decision on %s/%s", decided.namespace, decided.name)

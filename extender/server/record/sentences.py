@@ -1,4 +1,4 @@
-"""From a decision to what is said of it: the fields of its log line, and the type, reason and sentence of its Event."""
+"""Words a decision: the fields of its log line, and the type, reason and sentence of its Event."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ def news_of(decided: Decided, message: str) -> News:
 
 
 def line_of(decided: Decided, unit_mib: UnitMib) -> dict[str, Any]:
-    """The log line of a decision, ready for JSON; what has no value is left out."""
+    """The fields of a decision's log line; those without a value are left out."""
     decision = decided.decision
     runner_up = decision.runner_up
     fields = {
@@ -68,7 +68,7 @@ def sentence(decision: Decision, unit_mib: UnitMib) -> str:
             return f"Not bound to {decision.node}: {decision.message}"
         case "moved":
             return f"On {decision.node} {decision.message}"
-    return "Room is held; kube-scheduler has not come to bind yet."
+    return "Memory is held for the pod; kube-scheduler has not bound it yet."
 
 
 def amount(units: int, unit_mib: UnitMib) -> str:

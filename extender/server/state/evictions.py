@@ -1,4 +1,4 @@
-"""Remembers which pods kube-scheduler was told to evict for whom, bounded, until the room they leave is seen."""
+"""Remembers, within a bound, the victims of each preempting pod until the memory that they free is seen."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ MAX_REMEMBERED = 1_024
 
 
 class Evictions:
-    """Answers to preempt, per pod that needs the room; its owner serializes all calls."""
+    """Answers to preempt by preempting pod; the owner serializes all calls."""
 
     def __init__(self, unit_mib: UnitMib) -> None:
         self._unit_mib = unit_mib
         self._answers: OrderedDict[str, Mapping[str, Victims]] = OrderedDict()
 
     def remember(self, uid: str, answers: Mapping[str, Victims]) -> None:
-        """What preempt has answered for the pod."""
+        """Remember what preempt has answered for the pod."""
         self._answers[uid] = answers
         self._answers.move_to_end(uid)
         if len(self._answers) > MAX_REMEMBERED:
             self._answers.popitem(last=False)
 
     def forget(self, uid: str) -> None:
-        """The pod has a place, or is gone."""
+        """The pod has a node, or is gone."""
         self._answers.pop(uid, None)
 
     def awaited(self, pod: PodRecord, request: PodRequest, policy: Policy, node: NodeInfo | None) -> bool:

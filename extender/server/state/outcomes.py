@@ -1,4 +1,4 @@
-"""What the extender's state answers to filter and to the first half of bind, as values."""
+"""Defines what the state answers to filter and to the first half of bind."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No honest answer is possible now; kube-scheduler is to try again."""
+    """No answer is possible now; kube-scheduler has to try again."""
 
     message: str
 

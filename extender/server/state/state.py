@@ -122,7 +122,7 @@ class State:
         if problem is not None:
             return Unavailable(problem)
         if pod.request_error:
-            self.decisions.senseless(pod)
+            self.decisions.invalid(pod)
             return Rejected(dict.fromkeys(names, pod.request_error))
         if pod.request is None:
             return Passed(tuple(names))

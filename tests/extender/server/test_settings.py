@@ -92,7 +92,7 @@ def test_a_bad_setting_is_named(bad: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
 def test_lesson_20_nothing_but_loopback_without_tls(host: str) -> None:
     """Whoever reaches the port can bind pods."""
-    with pytest.raises(SettingsError, match="can bind pods; expected a loopback address, or TLS with client cert"):
+    with pytest.raises(SettingsError, match="bind pods through; expected a loopback address, or TLS with client cert"):
         Settings(listen=Address(host, 39999))
     tls = Tls("a.crt", "a.key", "ca.crt")
     assert Settings(listen=Address(host, 39999), tls=tls).tls == tls

@@ -48,7 +48,7 @@ def test_pods_of_unknown_place_are_a_part_without_a_name() -> None:
     cluster.show(pod("lost", 4, node="a"))
     made = carded(cluster)
     (part,) = made.bars[0].parts
-    assert (part.label, part.units, part.state, part.colour) == ("pods of unknown place", 4, "unknown", -1)
+    assert (part.label, part.units, part.state, part.colour) == ("pods on unknown GPUs", 4, "unknown", -1)
     assert made.unplaced == ("default/lost",)
 
 

@@ -177,7 +177,7 @@ def test_a_screen_reader_finds_landmarks_and_names(browser: Chromium) -> None:
     roles = {role for role, _ in told}
     assert {"main", "banner", "contentinfo", "search", "navigation", "table", "columnheader", "rowheader"} <= roles
     regions = {name for role, name in told if role == "region"}
-    assert {"Sums", "Map of all GPUs", "Nodes and their GPUs", "Pods that wait", "Latest decisions"} <= regions
+    assert {"Sums", "Map of all GPUs", "Nodes and their GPUs", "Waiting pods", "Latest decisions"} <= regions
     named = {"image", "link", "button", "searchbox", "combobox", "region", "heading", "article"}
     assert [role for role, name in told if role in named and not name.strip()] == []
 

@@ -2,7 +2,7 @@
 
 from extender.contract.units import UnitMib
 from extender.scheduling.ledger.events import PodRecord
-from extender.server.page.pods import MAX_PENDING, Told, asks, told, waiting
+from extender.server.page.pods import MAX_PENDING, DecisionRow, asks, decision_rows, pending_rows
 from extender.server.page.reasons import FITS, Reasons
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json, container, node, pod, uuid
@@ -15,7 +15,7 @@ def rows(cluster: Cluster) -> list[tuple[str, str, tuple[tuple[str, int], ...], 
     """Name, what it asks for, why it waits, since when."""
     reasons = Reasons(cluster.state.policy_of, lambda: None)
     why = reasons.on(cluster.state.snapshot())
-    found = waiting(cluster.state.pending(), cluster.decisions, why, GIB)
+    found = pending_rows(cluster.state.pending(), cluster.decisions, why, GIB)
     return [(row.name, row.asks, row.reasons, row.since) for row in found]
 
 
@@ -54,14 +54,14 @@ def test_a_held_pod_and_a_senseless_one_have_one_reason() -> None:
     cluster.hold(pod("held", 8))
     cluster.show(pod("wrong", 8, annotations={"policy": "best"}))
     (_, _, held, _), (_, _, wrong, _) = rows(cluster)
-    assert held == (("Room is held; kube-scheduler has not come to bind yet.", 0),)
+    assert held == (("Memory is held for the pod; kube-scheduler has not bound it yet.", 0),)
     assert wrong[0][0].startswith("policy 'best': expected one of ")
 
 
 def test_the_most_important_pods_are_shown() -> None:
     """The others are counted by the page."""
     pods = [PodRecord(f"uid-{at}", "ns", f"p{at:03}", priority=at) for at in range(MAX_PENDING + 5)]
-    found = waiting(pods, Cluster().decisions, lambda _pod: (), GIB)
+    found = pending_rows(pods, Cluster().decisions, lambda _pod: (), GIB)
     assert (len(found), found[0].name) == (MAX_PENDING, f"p{MAX_PENDING + 4:03}")
 
 
@@ -71,7 +71,7 @@ def test_kinds_beyond_the_budget_of_time_show_their_latest_decision() -> None:
     cluster.filter(pod("train", 8))
     ticks = iter(range(1000))
     reasons = Reasons(cluster.state.policy_of, lambda: None, clock=lambda: float(next(ticks)))
-    found = waiting(cluster.state.pending(), cluster.decisions, reasons.on(cluster.state.snapshot()), GIB)
+    found = pending_rows(cluster.state.pending(), cluster.decisions, reasons.on(cluster.state.snapshot()), GIB)
     assert found[0].reasons == (("request is larger than the GPUs of the node", 1),)
 
 
@@ -94,7 +94,7 @@ def test_decisions_are_told_newest_first() -> None:
     cluster.decisions.not_bound(cluster.record(pod("other", 2)), "a", "API server: 500")
     _, latest = cluster.decisions.recent(10)
     refusal = "Fits on none of 1 node: 1 request is larger than the GPUs of the node."
-    assert told(latest, GIB) == [
-        Told(NOON, "!", "not bound", "default", "other", "Not bound to a: API server: 500"),
-        Told(NOON, "✕", "refused", "default", "train", refusal),
+    assert decision_rows(latest, GIB) == [
+        DecisionRow(NOON, "!", "not bound", "default", "other", "Not bound to a: API server: 500"),
+        DecisionRow(NOON, "✕", "refused", "default", "train", refusal),
     ]

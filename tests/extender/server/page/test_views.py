@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from extender.server.http.routes import Health, create_app
-from extender.server.page.presenting import SECTIONS, Breath, Presenter, large
+from extender.server.page.presenting import SECTIONS, Presenter, large
 from extender.server.page.query import Query
 from extender.server.page.views import MAX_AT_ONCE
 from tests.extender.objects import node, pod, uuid
@@ -83,8 +83,8 @@ def test_an_empty_cluster_says_what_is_missing() -> None:
     html = text_of(Served(node("cpu-only")))
     assert "No node with GPUs is known" in html
     assert "and 1 without GPUs" in html
-    assert "None: every pod that asks for GPUs has a place." in html
-    assert "A standby decides nothing" in html
+    assert "None: every pod that asks for GPUs has a node." in html
+    assert "Only the extender of the leading kube-scheduler decides" in html
 
 
 @pytest.mark.parametrize("address", ["/", "/page/nodes", "/page/map", "/page/summary"])
@@ -137,7 +137,7 @@ def test_the_state_is_looked_at_once_a_second_at_most() -> None:
     """However many people look at the page."""
     served = Served(node("a", 16))
     clock = StandingClock()
-    presenter = Presenter(served.cluster.state, lambda: None, clock, breathe=lambda: None)
+    presenter = Presenter(served.cluster.state, lambda: None, clock, pause=lambda: None)
     before = presenter.section("nodes", Query())
     served.cluster.add_node(node("b", 16))
     clock.advance(0.9)
@@ -150,7 +150,7 @@ def test_a_view_that_cannot_be_trusted_says_so_on_top() -> None:
     """As filter does."""
     served = Served(node("a", 16))
     served.not_ready = "the scheduler extender has lost touch with the API server"
-    assert "can't be trusted now: the scheduler extender has lost touch with the API server" in text_of(served)
+    assert "can't be trusted at the moment: the scheduler extender has lost touch with the API server" in text_of(served)
 
 
 def test_pages_and_searches_are_addresses() -> None:
@@ -206,17 +206,6 @@ def test_many_people_who_look_do_not_take_the_threads_of_the_scheduler() -> None
         gate.set()
         assert sorted(each.result(ONCE_S).status_code for each in looking) == [200] * MAX_AT_ONCE + [503]
     assert app.test_client().get("/").status_code == 200
-
-
-def test_long_work_pauses_after_each_slice() -> None:
-    """And not before: a pause costs more than a look at the clock."""
-    clock, slept = StandingClock(), list[float]()
-    breath = Breath(clock, slept.append)
-    breath()
-    for _ in range(10):
-        clock.advance(0.00025)
-        breath()
-    assert len(slept) == 3
 
 
 def test_large_amounts_are_in_tib() -> None:

@@ -96,7 +96,7 @@ def test_a_refusal_for_another_reason_is_told() -> None:
 
 def test_two_refusals_that_alternate_are_told_once_each() -> None:
     """A pod that goes to and fro must not fill the log."""
-    decisions = Decisions(lambda: NOON, tell=(told := Told()).append)
+    decisions = Decisions(lambda: NOON, report=(told := Told()).append)
     for reason in (Misfit.FULL, Misfit.FRAGMENTED, Misfit.FULL, Misfit.FRAGMENTED):
         decisions.rejected(PodRecord("uid-1"), {"a": reason})
     assert len(told) == 2
@@ -104,7 +104,7 @@ def test_two_refusals_that_alternate_are_told_once_each() -> None:
 
 def test_a_refusal_after_a_bind_failed_is_told_again() -> None:
     """Something has happened in between."""
-    decisions = Decisions(lambda: NOON, tell=(told := Told()).append)
+    decisions = Decisions(lambda: NOON, report=(told := Told()).append)
     record = PodRecord("uid-1")
     decisions.rejected(record, {"a": Misfit.FULL})
     decisions.not_bound(record, "a", "API server: 500")
@@ -171,7 +171,7 @@ def test_another_gpu_than_planned_is_told_once() -> None:
     plan = allocation({"main": {uuid("a", 1): 8}})
     cluster.decisions.seen([cluster.record(pod("train", 8, node="a", version=3, annotations={"allocated": plan}))])
     assert [told.decision.verdict for told in cluster.told] == ["bound", "moved"]
-    assert decision(cluster).message == "the kubelet gave 8 units of GPU-a-1; planned was 8 units of GPU-a-0"
+    assert decision(cluster).message == "the kubelet gave 8 units of GPU-a-1 instead of 8 units of GPU-a-0"
 
 
 def test_a_pod_that_another_process_bound_is_not_told_of() -> None:

@@ -11,7 +11,7 @@ from extender.contract.units import UnitMib
 from extender.kube.events import News
 from extender.server.logs import JsonFormatter
 from extender.server.record.decisions import Decided, Decision
-from extender.server.record.recorder import LOGGER, Audit
+from extender.server.record.recorder import LOGGER, Recorder
 
 ONCE_S = 10.0
 GIB = UnitMib(1024)
@@ -39,22 +39,22 @@ def texts(log: pytest.LogCaptureFixture) -> list[str]:
 def test_decisions_are_logged_in_order_and_announced(log: pytest.LogCaptureFixture) -> None:
     """Whatever the level of the other logs; all of them are written when it stops."""
     announced: list[News] = []
-    audit = Audit(GIB, announced.append)
-    audit.start()
+    recorder = Recorder(GIB, announced.append)
+    recorder.start()
     for name in ("one", "two", "three"):
-        audit.tell(decided(name))
-    audit.stop(ONCE_S)
+        recorder.record(decided(name))
+    recorder.stop(ONCE_S)
     assert texts(log) == [f"team/{name}: Not bound to a: why" for name in ("one", "two", "three")]
     assert [news.name for news in announced] == ["one", "two", "three"]
-    assert audit.dropped == 0
+    assert recorder.dropped == 0
 
 
 def test_a_line_is_json_with_the_decision_in_fields(log: pytest.LogCaptureFixture) -> None:
     """For `jq 'select(.decision)'`."""
-    audit = Audit(GIB, lambda _news: None)
-    audit.start()
-    audit.tell(decided("train"))
-    audit.stop(ONCE_S)
+    recorder = Recorder(GIB, lambda _news: None)
+    recorder.start()
+    recorder.record(decided("train"))
+    recorder.stop(ONCE_S)
     record = next(record for record in log.records if record.name == LOGGER)
     line = json.loads(JsonFormatter().format(record))
     assert (line["logger"], line["level"]) == ("gpupack.decisions", "info")
@@ -78,23 +78,23 @@ def test_telling_never_waits_and_counts_what_found_no_room() -> None:
         entered.set()
         assert gate.wait(ONCE_S)
 
-    audit = Audit(GIB, stuck, limit=2)
-    audit.start()
-    audit.tell(decided("first"))
+    recorder = Recorder(GIB, stuck, limit=2)
+    recorder.start()
+    recorder.record(decided("first"))
     assert entered.wait(ONCE_S)
     for name in ("a", "b", "c", "d"):
-        audit.tell(decided(name))
-    assert audit.dropped == 2
+        recorder.record(decided(name))
+    assert recorder.dropped == 2
     gate.set()
-    audit.stop(ONCE_S)
+    recorder.stop(ONCE_S)
 
 
 def test_a_decision_that_cannot_be_told_does_not_end_the_record(log: pytest.LogCaptureFixture) -> None:
     """The next one is told, and the failure is logged."""
-    audit = Audit(GIB, lambda _news: None)
-    audit.start()
-    audit.tell(decided("strange", "unheard of"))
-    audit.tell(decided("train"))
-    audit.stop(ONCE_S)
+    recorder = Recorder(GIB, lambda _news: None)
+    recorder.start()
+    recorder.record(decided("strange", "unheard of"))
+    recorder.record(decided("train"))
+    recorder.stop(ONCE_S)
     assert "team/train: Not bound to a: why" in texts(log)
-    assert any("decision on team/strange is not told" in record.getMessage() for record in log.records)
+    assert any("can't record the decision on team/strange" in record.getMessage() for record in log.records)
