@@ -1,4 +1,4 @@
-"""The ledger: who holds what, whatever order, however often and by which way the news arrive."""
+"""The ledger: who holds what, whatever order, however often and by which way events arrive."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +44,7 @@ HISTORIES = settings(max_examples=120, stateful_step_count=25, deadline=None, ph
 
 
 def test_conservation_and_replay() -> None:
-    """Under random histories the ledger equals the naive account, however the news arrive."""
+    """Under random histories the ledger equals the naive account, however events arrive."""
     run_state_machine_as_test(AnyCluster, settings=HISTORIES)
 
 
