@@ -1,4 +1,4 @@
-"""The cluster and the pods of one cost report, wherever they come from."""
+"""Defines the input of a cost report: the nodes and pods of a cluster, whatever their source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,10 +23,10 @@ class GpuPod:
         namespace: whose it is.
         workload: what kind of work it is.
         asked: what it asks for.
-        request: what it needs, where it is packed anew; a share where that is known.
+        request: what it needs when it is packed again; a share where that is known.
         node: where it runs now; empty when it waits.
         footprint: the GPUs that it holds there, where that is known.
-        constraints: what it asks of its node beside resources, where that is known.
+        constraints: what else it requires of its node, where that is known.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The cluster at one moment, as planning starts from it: nodes and pods with what kube-scheduler knows of them."""
+"""Holds the cluster as planning starts from it: nodes and pods, with what kube-scheduler knows of them."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from extender.scheduling.policies.table import policies_with, policy_named
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The controller that makes a pod anew when it is gone."""
+    """The controller that recreates a pod when it is deleted."""
 
     kind: str
     name: str
@@ -28,11 +28,11 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class PodTraits:
-    """What is known of a pod beside its record.
+    """What is known of a pod in addition to its record.
 
     Args:
         constraints: what it asks of its node.
-        owner: its controller; None for a bare pod, which nobody makes anew.
+        owner: its controller; None for a bare pod, which nothing recreates.
         with_node: whether it belongs to its node and goes with it: a DaemonSet's or a static one.
         leaving: whether it is being deleted.
         pinned: the annotation by which somebody forbids to evict it; empty without.

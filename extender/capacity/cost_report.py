@@ -1,4 +1,4 @@
-"""From scenarios to the rows and sentences of the cost report, and to JSON."""
+"""Formats scenarios as the rows and sentences of the cost report, and as JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from extender.capacity.scenarios import Bill, Scenario, drainable
 _HOURS_A_MONTH = 730
 
 LEGEND = (
-    "idle: GPUs of nodes in use that nobody holds; fragmented: free on GPUs in use; stranded: free beyond what the "
+    "idle: GPUs of nodes in use that no pod holds; fragmented: free on GPUs in use; stranded: free beyond what the "
     "node's free CPU could feed. All in GPUs. Dollars are list prices, see the price table. A pod may go to any GPU "
     "model that it accepts: give it a gpupack.io/gpu-model where the model matters."
 )

@@ -1,4 +1,4 @@
-"""From the cluster to the nodes with GPUs that could be emptied, and what would move where.
+"""Finds the nodes with GPUs that could be emptied, and where their pods would move.
 
 Pods that move go where the extender's filter would send them, among nodes that stay in use: moving to an idle node
 saves nothing. A node counts only when every pod that `kubectl drain` would evict finds a place. Nodes that have taken
@@ -19,17 +19,17 @@ from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.request import PodRequest
 
 MOST_BOTTLENECKS = 16
-"""Kinds of pods for which it is worked out what keeps them: each takes a look at every node."""
+"""Kinds of pods whose bottleneck is computed: each takes a look at every node."""
 
 NO_GPU = PodRequest(())
 
 UsdPerHour = Callable[[str], float | None]
-"""Dollars for one GPU of a model for an hour; None when nobody knows."""
+"""Dollars for one GPU of a model for an hour; None when unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A pod that would be made anew elsewhere; `footprint` is what it would hold there, None without GPUs."""
+    """A pod that would be recreated elsewhere; `footprint` is what it would hold there, None without GPUs."""
 
     pod: PodRecord
     traits: PodTraits
@@ -39,7 +39,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Emptied:
-    """A node that would host no pod any more but those that go with it; dollars are None when a price is unknown."""
+    """A node that would host only pods that go away with it; dollars are None when a price is unknown."""
 
     node: str
     gpus: int
@@ -73,7 +73,7 @@ def advise_drain(cluster: Cluster, policy: str, usd_per_hour: UsdPerHour, *, for
         cluster: as it is.
         policy: places the pods that move.
         usd_per_hour: what GPUs cost.
-        force: count bare pods as moved, though nobody makes them anew; as `kubectl drain --force`.
+        force: count bare pods as moved, though nothing recreates them; as `kubectl drain --force`.
 
     Raises:
         RequestError: no policy of that name.
@@ -151,9 +151,9 @@ class _Drain:
         if node in self._taken_in:
             return f"it would take in pods of {self._taken_in[node]}"
         if traits.owner is None and not self._force:
-            return "bare pod: no controller would make it anew (--force to count it as moved)"
+            return "bare pod: no controller would recreate it (--force counts it as moved)"
         if traits.pinned:
-            return f"annotation {traits.pinned} forbids to evict it"
+            return f"annotation {traits.pinned} forbids eviction"
         if pod.request_error:
             return f"it could not be placed again: {pod.request_error}"
         return ""

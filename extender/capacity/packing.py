@@ -2,7 +2,7 @@
 
 The choice is the one that filter makes on the nodes that kube-scheduler would show the extender:
 those that are open and eligible, and where CPU, memory and the number of pods suffice. What was computed for a node
-holds until that node changes.
+stays valid until that node changes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

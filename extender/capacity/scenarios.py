@@ -1,4 +1,4 @@
-"""From a case to where its pods go under a policy, and what that costs."""
+"""Places the pods of a cost report in different ways and computes what each way costs."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class Prices(Protocol):
     """What GPUs cost."""
 
     def usd_per_hour(self, model: str) -> float:
-        """Dollars for one GPU of this model for an hour; raises ValueError where nobody knows."""
+        """Dollars for one GPU of this model for an hour; raises ValueError when unknown."""
         ...
 
 
@@ -43,8 +43,8 @@ class Scenario:
         pods: GPU pods placed.
         unplaced: GPU pods that fit nowhere.
         held_gpus: what placed pods hold, in GPUs.
-        idle_gpus: GPUs of nodes in use that nobody holds any of.
-        fragmented_gpus: what is free on GPUs that somebody holds a part of, in GPUs.
+        idle_gpus: GPUs of nodes in use of which no pod holds any part.
+        fragmented_gpus: what is free on GPUs of which a pod holds a part, in GPUs.
         stranded_gpus: what is free on nodes in use beyond what their free CPU could feed, in GPUs.
         namespaces: bill of each namespace: what its pods hold, at the price of the GPU.
         workloads: bill of each workload class.
@@ -76,7 +76,7 @@ def as_it_is(case: Case, prices: Prices) -> Scenario:
 
 
 def packed(case: Case, label: str, policy: str, prices: Prices, *, whole: bool = False) -> Scenario:
-    """All pods placed anew by a policy, with `whole` each on whole GPUs; of nodes alike the cheapest comes first."""
+    """All pods placed again by a policy, with `whole` on whole GPUs; among equal nodes the cheapest comes first."""
     cheapest = sorted(case.nodes, key=lambda record: (_usd_per_gpu(record, prices), record.name))
     cluster = _cluster(replace(case, nodes=tuple(cheapest)), policy)
     for at, pod in enumerate(case.pods):
@@ -164,7 +164,7 @@ def _scenario(label: str, case: Case, cluster: Packing, prices: Prices) -> Scena
 def _held(node: NodeInfo, holder: Holder, prices: Prices) -> tuple[float, float]:
     """What a holder has of this node's GPUs, in GPUs and in dollars an hour.
 
-    Where nobody knows which GPUs they are, they count as the node's average ones.
+    Where it is unknown which GPUs they are, they count as average GPUs of the node.
     """
     footprint, request = holder.footprint, holder.request
     gpus = usd = 0.0

@@ -1,4 +1,4 @@
-"""From a cluster and pods that do not exist yet to where each would go, how many copies fit at most, and what ends it.
+"""Simulates where pods that do not exist yet would go, how many copies fit at most, and what the limit is.
 
 Pods are placed one after another, as kube-scheduler does, each where the extender's filter would send it.
 """
@@ -13,7 +13,7 @@ from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.request import PodRequest
 
 MOST_PODS = 10_000
-"""Pods after which nobody looks for how many more would fit."""
+"""Pods after which the search for how many more would fit ends."""
 
 
 @dataclass(frozen=True, slots=True)

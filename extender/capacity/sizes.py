@@ -1,4 +1,4 @@
-"""From how often each share size is asked for to the GPUs that a slightly smaller size would save.
+"""Finds share sizes whose slightly smaller version would save GPUs.
 
 The GPUs that the demand needs at least are the optimum of the cutting-stock problem whose duals are price-fit's prices:
 what all pods pay together. Each advice solves it again with the smaller size, so what is saved is exact for that bound.

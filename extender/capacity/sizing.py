@@ -1,4 +1,4 @@
-"""From what pods ask of their GPUs and have used at most to the size that each workload had better ask for.
+"""Advises for each workload which share size to ask for, from what its pods have used at most.
 
 Sizes are judged by the GPUs that the whole demand needs at least (`extender.capacity.sizes.gpus_needed`, the
 cutting-stock bound), with the workload at that size and the others as they are, or as was advised before. Those tried
@@ -33,7 +33,7 @@ class Use:
         units: its share; all of the GPU where it holds it whole.
         whole: whether it does.
         capacity: units of the GPU.
-        peak_mib: the most that it has used there; None when nobody knows.
+        peak_mib: the most that it has used there; None when unknown.
     """
 
     namespace: str
@@ -58,9 +58,9 @@ class SizeAdvice:
         units: what they ask for on each GPU.
         whole: whether they hold it whole.
         capacity: units of the GPU that most of them are on.
-        peak_mib: the most that one has used of a GPU; None when nobody knows.
-        least_units: what that takes, with the headroom where it was within the share; None when nobody knows.
-        better_units: what they had better ask for; None when what they ask for is right, or nobody knows.
+        peak_mib: the most that one has used of a GPU; None when unknown.
+        least_units: what that takes, with the headroom where it was within the share; None when unknown.
+        better_units: what they should ask for; None when what they ask for is right, or that is unknown.
         gpus_saved: GPUs that all pods together would need less with it, when the advice to those who have more is
             taken, too; negative where more is needed.
     """
@@ -132,7 +132,7 @@ class _Worth:
     def __init__(self, demand: Mapping[int, float], capacity: int) -> None:
         self._capacity = capacity
         prices = size_prices(demand, capacity)
-        # Where there is nobody else, nobody fills the holes.
+        # Without other workloads nothing fills the holes.
         self._holes = hole_values(prices, capacity) if prices else (0.0,) * capacity + (float(capacity),)
 
     def cost(self, size: int) -> float:
@@ -144,7 +144,7 @@ class _Worth:
 
 
 def _turn(group: Sequence[Use], unit_mib: UnitMib) -> tuple[bool, int, str, str, int]:
-    """Who has to ask for more comes first, then who has most."""
+    """Workloads that have to ask for more come first, then the largest."""
     first = group[0]
     enough = all(use.peak_mib is None or use.peak_mib <= use.units * unit_mib for use in group)
     return (enough, -sum(use.units for use in group), first.namespace, first.workload, first.units)
@@ -175,7 +175,7 @@ def _advice(
     peak_mib = max(peaks)
     least = min(capacity, max(1, ceil(peak_mib * (1.0 + headroom) / unit_mib)))
     if peak_mib <= units * unit_mib:
-        least = min(least, units)  # it has been enough: headroom makes nobody ask for more
+        least = min(least, units)  # it has been enough: headroom is no reason to ask for more
     # Without its own pods: they would change with it, so that the old size is no company for the new one.
     others = dict(demand[capacity])
     others[units] -= sum(use.capacity == capacity for use in group)

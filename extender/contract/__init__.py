@@ -1,4 +1,4 @@
-"""What the extender and the device plugin agree on: names, units, the JSON in annotations, what a doctor says of them.
+"""What the extender and the device plugin agree on: names, units, the JSON in annotations, the findings of doctors.
 
 Standard library only.
 """

@@ -1,4 +1,4 @@
-"""Between an Allocation value and the JSON of the `allocation` and `allocated` pod annotations.
+"""Writes and reads the JSON of the `allocation` and `allocated` pod annotations.
 
 Form: `{"version":1,"unitMib":1024,"containers":{"main":{"GPU-...":8}},"policy":"binpack","at":"2026-01-31T12:00:00Z"}`.
 `containers` gives the units on each GPU per container that holds GPU memory or whole GPUs (a whole GPU: all its units).

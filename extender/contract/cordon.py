@@ -1,4 +1,4 @@
-"""Between the node's cordon annotation and the GPUs that an admin took out by hand."""
+"""Writes and reads the cordon annotation of a node: the GPUs that an admin took out of scheduling by hand."""
 
 import json
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def parse_cordon(text: str) -> frozenset[GpuUuid]:
 
 
 def cordon_text(uuids: Iterable[GpuUuid]) -> str:
-    """The annotation that takes these GPUs out; empty for none, and then there should be no annotation."""
+    """The text of the annotation for these GPUs; empty for none: then the annotation should be removed."""
     return ",".join(sorted(uuids))
 
 

@@ -1,9 +1,9 @@
-"""Between an Inventory value and the JSON of the `inventory` node annotation that the device plugin writes.
+"""Writes and reads the JSON of the `inventory` node annotation, by which the device plugin publishes its GPUs.
 
 Form: `{"version":1,"unitMib":1024,"gpus":[{"uuid":"GPU-...","index":0,"model":"NVIDIA T4","memoryMib":15360,
 "healthy":true,"numaNode":0,"outsideMib":0}]}`; an unhealthy GPU adds `"reason"`, an unknown NUMA node is left out.
-`"enforcement":"driver"` says how containers are held to their share there; without it nobody knows.
-`"coreEnforcement":"mps"` says what holds them to their gpu-core; without it that is only a dimension of packing.
+`"enforcement":"driver"` says how containers are held to their share; without it that is unknown.
+`"coreEnforcement":"mps"` says what holds them to their gpu-core; without it gpu-core only limits packing.
 """
 
 import json
@@ -29,10 +29,10 @@ class InventoryGpu:
         healthy: False takes the GPU out of scheduling.
         reason: why it is unhealthy, for people.
         numa_node: NUMA node of its PCIe slot, None when unknown.
-        outside_mib: memory in use by what the ledger does not know.
+        outside_mib: memory in use by processes that the ledger does not know.
         enforcement: how containers are held to their share, `driver`, `mps`, `watched` or `advisory`; other words are
-            a newer device plugin's, and empty means that none said.
-        core_enforcement: how containers are held to their gpu-core, `mps`; empty when by nothing.
+            a newer device plugin's, and empty means unknown.
+        core_enforcement: how containers are held to their gpu-core, `mps`; empty when nothing holds them.
     """
 
     uuid: GpuUuid

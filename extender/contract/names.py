@@ -1,4 +1,4 @@
-"""From the installation's prefix to every resource and annotation name that Kubernetes objects carry."""
+"""Derives every resource and annotation name from the prefix of the installation."""
 
 import re
 from dataclasses import dataclass

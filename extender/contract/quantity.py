@@ -1,4 +1,4 @@
-"""From Kubernetes quantity texts ("500m", "8", "10k", "1Gi") to integers, rounded up as kube-scheduler does.
+"""Parses Kubernetes quantities ("500m", "8", "10k", "1Gi") into integers, rounded up as kube-scheduler does.
 
 Source: k8s.io/apimachinery/pkg/api/resource (Quantity.Value and Quantity.MilliValue round away from zero).
 """

@@ -1,4 +1,4 @@
-"""From MiB to memory units and back, and the types that must not be confused with plain numbers and strings."""
+"""Converts between MiB and memory units, and keeps both apart from plain numbers by type."""
 
 from typing import NewType
 
@@ -41,8 +41,3 @@ def units_in(memory_mib: int, unit_mib: UnitMib) -> Units:
 def mib_of(units: Units, unit_mib: UnitMib) -> int:
     """Size of `units` in MiB."""
     return units * unit_mib
-
-
-def text_of(units: int, unit_mib: UnitMib) -> str:
-    """`units` for people, with the unit shown: `8 x 1024 MiB`."""
-    return f"{units} x {unit_mib} MiB"

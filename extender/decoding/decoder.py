@@ -1,4 +1,4 @@
-"""From the JSON of Kubernetes Node and Pod objects to the ledger's records."""
+"""Decodes the JSON of Kubernetes Node and Pod objects into the records of the ledger."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from extender.scheduling.pods.footprint import Footprint, footprint_of
 
 MAX_PLACES = 4096
 MAX_PLACE_CHARACTERS = 4096
-"""Longer annotations are read each time: what is remembered is bounded in bytes, too."""
+"""Longer annotations are read each time, so that the cache is bounded in bytes as well."""
 
 
 _decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
@@ -87,7 +87,7 @@ class Decoder:
         return self._node_record(read_node(raw))
 
     def pod_record(self, pod: Pod) -> PodRecord:
-        """The record of a decoded pod; a request without meaning becomes `request_error`.
+        """The record of a decoded pod; an invalid request becomes `request_error`.
 
         Raises:
             DecodeError: not a Pod where it was not looked at before.
@@ -133,7 +133,7 @@ class Decoder:
         try:
             return read(asked, self.unit_mib, planned, actual)
         except ContractError:
-            # Seldom; what can be read of the two counts.
+            # Rare; the annotation that can be read still counts.
             readable = [
                 text if self._readable(metadata, annotation, text) else ""
                 for annotation, text in ((self._planned, planned), (self._actual, actual))

@@ -1,4 +1,4 @@
-"""From a pod's spec and annotations, as the API shows them, to what it asks for; the same texts are read only once.
+"""Reads what a pod asks for from its spec and annotations; equal texts are read only once.
 
 Effective requests follow the kubelet and kube-scheduler (k8s.io/component-helpers/resource, PodRequests): max over
 init containers of (it + sidecars before it) against all app containers + all sidecars, per resource.
@@ -21,7 +21,7 @@ from extender.scheduling.policies.table import policy_named
 
 MAX_REMEMBERED = 4096
 MAX_REMEMBERED_BYTES = 2048
-"""Longer texts are read each time: what is remembered is bounded in bytes, too."""
+"""Longer texts are read each time, so that the cache is bounded in bytes as well."""
 
 _decode_resources = msgspec.json.Decoder(Resources | None).decode
 _decode_quantities = msgspec.json.Decoder(Quantities | None).decode
@@ -33,10 +33,10 @@ _Text = tuple[str, bytes, bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """What a pod asks for; each value is equal to itself alone.
+    """What a pod asks for; compared by identity.
 
-    `request` is None when it asks for no GPU and when what it asks has no meaning; `error` then says why, and
-    `charged` is what to charge all the same when somebody has bound it.
+    `request` is None when the pod asks for no GPU and when its request is invalid; `error` then says why, and
+    `charged` is what to charge when the pod has been bound nevertheless.
     """
 
     request: PodRequest | None
@@ -70,7 +70,7 @@ class Asking:
 
     @property
     def remembered(self) -> int:
-        """How many different texts are remembered."""
+        """How many different texts are cached."""
         return self._remembered.cache_info().currsize
 
     def of(self, spec: PodSpec, annotations: Mapping[str, str]) -> Asked:
@@ -95,7 +95,7 @@ class Asking:
         read = self._remembered if length <= MAX_REMEMBERED_BYTES else self._read
         return read(count, models, policy, overhead, pod_resources, inits, apps)
 
-    def _read(  # noqa: PLR0917 - the key of what is remembered
+    def _read(  # noqa: PLR0917 - the key of the cache
         self,
         count: str,
         models: str | None,
@@ -146,7 +146,7 @@ class Asking:
         )
 
     def _charged_anyway(self, askers: Sequence[_Asker], cpu_milli: int, memory_bytes: int) -> PodRequest | None:
-        """What a pod that somebody bound despite its senseless annotations asks for by its spec alone."""
+        """What a pod asks for by its spec alone, when it was bound in spite of invalid annotations."""
         try:
             containers = self._containers(askers)
             if not containers:

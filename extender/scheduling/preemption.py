@@ -1,4 +1,4 @@
-"""Preempt: from kube-scheduler's candidate nodes and victims to those where the evictions really make room on a GPU.
+"""Preempts: keeps the candidate nodes and victims whose evictions really make room on a GPU.
 
 kube-scheduler knows only a node's total; it may offer victims whose GPUs do not help. An answer may drop nodes and may
 add victims of lower priority on the same node (pkg/scheduler/framework/preemption, CallExtenders).
@@ -41,7 +41,7 @@ def preempt(
     *,
     unit_mib: UnitMib,
 ) -> dict[str, Victims]:
-    """The candidates that work, with the victims that it takes; the victims offered always stay on the list."""
+    """The candidates that work, with the victims needed; the victims offered always stay on the list."""
     answers: dict[str, Victims] = {}
     for name, victims in candidates.items():
         node = snapshot.nodes.get(name)

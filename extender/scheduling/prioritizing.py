@@ -1,4 +1,4 @@
-"""Prioritize: from the nodes that passed filter to kube-scheduler's whole scores between 0 and 10.
+"""Prioritizes: scores the nodes that passed filter with whole numbers between 0 and 10.
 
 kube-scheduler adds score x weight x 10 to its own plugins' scores and does not clamp (pkg/scheduler/extender.go), and a
 fraction makes it drop the whole answer. Costs of a policy do not survive such a scale, their order does: the best node

@@ -1,7 +1,7 @@
-"""From pods that were refused and nodes that have more room since to the pods that are worth another try.
+"""Chooses the refused pods that are worth another try after nodes have gained room.
 
 kube-scheduler retries a refused pod the moment another pod goes, which may be before the extender has seen it go; the
-refusal that follows would stand for minutes. Pods are chosen so that together they fit, the most important first.
+refusal that follows would last for minutes. Pods are chosen so that they fit together, the most important first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Refused:
     """A pod that was refused, `waiting_since_s` on the caller's clock.
 
     `asked` are the nodes that kube-scheduler offered then, None for too many to remember: where a pod's own
-    constraints leave few nodes, room on any other is of no use to it, unless that came after `generation`.
+    constraints leave few nodes, room on any other node is of no use to it, unless that node came after `generation`.
     """
 
     uid: str
@@ -37,7 +37,7 @@ class Refused:
     generation: int = 0
 
     def may_use(self, node: str, first_seen: int) -> bool:
-        """Whether nothing speaks against a node that came in the generation `first_seen`."""
+        """Whether the pod may fit on a node that came in the generation `first_seen`."""
         return self.asked is None or node in self.asked or first_seen > self.generation
 
 
@@ -49,7 +49,7 @@ def worth_waking(
     unit_mib: UnitMib,
     first_seen: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Refused]:
-    """At most `limit` pods that fit on the `freed` nodes together, by priority, then by how long they wait.
+    """At most `limit` pods that fit on the `freed` nodes together, by priority, then by how long they have waited.
 
     `first_seen` tells the generation in which a node came; 0 where it does not.
     """

@@ -1,4 +1,4 @@
-"""From the room on one node's GPUs and a request's demands to the GPUs that each demand takes."""
+"""Chooses the GPUs of one node that each demand of a request takes."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ class Room(Struct, frozen=True, gc=False):
         return self.idle[at] if demand.whole else self.free[at] >= demand.units
 
     def looks(self, at: int) -> tuple[int, bool, int]:
-        """What tells the GPU at this position from others."""
+        """All that tells the GPU at this position apart from others."""
         return self.free[at], self.idle[at], self.core[at] if self.core else 0
 
     def without(self, demand: Demand, positions: Sequence[int]) -> "Room":
@@ -54,7 +54,7 @@ def choose(
 ) -> Chosen | None:
     """The policy's choice, the largest demand first; where that leads nowhere, any choice; None when there is none.
 
-    `cpu_milli` is what the pod asks of the node's CPU beside its GPUs.
+    `cpu_milli` is the CPU that the pod asks for.
     """
     if len(demands) == 1:
         alone = _pick(node, policy, demands[0], room, cpu_milli)

@@ -1,4 +1,4 @@
-"""From a snapshot to what people and scripts read of it: nodes with their GPUs, and why a pod fits or does not.
+"""Describes nodes, GPUs and refusals as JSON, for people and scripts.
 
 Everything returned is made of dicts, lists, strings and numbers, ready for JSON.
 """
@@ -26,7 +26,7 @@ def describe_nodes(snapshot: Snapshot, *, unit_mib: UnitMib) -> Json:
 
 
 def describe_node(node: NodeInfo) -> Json:
-    """One node: its GPUs and who holds what on them; `unplaced` are pods whose GPUs nobody knows."""
+    """One node: its GPUs and which pod holds what on them; `unplaced` are pods whose GPUs are unknown."""
     record = node.record
     return {
         "name": node.name,
@@ -35,7 +35,7 @@ def describe_node(node: NodeInfo) -> Json:
         "memoryBytes": {"capacity": record.memory_bytes, "free": node.memory_free_bytes},
         "gpus": [describe_gpu(node, gpu) for gpu in node.gpus],
         "unplaced": [
-            _who(holder) for holder in node.holders if holder.footprint is None and holder.request is not None
+            _pod(holder) for holder in node.holders if holder.footprint is None and holder.request is not None
         ],
     }
 
@@ -49,7 +49,7 @@ def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
         if units:
             by_state[holder.hold] += units
             core_percent = holder.footprint.cores.get(gpu.uuid, 0) if holder.footprint else 0
-            holders.append({**_who(holder), "units": units, "corePercent": core_percent, "state": holder.hold.value})
+            holders.append({**_pod(holder), "units": units, "corePercent": core_percent, "state": holder.hold.value})
     return {
         "uuid": gpu.uuid,
         "index": gpu.index,
@@ -58,7 +58,7 @@ def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
         "reason": gpu.reason,
         "enforcement": gpu.enforcement,
         "capacity": gpu.capacity,
-        # Pods of unknown place are charged, too, but to nobody's name here.
+        # Pods whose GPUs are unknown are charged too, but stand under `unplaced`.
         "allocated": gpu.used - by_state[Hold.ASSUMED] - by_state[Hold.HELD],
         "held": by_state[Hold.ASSUMED] + by_state[Hold.HELD],
         "outside": gpu.outside,
@@ -141,7 +141,7 @@ def _units_on(footprint: Footprint | None, gpu: GpuInfo) -> int:
     return gpu.capacity if gpu.uuid in footprint.whole else footprint.shares.get(gpu.uuid, 0)
 
 
-def _who(holder: Holder) -> Json:
+def _pod(holder: Holder) -> Json:
     return {"namespace": holder.namespace, "name": holder.name, "uid": holder.uid}
 
 

@@ -1,4 +1,4 @@
-"""From one node and one request to the GPUs that the pod would get there, or the reason why it does not fit."""
+"""Decides whether a pod fits on a node: which GPUs it would get there, or why it does not fit."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""From the GPUs chosen for a request to what the contract and the ledger say of them: an Allocation, a Footprint."""
+"""Expresses chosen GPUs as an Allocation for the annotation and as a Footprint for the ledger."""
 
 from extender.contract.allocation import Allocation
 from extender.contract.units import GpuUuid, UnitMib, Units

@@ -38,7 +38,7 @@ class Misfit(Enum):
 
     @property
     def passing(self) -> bool:
-        """Whether other pods' end could make room; every other reason lies in the node itself."""
+        """Whether room could appear when other pods end; every other reason lies in the node itself."""
         return self in _PASSING
 
 
@@ -126,7 +126,7 @@ def general_misfit(node: NodeInfo, request: PodRequest) -> Misfit:
     """As `misfit`, for any request."""
     accepted = [gpu for gpu in node.gpus if request.models.match(gpu.model)]
     largest = max(request.demands, key=lambda demand: (demand.units, demand.gpus))
-    # GPUs held whole are shared with nobody; the shares of one pod may sit on the same GPUs.
+    # GPUs held whole are shared with no other pod; the shares of one pod may sit on the same GPUs.
     gpus = request.whole_gpus + max((demand.gpus for demand in request.demands if not demand.whole), default=0)
     wanted = request.memory_units
     if not accepted:

@@ -1,4 +1,4 @@
-"""From the pods seen so far and the nodes to Weights; the same history gives the same weights on every replica."""
+"""Estimates Weights from the pods seen so far and the nodes; the same history gives the same weights everywhere."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""From the room on one node and the typical pods to how much of that room they cannot use: FGD's fragmentation.
+"""Computes FGD's fragmentation: how much of the room on a node typical pods cannot use.
 
 Weng et al., "Beware of Fragmentation: Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent" (USENIX
 ATC 2023). A unit is a fragment for a typical pod when the node cannot take that pod at all, or when it is free on a GPU

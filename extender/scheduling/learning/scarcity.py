@@ -1,4 +1,4 @@
-"""From the demand per kind of pod and the shapes of nodes to how sought-after each shape is.
+"""Computes how sought-after each shape of node is, from the demand per kind of pod.
 
 Pods that only few shapes can host press on those; a shape that could be filled many times over by pods that have
 nowhere else to go should not be spent on pods that have.

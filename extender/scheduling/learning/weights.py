@@ -1,4 +1,4 @@
-"""What a policy may know of the cluster and of the pods that come to it, as one value."""
+"""Defines what a policy may know of the cluster and its demand, as one value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

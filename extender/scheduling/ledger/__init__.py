@@ -1,1 +1,1 @@
-"""Keeps who holds which GPU memory: bound, assumed or held."""
+"""Keeps which pod holds which GPU memory: bound, assumed or held."""

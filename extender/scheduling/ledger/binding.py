@@ -1,4 +1,4 @@
-"""Bind: from a node, a request and the room that filter held to the Allocation that goes into the Binding."""
+"""Plans a binding: the Allocation that goes into the Binding, and what the ledger charges for it."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""What happens in the cluster, as values: the only way in which the API server's news reach the ledger."""
+"""Defines what happens in the cluster as values; the ledger learns of changes in no other way."""
 
 from msgspec import Struct
 
@@ -8,7 +8,7 @@ from extender.scheduling.pods.request import PodRequest
 
 
 class PodRecord(Struct, frozen=True, gc=False):
-    """What the API server says of one pod.
+    """One pod as the API server shows it.
 
     Args:
         uid: identity; a name may come back, a UID never does.
@@ -17,8 +17,8 @@ class PodRecord(Struct, frozen=True, gc=False):
         resource_version: order of changes of one object.
         node: node that it is bound to, empty while pending.
         request: what it asks of GPUs; None when it asks for none.
-        request_error: why what it asks has no meaning; empty when it has.
-        footprint: the GPUs that it holds by its annotations; None when pending or when they do not say it.
+        request_error: why its request is invalid; empty when it is valid.
+        footprint: the GPUs that it holds by its annotations; None when pending or when they are missing.
         cpu_milli: effective CPU request.
         memory_bytes: effective memory request.
         priority: as admission computed it.
@@ -28,7 +28,7 @@ class PodRecord(Struct, frozen=True, gc=False):
         scheduler: name of the scheduler that it asks for.
         unschedulable: whether kube-scheduler has said that it fits nowhere.
         nominated_node: node where kube-scheduler evicted others for it.
-        claims_allocated: whether it pretends, while pending, that a kubelet gave it GPUs.
+        claims_allocated: whether it claims, while pending, that a kubelet gave it GPUs.
     """
 
     uid: str

@@ -1,4 +1,4 @@
-"""From cluster events, assumptions and holds to the NodeInfo of every node: who holds which GPU memory.
+"""Keeps the NodeInfo of every node up to date from cluster events, assumptions and holds.
 
 Pods are keyed by UID. A UID is charged on one node at most: where it is bound, else where it is assumed to be bound
 soon, else where filter holds room for it. A node's usage is recomputed from its holders at every change of it.
@@ -27,7 +27,7 @@ from extender.scheduling.nodes.node import Hold, Holder, NodeInfo, NodeRecord, n
 from extender.scheduling.nodes.snapshot import Snapshot
 
 CHANGES = 65_536
-"""Changes of nodes that are remembered for those who follow them; who is further behind looks at all nodes."""
+"""Changes of nodes that are remembered for followers; a follower that is further behind looks at all nodes."""
 
 TOMBSTONES = 16_384
 """Deleted UIDs that are remembered, so that a late event cannot bring a pod back."""
@@ -82,9 +82,9 @@ class Ledger:
         return self._infos
 
     def changed_since(self, position: int) -> tuple[Iterable[str] | None, int]:
-        """Names of nodes that changed or went after `position`, and the position now.
+        """Names of nodes that changed or were deleted after `position`, and the position now.
 
-        None instead of names: that is too long ago to be remembered (or -1, never); any node may have changed.
+        None in place of names when that is too long ago to be remembered (or -1, never): any node may have changed.
         """
         now = self._changes_dropped + len(self._changes)
         if position < self._changes_dropped:
@@ -259,9 +259,9 @@ class Ledger:
         return changed | {node}
 
     def _relabel(self, node: str, before: Holder, holder: Holder) -> bool:
-        """Take over a holder that is only surer or less sure of the same GPUs: no GPU is another for it.
+        """Take over a holder that differs only in how firmly it holds the same GPUs, without recomputing them.
 
-        False: more than that differs.
+        False when more than that differs.
         """
         info = self._infos.get(node)
         if info is None or _held(before, holder.hold) != holder:

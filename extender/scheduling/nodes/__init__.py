@@ -1,1 +1,1 @@
-"""Nodes, their GPUs and those who hold them, at one generation of the ledger."""
+"""Nodes, their GPUs and the pods that hold them, at one generation of the ledger."""

@@ -1,6 +1,6 @@
-"""From a node as the API shows it and the pods that hold GPUs on it to a NodeInfo: free units per GPU, exactly.
+"""Computes the free units of every GPU of a node from the node's record and the pods that hold GPUs on it.
 
-Usage is computed afresh from the set of holders each time, so it cannot leak or underflow.
+Usage is computed from the whole set of holders each time, so it cannot leak or underflow.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ _UID = attrgetter("uid")
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """What the API server says of one node.
+    """One node as the API server shows it.
 
     `inventory` is None without a readable inventory annotation, `inventory_error` then says why. `memory_units`,
     `whole_gpus` and `core_percent` are the node's allocatable, None when its kubelet does not offer the resource.
@@ -45,7 +45,7 @@ class NodeRecord:
 
 
 class Hold(Enum):
-    """How sure it is that a pod holds its GPUs."""
+    """How firmly a pod holds its GPUs: by a Binding seen, by one on its way, or for a moment after filter."""
 
     BOUND = "bound"
     ASSUMED = "assumed"
@@ -53,7 +53,7 @@ class Hold(Enum):
 
 
 class Holder(Struct, frozen=True, gc=False):
-    """A pod on a node; `footprint` is None when nobody knows on which GPUs it sits."""
+    """A pod on a node; `footprint` is None when it is unknown on which GPUs it sits."""
 
     uid: str
     namespace: str
@@ -142,7 +142,7 @@ class NodeInfo(Struct, frozen=True, gc=False):
         return sum(gpu.capacity for gpu in self.gpus if gpu.healthy)
 
     def held_by(self, holders: tuple[Holder, ...], generation: int) -> "NodeInfo":
-        """The same GPUs, held by the same pods, of which some are surer or less sure of them."""
+        """The same GPUs with the same charges, where only how firmly a pod holds them has changed."""
         return NodeInfo(
             self.record,
             self.gpus,
@@ -167,8 +167,8 @@ def node_info(
     """Charge `holders` to the GPUs of `record`; the order of `holders` does not matter.
 
     A pod whose GPUs are unknown, or are not of this node (annotations can say anything), is charged where it hurts
-    most, to the GPU with most units free, after all others. `before` changes nothing but the time that it takes: what
-    is the same as on that earlier state of the node is taken from there.
+    most, to the GPU with most units free, after all others. `before`, an earlier state of the node, only saves
+    time: what has not changed since is taken from there.
     """
     everyone = sorted(holders, key=_UID)
     cpu_milli = memory_bytes = 0
@@ -229,7 +229,7 @@ class _Charges:
         self._cores: dict[GpuUuid, int] = {}
 
     def add(self, footprint: Footprint) -> bool:
-        """Charge what it says; False, and nothing charged, when it names other GPUs."""
+        """Charge the footprint; False, and nothing charged, when it names GPUs that are not of this node."""
         used = self._used
         for uuid in footprint.shares:
             if uuid not in used:

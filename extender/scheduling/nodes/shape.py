@@ -1,4 +1,4 @@
-"""From a node's inventory and size to its shape: what nodes of one machine type have in common."""
+"""Reduces a node to its shape: what nodes of one machine type have in common."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The cluster at one generation of the ledger: what filter, prioritize, preempt and explain read."""
+"""Defines the cluster at one generation of the ledger, as filter, prioritize, preempt and explain read it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from extender.scheduling.nodes.node import NodeInfo
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Nodes by name. `nodes` may be a live view; whoever keeps a snapshot past the ledger's lock takes a copy."""
+    """Nodes by name. `nodes` may be a live view: copy a snapshot to keep it after the ledger's lock is released."""
 
     nodes: Mapping[str, NodeInfo]
     generation: int = 0

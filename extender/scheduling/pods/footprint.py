@@ -1,4 +1,4 @@
-"""From containers and the GPUs that each of them has to the units that the pod as a whole holds on every GPU."""
+"""Computes what a pod holds on every GPU, from the GPUs that each of its containers has."""
 
 from collections.abc import Mapping
 

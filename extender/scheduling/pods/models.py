@@ -1,4 +1,4 @@
-"""From the `gpu-model` annotation to a test of a GPU's product name."""
+"""Matches the product names of GPUs against the patterns of the `gpu-model` annotation."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -9,7 +9,7 @@ _LONGEST = 1024
 
 
 class RequestError(ValueError):
-    """A pod asks for what has no meaning; the message names the field, the value and what was expected."""
+    """A pod's request is invalid; the message names the field, the value and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)

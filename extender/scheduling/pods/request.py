@@ -1,4 +1,4 @@
-"""From what a pod's containers ask for to a PodRequest: the demands that have to be placed on GPUs.
+"""Turns what a pod's containers ask for into a PodRequest: the demands that have to be placed on GPUs.
 
 The kubelet gives the devices of plain init containers to the containers after them (pkg/kubelet/cm/devicemanager,
 ManagerImpl.Allocate): a container first takes what is left of that pool, then new devices. So containers that draw

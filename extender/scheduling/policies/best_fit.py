@@ -1,4 +1,4 @@
-"""Best fit: the node that has least left, CPU and GPU counted together."""
+"""Best fit: prefers the node that has least left, CPU and GPU counted together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

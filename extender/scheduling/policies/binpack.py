@@ -1,4 +1,4 @@
-"""Binpack: keep whole GPUs free for large pods by filling the tightest GPU that is already in use."""
+"""Binpack: keeps whole GPUs free for large pods by filling the tightest GPU that is already in use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

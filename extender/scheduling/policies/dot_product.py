@@ -1,4 +1,4 @@
-"""Dot product: the node whose free resources point least in the direction of the request."""
+"""Dot product: prefers the node whose free resources point least in the direction of the request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Exclusive: the status quo, whole GPUs for everyone, packed nodes first."""
+"""Exclusive: gives whole GPUs to every pod, fullest nodes first; the status quo, as a baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""FGD: place a pod where it adds least fragmentation for the typical pods."""
+"""FGD: places a pod where it adds least fragmentation for the typical pods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""First fit: the first node that can take the pod, the tightest GPU of it."""
+"""First fit: takes the first node that has room, and its tightest GPU."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

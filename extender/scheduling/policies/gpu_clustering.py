@@ -1,4 +1,4 @@
-"""GPU clustering: pods that ask alike go to the same nodes."""
+"""GPU clustering: sends pods of the same kind to the same nodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""GPU packing: fill GPUs in use before idle ones, and nodes in use before idle ones."""
+"""GPU packing: fills GPUs in use before idle ones, and nodes in use before idle ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Gpushare: what gpushare's binpack gives behind the stock scheduler's own scores, as a baseline."""
+"""Gpushare: models gpushare's binpack behind the stock scheduler's own scores, as a baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

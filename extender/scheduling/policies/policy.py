@@ -1,4 +1,4 @@
-"""What a packing policy is: from a node, a request and what would be left, to costs that decide."""
+"""Defines the protocol of a packing policy: costs of GPUs and nodes, of which the lowest wins."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Price-fit: place a pod where it wastes least of what the rest of the demand would pay for."""
+"""Price-fit: places a pod where it wastes least of what the rest of the demand would pay for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Price-fit, robust: as price-fit, and wary of fragmentation, so that it holds where pods leave again."""
+"""Price-fit, robust: also avoids fragmentation, so that it stays good when pods leave again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Random: any GPU of any node that can take the pod, as a baseline."""
+"""Random: takes any GPU of any node that has room, as a baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from extender.scheduling.policies.policy import Cost
 
 @dataclass(frozen=True, slots=True)
 class Random:
-    """All nodes cost the same, and whoever asks breaks the ties at random, as the benchmark does.
+    """All nodes cost the same, and the caller breaks the ties at random, as the benchmark does.
 
     A policy has no randomness of its own: the GPU is drawn by a hash, and where ties of nodes are broken by name, this
     is first fit.

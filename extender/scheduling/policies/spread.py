@@ -1,4 +1,4 @@
-"""Spread: give each pod as much room to itself as there is, for latency-sensitive pods on a quiet cluster."""
+"""Spread: gives each pod as much room to itself as possible, for latency-sensitive pods on a quiet cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From a policy's name, and what is known of the cluster, to the policy."""
+"""Looks policies up by name, with what is known of the cluster."""
 
 from collections.abc import Callable, Mapping
 

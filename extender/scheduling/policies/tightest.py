@@ -1,4 +1,4 @@
-"""Best fit among the GPUs of one node: the choice of GPU that most baselines share."""
+"""Chooses the tightest GPU of a node, as most baselines do."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from extender.scheduling.policies.policy import Cost
 
 
 class TightestGpu:
-    """The part of a policy that chooses the GPU where least is left; the node is its heirs' to choose."""
+    """The part of a policy that chooses the GPU where least is left; the node is chosen by the subclass."""
 
     __slots__ = ()
 

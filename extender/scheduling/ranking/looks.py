@@ -1,4 +1,4 @@
-"""From the ledger's changes to groups of nodes that look alike: what is computed for one of a group holds for all.
+"""Groups nodes that look alike, so that what is computed for one of a group holds for all.
 
 A node's look is all that fitting and the policies read of it. Nodes of one type that hold the same on the same GPUs
 look alike; on a large cluster that leaves far fewer looks than nodes.
@@ -17,14 +17,14 @@ from extender.scheduling.pods.request import PodRequest
 LookOf = Callable[[NodeInfo, int], Hashable]
 
 MOVES, MOVES_PER_GROUP = 1024, 4
-"""Moves between groups that are remembered for those who follow them: as many, and so many more for each group there
-is. Who is further behind looks at all groups, which is less work than to follow more moves."""
+"""Moves between groups that are remembered for followers: a fixed number, and so many more for each group. A follower
+that is further behind looks at all groups, which is less work than following more moves."""
 
 EMPTY_GROUPS = 1024
 """Groups without nodes that are kept at least: a node that is held and released comes back to its old look."""
 
 LOOKED_AT_PER_EMPTY = 4
-"""Groups that are looked at for each that becomes empty: it raises what is too much by two, and at most every second
+"""Groups that are examined for each that becomes empty: it raises the surplus by two, and at most every second group
 has nodes."""
 
 
@@ -37,12 +37,12 @@ class Changing(Protocol):
         ...
 
     def changed_since(self, position: int) -> tuple[Iterable[str] | None, int]:
-        """Names of nodes that changed after `position` (None: nobody remembers), and the position now."""
+        """Names of nodes that changed after `position` (None: too long ago), and the position now."""
         ...
 
 
 def look_of(node: NodeInfo, make: int) -> Hashable:
-    """What fitting and most policies read of a node of this make: all but names, memory and who holds what."""
+    """What fitting and most policies read of a node of this make: all but names, memory and the pods themselves."""
     gpus = tuple([(gpu.used, gpu.whole, gpu.core_used_percent) for gpu in node.gpus])
     return make, node.unit_matches, node.cpu_used_milli, gpus
 
@@ -104,7 +104,7 @@ class Groups:
         self.by_serial: dict[int, Group] = {}
 
     def follow(self, cluster: Changing) -> int:
-        """Take in what has changed; the position of its own news."""
+        """Take in what has changed; returns the position in its own log of moves."""
         changed, position = cluster.changed_since(self._position)
         self._position = position
         nodes = cluster.nodes
@@ -119,7 +119,7 @@ class Groups:
         return self._moves_dropped + len(self._moves)
 
     def moves_since(self, position: int) -> dict[Group, int] | None:
-        """By how many nodes groups grew after `position`, 0 where only names changed; None: nobody remembers."""
+        """By how many nodes groups grew after `position`, 0 where only names changed; None: too long ago."""
         if position < self._moves_dropped:
             return None
         grown: dict[Group, int] = {}

@@ -34,7 +34,7 @@ class Feasible(Struct, frozen=True, gc=False):
 
 
 class RunnerUp(Struct, frozen=True, gc=False):
-    """The node that the best one was preferred to, and its cost."""
+    """The second best node and its cost."""
 
     node: str
     cost: Cost
@@ -54,8 +54,8 @@ class Ranking:
     """One kind of request under one policy.
 
     `_answers` has an entry per group of nodes that look alike: their cost, or why the request does not fit them.
-    `_heap` has each group that fits with the first of its names; entries that are no longer true are left in it until
-    they come up, recognised by the group's first name.
+    `_heap` has each group that fits with the first of its names; stale entries are left in it until they come up,
+    recognised by the group's first name.
     """
 
     __slots__ = (
@@ -96,7 +96,7 @@ class Ranking:
         nodes = cluster.nodes
         # Few names: looking at each is less work than passing over the others.
         few = 4 * len(asked) < self._fitting
-        wanted = max(2, count)  # the second is who the best was preferred to
+        wanted = max(2, count)  # the second is the runner-up
         ranked = self._few(asked, wanted) if few else self._many(_Asked(asked, wanted), wanted)
         first = None
         if ranked:
@@ -131,7 +131,7 @@ class Ranking:
         grown = self._groups.moves_since(self._position)
         self._position = position
         if grown is None:
-            self._count_anew()
+            self._recount()
         elif self._todo:
             for group, by in grown.items():
                 self._todo[group] = self._todo.get(group, 0) + by
@@ -186,8 +186,8 @@ class Ranking:
             if group.names:
                 heappush(self._heap, (answer, group.names[0], group.serial))
 
-    def _count_anew(self) -> None:
-        """Nobody remembers what moved: forget the groups that are gone, and look where the nodes are now."""
+    def _recount(self) -> None:
+        """Count from scratch after too many moves: forget the groups that are gone, and see where the nodes are now."""
         self._forget_buried()
         answers = self._answers
         self._refused.clear()
@@ -204,12 +204,12 @@ class Ranking:
         self._sweep()
 
     def _forget_buried(self) -> None:
-        """Of groups that are no more; none of their nodes may be counted any longer."""
+        """Drop the answers of groups that are gone; none of their nodes may still be counted."""
         by_serial = self._groups.by_serial
         self._answers = {serial: answer for serial, answer in self._answers.items() if serial in by_serial}
 
     def _sweep(self) -> None:
-        """Leave only what is true in the heap, once."""
+        """Rebuild the heap from the valid answers."""
         answers, by_serial = self._answers, self._groups.by_serial
         self._heap = [
             (answer, group.names[0], serial)
@@ -243,7 +243,7 @@ class Ranking:
                 continue
             names, at = group.names, reached.get(serial, 0)
             if at >= len(names) or names[at] != name:
-                continue  # no longer true, or here a second time
+                continue  # stale, or a duplicate
             if not at:
                 passed.append(entry)
             if name in asked:

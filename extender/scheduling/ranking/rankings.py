@@ -1,4 +1,4 @@
-"""The rankings of the kinds of request that were asked about lately, within a bound on memory."""
+"""Keeps the rankings of the kinds of request that were asked about lately, within a bound on memory."""
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
@@ -95,5 +95,5 @@ class InForce:
         return InForce(policies, self.rankings.under(policies))
 
     def prepare(self, cluster: Changing, most: int) -> bool:
-        """Compute at most `most` answers of those that are due; whether all are there now."""
+        """Compute at most `most` answers of those that are due; whether all have been computed."""
         return self.rankings.prepare(cluster, most)

@@ -89,8 +89,8 @@ def test_pods_without_gpus_need_a_place_too() -> None:
 @pytest.mark.parametrize(
     ("traits", "why"),
     [
-        (PodTraits(), "bare pod: no controller would make it anew (--force to count it as moved)"),
-        (owned(pinned=PINNED), f"annotation {PINNED} forbids to evict it"),
+        (PodTraits(), "bare pod: no controller would recreate it (--force counts it as moved)"),
+        (owned(pinned=PINNED), f"annotation {PINNED} forbids eviction"),
         (owned(Constraints((("zone", "a"),))), "fits on no other node in use: node selector or affinity"),
     ],
 )

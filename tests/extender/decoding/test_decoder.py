@@ -1,4 +1,4 @@
-"""From Kubernetes JSON to the ledger's records: requests as the kubelet counts them, and what bad input becomes."""
+"""Kubernetes JSON becomes the ledger's records: requests as the kubelet counts them, and errors for bad input."""
 
 from typing import Any
 

@@ -1,4 +1,8 @@
-"""Random histories of a cluster, told to a ledger by watch and by lists, late and twice, between binds and holds."""
+"""Tells a ledger random histories of a cluster, by watch and by lists, late and twice, between binds and holds.
+
+Failures have to shrink in seconds: a change is seen at once unless it is drawn `late`, numbers come from small ranges,
+and a history begins with nodes, so that a few steps are enough to show a fault.
+"""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -29,12 +33,14 @@ REQUESTS = st.sampled_from(
 )
 FOOTPRINTS = st.one_of(
     st.none(),
-    st.builds(on, st.dictionaries(st.integers(0, 2), st.integers(1, 9), min_size=1, max_size=2)),
+    st.builds(lambda at, units: on({at: units}), st.integers(0, 2), st.integers(1, 9)),
+    st.builds(lambda at, units: on({0: 1, at: units}), st.integers(1, 2), st.integers(1, 5)),
     st.builds(lambda at: on(whole=[at]), st.integers(0, 2)),
-    st.builds(lambda at, percent: on({at: 1}, cores={at: percent}), st.integers(0, 2), st.integers(1, 100)),
+    st.builds(lambda at, percent: on({at: 1}, cores={at: percent}), st.integers(0, 2), st.sampled_from([40, 60])),
 )
-GPUS = st.lists(st.tuples(st.integers(1, 8), st.booleans(), st.sampled_from([0, 0, 500])), max_size=3)
-PICK = st.integers(0, 1 << 16)
+GPUS = st.lists(st.tuples(st.integers(1, 8), st.booleans(), st.sampled_from([0, 500])), max_size=3)
+LATE = st.booleans()
+PICK = st.integers(0, 11)
 
 
 class Listening(RuleBasedStateMachine):
@@ -48,14 +54,22 @@ class Listening(RuleBasedStateMachine):
         self.listed = 0
         self.clock_s = 0.0
         self.created = 0
+        for name, sizes in (("a", (8, 8)), ("b", (4, 9, 5))):
+            self.api.put_node(record(name, [gpu(at, size) for at, size in enumerate(sizes)]))
+        self.watch()
 
-    @precondition(lambda self: self.seen < self.api.version)
-    @rule(events=st.integers(1, 6))
-    def watch(self, events: int) -> None:
-        """The next events arrive."""
-        for _ in range(min(events, self.api.version - self.seen)):
+    def watch(self, *, late: bool = False) -> None:
+        """All events so far arrive, unless they are late."""
+        while self.seen < self.api.version and not late:
             self.seen += 1
             self.ledger.apply(self.api.events[self.seen])
+
+    @precondition(lambda self: self.seen < self.api.version)
+    @rule()
+    def one_event(self) -> None:
+        """The next of the late events arrives."""
+        self.seen += 1
+        self.ledger.apply(self.api.events[self.seen])
 
     @rule(pick=PICK)
     def relist(self, pick: int) -> None:
@@ -90,8 +104,8 @@ class Listening(RuleBasedStateMachine):
         """However it came about, it is as if it were computed now; and each holder is as sure as the ledger is."""
         reserved = {uid: one.holder.hold for uid, one in self.ledger.reservations()}
         for node in self.ledger.snapshot().nodes.values():
-            anew = node_info(node.record, node.holders, unit_mib=UNIT_MIB, generation=node.generation)
-            assert (anew, anew.free, anew.idle) == (node, node.free, node.idle)
+            made = node_info(node.record, node.holders, unit_mib=UNIT_MIB, generation=node.generation)
+            assert made == node
             assert {one.uid: one.hold for one in node.holders} == {
                 one.uid: reserved.get(one.uid, Hold.BOUND) for one in node.holders
             }
@@ -104,50 +118,62 @@ class AnyCluster(Listening):
         super().__init__()
         self.reserved: dict[str, tuple[Claim, float | None]] = {}
 
-    @rule(name=NODES, gpus=GPUS)
-    def node_changes(self, name: str, gpus: list[tuple[int, bool, int]]) -> None:
+    @rule(name=NODES, gpus=GPUS, late=LATE)
+    def node_changes(self, name: str, gpus: list[tuple[int, bool, int]], *, late: bool) -> None:
         """A node comes, or its GPUs change."""
         inventory = [gpu(at, size, healthy=well, outside_mib=mib) for at, (size, well, mib) in enumerate(gpus)]
         self.api.put_node(record(name, inventory))
+        self.watch(late=late)
 
     @precondition(lambda self: self.api.now.nodes)
-    @rule(pick=PICK)
-    def node_beats(self, pick: int) -> None:
+    @rule(pick=PICK, late=LATE)
+    def node_beats(self, pick: int, *, late: bool) -> None:
         """A heartbeat."""
         nodes = self.api.now.nodes
         self.api.put_node(nodes[sorted(nodes)[pick % len(nodes)]])
+        self.watch(late=late)
 
     @precondition(lambda self: self.api.now.nodes)
-    @rule(pick=PICK)
-    def node_goes(self, pick: int) -> None:
+    @rule(pick=PICK, late=LATE)
+    def node_goes(self, pick: int, *, late: bool) -> None:
         """Its pods stay in the API for a while."""
         nodes = sorted(self.api.now.nodes)
         self.api.delete_node(nodes[pick % len(nodes)])
+        self.watch(late=late)
 
-    @rule(request=REQUESTS, node=st.one_of(st.just(""), NODES), footprint=FOOTPRINTS)
-    def pod_comes(self, request: PodRequest, node: str, footprint: Footprint | None) -> None:
-        """Pending, or bound by hand to a node that may not exist, with or without believable annotations."""
+    @rule(request=REQUESTS, late=LATE)
+    def pod_comes(self, request: PodRequest, *, late: bool) -> None:
+        """Pending."""
         self.created += 1
-        where = footprint if node else None
-        self.api.put_pod(replace(pod(f"p{self.created}", node=node, request=request), footprint=where))
+        self.api.put_pod(pod(f"p{self.created}", request=request))
+        self.watch(late=late)
+
+    @rule(request=REQUESTS, node=NODES, footprint=FOOTPRINTS, late=LATE)
+    def pod_comes_bound(self, request: PodRequest, node: str, footprint: Footprint | None, *, late: bool) -> None:
+        """By hand, to a node that may not exist, with or without believable annotations."""
+        self.created += 1
+        self.api.put_pod(replace(pod(f"p{self.created}", node=node, request=request), footprint=footprint))
+        self.watch(late=late)
 
     @precondition(lambda self: self.api.now.pods)
-    @rule(pick=PICK, node=NODES, footprint=FOOTPRINTS)
-    def pod_moves_on(self, pick: int, node: str, footprint: Footprint | None) -> None:
-        """From pending to bound; from bound to another footprint (the kubelet's word), then to ended."""
+    @rule(pick=PICK, node=NODES, footprint=FOOTPRINTS, late=LATE)
+    def pod_moves_on(self, pick: int, node: str, footprint: Footprint | None, *, late: bool) -> None:
+        """A pending pod is bound, a bound one gets another footprint (the kubelet's word), and any may end."""
         pods = self.api.now.pods
         known = pods[sorted(pods)[pick % len(pods)]]
-        if not known.node:
-            self.api.put_pod(replace(known, node=node, footprint=footprint))
+        if pick % 3 == 0:
+            self.api.put_pod(replace(known, ended=True))
         else:
-            self.api.put_pod(replace(known, footprint=footprint, ended=known.ended or pick % 3 == 0))
+            self.api.put_pod(replace(known, node=known.node or node, footprint=footprint))
+        self.watch(late=late)
 
     @precondition(lambda self: self.api.now.pods)
-    @rule(pick=PICK)
-    def pod_goes(self, pick: int) -> None:
+    @rule(pick=PICK, late=LATE)
+    def pod_goes(self, pick: int, *, late: bool) -> None:
         """Deleted for good."""
         pods = sorted(self.api.now.pods)
         self.api.delete_pod(pods[pick % len(pods)])
+        self.watch(late=late)
 
     @precondition(lambda self: self.pending())
     @rule(pick=PICK, node=NODES, footprint=FOOTPRINTS, lasts_s=st.one_of(st.none(), st.integers(1, 3)))
@@ -197,7 +223,9 @@ class AnyCluster(Listening):
         """Conservation and replay in one: the account depends on what was seen last, not on how."""
         view = self.api.views[self.seen]
         self.reserved = {
-            uid: kept for uid, kept in self.reserved.items() if uid in view.pods and not view.pods[uid].node
+            uid: kept
+            for uid, kept in self.reserved.items()
+            if uid in view.pods and not (view.pods[uid].node or view.pods[uid].ended)
         }
         claims = [claim for claim, _ in self.reserved.values()]
         assert account(self.ledger.snapshot()) == expected(view, claims)
@@ -210,15 +238,13 @@ class OwnBinds(Listening):
     def __init__(self) -> None:
         super().__init__()
         self.flying: dict[str, Plan] = {}
-        for name, sizes in (("a", (8, 8)), ("b", (4, 9, 5))):
-            self.api.put_node(record(name, [gpu(at, size) for at, size in enumerate(sizes)]))
-        self.watch(self.api.version)
 
-    @rule(request=REQUESTS)
-    def pod_comes(self, request: PodRequest) -> None:
+    @rule(request=REQUESTS, late=LATE)
+    def pod_comes(self, request: PodRequest, *, late: bool) -> None:
         """Pending."""
         self.created += 1
         self.api.put_pod(pod(f"p{self.created}", request=request))
+        self.watch(late=late)
 
     @precondition(lambda self: self.idle())
     @rule(pick=PICK, name=st.sampled_from(["a", "b"]), held=st.booleans())
@@ -237,8 +263,8 @@ class OwnBinds(Listening):
                 self.flying[known.uid] = plan
 
     @precondition(lambda self: self.flying)
-    @rule(pick=PICK, refuse=st.booleans())
-    def bind_ends(self, pick: int, *, refuse: bool) -> None:
+    @rule(pick=PICK, refuse=st.booleans(), late=LATE)
+    def bind_ends(self, pick: int, *, refuse: bool, late: bool) -> None:
         """The API server has executed the Binding, or has refused it: then its room is given back."""
         uid = sorted(self.flying)[pick % len(self.flying)]
         plan = self.flying.pop(uid)
@@ -247,10 +273,11 @@ class OwnBinds(Listening):
             self.ledger.forget(uid)
         else:
             self.api.put_pod(replace(known, node=plan.node, footprint=plan.footprint))
+            self.watch(late=late)
 
     @precondition(lambda self: self.api.now.pods)
-    @rule(pick=PICK, ends=st.booleans())
-    def pod_ends(self, pick: int, *, ends: bool) -> None:
+    @rule(pick=PICK, ends=st.booleans(), late=LATE)
+    def pod_ends(self, pick: int, *, ends: bool, late: bool) -> None:
         """Its containers end, or it is deleted for good."""
         pods = self.api.now.pods
         known = pods[sorted(pods)[pick % len(pods)]]
@@ -258,6 +285,7 @@ class OwnBinds(Listening):
             self.api.put_pod(replace(known, ended=True))
         else:
             self.api.delete_pod(known.uid)
+        self.watch(late=late)
 
     @rule(seconds=st.integers(1, 3))
     def time_passes(self, seconds: int) -> None:

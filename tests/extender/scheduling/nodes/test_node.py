@@ -1,4 +1,4 @@
-"""Free units per GPU are exact: conserved, never negative, and worst-case where nobody knows."""
+"""Free units per GPU are exact: conserved, never negative, and worst-case where a pod's place is unknown."""
 
 from dataclasses import replace
 from random import Random

@@ -1,4 +1,4 @@
-"""Random finds all nodes alike; whoever asks draws one."""
+"""Random finds all nodes alike; the caller draws one."""
 
 from hypothesis import given
 
