@@ -17,7 +17,7 @@ from extender.contract.units import DEFAULT_UNIT_MIB
 from extender.decoding.decoder import Decoder
 from extender.kubectl.cli import main as kubectl_gpupack
 from extender.kubectl.migrating.manifests import Kind, migrate
-from extender.kubectl.migrating.requests import Options
+from extender.kubectl.migrating.requests import MigrateOptions
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.policies.table import POLICIES
@@ -71,7 +71,7 @@ def test_pod_specs_are_valid(fence: Fence) -> None:
     """The extender reads a request from each, or it is a pod for another program that can be migrated."""
     for document in yaml.safe_load_all(fence.text):
         if "gpupack.io/" not in fence.text:
-            result = migrate(fence.text, Options())
+            result = migrate(fence.text, MigrateOptions())
             assert (result.pods, result.of(Kind.UNDECIDED)) == (1, ())
             continue
         metadata = {"namespace": "default", "uid": "u", "resourceVersion": "1", **document["metadata"]}

@@ -17,8 +17,8 @@ from extender.decoding.decoder import Decoder
 from extender.kube.objects import DecodeError, read_pod
 from extender.kubectl.cluster.pod_templates import (
     Body,
-    ManifestError,
     Template,
+    TemplateError,
     is_known,
     object_of,
     shown,
@@ -42,7 +42,7 @@ def manifest_of(text: str, *, names: Names, unit_mib: UnitMib) -> Manifest:
     Objects that create no pods are left out with a note; another note says how an operator's own kind was read.
 
     Raises:
-        ManifestError: a document is invalid, or none creates pods.
+        TemplateError: a document is invalid, or none creates pods.
     """
     decoder = Decoder(names, unit_mib)
     wanted: list[Wanted] = []
@@ -59,7 +59,7 @@ def manifest_of(text: str, *, names: Names, unit_mib: UnitMib) -> Manifest:
             notes.append(f"{where} is an operator's kind, read by its pod templates: {read}")
         wanted += found
     if not wanted:
-        raise ManifestError("no document creates pods, expected a Pod or an object with a pod template")
+        raise TemplateError("no document creates pods, expected a Pod or an object with a pod template")
     return Manifest(tuple(wanted), tuple(notes))
 
 
@@ -74,21 +74,21 @@ def _documents(text: str) -> Iterator[tuple[str, Body]]:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or error
-        raise ManifestError(f"document {number + 1}: not YAML{line}: {problem}") from error
+        raise TemplateError(f"document {number + 1}: not YAML{line}: {problem}") from error
 
 
 def _objects(where: str, body: object) -> Iterator[tuple[str, Body]]:
     if not isinstance(body, dict):
-        raise ManifestError(f"{where}: {shown(body)}, expected an object with kind, metadata and spec")
+        raise TemplateError(f"{where}: {shown(body)}, expected an object with kind, metadata and spec")
     kind = body.get("kind")
     if not isinstance(kind, str) or not kind:
-        raise ManifestError(f"{where}: kind is {shown(kind)}, expected such as Pod, Deployment or Job")
+        raise TemplateError(f"{where}: kind is {shown(kind)}, expected such as Pod, Deployment or Job")
     if kind != "List":
         yield f"{where} ({kind} {_name_of(body, where)})".replace(" )", ")"), body
         return
     items = body.get("items")
     if not isinstance(items, list):
-        raise ManifestError(f"{where}: items is {shown(items)}, expected a list")
+        raise TemplateError(f"{where}: items is {shown(items)}, expected a list")
     for number, item in enumerate(items, start=1):
         yield from _objects(f"{where}, item {number}", item)
 
@@ -114,11 +114,11 @@ def _wanted(where: str, body: Body, template: Template, decoder: Decoder) -> Wan
         record, found = decoder.pod(raw), read_pod(raw)
     except (DecodeError, TypeError, ValueError) as error:
         problem = str(error).removeprefix("PodObject: ").removeprefix("Pod: ").replace("$.", path)
-        raise ManifestError(f"{where}: {problem}") from error
+        raise TemplateError(f"{where}: {problem}") from error
     if record.request_error:
-        raise ManifestError(f"{where}: {record.request_error}")
+        raise TemplateError(f"{where}: {record.request_error}")
     if found.spec.node_name:
-        raise ManifestError(f"{where}: {path}spec.nodeName is {found.spec.node_name!r}: kube-scheduler never sees it")
+        raise TemplateError(f"{where}: {path}spec.nodeName is {found.spec.node_name!r}: kube-scheduler never sees it")
     plain = PodRequest((), cpu_milli=record.cpu_milli, memory_bytes=record.memory_bytes)
     return Wanted(
         name=f"{body['kind']}/{name} {template.role}".rstrip(),
@@ -131,7 +131,7 @@ def _wanted(where: str, body: Body, template: Template, decoder: Decoder) -> Wan
 def _defaulted(spec: Body, names: Names, where: str, path: str) -> Body:
     """The spec with requests as the API server completes them."""
     if not isinstance(spec.get("containers"), list) or not spec["containers"]:
-        raise ManifestError(
+        raise TemplateError(
             f"{where}: {path}containers is {shown(spec.get('containers'))}, expected a list of containers"
         )
     changed = dict(spec)
@@ -140,7 +140,7 @@ def _defaulted(spec: Body, names: Names, where: str, path: str) -> Body:
         if containers is None:
             continue
         if not isinstance(containers, list):
-            raise ManifestError(f"{where}: {path}{field} is {shown(containers)}, expected a list of containers")
+            raise TemplateError(f"{where}: {path}{field} is {shown(containers)}, expected a list of containers")
         changed[field] = [
             _container(container, names, where, f"{path}{field}[{at}]") for at, container in enumerate(containers)
         ]
@@ -149,13 +149,13 @@ def _defaulted(spec: Body, names: Names, where: str, path: str) -> Body:
 
 def _container(container: object, names: Names, where: str, path: str) -> Body:
     if not isinstance(container, dict):
-        raise ManifestError(f"{where}: {path} is {shown(container)}, expected a container")
+        raise TemplateError(f"{where}: {path} is {shown(container)}, expected a container")
     resources = object_of(container, "resources", where, f"{path}.", default={})
     limits = object_of(resources, "limits", where, f"{path}.resources.", default={})
     requests = object_of(resources, "requests", where, f"{path}.resources.", default={})
     for name in (names.memory_resource, names.gpu_resource, names.core_resource):
         if name in requests and str(requests[name]) != str(limits.get(name)):
-            raise ManifestError(
+            raise TemplateError(
                 f"{where}: {path}.resources.requests has {name} {requests[name]}, limits {limits.get(name, 'none')}; "
                 "expected the same in limits, where the API server wants it"
             )

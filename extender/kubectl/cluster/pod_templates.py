@@ -24,7 +24,7 @@ _MOST_PODS = 1_000_000
 _COUNTS = ("replicas", "parallelism")
 
 
-class ManifestError(ValueError):
+class TemplateError(ValueError):
     """A manifest cannot be simulated; the message names the document, the field, its value and what was expected."""
 
 
@@ -57,10 +57,10 @@ def templates_of(body: Body, where: str) -> list[Template]:
     """The pod templates of an object, in order; none in one that makes no pods.
 
     Raises:
-        ManifestError: what should be there is not.
+        TemplateError: what should be there is not.
     """
     if body.get("kind") == "DaemonSet":
-        raise ManifestError(f"{where}: a DaemonSet has a pod on every node, expected pods that look for a node")
+        raise TemplateError(f"{where}: a DaemonSet has a pod on every node, expected pods that look for a node")
     if not is_known(body):
         return list(_searched(body.get("spec"), "spec", 1, ""))
     kind = body["kind"]
@@ -79,13 +79,13 @@ def object_of(body: Body, field: str, where: str, path: str = "", *, default: Bo
     """A field that must be an object; `default` where it may be missing.
 
     Raises:
-        ManifestError: it is none.
+        TemplateError: it is none.
     """
     value = body.get(field)
     if value is None and default is not None:
         return default
     if not isinstance(value, dict):
-        raise ManifestError(f"{where}: {path}{field} is {shown(value)}, expected an object")
+        raise TemplateError(f"{where}: {path}{field} is {shown(value)}, expected an object")
     return value
 
 
@@ -108,7 +108,7 @@ def _number(spec: Body, field: str, where: str, path: str) -> int:
     value = spec.get(field)
     value = 1 if value is None else value
     if not _is_count(value):
-        raise ManifestError(f"{where}: {path}{field} is {shown(value)}, expected 0 to {_MOST_PODS} pods")
+        raise TemplateError(f"{where}: {path}{field} is {shown(value)}, expected 0 to {_MOST_PODS} pods")
     return int(value)
 
 

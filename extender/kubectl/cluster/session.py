@@ -1,10 +1,11 @@
 """Asks the API server, and a running extender, for the time of one command."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+import click
 import msgspec
 import urllib3
 
@@ -13,12 +14,13 @@ from extender.kube.access import Access, access_of
 from extender.kube.client import KubeApi, connect
 from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
 from extender.kube.listing import EnvelopeError, list_pages
-from extender.kubectl.cluster.view import ClusterView, view_of
+from extender.kubectl.cluster.view import LEFT_OUT, ClusterView, Read, readable, view_of
 from extender.kubectl.options import BadUsage, No, Options, Unreachable
 
 NODES_PATH = "/api/v1/nodes"
 PODS_PATH = "/api/v1/pods"
 _EXTENDER_TIMEOUT_S = 10.0
+_MOST_NAMED = 3
 
 
 class Session:
@@ -43,7 +45,9 @@ class Session:
         pods = list(self.items(PODS_PATH))
         nodes = list(self.items(NODES_PATH))
         options = self.options
-        return view_of(nodes, pods, names=names or options.names, taken_at=taken_at, unit_mib=options.unit_mib)
+        view = view_of(nodes, pods, names=names or options.names, taken_at=taken_at, unit_mib=options.unit_mib)
+        _report([warning for warning in view.warnings if LEFT_OUT in warning])
+        return view
 
     def namespace(self) -> str:
         """The namespace that a name without one is looked for in."""
@@ -60,6 +64,13 @@ class Session:
                 yield from page.items
         except (ApiError, ApiUnreachable, EnvelopeError) as error:
             raise failure(path, error) from error
+
+    def objects(self, path: str, read: Callable[[bytes], Read]) -> list[Read]:
+        """Every object of a collection that can be read; standard error names those that cannot."""
+        left_out: list[str] = []
+        found = readable(self.items(path), read, left_out)
+        _report(left_out)
+        return found
 
     def read(self, path: str) -> bytes | None:
         """One object; None when it is not there."""
@@ -97,6 +108,15 @@ class Session:
             return msgspec.json.decode(answer.data)
         except msgspec.DecodeError as error:
             raise Unreachable(f"extender {url}: not JSON: {error}") from error
+
+
+def _report(left_out: Sequence[str]) -> None:
+    """Name on standard error what could not be read: the answer is without it."""
+    if left_out:
+        names = sorted(warning.partition(LEFT_OUT)[0] for warning in left_out)
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        what = "1 unreadable object" if len(names) == 1 else f"{len(names)} unreadable objects"
+        click.echo(f"{what} left out: {', '.join(names[:_MOST_NAMED])}{more}", err=True)
 
 
 def segment(name: str) -> str:

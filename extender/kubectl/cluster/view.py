@@ -22,7 +22,7 @@ from extender.scheduling.nodes.snapshot import Snapshot
 
 _UNIT_FLAG = "--memory-unit-mib"
 _UNIT_VARIABLE = "GPUPACK_MEMORY_UNIT_MIB"
-_LEFT_OUT = " is left out: "
+LEFT_OUT = " is left out: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,15 @@ def view_of(
     """
     warnings: list[str] = []
     node_jsons, pod_jsons = list(nodes), list(pods)
-    node_objects = _readable(node_jsons, read_node, warnings)
-    pod_objects = _readable(pod_jsons, read_pod, warnings)
+    node_objects = readable(node_jsons, read_node, warnings)
+    pod_objects = readable(pod_jsons, read_pod, warnings)
     # Which nodes there are, with any unit: inventories are read before the unit is known.
     decoder = Decoder(names, unit_mib or DEFAULT_UNIT_MIB, warnings.append)
-    node_records = _readable(node_jsons, decoder.node, warnings)
+    node_records = readable(node_jsons, decoder.node, warnings)
     unit, unit_from = (unit_mib, "--memory-unit-mib") if unit_mib else _unit(node_records, pod_objects)
     if unit != decoder.unit_mib:
         decoder = Decoder(names, unit, warnings.append)
-    pod_records = _readable(pod_jsons, decoder.pod, warnings)
+    pod_records = readable(pod_jsons, decoder.pod, warnings)
     return ClusterView(
         names=names,
         unit_mib=unit,
@@ -105,20 +105,21 @@ def view_of(
         pod_records=tuple(pod_records),
         snapshot=_ledger(node_records, pod_records, unit).snapshot(),
         # An object is read twice, for the ledger and for people, and mentioned once.
-        warnings=tuple({warning.partition(_LEFT_OUT)[0]: warning for warning in warnings}.values()),
+        warnings=tuple({warning.partition(LEFT_OUT)[0]: warning for warning in warnings}.values()),
     )
 
 
 Read = TypeVar("Read")
 
 
-def _readable(jsons: Iterable[bytes], read: Callable[[bytes], Read], warnings: list[str]) -> list[Read]:
+def readable(jsons: Iterable[bytes], read: Callable[[bytes], Read], warnings: list[str]) -> list[Read]:
+    """What can be read of some objects; a warning for each that cannot."""
     found: list[Read] = []
     for raw in jsons:
         try:
             found.append(read(raw))
         except DecodeError as error:
-            warnings.append(f"{name_of(raw)}{_LEFT_OUT}{error}")
+            warnings.append(f"{name_of(raw)}{LEFT_OUT}{error}")
     return found
 
 

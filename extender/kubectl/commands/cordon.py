@@ -143,11 +143,7 @@ def _run(options: Options, words: Sequence[str], *, cordoned: bool, dry_run: boo
 
 def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: bool = False) -> Answer:
     """Write the annotations, and say of each GPU whether that changed anything."""
-    try:
-        nodes = [read_node(raw) for raw in session.items(NODES_PATH)]
-    except DecodeError as error:
-        raise Unreachable(f"{NODES_PATH}: {error}") from error
-    targets = resolve(words, targets_of(nodes, session.options.names))
+    targets = resolve(words, targets_of(session.objects(NODES_PATH, read_node), session.options.names))
     new: set[str] = set()
     for name, chosen in by_node(targets).items():
         new |= _write(session, name, chosen, cordoned=cordoned, dry_run=dry_run)
@@ -209,4 +205,7 @@ def _node(session: Session, name: str) -> NodeObject:
     raw = session.read(f"{NODES_PATH}/{segment(name)}")
     if raw is None:
         raise No(f"node {name}: deleted in the meantime")
-    return read_node(raw)
+    try:
+        return read_node(raw)
+    except DecodeError as error:
+        raise Unreachable(f"node {name}: {error}") from error

@@ -1,6 +1,5 @@
 """`kubectl gpupack explain`: explains why a pod waits, why it is where it is, or why a workload has no pods."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -110,20 +109,9 @@ def _events(session: Session, namespace: str, selector: str) -> list[EventObject
     """Events of one object, oldest first; without the right to list them there are none."""
     path = f"/api/v1/namespaces/{segment(namespace)}/events?fieldSelector={segment(selector)}"
     try:
-        found = _readable(session.items(path))
+        return sorted(session.objects(path, read_event), key=lambda event: event.at)
     except Unreachable:
         return []
-    return sorted(found, key=lambda event: event.at)
-
-
-def _readable(raws: Iterable[bytes]) -> list[EventObject]:
-    found = []
-    for raw in raws:
-        try:
-            found.append(read_event(raw))
-        except DecodeError:
-            continue  # one unreadable Event hides no other
-    return found
 
 
 def _makers(session: Session, namespace: str, kind: str, name: str) -> list[Maker]:
@@ -143,7 +131,7 @@ def _makers(session: Session, namespace: str, kind: str, name: str) -> list[Make
 
 def _children(session: Session, namespace: str, kind: str, uid: str) -> list[Maker]:
     title, api, plural = KINDS[kind]
-    owned = [_owner(raw) for raw in session.items(f"/{api}/namespaces/{segment(namespace)}/{plural}")]
+    owned = session.objects(f"/{api}/namespaces/{segment(namespace)}/{plural}", read_owner)
     return [
         Maker(title, each) for each in owned if any(owner.uid == uid for owner in each.metadata.owner_references or ())
     ]

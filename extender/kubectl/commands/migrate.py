@@ -14,7 +14,7 @@ import click
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 from extender.kubectl.migrating.manifests import Kind, Migrated, migrate
-from extender.kubectl.migrating.requests import GIB_MIB, Options, OptionsError
+from extender.kubectl.migrating.requests import GIB_MIB, MigrateOptions, MigrateOptionsError
 from extender.kubectl.migrating.yamltext import ManifestError
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -69,7 +69,7 @@ def command(paths: tuple[str, ...], check: bool, diff: bool, **given: Any) -> No
     """
     try:
         options = _options(given)
-    except (OptionsError, ValueError) as error:
+    except (MigrateOptionsError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     outcomes = [_migrated(name, options) for name in _files(paths)]
     for outcome in outcomes:
@@ -82,8 +82,8 @@ def command(paths: tuple[str, ...], check: bool, diff: bool, **given: Any) -> No
     sys.exit(_status(outcomes, check=check))
 
 
-def _options(given: dict[str, Any]) -> Options:
-    return Options(
+def _options(given: dict[str, Any]) -> MigrateOptions:
+    return MigrateOptions(
         names=Names(given["prefix"], given["gpu_resource"]),
         unit_mib=UnitMib(int(given["memory_unit_mib"])),
         gpushare_unit_mib=GIB_MIB if given["gpushare_unit"] == "GiB" else 1,
@@ -105,7 +105,7 @@ def _files(paths: tuple[str, ...]) -> Iterator[str]:
             yield path
 
 
-def _migrated(name: str, options: Options) -> _Outcome:
+def _migrated(name: str, options: MigrateOptions) -> _Outcome:
     try:
         text = _read(name)
     except (OSError, UnicodeDecodeError) as error:

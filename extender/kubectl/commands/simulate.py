@@ -13,7 +13,7 @@ from extender.capacity.cluster import Cluster
 from extender.capacity.packing import Packing
 from extender.capacity.simulating import Simulation, simulate
 from extender.kubectl.cluster.manifests import Manifest, manifest_of
-from extender.kubectl.cluster.pod_templates import ManifestError
+from extender.kubectl.cluster.pod_templates import TemplateError
 from extender.kubectl.cluster.session import Session
 from extender.kubectl.cluster.traits import cluster_of, policy_in_force, policy_option
 from extender.kubectl.cluster.view import ClusterView
@@ -201,7 +201,7 @@ def command(options: Options, *, file: str, copies: int, after_waiting: bool, po
         view = session.view()
         try:
             manifest = manifest_of(text, names=view.names, unit_mib=view.unit_mib)
-        except ManifestError as error:
+        except TemplateError as error:
             raise BadUsage(f"{file}: {error}") from error
         return simulated(view, manifest, copies, policy=policy, after_waiting=after_waiting)
 

@@ -96,8 +96,8 @@ def _schedulers(
     problem = ""
     for namespace in namespaces:
         try:
-            maps = [read_document(raw) for raw in session.items(f"/api/v1/namespaces/{segment(namespace)}/configmaps")]
-        except (Unreachable, DecodeError) as error:
+            maps = session.objects(f"/api/v1/namespaces/{segment(namespace)}/configmaps", read_document)
+        except Unreachable as error:
             problem = str(error)
             continue
         for body in maps:

@@ -14,7 +14,7 @@ _LAST = {Cause.NO_PLUGIN: 1, Cause.UNIT_MISMATCH: 1, Cause.NO_GPUS: 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class NodeGroup:
     """Nodes with one cause, those with the largest hole first.
 
     Args:
@@ -51,7 +51,7 @@ class Group:
 class Diagnosis:
     """All nodes, each in one group; the nearest group first."""
 
-    groups: tuple[Group, ...] = ()
+    groups: tuple[NodeGroup, ...] = ()
 
     @property
     def fitting(self) -> list[str]:
@@ -59,7 +59,7 @@ class Diagnosis:
         return [name for group in self.groups if group.cause is Cause.FITS for name in group.names]
 
     @property
-    def nearest(self) -> Group | None:
+    def nearest(self) -> NodeGroup | None:
         """The group with the least in the way; None without nodes."""
         return self.groups[0] if self.groups else None
 
@@ -70,7 +70,7 @@ def diagnose(view: ClusterView, asker: Asker) -> Diagnosis:
     return Diagnosis(_grouped(view, verdicts))
 
 
-def _grouped(view: ClusterView, verdicts: Iterable[NodeVerdict]) -> tuple[Group, ...]:
+def _grouped(view: ClusterView, verdicts: Iterable[NodeVerdict]) -> tuple[NodeGroup, ...]:
     groups: dict[tuple[bool, int, int], list[NodeVerdict]] = {}
     for verdict in verdicts:
         closed = not verdict.opens
@@ -82,6 +82,6 @@ def _grouped(view: ClusterView, verdicts: Iterable[NodeVerdict]) -> tuple[Group,
         return (-max(free, default=0), natural(verdict.node))
 
     return tuple(
-        Group(members[0].cause, not closed, tuple(sorted(members, key=order)))
+        NodeGroup(members[0].cause, not closed, tuple(sorted(members, key=order)))
         for (closed, _, _), members in sorted(groups.items())
     )

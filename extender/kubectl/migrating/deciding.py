@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 from extender.contract.units import UnitMib
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.requests import Container, Options, Pod, Rewrite, Undecided
+from extender.kubectl.migrating.requests import MigrateOptions, PeerContainer, PeerPod, Rewrite, Undecided
 from extender.kubectl.migrating.rewriting import Wish, lost_annotations, rewrite
-from extender.kubectl.migrating.shares import Question, Share, container_share, kai_share
+from extender.kubectl.migrating.shares import PeerShare, Question, container_share, kai_share
 from extender.scheduling.pods.models import RequestError, parse_models
 from extender.scheduling.pods.request import ContainerKind, ContainerRequest, pod_request
 
 PATTERN_CHARACTERS = frozenset("*?[]!")
 
 
-def decide(pod: Pod, options: Options) -> Rewrite | Undecided | None:
+def decide(pod: PeerPod, options: MigrateOptions) -> Rewrite | Undecided | None:
     """What to change in `pod`; None when it asks none of the other programs for anything."""
     questions: list[str] = []
     wishes = list(_wishes(pod, options, questions))
@@ -43,8 +43,8 @@ def units_of(memory_mib: int, unit_mib: UnitMib) -> int:
     return -(-memory_mib // unit_mib)
 
 
-def _wishes(pod: Pod, options: Options, questions: list[str]) -> Iterator[Wish]:
-    kai: tuple[str, Share] | None = None
+def _wishes(pod: PeerPod, options: MigrateOptions, questions: list[str]) -> Iterator[Wish]:
+    kai: tuple[str, PeerShare] | None = None
     try:
         kai = kai_share(pod, options)
     except Question as question:
@@ -65,7 +65,7 @@ def _wishes(pod: Pod, options: Options, questions: list[str]) -> Iterator[Wish]:
             yield _wish(container, share, options)
 
 
-def _wish(container: Container, share: Share, options: Options) -> Wish:
+def _wish(container: PeerContainer, share: PeerShare, options: MigrateOptions) -> Wish:
     if not share.memory_mib:
         return Wish(container, options.names.gpu_resource, share.gpus, share, 0)
     units = units_of(share.memory_mib, options.unit_mib)
@@ -73,7 +73,7 @@ def _wish(container: Container, share: Share, options: Options) -> Wish:
     return Wish(container, options.names.memory_resource, units * share.gpus, share, extra_mib)
 
 
-def _without_counterpart(pod: Pod, options: Options) -> Iterator[str]:
+def _without_counterpart(pod: PeerPod, options: MigrateOptions) -> Iterator[str]:
     allowed = options.keep | options.drop
     for container in pod.containers:
         for name, meaning in peers.RESOURCES_WITHOUT_COUNTERPART.items():
@@ -90,7 +90,7 @@ def _without_counterpart(pod: Pod, options: Options) -> Iterator[str]:
             yield f"annotation {name} asks for {meaning}: to do without it, pass --drop {name}"
 
 
-def _already(pod: Pod, options: Options) -> Iterator[str]:
+def _already(pod: PeerPod, options: MigrateOptions) -> Iterator[str]:
     ours = {options.names.memory_resource, options.names.core_resource, f"{options.names.prefix}/gpu"}
     for container in pod.containers:
         for name in ours & {*container.limits, *container.requests}:
@@ -100,7 +100,7 @@ def _already(pod: Pod, options: Options) -> Iterator[str]:
             yield f"annotation {name} is there already: leave one of the two"
 
 
-def _models(pod: Pod, options: Options) -> tuple[str, list[str]]:
+def _models(pod: PeerPod, options: MigrateOptions) -> tuple[str, list[str]]:
     """The `gpu-model` annotation for HAMi's types, which accept each model that contains the text, in any case."""
     patterns: list[str] = []
     for name, mark in ((peers.HAMI_USE_TYPE, ""), (peers.HAMI_NO_TYPE, "!")):
@@ -144,7 +144,7 @@ def _within_bounds(wishes: list[Wish]) -> list[Wish]:
     return [wish for wish in wishes if wish.amount <= 1 << 20]
 
 
-def _kind(container: Container) -> ContainerKind:
+def _kind(container: PeerContainer) -> ContainerKind:
     if not container.init:
         return ContainerKind.APP
     return ContainerKind.SIDECAR if container.sidecar else ContainerKind.INIT

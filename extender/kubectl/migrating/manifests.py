@@ -14,7 +14,7 @@ from yaml.nodes import Node
 from extender.kubectl.migrating import peers
 from extender.kubectl.migrating.deciding import decide
 from extender.kubectl.migrating.quotas import decide_quota
-from extender.kubectl.migrating.requests import Change, Container, Options, Pod, Rewrite, Undecided
+from extender.kubectl.migrating.requests import Change, MigrateOptions, PeerContainer, PeerPod, Rewrite, Undecided
 from extender.kubectl.migrating.splicing import Path, Splice, UnchangeableError, apply, changed, splices
 from extender.kubectl.migrating.yamltext import ManifestError, Plain, documents, plain
 
@@ -33,7 +33,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Remark:
     """One remark about one object of a file; `where` is its kind, name and, inside of it, the pod's place."""
 
     kind: Kind
@@ -47,14 +47,14 @@ class Migrated:
 
     text: str
     pods: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Remark, ...]
 
-    def of(self, kind: Kind) -> tuple[Finding, ...]:
+    def of(self, kind: Kind) -> tuple[Remark, ...]:
         """The findings of one kind."""
         return tuple(finding for finding in self.findings if finding.kind is kind)
 
 
-def migrate(text: str, options: Options) -> Migrated:
+def migrate(text: str, options: MigrateOptions) -> Migrated:
     """Rewrite every pod in `text`; what is not concerned keeps every byte.
 
     A text without any of the other programs' names is not read further.
@@ -71,7 +71,7 @@ def migrate(text: str, options: Options) -> Migrated:
         quotas = {path: decide_quota(_hard(_at(value, path)), options) for path in _quota_paths(value)}
         cases.append(_Case(root, value, pods | quotas))
     edits, refused = _edits(text, cases)
-    findings: list[Finding] = []
+    findings: list[Remark] = []
     undecided: list[tuple[int, Path]] = []
     for place, case in enumerate(cases):
         for path, verdict in case.verdicts.items():
@@ -107,14 +107,14 @@ class _Case:
         return {path: verdict for path, verdict in self.verdicts.items() if isinstance(verdict, Rewrite)}
 
 
-def _reported(where: str, verdict: Rewrite | Undecided, refused: str) -> Iterator[Finding]:
+def _reported(where: str, verdict: Rewrite | Undecided, refused: str) -> Iterator[Remark]:
     if isinstance(verdict, Undecided):
-        yield from (Finding(Kind.UNDECIDED, where, question) for question in verdict.questions)
+        yield from (Remark(Kind.UNDECIDED, where, question) for question in verdict.questions)
     elif refused:
-        yield Finding(Kind.UNDECIDED, where, f"{'; '.join(verdict.summary)}: to be written by hand, {refused}")
+        yield Remark(Kind.UNDECIDED, where, f"{'; '.join(verdict.summary)}: to be written by hand, {refused}")
     else:
-        yield from (Finding(Kind.CHANGED, where, text) for text in verdict.summary)
-        yield from (Finding(Kind.NOTE, where, note) for note in verdict.notes)
+        yield from (Remark(Kind.CHANGED, where, text) for text in verdict.summary)
+        yield from (Remark(Kind.NOTE, where, note) for note in verdict.notes)
 
 
 def _edits(text: str, cases: Sequence[_Case]) -> tuple[list[Splice], dict[tuple[int, Path], str]]:
@@ -209,14 +209,14 @@ def _hard(value: Plain) -> dict[str, str]:
     return _texts(_map(_map(value).get("spec")).get("hard"))
 
 
-def _pod(value: Plain) -> Pod:
+def _pod(value: Plain) -> PeerPod:
     metadata, spec = _map(_map(value).get("metadata")), _map(_map(value).get("spec"))
     containers = [
         _container(_map(container), init=kind == "initContainers")
         for kind in KINDS_OF_CONTAINERS
         for container in _list(spec.get(kind))
     ]
-    return Pod(
+    return PeerPod(
         tuple(containers),
         _texts(metadata.get("annotations")),
         _texts(metadata.get("labels")),
@@ -224,10 +224,10 @@ def _pod(value: Plain) -> Pod:
     )
 
 
-def _container(value: Mapping[str, Plain], *, init: bool) -> Container:
+def _container(value: Mapping[str, Plain], *, init: bool) -> PeerContainer:
     resources = _map(value.get("resources"))
     program = [value.get(part) for part in ("command", "args", "env")]
-    return Container(
+    return PeerContainer(
         str(value.get("name")),
         init=init,
         sidecar=init and value.get("restartPolicy") == "Always",
@@ -238,7 +238,7 @@ def _container(value: Mapping[str, Plain], *, init: bool) -> Container:
     )
 
 
-def _left_over(value: Plain, undecided: list[Path], options: Options) -> Iterator[Finding]:
+def _left_over(value: Plain, undecided: list[Path], options: MigrateOptions) -> Iterator[Remark]:
     """Names of the other programs that are still there, outside of pods that were reported already."""
     seen = set()
     for path, amount in _keys(value, ()):
@@ -252,7 +252,7 @@ def _left_over(value: Plain, undecided: list[Path], options: Options) -> Iterato
             seen.add(path)
             where = ".".join(map(str, path[:-1]))
             text = f"{where}{': ' if where else ''}{name} stays, and is to be changed by hand"
-            yield Finding(Kind.UNDECIDED, _where(value, ()), text)
+            yield Remark(Kind.UNDECIDED, _where(value, ()), text)
 
 
 def _keys(value: Plain, path: Path) -> Iterator[tuple[Path, Plain]]:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.requests import Change, Options, Rewrite
+from extender.kubectl.migrating.requests import Change, MigrateOptions, Rewrite
 
 PREFIXES = ("requests.", "limits.")
 
 
-def decide_quota(hard: Mapping[str, str], options: Options) -> Rewrite | None:
+def decide_quota(hard: Mapping[str, str], options: MigrateOptions) -> Rewrite | None:
     """What to change in `spec.hard`; None where nothing is, or where something cannot be converted exactly.
 
     Rounding would give a team more, or refuse it what it has.

@@ -9,12 +9,12 @@ from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
 GIB_MIB = 1024
 
 
-class OptionsError(ValueError):
+class MigrateOptionsError(ValueError):
     """An option is invalid; the message names it, its value and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class MigrateOptions:
     """What the manifests cannot say themselves.
 
     Args:
@@ -44,18 +44,18 @@ class Options:
     def __post_init__(self) -> None:
         check_unit_mib(self.unit_mib)
         if self.gpushare_unit_mib not in {1, GIB_MIB}:
-            raise OptionsError(f"gpushare_unit_mib is {self.gpushare_unit_mib}, expected 1 or {GIB_MIB}")
+            raise MigrateOptionsError(f"gpushare_unit_mib is {self.gpushare_unit_mib}, expected 1 or {GIB_MIB}")
         for name in ("replica_memory_mib", "gpu_memory_mib"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise OptionsError(f"{name} is {value}, expected at least 1 MiB")
+                raise MigrateOptionsError(f"{name} is {value}, expected at least 1 MiB")
         both = self.keep & self.drop
         if both:
-            raise OptionsError(f"{', '.join(sorted(both))}: both to keep and to drop, expected one of them")
+            raise MigrateOptionsError(f"{', '.join(sorted(both))}: both to keep and to drop, expected one of them")
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class PeerContainer:
     """One container: `init` in initContainers, `sidecar` when it restarts always.
 
     `variables` are those that it sets itself, None where the value comes from elsewhere; `mentions` is its program.
@@ -75,10 +75,10 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class PeerPod:
     """One pod, or the template of pods; `containers` begins with the init containers."""
 
-    containers: tuple[Container, ...]
+    containers: tuple[PeerContainer, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     scheduler_name: str = ""

@@ -4,28 +4,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.requests import Change, Container, Options, Pod, Rewrite
-from extender.kubectl.migrating.shares import Share
+from extender.kubectl.migrating.requests import Change, MigrateOptions, PeerContainer, PeerPod, Rewrite
+from extender.kubectl.migrating.shares import PeerShare
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What one container shall ask gpupack for: the name, the amount, and what it asked before."""
 
-    container: Container
+    container: PeerContainer
     resource: str
     amount: int
-    share: Share
+    share: PeerShare
     extra_mib: int
 
 
-def lost_annotations(pod: Pod) -> dict[str, str]:
+def lost_annotations(pod: PeerPod) -> dict[str, str]:
     """The pod's annotations that gpupack has nothing for, with what they ask for."""
     known = {**peers.ANNOTATIONS_WITHOUT_COUNTERPART, **peers.KAI_ANNOTATIONS_WITHOUT_COUNTERPART}
     return {name: meaning for name, meaning in known.items() if name in pod.annotations}
 
 
-def rewrite(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, models: str) -> Rewrite:
+def rewrite(pod: PeerPod, options: MigrateOptions, wishes: list[Wish], gpu_count: int, models: str) -> Rewrite:
     """Everything that changes in the pod."""
     limits, requests = {}, {}
     wished = {wish.container.name: wish for wish in wishes}
@@ -57,13 +57,13 @@ def _among(present: Mapping[str, str], names: set[str]) -> tuple[str, ...]:
     return tuple(name for name in present if name in names)
 
 
-def _annotations_gone(pod: Pod, options: Options) -> tuple[str, ...]:
+def _annotations_gone(pod: PeerPod, options: MigrateOptions) -> tuple[str, ...]:
     hami = {peers.HAMI_USE_TYPE, peers.HAMI_NO_TYPE}
     kai = {peers.KAI_MEMORY, peers.KAI_FRACTION, peers.KAI_DEVICES, peers.KAI_CONTAINER} - options.keep
     return _among(pod.annotations, hami | kai | (options.drop & {*lost_annotations(pod)}))
 
 
-def _spec_change(pod: Pod, options: Options) -> Change:
+def _spec_change(pod: PeerPod, options: MigrateOptions) -> Change:
     if pod.scheduler_name not in {"", "default-scheduler", *peers.SCHEDULERS}:
         return Change()
     if options.scheduler_name and options.scheduler_name != pod.scheduler_name:
@@ -75,7 +75,7 @@ def _spec_change(pod: Pod, options: Options) -> Change:
     )
 
 
-def _summary(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, models: str) -> Iterator[str]:
+def _summary(pod: PeerPod, options: MigrateOptions, wishes: list[Wish], gpu_count: int, models: str) -> Iterator[str]:
     for wish in wishes:
         text = f"container {wish.container.name}: {wish.share.words} -> {wish.resource}: {wish.amount}"
         if wish.share.memory_mib:
@@ -104,7 +104,7 @@ def _summary(pod: Pod, options: Options, wishes: list[Wish], gpu_count: int, mod
         yield f"schedulerName: {pod.scheduler_name} removed; where gpupack is a second scheduler, pass --scheduler-name"
 
 
-def _notes(pod: Pod, options: Options) -> Iterator[str]:
+def _notes(pod: PeerPod, options: MigrateOptions) -> Iterator[str]:
     for label in _among(pod.labels, set(peers.KAI_QUEUES)):
         yield f"label {label} stays, but gpupack has no queues: ResourceQuota or Kueue limits what a team gets"
     if pod.scheduler_name and not _spec_change(pod, options) and pod.scheduler_name != options.scheduler_name:

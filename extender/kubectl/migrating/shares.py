@@ -8,14 +8,14 @@ from math import ceil
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import CORE_PERCENT, ContractError
 from extender.kubectl.migrating import peers
-from extender.kubectl.migrating.requests import GIB_MIB, Container, Options, Pod
+from extender.kubectl.migrating.requests import GIB_MIB, MigrateOptions, PeerContainer, PeerPod
 
 LARGEST_GPU_GIB = 1024
 """More than any GPU has: so many GiB of gpushare's memory are surely MiB."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PeerShare:
     """Memory of each of `gpus` GPUs in MiB, 0 for whole GPUs, and percent of each one's compute, 0 for no request.
 
     `used` are the names that ask for it, `words` describes it for people.
@@ -47,7 +47,7 @@ def number(name: str, text: str) -> int:
     return value
 
 
-def container_share(container: Container, pod: Pod, options: Options) -> Share | None:
+def container_share(container: PeerContainer, pod: PeerPod, options: MigrateOptions) -> PeerShare | None:
     """What the container's resources ask for; None when they ask these programs for nothing.
 
     Raises:
@@ -75,7 +75,7 @@ def _program(name: str) -> str:
     return "NVIDIA, shared" if name == peers.NVIDIA_SHARED else "NVIDIA or HAMi"
 
 
-def _gpushare(asked: Mapping[str, str], pod: Pod, options: Options) -> Share:
+def _gpushare(asked: Mapping[str, str], pod: PeerPod, options: MigrateOptions) -> PeerShare:
     if peers.GPUSHARE_MEMORY not in asked:
         raise Question(f"{', '.join(asked)} without {peers.GPUSHARE_MEMORY}: say how much memory it means")
     if asked.get(peers.GPUSHARE_COUNT, "1") != "1":
@@ -98,10 +98,10 @@ def _gpushare(asked: Mapping[str, str], pod: Pod, options: Options) -> Share:
         raise Question(
             f"{peers.GPUSHARE_CORE} of a pod on {gpus} GPUs is not documented: to do without it, pass --drop"
         )
-    return Share(gpus, amount // gpus * options.gpushare_unit_mib, tuple(asked), words + _core_words(core), core)
+    return PeerShare(gpus, amount // gpus * options.gpushare_unit_mib, tuple(asked), words + _core_words(core), core)
 
 
-def _hami(asked: Mapping[str, str], options: Options) -> Share:
+def _hami(asked: Mapping[str, str], options: MigrateOptions) -> PeerShare:
     gpus = number(peers.NVIDIA_GPU, asked.get(peers.NVIDIA_GPU, "1"))
     used = tuple(name for name in asked if name not in peers.RESOURCES_WITHOUT_COUNTERPART)
     words = ", ".join(f"{name}: {asked[name]}" for name in used)
@@ -113,10 +113,10 @@ def _hami(asked: Mapping[str, str], options: Options) -> Share:
     else:
         percent = number(peers.HAMI_PERCENTAGE, asked[peers.HAMI_PERCENTAGE])
         memory_mib = _part(f"{peers.HAMI_PERCENTAGE}: {percent}", Fraction(percent, 100), options)
-    return Share(gpus, memory_mib, used, words, core)
+    return PeerShare(gpus, memory_mib, used, words, core)
 
 
-def _nvidia(asked: Mapping[str, str], options: Options) -> Share:
+def _nvidia(asked: Mapping[str, str], options: MigrateOptions) -> PeerShare:
     name = peers.NVIDIA_SHARED if peers.NVIDIA_SHARED in asked else peers.NVIDIA_GPU
     core = _hami_core(asked)
     if name not in asked or (core and options.whole_gpus):
@@ -124,7 +124,7 @@ def _nvidia(asked: Mapping[str, str], options: Options) -> Share:
     amount = number(name, asked[name])
     words = f"{name}: {amount}"
     if name == peers.NVIDIA_GPU and options.whole_gpus:
-        return Share(amount, 0, (name,), words)
+        return PeerShare(amount, 0, (name,), words)
     if options.replica_memory_mib is None:
         if name == peers.NVIDIA_SHARED:
             raise Question(f"{words} does not say how much memory it means: pass --replica-memory-mib")
@@ -138,7 +138,7 @@ def _nvidia(asked: Mapping[str, str], options: Options) -> Share:
     words = f"{words} (a replica of {options.replica_memory_mib} MiB)" + (
         f", {peers.HAMI_CORE}: {core}" if core else ""
     )
-    return Share(1, options.replica_memory_mib, used, words, core)
+    return PeerShare(1, options.replica_memory_mib, used, words, core)
 
 
 def _hami_core(asked: Mapping[str, str]) -> int:
@@ -162,7 +162,7 @@ def _core_words(core: int) -> str:
     return f", {peers.GPUSHARE_CORE}: {core}" if core else ""
 
 
-def kai_share(pod: Pod, options: Options) -> tuple[str, Share] | None:
+def kai_share(pod: PeerPod, options: MigrateOptions) -> tuple[str, PeerShare] | None:
     """The container that KAI's annotations are for, and what they ask for; None without them.
 
     Raises:
@@ -193,7 +193,7 @@ def kai_share(pod: Pod, options: Options) -> tuple[str, Share] | None:
     chosen = asked.get(peers.KAI_CONTAINER, apps[0] if apps else "")
     if chosen not in [container.name for container in pod.containers]:
         raise Question(f"{peers.KAI_CONTAINER} is {chosen}, which is no container of the pod")
-    return chosen, Share(gpus, memory_mib, tuple(asked), words)
+    return chosen, PeerShare(gpus, memory_mib, tuple(asked), words)
 
 
 def _fraction(asked: Mapping[str, str]) -> Fraction:
@@ -207,7 +207,7 @@ def _fraction(asked: Mapping[str, str]) -> Fraction:
     return value
 
 
-def _part(words: str, part: Fraction, options: Options) -> int:
+def _part(words: str, part: Fraction, options: MigrateOptions) -> int:
     if options.gpu_memory_mib is None:
         raise Question(
             f"{words} is a part of a GPU of unknown memory: pass --gpu-memory-mib, "

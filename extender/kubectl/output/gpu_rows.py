@@ -27,7 +27,7 @@ GPU_LABELS: Mapping[str, str | None] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PodShare:
     """What one pod holds on a GPU; `state` is bound, assumed or held."""
 
     namespace: str
@@ -54,7 +54,7 @@ class GpuRow:
     gpu: GpuInfo | None = None
     problem: str = ""
     cordoned: bool = False
-    shares: tuple[Share, ...] = ()
+    shares: tuple[PodShare, ...] = ()
     held_units: int | None = None
     used_mib: float | None = None
     used_problem: str = ""
@@ -143,24 +143,24 @@ def cordoned_on(view: ClusterView, node: NodeObject | None) -> frozenset[GpuUuid
         return frozenset()
 
 
-def _shares(node: NodeInfo, gpu: GpuInfo) -> list[Share]:
-    found: list[Share] = []
+def _shares(node: NodeInfo, gpu: GpuInfo) -> list[PodShare]:
+    found: list[PodShare] = []
     for holder in node.holders:
         if holder.footprint is None:
             continue
         units = gpu.capacity if gpu.uuid in holder.footprint.whole else holder.footprint.shares.get(gpu.uuid, 0)
         if units:
-            found.append(Share(holder.namespace, holder.name, units))
+            found.append(PodShare(holder.namespace, holder.name, units))
     return sorted(found, key=lambda share: (-share.units, share.namespace, share.name))
 
 
-def _held(extender: Mapping[str, Any] | None) -> dict[str, list[Share]]:
+def _held(extender: Mapping[str, Any] | None) -> dict[str, list[PodShare]]:
     """Per GPU what a running extender holds for pods that are not bound."""
-    found: dict[str, list[Share]] = {}
+    found: dict[str, list[PodShare]] = {}
     for node in (extender or {}).get("nodes", ()):
         for gpu in node["gpus"]:
             for holder in gpu["holders"]:
                 if holder["state"] != "bound":
-                    share = Share(holder["namespace"], holder["name"], holder["units"], holder["state"])
+                    share = PodShare(holder["namespace"], holder["name"], holder["units"], holder["state"])
                     found.setdefault(gpu["uuid"], []).append(share)
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
-from extender.kubectl.output.gpu_rows import GpuRow, Share
+from extender.kubectl.output.gpu_rows import GpuRow, PodShare
 from extender.kubectl.output.texts import UNKNOWN, counted, listed, natural, of_mib, of_units
 from extender.scheduling.fitting.describing import describe_gpu
 
@@ -139,7 +139,7 @@ def _by_gpu(view: ClusterView, rows: Sequence[GpuRow], sort: Sort) -> Table:
     return Table(columns, tuple(made))
 
 
-def _share(share: Share, view: ClusterView) -> str:
+def _share(share: PodShare, view: ClusterView) -> str:
     state = "" if share.state == "bound" else f" ({share.state})"
     return f"{share.namespace}/{share.name} {of_units(share.units, view.unit_mib)}{state}"
 

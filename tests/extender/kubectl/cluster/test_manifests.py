@@ -9,7 +9,7 @@ from extender.capacity.simulating import Wanted
 from extender.contract.names import Names
 from extender.contract.units import UnitMib
 from extender.kubectl.cluster.manifests import Manifest, manifest_of
-from extender.kubectl.cluster.pod_templates import ManifestError
+from extender.kubectl.cluster.pod_templates import TemplateError
 
 EXAMPLES = Path(__file__).parents[4] / "manifests" / "examples"
 CONTAINER = "{name: main, resources: {limits: {gpupack.io/gpu-mem: 8, cpu: 2}}}"
@@ -114,7 +114,7 @@ def test_the_shipped_examples_can_be_read(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     try:
         found = _read(text)
-    except ManifestError as error:
+    except TemplateError as error:
         assert "no document creates pods" in str(error)  # noqa: PT017 (most do not raise)
         assert "containers:" not in text
     else:
@@ -171,6 +171,6 @@ def test_a_pod_without_gpus_is_simulated_too() -> None:
 )
 def test_what_makes_no_sense_says_where(text: str, message: str) -> None:
     """The document, the field, its value and what was expected."""
-    with pytest.raises(ManifestError) as caught:
+    with pytest.raises(TemplateError) as caught:
         _wanted(text)
     assert message in str(caught.value)

@@ -8,17 +8,24 @@ import pytest
 from extender.contract.units import UnitMib
 from extender.kubectl.migrating.deciding import decide, units_of
 from extender.kubectl.migrating.peers import REFUSED_ENVIRONMENT
-from extender.kubectl.migrating.requests import Container, Options, OptionsError, Pod, Rewrite, Undecided
+from extender.kubectl.migrating.requests import (
+    MigrateOptions,
+    MigrateOptionsError,
+    PeerContainer,
+    PeerPod,
+    Rewrite,
+    Undecided,
+)
 
 
-def asking(limits: dict[str, str], **pod: Any) -> Pod:
+def asking(limits: dict[str, str], **pod: Any) -> PeerPod:
     """A pod of one container, `main`."""
-    return Pod((Container("main", limits=limits),), **pod)
+    return PeerPod((PeerContainer("main", limits=limits),), **pod)
 
 
-def put(pod: Pod, **options: Any) -> dict[str, str | int]:
+def put(pod: PeerPod, **options: Any) -> dict[str, str | int]:
     """What the first container's limits and the pod's annotations get."""
-    verdict = decide(pod, Options(**options))
+    verdict = decide(pod, MigrateOptions(**options))
     assert isinstance(verdict, Rewrite)
     return {**verdict.limits["main"].put, **verdict.annotations.put}
 
@@ -84,7 +91,7 @@ def put(pod: Pod, **options: Any) -> dict[str, str | int]:
         ),
     ],
 )
-def test_what_is_clear_is_translated(pod: Pod, options: dict[str, Any], expected: dict[str, str | int]) -> None:
+def test_what_is_clear_is_translated(pod: PeerPod, options: dict[str, Any], expected: dict[str, str | int]) -> None:
     """The sums that the peers' own documents give."""
     assert put(pod, **options) == expected
 
@@ -139,9 +146,9 @@ def test_what_is_clear_is_translated(pod: Pod, options: dict[str, Any], expected
         ),
     ],
 )
-def test_what_is_not_clear_is_asked(pod: Pod, options: dict[str, Any], question: str) -> None:
+def test_what_is_not_clear_is_asked(pod: PeerPod, options: dict[str, Any], question: str) -> None:
     """With what would answer it; never a guess."""
-    verdict = decide(pod, Options(**options))
+    verdict = decide(pod, MigrateOptions(**options))
     assert isinstance(verdict, Undecided)
     assert any(question in each for each in verdict.questions), verdict.questions
 
@@ -149,10 +156,10 @@ def test_what_is_not_clear_is_asked(pod: Pod, options: dict[str, Any], question:
 def test_containers_that_share_different_numbers_of_gpus_are_asked_about() -> None:
     """A pod has one count in gpupack."""
     containers = tuple(
-        Container(name, limits={"nvidia.com/gpu": gpus, "nvidia.com/gpumem": "1"})
+        PeerContainer(name, limits={"nvidia.com/gpu": gpus, "nvidia.com/gpumem": "1"})
         for name, gpus in (("a", "1"), ("b", "2"))
     )
-    verdict = decide(Pod(containers), Options())
+    verdict = decide(PeerPod(containers), MigrateOptions())
     assert verdict == Undecided(("containers share 1 and 2 GPUs; in gpupack a pod has one count",))
 
 
@@ -160,10 +167,10 @@ def test_what_gpupack_would_refuse_is_not_written() -> None:
     """An app container after a larger init container, spread over two GPUs."""
     sizes = {"init": "4096", "main": "1024"}
     containers = tuple(
-        Container(name, init=name == "init", limits={"nvidia.com/gpu": "2", "nvidia.com/gpumem": size})
+        PeerContainer(name, init=name == "init", limits={"nvidia.com/gpu": "2", "nvidia.com/gpumem": size})
         for name, size in sizes.items()
     )
-    verdict = decide(Pod(containers), Options())
+    verdict = decide(PeerPod(containers), MigrateOptions())
     assert isinstance(verdict, Undecided)
     assert verdict.questions[0].startswith("gpupack would refuse the pod: container main: asks for less gpu-mem")
 
@@ -178,9 +185,9 @@ def test_what_gpupack_would_refuse_is_not_written() -> None:
         (asking({}, annotations={"gpu-memory": "1"}), {"keep": frozenset({"gpu-memory"})}),
     ],
 )
-def test_pods_that_ask_for_nothing_of_this_are_left(pod: Pod, options: dict[str, Any]) -> None:
+def test_pods_that_ask_for_nothing_of_this_are_left(pod: PeerPod, options: dict[str, Any]) -> None:
     """And nothing is said of them."""
-    assert decide(pod, Options(**options)) is None
+    assert decide(pod, MigrateOptions(**options)) is None
 
 
 @pytest.mark.parametrize(
@@ -195,7 +202,9 @@ def test_pods_that_ask_for_nothing_of_this_are_left(pod: Pod, options: dict[str,
 )
 def test_the_scheduler_is_named_as_the_installation_wants(before: str, option: str, expected: dict[str, str]) -> None:
     """A scheduler that belongs to none of these programs stays, with a note."""
-    verdict = decide(asking({"nvidia.com/gpumem": "1024"}, scheduler_name=before), Options(scheduler_name=option))
+    verdict = decide(
+        asking({"nvidia.com/gpumem": "1024"}, scheduler_name=before), MigrateOptions(scheduler_name=option)
+    )
     assert isinstance(verdict, Rewrite)
     assert verdict.spec.put == expected
     assert bool(verdict.spec.remove) == (before == "hami-scheduler")
@@ -204,10 +213,10 @@ def test_the_scheduler_is_named_as_the_installation_wants(before: str, option: s
 
 def test_a_program_that_reads_a_peers_variable_is_noted() -> None:
     """It would find nothing there."""
-    container = Container(
+    container = PeerContainer(
         "main", limits={"aliyun.com/gpu-mem": "1"}, mentions="['sh', '-c', 'run $ALIYUN_COM_GPU_MEM_DEV']"
     )
-    verdict = decide(Pod((container,)), Options())
+    verdict = decide(PeerPod((container,)), MigrateOptions())
     assert isinstance(verdict, Rewrite)
     assert "gpupack does not set" in verdict.notes[0]
 
@@ -215,10 +224,10 @@ def test_a_program_that_reads_a_peers_variable_is_noted() -> None:
 @pytest.mark.parametrize(("value", "noted"), [("all", True), (None, True), ("void", False)])
 def test_a_variable_that_admission_refuses_is_noted(value: str | None, noted: bool) -> None:  # noqa: FBT001 (a case)
     """By name; the rest of its environment is its own."""
-    container = Container(
+    container = PeerContainer(
         "main", limits={"aliyun.com/gpu-mem": "1"}, variables={"HOME": "/", "NVIDIA_VISIBLE_DEVICES": value}
     )
-    verdict = decide(Pod((container,)), Options())
+    verdict = decide(PeerPod((container,)), MigrateOptions())
     assert isinstance(verdict, Rewrite)
     note = (
         "container main: sets NVIDIA_VISIBLE_DEVICES itself, which gpupack's admission policy refuses in pods that ask "
@@ -248,5 +257,5 @@ def test_memory_is_rounded_up_to_units() -> None:
 )
 def test_options_without_meaning_are_refused(options: dict[str, Any], message: str) -> None:
     """With the option's name."""
-    with pytest.raises(OptionsError, match=message):
-        Options(**options)
+    with pytest.raises(MigrateOptionsError, match=message):
+        MigrateOptions(**options)

@@ -6,7 +6,7 @@ import yaml
 from extender.contract.names import Names
 from extender.contract.units import UnitMib
 from extender.kubectl.migrating.manifests import Kind, migrate
-from extender.kubectl.migrating.requests import Options
+from extender.kubectl.migrating.requests import MigrateOptions
 from extender.kubectl.migrating.yamltext import ManifestError
 from tests.extender.kubectl.migrating.manifests import GPUSHARE, HAMI, KAI, UNTOUCHED, pod, stream
 
@@ -35,7 +35,7 @@ metadata:
 
 def test_gpushare_memory_changes_its_name_and_nothing_else() -> None:
     """Comments and blanks stay."""
-    result = migrate(GPUSHARE, Options())
+    result = migrate(GPUSHARE, MigrateOptions())
     assert result.text == GPUSHARE.replace("aliyun.com/gpu-mem", "gpupack.io/gpu-mem")
     assert [(finding.kind, finding.where, finding.text) for finding in result.findings] == [
         (
@@ -48,7 +48,7 @@ def test_gpushare_memory_changes_its_name_and_nothing_else() -> None:
 
 def test_hami_memory_is_summed_over_its_gpus_and_models_become_patterns() -> None:
     """Two vGPUs of 3000 MiB are 2 x 3 units."""
-    result = migrate(HAMI, Options())
+    result = migrate(HAMI, MigrateOptions())
     assert result.text == (
         HAMI.replace(
             'nvidia.com/use-gputype: "A100,V100"',
@@ -62,7 +62,7 @@ def test_hami_memory_is_summed_over_its_gpus_and_models_become_patterns() -> Non
 
 def test_kai_annotations_become_limits_of_the_first_container() -> None:
     """What is left empty goes; the comment in it stays."""
-    result = migrate(KAI, Options(scheduler_name="gpupack-scheduler"))
+    result = migrate(KAI, MigrateOptions(scheduler_name="gpupack-scheduler"))
     assert result.text == (
         KAI.replace("  annotations:\n", "")
         .replace('    gpu-memory: "2000"\n', "")
@@ -80,21 +80,21 @@ def test_kai_annotations_become_limits_of_the_first_container() -> None:
 def test_documents_without_such_pods_keep_every_byte() -> None:
     """Also between documents that change, and with a name in some text."""
     text = stream(UNTOUCHED, GPUSHARE, UNTOUCHED)
-    assert migrate(text, Options()).text == stream(
+    assert migrate(text, MigrateOptions()).text == stream(
         UNTOUCHED, GPUSHARE.replace("aliyun.com/gpu-mem", "gpupack.io/gpu-mem"), UNTOUCHED
     )
 
 
 def test_windows_line_ends_stay() -> None:
     """Added lines have them as well."""
-    result = migrate(KAI.replace("\n", "\r\n"), Options())
-    assert result.text == migrate(KAI, Options()).text.replace("\n", "\r\n")
+    result = migrate(KAI.replace("\n", "\r\n"), MigrateOptions())
+    assert result.text == migrate(KAI, MigrateOptions()).text.replace("\n", "\r\n")
 
 
 @pytest.mark.parametrize("text", [JSON, FLOW, BLOCK])
 def test_every_style_of_yaml_gives_the_same_pod(text: str) -> None:
     """JSON, flow and block; the count is text, as annotations are."""
-    after = yaml.safe_load(migrate(text, Options()).text)
+    after = yaml.safe_load(migrate(text, MigrateOptions()).text)
     assert after["metadata"] == {"name": "a", "annotations": {"gpupack.io/gpu-count": "2"}}
     limits = after["spec"]["containers"][0]["resources"]["limits"]
     assert {name: int(amount) for name, amount in limits.items()} == {"cpu": 1, "gpupack.io/gpu-mem": 2}
@@ -117,7 +117,7 @@ spec:
         limits:
           nvidia.com/gpucores: 10
 """
-    assert migrate(text, Options(drop=frozenset({"nvidia.com/gpucores"}))).text == (
+    assert migrate(text, MigrateOptions(drop=frozenset({"nvidia.com/gpucores"}))).text == (
         text.replace("aliyun.com/gpu-mem", "gpupack.io/gpu-mem")
         .replace("{limits: {nvidia.com/gpucores: 10}}", "{}")
         .replace("        limits:\n          nvidia.com/gpucores: 10\n", "")
@@ -127,9 +127,11 @@ spec:
 def test_many_entries_of_one_line_may_go() -> None:
     """The first is replaced, those behind it go with their commas."""
     before = "{nvidia.com/gpu: 1, cpu: 1, nvidia.com/gpumem: 1024, nvidia.com/gpucores: 40, nvidia.com/priority: 1}"
-    text = f"kind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: m, resources: {{limits: {before}}}}}]}}\n"
+    text = (
+        f"kind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: m, resources: {{limits: {before}}}}}]}}\n"
+    )
     after = "{gpupack.io/gpu-mem: 1, gpupack.io/gpu-core: 40, cpu: 1}"
-    assert migrate(text, Options(drop=frozenset({"nvidia.com/priority"}))).text == text.replace(before, after)
+    assert migrate(text, MigrateOptions(drop=frozenset({"nvidia.com/priority"}))).text == text.replace(before, after)
 
 
 def test_pods_are_found_in_any_object() -> None:
@@ -138,7 +140,7 @@ def test_pods_are_found_in_any_object() -> None:
     worker = {"template": {"metadata": {}, "spec": inner["spec"]}}
     job = {"kind": "PyTorchJob", "metadata": {"name": "j"}, "spec": {"pytorchReplicaSpecs": {"Worker": worker}}}
     cron = {"kind": "CronJob", "metadata": {"name": "c"}, "spec": {"jobTemplate": {"spec": worker}}}
-    result = migrate(yaml.safe_dump({"kind": "List", "items": [job, cron, inner]}), Options())
+    result = migrate(yaml.safe_dump({"kind": "List", "items": [job, cron, inner]}), MigrateOptions())
     assert (result.pods, str(yaml.safe_load(result.text)).count("'gpupack.io/gpu-mem': 4")) == (3, 3)
     assert [finding.where for finding in result.findings] == [
         "PyTorchJob j, spec.pytorchReplicaSpecs.Worker.template",
@@ -151,7 +153,7 @@ def test_requests_follow_the_limits() -> None:
     """The API server wants them equal."""
     document = yaml.safe_load(pod({"aliyun.com/gpu-mem": 4}))
     document["spec"]["containers"][0]["resources"]["requests"] = {"aliyun.com/gpu-mem": 4, "cpu": 1}
-    after = yaml.safe_load(migrate(yaml.safe_dump(document), Options(unit_mib=UnitMib(256))).text)
+    after = yaml.safe_load(migrate(yaml.safe_dump(document), MigrateOptions(unit_mib=UnitMib(256))).text)
     assert after["spec"]["containers"][0]["resources"] == {
         "limits": {"gpupack.io/gpu-mem": 16},
         "requests": {"gpupack.io/gpu-mem": 16, "cpu": 1},
@@ -169,7 +171,7 @@ spec:
       resources: {limits: &same {aliyun.com/gpu-mem: 2}}
 other: *same
 """
-    result = migrate(text, Options())
+    result = migrate(text, MigrateOptions())
     assert (result.text, result.pods) == (text, 0)
     assert "an anchor or a merge" in result.of(Kind.UNDECIDED)[0].text
 
@@ -186,7 +188,7 @@ spec:
     - name: other
       resources: *same
 """
-    assert migrate(text, Options()).text == text.replace("aliyun.com/gpu-mem", "gpupack.io/gpu-mem")
+    assert migrate(text, MigrateOptions()).text == text.replace("aliyun.com/gpu-mem", "gpupack.io/gpu-mem")
 
 
 @pytest.mark.parametrize(
@@ -199,14 +201,14 @@ spec:
 def test_a_quota_that_units_hold_exactly_is_changed(before: str, after: str) -> None:
     """A quota of the old resource would hold nobody back."""
     text = f"kind: ResourceQuota\nmetadata:\n  name: q\nspec:\n  hard:\n    pods: 4\n    {before} # team\n"
-    result = migrate(text, Options())
+    result = migrate(text, MigrateOptions())
     assert (result.text, result.pods, result.of(Kind.UNDECIDED)) == (text.replace(before, after), 0, ())
 
 
 def test_names_outside_of_pods_are_said_and_left() -> None:
     """Such as a quota that would have to be rounded."""
     text = "kind: ResourceQuota\nmetadata: {name: q, namespace: n}\nspec: {hard: {limits.nvidia.com/gpumem: 40}}\n"
-    result = migrate(text, Options())
+    result = migrate(text, MigrateOptions())
     assert result.text == text
     assert [(finding.kind, finding.where, finding.text) for finding in result.findings] == [
         (
@@ -220,7 +222,7 @@ def test_names_outside_of_pods_are_said_and_left() -> None:
 def test_a_json_patch_is_said_and_left() -> None:
     """It names a resource in a path, with ~1 for the slash."""
     text = "- op: add\n  path: /spec/template/spec/containers/0/resources/limits/nvidia.com~1gpu\n  value: 1\n"
-    result = migrate(text, Options())
+    result = migrate(text, MigrateOptions())
     assert result.text == text
     assert [finding.text for finding in result.findings] == ["0: nvidia.com/gpu stays, and is to be changed by hand"]
 
@@ -228,7 +230,7 @@ def test_a_json_patch_is_said_and_left() -> None:
 def test_a_pod_with_a_question_stays_whole_while_others_change() -> None:
     """Half a pod would never start."""
     unclear = pod({"nvidia.com/gpu": 1, "nvidia.com/gpumem-percentage": 50})
-    result = migrate(stream(unclear, pod({"aliyun.com/gpu-mem": 4})), Options())
+    result = migrate(stream(unclear, pod({"aliyun.com/gpu-mem": 4})), MigrateOptions())
     assert result.text == stream(unclear, pod({"gpupack.io/gpu-mem": 4}))
     assert [finding.kind for finding in result.findings] == [Kind.UNDECIDED, Kind.CHANGED]
 
@@ -236,7 +238,7 @@ def test_a_pod_with_a_question_stays_whole_while_others_change() -> None:
 def test_whole_gpus_under_nvidias_name_need_no_change_where_gpupack_serves_that_name() -> None:
     """`--gpu-resource nvidia.com/gpu` of the device plugin."""
     text = pod({"nvidia.com/gpu": 2})
-    result = migrate(text, Options(names=Names(gpu_resource="nvidia.com/gpu")))
+    result = migrate(text, MigrateOptions(names=Names(gpu_resource="nvidia.com/gpu")))
     assert (result.text, result.findings) == (text, ())
 
 
@@ -258,4 +260,4 @@ def test_whole_gpus_under_nvidias_name_need_no_change_where_gpupack_serves_that_
 def test_text_that_is_no_manifest_is_refused(text: str, message: str) -> None:
     """Also one that would take for ever to read."""
     with pytest.raises(ManifestError, match=message):
-        migrate(text, Options())
+        migrate(text, MigrateOptions())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from extender.contract.units import UNIT_CHOICES_MIB
 from extender.kubectl.migrating import peers
 from extender.kubectl.migrating.manifests import Kind, migrate
-from extender.kubectl.migrating.requests import Options
+from extender.kubectl.migrating.requests import MigrateOptions
 from tests.extender.kubectl.migrating.manifests import UNTOUCHED
 
 AMOUNTS = st.one_of(
@@ -69,7 +69,7 @@ def texts(draw: st.DrawFn) -> list[str]:
 
 
 OPTIONS = st.builds(
-    Options,
+    MigrateOptions,
     unit_mib=st.sampled_from(UNIT_CHOICES_MIB),
     gpushare_unit_mib=st.sampled_from([1, 1024]),
     replica_memory_mib=st.none() | st.integers(1, 90000),
@@ -86,7 +86,7 @@ OPTIONS = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(texts(), OPTIONS)
-def test_a_second_run_changes_nothing(documents: list[str], options: Options) -> None:
+def test_a_second_run_changes_nothing(documents: list[str], options: MigrateOptions) -> None:
     """Idempotent, and what was undecided still is."""
     once = migrate("---\n".join(documents), options)
     twice = migrate(once.text, options)
@@ -96,7 +96,7 @@ def test_a_second_run_changes_nothing(documents: list[str], options: Options) ->
 
 @settings(max_examples=40, deadline=None)
 @given(texts(), OPTIONS)
-def test_a_document_changes_as_if_it_were_alone(documents: list[str], options: Options) -> None:
+def test_a_document_changes_as_if_it_were_alone(documents: list[str], options: MigrateOptions) -> None:
     """So a document without such pods keeps every byte, whatever stands beside it."""
     whole = migrate("---\n".join(documents), options).text
     assert whole == "---\n".join(migrate(document, options).text for document in documents)
@@ -105,7 +105,9 @@ def test_a_document_changes_as_if_it_were_alone(documents: list[str], options: O
 
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(pods(), st.sampled_from([True, False, None])), OPTIONS)
-def test_a_pod_is_rewritten_whole_or_not_at_all(styled: tuple[dict[str, Any], bool | None], options: Options) -> None:
+def test_a_pod_is_rewritten_whole_or_not_at_all(
+    styled: tuple[dict[str, Any], bool | None], options: MigrateOptions
+) -> None:
     """A rewritten one has no old name that was not to be kept; another is the same text. All styles can be changed."""
     text = yaml.safe_dump(styled[0], default_flow_style=styled[1])
     result = migrate(text, options)
