@@ -1,4 +1,4 @@
-"""What a doctor knows of a cluster and says, as values: facts that were gathered, and findings made of them."""
+"""Describes what a doctor found and how bad it is."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -232,6 +232,8 @@ def test_a_gpu_that_an_admin_cordons_is_out_until_the_cordon_is_lifted(cluster: 
     assert plugin.port
     cluster.bind("p", {"main": {"GPU-x": 8}})
     cluster.kubelet.wait_listed(MEMORY)
+    cluster.kubelet.admit("p", MEMORY, 8)
+    until(lambda: cluster.allocated("p"))
     before = len(cluster.kubelet.plugins[MEMORY].lists)
     for count, (cordon, healthy) in enumerate([("GPU-x", [True, True, False]), (None, [True, True, True])], start=1):
         patch = {"metadata": {"annotations": {"gpupack.io/cordon": cordon}}}
