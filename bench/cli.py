@@ -1,4 +1,4 @@
-"""The benchmarks' command line: a group whose subcommands are imported only when one of them is asked for."""
+"""The benchmarks' command line: a group that imports a subcommand only when it is asked for."""
 
 from collections.abc import Mapping
 from importlib import import_module

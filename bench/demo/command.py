@@ -1,4 +1,4 @@
-"""`python -m bench demo`: runs a stream of pods on the simulated cluster, draws it, and adds up what sharing saved."""
+"""`python -m bench demo`: runs pods on the simulated cluster, draws it, and adds up what sharing saved."""
 
 import json
 import sys

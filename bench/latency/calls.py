@@ -1,4 +1,4 @@
-"""One cycle after another, warm: filter, prioritize and bind, and after each the floor, so that noise hits both."""
+"""Measures filter, prioritize and bind of one pod after another, each followed by the floor, so noise hits both."""
 
 import json
 import time

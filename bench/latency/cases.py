@@ -1,4 +1,4 @@
-"""The other rows of the table: start, first pod of a shape, growth, events, parallel binds, re-estimation."""
+"""Measures start, the first pod of a shape, growth, watch events and parallel binds."""
 
 import json
 import subprocess

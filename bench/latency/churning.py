@@ -1,4 +1,4 @@
-"""Many lives of pods through the shipped state in one process: whether memory and the time of a filter stay flat.
+"""Runs many short-lived pods through the shipped state, to see whether memory and filter times stay flat.
 
 A day of churn on a large cluster is about a million pods. Each is created, filtered, bound, shown as bound and deleted,
 as the watch and kube-scheduler would do it, without the HTTP and the JSON in between.

@@ -1,4 +1,4 @@
-"""Filter beside a re-estimation of the weights: what of the slowest calls is its fault.
+"""Measures filter during a re-estimation of the weights, to see what the estimate adds to the slowest calls.
 
 A machine has slow calls of its own, and new pods are work without any estimate, too; so with each estimate as many
 calls are measured while as many new pods come and nothing is learned from them.

@@ -1,4 +1,4 @@
-"""Starts what a measurement needs: the stand-in API server with its objects, an extender beside it, and the floor."""
+"""Starts what a measurement needs: the simulated API server with its objects, an extender, and the floor."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""`bench node`: cost and speed of the device plugin on one node, printed and written as JSON."""
+"""`python -m bench node`: what the device plugin costs on one node, and how fast it answers."""
 
 import json
 import os

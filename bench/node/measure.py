@@ -1,4 +1,4 @@
-"""From a node under load to figures: what the plugin costs at rest, how fast it answers, how soon an XID is told."""
+"""Measures the plugin on a node under load: its cost at rest, its answers, and how soon it reports an XID."""
 
 import threading
 import time

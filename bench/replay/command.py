@@ -1,4 +1,4 @@
-"""`python -m bench replay`: policies on a trace, as a table, JSON, CSV and a figure."""
+"""`python -m bench replay`: replays a trace under several policies, and writes a table, JSON, CSV and a figure."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What all replays of one command share: nodes, pods, mapping, prices; it travels to worker processes as a value."""
+"""Holds what all replays of one command share: nodes, pods, mapping and prices."""
 
 from collections import Counter
 from collections.abc import Callable

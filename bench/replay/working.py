@@ -1,4 +1,4 @@
-"""Runs the replays of one command, policy by seed, on one or more processes, and shows how far they are."""
+"""Runs the replays of one command, policy by seed, on one or more processes, and reports their progress."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""What kube-scheduler is measured with: nobody, stubs that answer with so many nodes, and gpupack."""
+"""Starts what kube-scheduler is measured with: no extender, stubs that answer with so many nodes, and gpupack."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""From a load to pods per second of each contender, round by round on one control plane."""
+"""Measures pods per second of each contender, round by round on one control plane."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""A scheduler extender that answers at once and decides nothing: the most that any extender of its kind could reach.
+"""Serves an extender that decides nothing, the upper limit of what any extender could reach.
 
 filter echoes the first names, prioritize scores all alike, bind writes the Binding and waits for it, as every extender
 that binds has to.

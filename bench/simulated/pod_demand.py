@@ -1,4 +1,4 @@
-"""From a pod's spec to the resources that it takes from a node, as kube-scheduler and the kubelet count them.
+"""Counts the resources that a pod takes from a node, as kube-scheduler and the kubelet count them.
 
 Source: k8s.io/component-helpers/resource (PodRequests): the greater of what the containers need together and what any
 plain init container needs beside the sidecars declared before it; sidecars count all along.

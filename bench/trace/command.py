@@ -1,4 +1,4 @@
-"""`python -m bench trace`: write a synthetic trace, so that everything runs without anybody's files."""
+"""`python -m bench trace`: writes a synthetic trace, so that everything runs without anybody's files."""
 
 from pathlib import Path
 from random import Random

@@ -1,4 +1,4 @@
-"""What a policy knows in a replay: all of the pod list from the start, or what has arrived so far."""
+"""Gives a policy what it may know in a replay: the whole pod list, or what has arrived so far."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One policy on one sequence of arrivals and departures: accounts, and checks that nothing is ever given out twice."""
+"""Places arriving pods with one policy, keeps the accounts, and checks that nothing is given out twice."""
 
 from collections.abc import Sequence
 from random import Random

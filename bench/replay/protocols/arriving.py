@@ -1,4 +1,4 @@
-"""FGD's protocol: pods arrive one at a time, each is tried once, none leaves.
+"""Replays FGD's protocol: pods arrive one at a time, each is tried once, and none leaves.
 
 Weng et al., "Beware of Fragmentation" (USENIX ATC 2023), section 6, and the artifact of the paper.
 """

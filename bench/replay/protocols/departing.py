@@ -1,4 +1,4 @@
-"""The steady state: pods drawn from the list arrive at random, live for a random time, and leave.
+"""Replays a steady state: pods drawn from the list arrive at random, live for a random time, and leave.
 
 Arrivals are Poisson, lifetimes exponential with mean 1, and the rate is such that the pods that would run without
 rejections ask for `load` times the capacity on average. The cluster starts empty; two lifetimes are left unmeasured, in

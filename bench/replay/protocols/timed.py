@@ -1,4 +1,4 @@
-"""The trace's own times: pods come and go when they did, on a cluster cut down so that its GPUs just meet the peak."""
+"""Replays the trace's own times, on a cluster cut down so that its GPUs just meet the peak."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The sockets of the simulated API server: from bytes that arrive to requests handled and watches kept fed.
+"""Reads requests from the simulated API server's sockets, writes the answers, and feeds the watches.
 
 Everything here runs in one event loop, so requests are carried out one after the other and no lock is needed.
 """

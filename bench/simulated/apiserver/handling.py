@@ -1,4 +1,4 @@
-"""From one HTTP request to its answer, or to the watch that it opens: the API server's verbs without its sockets."""
+"""Carries out one HTTP request of the simulated API server: its routes and verbs, without its sockets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""From the store and a selector to the JSON of a list, whole or in pages of one consistent snapshot."""
+"""Renders lists, whole or in pages of one consistent snapshot."""
 
 import base64
 from dataclasses import dataclass

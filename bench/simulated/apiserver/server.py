@@ -1,4 +1,4 @@
-"""The simulated API server: Kubernetes' HTTP API on a loopback port, in a thread of this process.
+"""Serves Kubernetes' HTTP API, simulated, on a loopback port in a thread of this process.
 
 It keeps pods, nodes, events, namespaces, priority classes and leases, and serves lists with pages, watches with
 bookmarks, patches, Bindings and graceful deletion with the answers, codes and texts of the real one. No authentication.
@@ -9,27 +9,27 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from bench.simulated.apiserver.connections import Connection, Hub, WatchSettings
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
 from bench.simulated.apiserver.objects.registry import Moment, Registry
-from bench.simulated.apiserver.objects.resources import NAMESPACES, PODS, Resource
+from bench.simulated.apiserver.objects.resources import NAMESPACES, Resource
 from bench.simulated.apiserver.objects.statuses import expired
 from bench.simulated.apiserver.objects.store import Event, Store
 from bench.simulated.client import Access, write_kubeconfig
+from bench.simulated.specs import timestamp
+from bench.simulated.starting import Startable
 
 _T = TypeVar("_T")
 _CALL_TIMEOUT_S = 30.0
 _FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
-class ApiServer:
+class ApiServer(Startable):
     """A running API server; use it as a context manager, or call `start` and `stop`.
 
     Args:
@@ -54,19 +54,10 @@ class ApiServer:
         self._hub = Hub(self._store, settings or WatchSettings(), self._loop)
         self._registry = Registry(self._store, self._hub.publish)
         self._lister = Lister(self._store)
-        self._hub.handler = Handler(self._registry, self._lister, _moment, _later, extra or {})
+        self._hub.handler = Handler(self._registry, self._lister, _moment, timestamp, extra or {})
         self._server: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, name="simulated-apiserver", daemon=True)
         self.port = 0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:
@@ -159,10 +150,6 @@ class ApiServer:
         """How many watches are open."""
         return self._call(lambda: len(self._hub.streams(plural)))
 
-    def pod_count(self) -> int:
-        """How many pods exist."""
-        return self._call(lambda: self._store.count(PODS))
-
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
@@ -201,8 +188,4 @@ class ApiServer:
 
 def _moment() -> Moment:
     fresh = uuid.uuid4()
-    return Moment(now=_later(0), uid=str(fresh), suffix=fresh.hex[:5])
-
-
-def _later(seconds: int) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Moment(now=timestamp(), uid=str(fresh), suffix=fresh.hex[:5])

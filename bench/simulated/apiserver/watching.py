@@ -1,4 +1,4 @@
-"""From store events to the lines of a watch: selection, objects that leave the selector, bookmarks, errors.
+"""Renders the lines of a watch: selected events, objects that leave the selector, bookmarks, errors.
 
 Source of the selector's semantics: k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go (convertToWatchEvent).
 """

@@ -1,4 +1,4 @@
-"""The kubelet's device manager as values: which device IDs each container has, which are free, which are reused.
+"""Keeps the device manager's account: which device IDs each container has, which are free, which are reused.
 
 Source: k8s.io/kubernetes/pkg/kubelet/cm/devicemanager/manager.go (Allocate, devicesToAllocate, UpdateAllocatedDevices)
 and pod_devices.go. Pure: the order in which a set gives its members, arbitrary in the kubelet, is an argument.

@@ -1,4 +1,4 @@
-"""The real device plugin beside a simulated kubelet: in a thread of this process, or as a process of its own."""
+"""Runs the real device plugin for a simulated kubelet, in a thread of this process or as its own process."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""From a pod and what happened to it to the status that the kubelet writes; and what its annotations ask of the run.
+"""Builds the pod status that the kubelet writes, and reads what a pod's annotations ask of the simulation.
 
 A simulated container does nothing; these annotations say for how long: `simulated.gpupack.io/run-seconds` until all
 app containers end by themselves, `simulated.gpupack.io/stop-seconds` until they have obeyed an order to stop.

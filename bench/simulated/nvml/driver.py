@@ -1,4 +1,4 @@
-"""From values to a simulated NVIDIA driver: the small libnvidia-ml.so.1 of `nvml_library.c`, built and driven live.
+"""Simulates an NVIDIA driver: builds the small libnvidia-ml.so.1 of `nvml_library.c`, and changes its values live.
 
 The state lies in a file that library and Python both map, so it also drives a program in another process that was
 started with `environment()`.

@@ -1,4 +1,4 @@
-"""kube-scheduler's DefaultPreemption on values: whom a pod could make leave on which node, and which node to take.
+"""Chooses victims as kube-scheduler's DefaultPreemption does: on which node, and which pods.
 
 Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption and framework/preemption, without
 PodDisruptionBudgets. As there, only the native filters say whether room was made, so a node that has native room gives

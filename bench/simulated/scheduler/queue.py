@@ -1,4 +1,4 @@
-"""kube-scheduler's queue as a value: which pod is next, who backs off, who sleeps until something changes.
+"""Queues pods as kube-scheduler does: which is next, which backs off, which sleeps until something changes.
 
 Source: k8s.io/kubernetes/pkg/scheduler/backend/queue (active, backoff and unschedulable pods; backoff 1 s doubling to
 10 s; a pod that is backing off without an error is taken early when nobody else is there). Pure: time is an argument.

@@ -1,4 +1,4 @@
-"""Between the two forms of Event objects: core/v1, in which they are stored, and events.k8s.io/v1."""
+"""Converts Event objects between core/v1, in which they are stored, and events.k8s.io/v1."""
 
 from typing import Any
 

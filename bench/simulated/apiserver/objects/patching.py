@@ -1,4 +1,4 @@
-"""From an object and a patch to the patched object, for the patch types that Kubernetes' clients send.
+"""Applies the patch types that Kubernetes' clients send.
 
 Sources: RFC 7396 (merge patch), RFC 6902 (JSON patch), and Kubernetes' strategic merge patch with the merge keys that
 pods and nodes declare (`patchMergeKey` in k8s.io/api/core/v1/types.go); lists without one are replaced.

@@ -1,4 +1,4 @@
-"""From REST verbs on objects to writes in the store, under the rules of each kind.
+"""Writes objects to the store under the rules of each kind.
 
 Pure apart from the store it owns: time and random names are arguments, the caller serialises access.
 """

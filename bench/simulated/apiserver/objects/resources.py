@@ -1,4 +1,4 @@
-"""The table of kinds that the simulated API server keeps, and what field selectors may ask of each."""
+"""Lists the kinds that the simulated API server keeps, and what field selectors may ask of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
