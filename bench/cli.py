@@ -49,4 +49,4 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, lazy=COMMANDS)
 def main() -> None:
-    """What gpupack's packing, latency and cost are, measured with the shipped extender and device plugin."""
+    """Measure gpupack's packing, latency and cost, with the shipped extender and device plugin."""

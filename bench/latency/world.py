@@ -29,7 +29,7 @@ class Size:
     diverse: bool = False
 
     def arguments(self) -> list[str]:
-        """For the stand-in API server's command line."""
+        """For the simulated API server's command line."""
         return [str(value) for value in (self.nodes, self.gpus, self.per_node, self.pod_bytes, self.diverse)]
 
     def names(self) -> list[str]:
@@ -39,7 +39,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Director:
-    """Tells the stand-in API server what to do."""
+    """Tells the simulated API server what to do."""
 
     port: int
 
@@ -134,7 +134,7 @@ def world(size: Size, options: Sequence[str] = (), against: Against | None = Non
 
 
 def stage(size: Size, port: int, kubeconfig: Path, folder: Path) -> ModuleProcess:
-    """The stand-in API server."""
+    """The simulated API server."""
     arguments = [str(port), str(kubeconfig), *size.arguments()]
     return ModuleProcess("bench.latency.stage", arguments, port, log=folder / "stage.log")
 

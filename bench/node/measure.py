@@ -82,13 +82,13 @@ def measure_cost(stage: Stage, seconds: float) -> Cost:
 
 
 class Listening:
-    """One more listener to the plugin's list of devices, beside the kubelet."""
+    """A second listener to the plugin's list of devices, besides the kubelet."""
 
     def __init__(self, stage: Stage) -> None:
         options = [("grpc.max_receive_message_length", 16 * 1024 * 1024), ("grpc.default_authority", "localhost")]
         self._channel = grpc.insecure_channel(f"unix:{stage.socket}", options=options)
         self.stub = stubs.DevicePluginStub(self._channel)
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self.health: dict[str, str] = {}
         self._stream: Any = self.stub.ListAndWatch(messages.Empty())
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -100,8 +100,8 @@ class Listening:
         Raises:
             TimeoutError: they were not in time.
         """
-        with self._news:
-            if not self._news.wait_for(lambda: condition(self.health), timeout_s):
+        with self._changed:
+            if not self._changed.wait_for(lambda: condition(self.health), timeout_s):
                 raise TimeoutError(f"the plugin did not tell the kubelet within {timeout_s} s")
             return time.monotonic()
 
@@ -115,9 +115,9 @@ class Listening:
         try:
             for answer in self._stream:
                 health = {device.ID: device.health for device in answer.devices}
-                with self._news:
+                with self._changed:
                     self.health = health
-                    self._news.notify_all()
+                    self._changed.notify_all()
         except grpc.RpcError:
             return
 

@@ -28,7 +28,7 @@ _DONE = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One breach: what it is, where, who, and the numbers in words."""
+    """One breach: its kind, the node and pod, and the numbers in words."""
 
     kind: str
     node: str

@@ -161,7 +161,7 @@ class DeviceAccount:
 
 
 def from_checkpoint(text: bytes) -> DeviceAccount:
-    """What a restarted kubelet remembers: who has what, and that its resources have no devices until plugins return.
+    """What a restarted kubelet remembers: which container has which IDs. Its resources have no devices as yet.
 
     Raises:
         ValueError: the file is damaged.

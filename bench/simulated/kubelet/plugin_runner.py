@@ -53,7 +53,7 @@ class PluginRunner:
     """One node's device plugin.
 
     Args:
-        kubelet: whom it registers with.
+        kubelet: the kubelet that it registers with.
         kubeconfig: how it reaches the API server.
         gpu_file: description of its GPUs.
         options: how it runs.

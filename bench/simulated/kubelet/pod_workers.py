@@ -100,11 +100,11 @@ class PodWorkers:
         self._agenda.call(lambda: self._handle(kind, pod))
 
     def hold(self, why: str) -> None:
-        """Admit nobody until `release` is called with the same reason."""
+        """Admit no pod until `release` is called with the same reason."""
         self._agenda.call(lambda: self._holds.add(why))
 
     def release(self, why: str) -> None:
-        """Admit those who waited, together."""
+        """Admit the pods that waited, together."""
         self._agenda.call(lambda: self._holds.discard(why))
         self._agenda.call(self._admit_waiting)
 
@@ -252,7 +252,7 @@ class PodWorkers:
         try:
             self._client.patch_pod(metadata["name"], patch, metadata["namespace"], subresource="status")
         except RequestError as error:
-            # Gone, or another pod of the name (422: its UID is not the patch's): nobody is left to tell.
+            # Gone, or another pod of that name (422: its UID is not the patch's): nothing is left to report on.
             if error.status not in (404, 409, 422):
                 self._again(attempt, lambda: self._write(worker, status, attempt + 1))
         except UnreachableError:

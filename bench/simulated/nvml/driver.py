@@ -157,7 +157,7 @@ def build(*, old_driver: bool = False) -> Path:
         )
     if done.returncode:
         raise BuildError(f"{compiler} failed: {done.stderr[:500]}")
-    # Others may build at the same time: whoever renames last wins, with the same content.
+    # Others may build at the same time: the last rename wins, with the same content.
     Path(made.name).rename(library)
     return library
 

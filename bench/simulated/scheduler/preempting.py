@@ -32,7 +32,7 @@ def victims_on(pod: PodView, node: NodeState) -> list[PodView]:
 
 
 def candidates(pod: PodView, nodes: Iterable[NodeState]) -> dict[str, list[PodView]]:
-    """Every node where evicting somebody makes native room, with the victims."""
+    """Every node where an eviction makes native room, with the victims."""
     found = {node.name: victims_on(pod, node) for node in nodes}
     return {name: victims for name, victims in found.items() if victims}
 

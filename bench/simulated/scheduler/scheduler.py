@@ -84,7 +84,7 @@ class SimulatedScheduler(Startable):
 
     Args:
         client: how to reach the API server.
-        extender: whom to ask; None schedules by the native rules alone.
+        extender: the extender to call; None schedules by the native rules alone.
         settings: how it behaves.
     """
 
