@@ -3,6 +3,7 @@
 import json
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,11 +12,14 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from bench.latency.driving import Caller
+from bench.latency.driving import Caller, Cycles
+from bench.latency.load import Body
 from bench.simulated.processes import ExtenderProcess, ModuleProcess, free_port
 from bench.simulated.waiting import wait_until
 
 _AGAINST_TIMEOUT_S = 120.0
+_WARM_UP_CYCLES = 60
+_SETTLE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,19 @@ class World:
     subject: Subject
     folder: Path
     names: list[str] = field(default_factory=list)
+
+    def create(self, prefix: str, count: int, **how: Any) -> list[Body]:
+        """Create pending pods, and give the watch a moment to bring them: their decoding is not to be measured."""
+        pods = self.director.create(prefix, count, **how)
+        time.sleep(_SETTLE_S)
+        return pods
+
+    def cycles(self, names: list[str], prefix: str = "warm") -> Cycles:
+        """Cycles over these nodes, after a warm-up."""
+        run = Cycles(self.subject.caller(), names, self.subject.pid)
+        run.run(self.create(prefix, _WARM_UP_CYCLES))
+        run.forget()
+        return run
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ class ApiServer(Startable):
     Args:
         port: TCP port on 127.0.0.1; 0 takes a free one.
         settings: how watches are served.
-        history_limit: events remembered per resource; older watches get 410.
         extra: paths that are no part of Kubernetes' API, and what makes the JSON answer from a request's body; called
             in the server's loop.
     """
@@ -45,12 +44,11 @@ class ApiServer(Startable):
         *,
         port: int = 0,
         settings: WatchSettings | None = None,
-        history_limit: int = 100_000,
         extra: Mapping[str, Callable[[bytes], bytes]] | None = None,
     ) -> None:
         self._wanted_port = port
         self._loop = asyncio.new_event_loop()
-        self._store = Store(history_limit)
+        self._store = Store()
         self._hub = Hub(self._store, settings or WatchSettings(), self._loop)
         self._registry = Registry(self._store, self._hub.publish)
         self._lister = Lister(self._store)
