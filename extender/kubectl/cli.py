@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -22,17 +23,25 @@ COMMANDS: Mapping[str, str] = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are those of the table."""
+    """A group that imports a command's module when the command is run or its help is shown.
+
+    Args:
+        lazy: name of a command to `module:attribute` of its click command.
+    """
+
+    def __init__(self, *args: Any, lazy: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, sorted."""
         del ctx
-        return sorted(COMMANDS)
+        return sorted(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported now; None when there is none of that name."""
         del ctx
-        target = COMMANDS.get(cmd_name)
+        target = self._lazy.get(cmd_name)
         if target is None:
             return None
         module, _, attribute = target.partition(":")
@@ -42,7 +51,11 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 def main() -> None:
     """See, explain and change how pods share GPUs.
 

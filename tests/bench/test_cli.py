@@ -2,7 +2,8 @@
 
 from click.testing import CliRunner
 
-from bench.cli import COMMANDS, LazyGroup, main
+from bench.cli import COMMANDS, main
+from extender.kubectl.cli import LazyGroup
 
 
 def test_an_unknown_subcommand_is_a_usage_error_that_names_it() -> None:

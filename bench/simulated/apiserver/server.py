@@ -132,14 +132,6 @@ class ApiServer(Startable):
         """Order a fault for requests to come."""
         self._call(lambda: self._hub.faults.pending.append(fault))
 
-    def lose_bindings(self, times: int = 1) -> None:
-        """Carry out the next Bindings and reset the connection instead of answering."""
-        self.inject(Fault(method="POST", path="/binding", times=times, lose_reply=True))
-
-    def delay_bindings(self, delay_s: float, times: int = 1) -> None:
-        """Answer the next Bindings late."""
-        self.inject(Fault(method="POST", path="/binding", times=times, delay_s=delay_s))
-
     def requests(self) -> list[str]:
         """The latest requests as `METHOD /path`, oldest first."""
         return self._call(lambda: list(self._hub.seen))

@@ -336,7 +336,7 @@ def test_new_nodes_are_tainted_until_somebody_removes_it(core: Any) -> None:
 def test_a_lost_reply_was_carried_out(server: ApiServer, core: Any) -> None:
     """The connection is reset, the Binding stands."""
     core.create_namespaced_pod("default", _pod("a"))
-    server.lose_bindings()
+    server.inject(Fault(method="POST", path="/binding", lose_reply=True))
     with pytest.raises(urllib3.exceptions.HTTPError):
         _bind(server, "a", "n1")
     assert core.read_namespaced_pod("a", "default").spec.node_name == "n1"
