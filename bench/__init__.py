@@ -1,1 +1,1 @@
-"""The demo, the simulated cluster behind it, and the benchmarks; all of them run the shipped extender and plugin."""
+"""Holds the demo, the simulated cluster behind it, and the benchmarks, which run the shipped extender and plugin."""

@@ -1,4 +1,4 @@
-"""The benchmarks' command line: a group whose subcommands are imported only when one of them is asked for."""
+"""Runs the benchmarks; a subcommand's module is imported only when that subcommand is used."""
 
 from collections.abc import Mapping
 
@@ -22,4 +22,4 @@ COMMANDS: Mapping[str, str] = {
 
 @click.group(cls=LazyGroup, lazy=COMMANDS)
 def main() -> None:
-    """What gpupack's packing, latency and cost are, measured with the shipped extender and device plugin."""
+    """Measure gpupack's packing, latency and cost, with the shipped extender and device plugin."""

@@ -1,1 +1,1 @@
-"""The demo: a stream of pods on a simulated cluster, a live picture of the GPUs, and what sharing them saved."""
+"""Shows a stream of pods on a simulated cluster, live, and what sharing the GPUs saved."""

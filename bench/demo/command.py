@@ -1,4 +1,4 @@
-"""`python -m bench demo`: runs a stream of pods on the simulated cluster, draws it, and adds up what sharing saved."""
+"""`python -m bench demo`: runs pods on the simulated cluster, draws it, and adds up what sharing saved."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ GPUS = sum(gpu.count for node in NODES for gpu in node.gpus)
 
 @dataclass(slots=True)
 class Run:
-    """One run of the demo; `frames` drives it and gives a picture's contents for each frame."""
+    """One run of the demo; `frames` drives it and yields the nodes to draw in each frame."""
 
     cluster: SimulatedCluster
     pods: Sequence[DemoPod]
@@ -76,9 +76,12 @@ def _manifest(pod: DemoPod) -> dict[str, Any]:
 @click.option("--seed", default=7, show_default=True, help="Seed of the stream of pods.")
 @click.option("--policy", default="", help="Packing policy.  [default: the extender's]")
 @click.option("--prices", type=click.Path(path_type=Path, exists=True), help="Price table.  [default: the shipped one]")
-@click.option("--keep", is_flag=True, help="Go on serving afterwards, until interrupted.")
+@click.option("--keep", is_flag=True, help="Keep the cluster running afterwards, until interrupted.")
 def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep: bool) -> None:
-    """Show GPU sharing on a simulated cluster of T4, A10, A100 and H100 nodes, and what it saves."""
+    """Show GPU sharing and what it saves.
+
+    Runs a stream of pods on a simulated cluster of T4, A10, A100 and H100 nodes.
+    """
     console = Console()
     console.print(f"{SIMULATED} Starting ...")
     pods = stream(seed, seconds)
@@ -92,7 +95,7 @@ def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep
         click.echo(summary(run.tally.outcome, whole, len(pods), GPUS, seconds))
         failed = run.states()["Failed"]
         if failed:
-            click.echo(f"{failed} pods failed at admission: that must not happen")
+            click.echo(f"{failed} pods failed at admission, which must not happen")
         if keep:
             _serve(cluster)
     if failed or not run.tally.outcome.ran:
@@ -101,7 +104,7 @@ def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep
 
 def _draw(console: Console, run: Run) -> None:
     if not console.is_terminal:
-        # A log wants a line now and then, not a moving picture.
+        # A log gets a line now and then instead of a moving picture.
         next_s = 0.0
         for _ in run.frames():
             if run.clock_s >= next_s:
@@ -114,9 +117,9 @@ def _draw(console: Console, run: Run) -> None:
 
 
 def _serve(cluster: SimulatedCluster) -> None:
-    click.echo(f"extender: {cluster.extender.url}  kubeconfig: {cluster.kubeconfig}  (Ctrl-C ends it)")
+    click.echo(f"extender: {cluster.extender.url}  kubeconfig: {cluster.kubeconfig}  (Ctrl-C to stop)")
     try:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        click.echo("ending")
+        click.echo("stopping")

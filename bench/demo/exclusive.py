@@ -1,7 +1,7 @@
-"""From the demo's pods and nodes to what the same cluster would do with whole GPUs: who runs, on what, at which cost.
+"""Works out what the demo's pods would do and cost on the same cluster with whole GPUs.
 
-Each pod holds its GPUs alone, the cheapest idle ones of one node that it accepts and that are large enough; pods that
-find none wait, and later ones that find some go ahead. That is generous: none does better by price.
+Each pod gets the cheapest idle GPUs of one node that it accepts and that are large enough; pods that find none wait,
+and later ones that do go ahead. This favours whole GPUs: no other choice costs less.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""From pictures of the cluster over time to what sharing cost: time and money of the GPUs in use, time of pods."""
+"""Adds up what sharing costs over time: hours and dollars of the GPUs in use, hours of running pods."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

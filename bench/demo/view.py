@@ -1,4 +1,4 @@
-"""From `GET /v1/nodes` and counts to a picture for the terminal: a bar per GPU, coloured by workload."""
+"""Draws the cluster in the terminal: a bar per GPU, coloured by workload."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

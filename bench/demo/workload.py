@@ -1,4 +1,4 @@
-"""From a seed to the demo's pods: inference, notebooks, trials and training that arrive and leave."""
+"""Draws the demo's pods from a seed: inference, notebooks, trials and training that arrive and leave."""
 
 import random
 from collections.abc import Mapping

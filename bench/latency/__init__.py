@@ -1,1 +1,1 @@
-"""Measures what the extender adds to a scheduling cycle, beside a floor that decodes the same and decides nothing."""
+"""Measures what the extender adds to a scheduling cycle, next to a floor that decodes the same and decides nothing."""

@@ -1,4 +1,4 @@
-"""Posts binds all at once, each on a connection of its own, as kube-scheduler does; JSON in, seconds of each out."""
+"""Posts many binds at once, each on its own connection, as kube-scheduler does, and prints how long each took."""
 
 import asyncio
 import json

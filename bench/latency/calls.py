@@ -1,18 +1,16 @@
-"""One cycle after another, warm: filter, prioritize and bind, and after each the floor, so that noise hits both."""
+"""Measures filter, prioritize and bind of one pod after another, each followed by the floor, so noise hits both."""
 
 import json
 import time
 from http.client import HTTPConnection
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from bench.latency.driving import Bodies, Cycles
-from bench.latency.load import filter_body, pod_body
+from bench.latency.load import SIZES_UNITS, filter_body, pod_body
 from bench.latency.percentiles import Figures, cpu_seconds, figures, percentile, rss_mib
 from bench.latency.world import Against, Size, Subject, World, floor, world
 
-WARM_UP_CYCLES = 60
-SETTLE_S = 0.5
 BEST = 16
 """Nodes that the extender answers with under scored placement."""
 
@@ -29,17 +27,15 @@ def measure_calls(
     placement = ["--placement", "scored"] if scored else ["--placement", "exact"]
     with world(size, [*options, *placement], against) as here, floor(BEST if scored else 1) as ground:
         asked = here.names[:names] if names else here.names
-        run, beside = Cycles(here.subject.caller(), asked, here.subject.pid), _Floor(ground, asked)
-        run.run(_created(here, "warm", WARM_UP_CYCLES))
-        run.forget()
-        for number, pod in enumerate(_created(here, "load", cycles)):
+        run, floor_calls = here.cycles(asked), FloorCalls(ground, asked)
+        for pod in here.create("load", cycles):
             run.run([pod])
-            beside.call(number)
+            floor_calls.make(1)
         report = {verb: figures.to_json() for verb, figures in run.report().items()}
         if "prioritize" not in report:
             report["prioritize"] = _prioritize(here, asked).to_json()
-        ground_figures = beside.report()
-        fast = percentile(sorted(run.seconds["filter"]), 0.1) / percentile(sorted(beside.seconds), 0.1)
+        ground_figures = floor_calls.report()
+        fast = percentile(sorted(run.seconds["filter"]), 0.1) / percentile(sorted(floor_calls.seconds), 0.1)
         return {
             "nodes": size.nodes,
             "gpus": size.gpus,
@@ -54,42 +50,41 @@ def measure_calls(
         }
 
 
-class _Floor:
-    """Calls of the floor that are made between those of the extender, as cold as they are."""
+class FloorCalls:
+    """Filter calls of the floor, which decides nothing; made between those of the extender they are as cold as those.
+
+    Args:
+        ground: the floor.
+        names: the nodes asked about.
+    """
 
     def __init__(self, ground: Subject, names: list[str]) -> None:
         bodies = Bodies(names)
-        self._calls = [bodies.filter(pod_body(f"floor-{at}", 8)) for at in range(16)]
-        self._caller = ground.caller()
-        self._pid = ground.pid
-        for body in self._calls:
+        self._bodies = [bodies.filter(pod_body(f"floor-{at}", SIZES_UNITS[at % len(SIZES_UNITS)])) for at in range(24)]
+        self._caller, self._pid = ground.caller(), ground.pid
+        for body in self._bodies:
             self._caller.post("filter", body)
         self._size = 0
         self._cpu_s = cpu_seconds(self._pid)
         self.seconds: list[float] = []
 
-    def call(self, number: int) -> None:
-        """Once more."""
-        elapsed_s, content = self._caller.post("filter", self._calls[number % len(self._calls)])
-        self.seconds.append(elapsed_s)
-        self._size += len(content)
+    def make(self, count: int) -> Self:
+        """So many more calls."""
+        for _ in range(count):
+            elapsed_s, content = self._caller.post("filter", self._bodies[len(self.seconds) % len(self._bodies)])
+            self.seconds.append(elapsed_s)
+            self._size += len(content)
+        return self
 
     def report(self) -> Figures:
         """All calls so far."""
         return figures(self.seconds, cpu_seconds(self._pid) - self._cpu_s, self._size)
 
 
-def _created(here: World, prefix: str, count: int) -> list[dict[str, Any]]:
-    pods = here.director.create(prefix, count)
-    # The watch brings the new pods; their decoding is not what is measured here.
-    time.sleep(SETTLE_S)
-    return pods
-
-
 def _prioritize(here: World, asked: list[str]) -> Figures:
     """Scores of the nodes that scored placement would ask about, for pods that hold nothing yet."""
     run = Cycles(here.subject.caller(), asked, here.subject.pid)
-    for pod in _created(here, "score", 100):
+    for pod in here.create("score", 100):
         run.timed("prioritize", filter_body(pod, asked[:BEST]))
     return run.report()["prioritize"]
 
@@ -98,7 +93,7 @@ def _binding_alone_ms(here: World) -> float:
     """What the API server takes for a Binding, asked directly: the extender's part is the rest."""
     connection = HTTPConnection("127.0.0.1", here.director.port, timeout=30)
     seconds: list[float] = []
-    for pod in _created(here, "alone", 60):
+    for pod in here.create("alone", 60):
         name = pod["metadata"]["name"]
         body = json.dumps({"metadata": {"name": name, "annotations": {}}, "target": {"name": here.names[-1]}})
         started_s = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The other rows of the table: start, first pod of a shape, growth, events, parallel binds, re-estimation."""
+"""Measures start, the first pod of a shape, growth, watch events and parallel binds."""
 
 import json
 import subprocess
@@ -9,20 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.latency.driving import Cycles, measure_floor
+from bench.latency.calls import FloorCalls
 from bench.latency.load import bind_body
 from bench.latency.percentiles import cpu_seconds, figures, peak_rss_mib, rss_mib
 from bench.latency.world import Size, World, extender_process, floor, stage, world
 from bench.simulated.processes import free_port
 
-SETTLE_S = 0.5
 _WATCHED_S = 60.0
-
-
-def _create(here: World, prefix: str, count: int, **how: Any) -> list[dict[str, Any]]:
-    pods = here.director.create(prefix, count, **how)
-    time.sleep(SETTLE_S)
-    return pods
 
 
 def measure_start(size: Size, options: list[str]) -> dict[str, Any]:
@@ -52,10 +45,8 @@ def measure_start(size: Size, options: list[str]) -> dict[str, Any]:
 def measure_shapes(size: Size, options: list[str], *, shapes: int = 40) -> dict[str, Any]:
     """Filter for the first pod of each of many shapes: every pod asks for another amount of CPU."""
     with world(size, options) as here:
-        run = Cycles(here.subject.caller(), here.names, here.subject.pid)
-        run.run(_create(here, "warm", 60))
-        run.forget()
-        run.run(_create(here, "new", shapes, cpu_milli=1001, cpu_step=1))
+        run = here.cycles(here.names)
+        run.run(here.create("new", shapes, cpu_milli=1001, cpu_step=1))
         return {"nodes": size.nodes, "diverse": size.diverse, "filter": run.report()["filter"].to_json()}
 
 
@@ -67,13 +58,10 @@ def measure_growth(sizes: list[Size], options: list[str], *, names: int, cycles:
     for size in sizes:
         with world(size, options) as here, floor(1) as ground:
             for rows, asked in ((fixed, here.names[:names]), (every, here.names)):
-                run = Cycles(here.subject.caller(), asked, here.subject.pid)
-                run.run(_create(here, f"warm{len(asked)}", 60))
-                run.forget()
-                run.run(_create(here, f"load{len(asked)}-{rows is every}", cycles))
+                run = here.cycles(asked, f"warm{len(asked)}-{rows is every}")
+                run.run(here.create(f"load{len(asked)}-{rows is every}", cycles))
                 rows[str(size.nodes)] = run.report()["filter"].to_json()
-            calls = measure_floor(ground.caller(), here.names, cycles, ground.pid)
-            grounds[str(size.nodes)] = calls.to_json()
+            grounds[str(size.nodes)] = FloorCalls(ground, here.names).make(cycles).report().to_json()
     return {"names": names, "filter": fixed, "filter_all_names": every, "floor_all_names": grounds}
 
 
@@ -81,17 +69,15 @@ def measure_events(size: Size, options: list[str], *, count: int = 20_000, rate:
     """CPU per watch event, and filter while they come."""
     with world(size, options) as here:
         pid = here.subject.pid
-        run = Cycles(here.subject.caller(), here.names, pid)
-        run.run(_create(here, "warm", 60))
-        run.forget()
-        run.run(_create(here, "quiet", 200))
+        run = here.cycles(here.names)
+        run.run(here.create("quiet", 200))
         quiet = run.report()["filter"]
         run.forget()
         cpu_s = cpu_seconds(pid)
         here.director.play(count, rate)
         _until_played(here, count)
         alone_s = cpu_seconds(pid) - cpu_s
-        pods = _create(here, "busy", 200)
+        pods = here.create("busy", 200)
         started_s = time.monotonic()
         here.director.play(count, rate)
         placed = 0
@@ -131,15 +117,13 @@ def _until_played(here: World, count: int) -> None:
 def measure_binds(size: Size, options: list[str], *, binds: int = 500) -> dict[str, Any]:
     """Binds all at once, each on a connection of its own, and filter calls meanwhile."""
     with world(size, options) as here:
-        run = Cycles(here.subject.caller(), here.names, here.subject.pid)
-        run.run(_create(here, "warm", 60))
-        run.forget()
-        run.run(_create(here, "quiet", 200))
+        run = here.cycles(here.names)
+        run.run(here.create("quiet", 200))
         quiet = run.report()["filter"]
-        pods = _create(here, "bind", binds)
+        pods = here.create("bind", binds)
         placed = [(pod, run.filter(pod)) for pod in pods]
         run.forget()
-        others = _create(here, "beside", binds)
+        others = here.create("beside", binds)
         burst = _Burst(here, [bind_body(pod, node) for pod, node in placed])
         cpu_s = cpu_seconds(here.subject.pid)
         burst.start()

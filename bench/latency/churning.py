@@ -1,10 +1,10 @@
-"""Many lives of pods through the shipped state in one process: whether memory and the time of a filter stay flat.
+"""Runs many short-lived pods through the shipped state, to see whether memory and filter times stay flat.
 
 A day of churn on a large cluster is about a million pods. Each is created, filtered, bound, shown as bound and deleted,
 as the watch and kube-scheduler would do it, without the HTTP and the JSON in between.
 
-It begins with a warm-up, until the cluster is as full as it shall be and so many pods have come that every memory of a
-fixed size is full: the largest, of decisions, holds `MAX_REMEMBERED` pods. Memory that grows after that would grow on.
+A warm-up runs until the cluster is as full as it should be and every cache of a fixed size is full (the largest, of
+decisions, holds `MAX_REMEMBERED` pods): memory that grows after that would go on growing.
 """
 
 import os

@@ -29,7 +29,7 @@ _LINES = (
 
 
 @click.command()
-@click.option("--nodes", default=1000, show_default=True, help="Nodes of the stand-in cluster.")
+@click.option("--nodes", default=1000, show_default=True, help="Nodes of the simulated cluster.")
 @click.option("--gpus", default=8, show_default=True, help="GPUs of each node, 80 GiB each.")
 @click.option("--pods-per-node", default=4, show_default=True, help="Bound pods on each node at the start.")
 @click.option("--pod-bytes", default=2500, show_default=True, help="JSON bytes of a pod.")
@@ -45,20 +45,20 @@ _LINES = (
     multiple=True,
     default=("calls",),
     show_default=True,
-    help="What to measure; may be given several times. churn makes --lives lives of pods.",
+    help="What to measure; repeatable. churn runs --lives pods.",
 )
-@click.option("--lives", default=1_000_000, show_default=True, help="Lives of pods in case churn.")
+@click.option("--lives", default=1_000_000, show_default=True, help="Pods that come and go in case churn.")
 @click.option(
-    "--against", metavar="URL", help="Measure another extender (case calls), started by you; see --kubeconfig."
+    "--against", metavar="URL", help="Measure another extender that you start (case calls); see --kubeconfig."
 )
 @click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path),
-    help="With --against: written there for the other extender; the API server listens on --api-port.",
+    help="With --against: file to write for the other extender; the API server listens on --api-port.",
 )
-@click.option("--api-port", default=39998, show_default=True, help="With --against: port of the stand-in API server.")
+@click.option("--api-port", default=39998, show_default=True, help="With --against: port of the simulated API server.")
 @click.option("--pid", default=0, help="With --against: its process, for CPU and memory.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures there, too.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw case growth as SVG.")
 @click.option(
     "--max-ratio", type=float, help="Fail when filter's fast calls (p10) take more than this times the floor's."
@@ -66,7 +66,10 @@ _LINES = (
 @click.option("--max-growth", type=float, help="Fail when filter at 5,000 nodes is more than this times that at 100.")
 @click.option("--max-rss-mib", type=float, help="Fail when case start leaves more than this resident.")
 def command(**options: Any) -> None:
-    """Measure what the extender costs over HTTP, and a floor endpoint in the same run."""
+    """Measure the extender's latency over HTTP.
+
+    A floor endpoint, which decodes the same calls and decides nothing, is measured in the same run.
+    """
     size = Size(options["nodes"], options["gpus"], options["pods_per_node"], options["pod_bytes"], options["diverse"])
     extra = ["--policy", options["policy"]] if options["policy"] else []
     wanted = CASES if "all" in options["wanted"] else options["wanted"]

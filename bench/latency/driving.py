@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.latency.load import SIZES_UNITS, bind_body, filter_body, pod_body
+from bench.latency.load import bind_body, filter_body
 from bench.latency.percentiles import Figures, cpu_seconds, figures
 
 _REQUEST = (
@@ -98,21 +98,6 @@ class Bodies:
     def filter(self, pod: dict[str, Any]) -> bytes:
         """A call about all names."""
         return filter_body(pod, self._draws.choice(self._orders))
-
-
-def measure_floor(caller: Caller, names: list[str], calls: int, pid: int) -> Figures:
-    """Filter calls that decide nothing."""
-    bodies = Bodies(names)
-    calls_made = [bodies.filter(pod_body(f"floor-{at}", SIZES_UNITS[at % len(SIZES_UNITS)])) for at in range(24)]
-    for body in calls_made:
-        caller.post("filter", body)
-    cpu_s = cpu_seconds(pid)
-    seconds, size = [], 0
-    for number in range(calls):
-        elapsed_s, content = caller.post("filter", calls_made[number % len(calls_made)])
-        seconds.append(elapsed_s)
-        size += len(content)
-    return figures(seconds, cpu_seconds(pid) - cpu_s, size)
 
 
 @dataclass(slots=True)

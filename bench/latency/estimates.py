@@ -1,7 +1,7 @@
-"""Filter beside a re-estimation of the weights: what of the slowest calls is its fault.
+"""Measures filter during a re-estimation of the weights, to see what the estimate adds to the slowest calls.
 
-A machine has slow calls of its own, and new pods are work without any estimate, too; so with each estimate as many
-calls are measured while as many new pods come and nothing is learned from them.
+A machine has slow calls of its own, and new pods are work even without an estimate; so each round is measured twice,
+with as many calls and new pods: once with an estimate and once without.
 """
 
 import re
@@ -17,7 +17,7 @@ from bench.latency.world import Size, Subject, World, world
 from extender.scheduling.learning.estimating import REESTIMATE_PODS
 
 _ROUNDS = 12
-_NEWS = REESTIMATE_PODS // 2
+_NEW_PODS = REESTIMATE_PODS // 2
 """New pods at a time: with every second lot of them comes an estimate."""
 
 _CALLS = 250
@@ -29,7 +29,7 @@ _LEARNED = re.compile(r"^gpupack_extender_learned_pods (\S+)$", re.MULTILINE)
 def measure_learning(size: Size, options: list[str]) -> dict[str, Any]:
     """Slowest filter calls of each round, while 100 pods of 10 new kinds come: with an estimate, and without.
 
-    `delay_ms` is the median over the rounds of how much slower the slowest call beside an estimate was.
+    `delay_ms` is the median over the rounds of how much slower the slowest call during an estimate was.
 
     Raises:
         TimeoutError: no estimate came into force.
@@ -40,12 +40,12 @@ def measure_learning(size: Size, options: list[str]) -> dict[str, Any]:
     with world(size, options) as here:
         probes = _Probes(here)
         known = size.nodes * size.per_node + probes.count
-        first = -(known + _NEWS) % REESTIMATE_PODS
+        first = -(known + _NEW_PODS) % REESTIMATE_PODS
         here.director.create("first", first)
         time.sleep(_SETTLE_S)
         probes.seconds(4 * _CALLS)
         for number in range(_ROUNDS):
-            due_pods = known + first + _NEWS + number * REESTIMATE_PODS
+            due_pods = known + first + _NEW_PODS + number * REESTIMATE_PODS
             beside_s.append(_while_pods_come(here, probes, 2 * number, due_pods))
             quiet_s.append(_while_pods_come(here, probes, 2 * number + 1, due_pods, least=len(beside_s[-1])))
     delays = [max(beside) - max(quiet) for beside, quiet in zip(beside_s, quiet_s, strict=True)]
@@ -82,15 +82,15 @@ def _while_pods_come(here: World, probes: _Probes, number: int, due_pods: int, *
     """At least so many calls from the moment at which new kinds of pods come; until an estimate rests on `due_pods`."""
     how = {"units": [1 + (7 * number + 3 * kind) % 40 for kind in range(10)], "cpu_milli": 1000 + 50 * number}
     order = {**how, "told": False}  # to read the pods would take the interpreter from the calls here
-    news = threading.Thread(target=here.director.create, args=(f"news{number}", _NEWS), kwargs=order)
-    news.start()
+    arrivals = threading.Thread(target=here.director.create, args=(f"new{number}", _NEW_PODS), kwargs=order)
+    arrivals.start()
     seconds = probes.seconds(least)
     deadline_s = time.monotonic() + _TIMEOUT_S
     while _learned_pods(here.subject) < due_pods:
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"the estimate with {due_pods} pods has not come within {_TIMEOUT_S:g} s")
         seconds += probes.seconds(_CALLS)
-    news.join(_TIMEOUT_S)
+    arrivals.join(_TIMEOUT_S)
     time.sleep(_SETTLE_S)
     if (learned := _learned_pods(here.subject)) != due_pods:
         raise RuntimeError(f"an estimate came with {learned:g} pods, expected the one with {due_pods}")

@@ -1,4 +1,4 @@
-"""The floor: Flask and cheroot, an endpoint that decodes a filter call, decides nothing and echoes the first names."""
+"""Serves the floor: a Flask and cheroot endpoint that decodes a filter call and echoes the first names."""
 
 import signal
 import sys

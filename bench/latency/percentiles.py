@@ -1,4 +1,4 @@
-"""From timings to the figures that are reported."""
+"""Sums up timings as percentiles, and reads the CPU time and memory of a process."""
 
 from array import array
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Runs the simulated API server as a process with a benchmark's cluster in it, and takes the benchmark's orders.
+"""Runs the simulated API server as a process that holds a benchmark's cluster, and takes the benchmark's orders.
 
 Objects are stored as they are, so that pods keep the size that was asked for, and events are made before they are
-played: at 50,000 pods and 10,000 events a second the server must not cost more than what is measured. `POST /stage/...`
-is how the benchmark directs it.
+played: at 50,000 pods and 10,000 events a second the server must not cost more than what is measured. The benchmark
+directs it through `POST /stage/...`.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Stage:
                 self.server.put(resource, body)
 
     def _create(self, content: bytes) -> bytes:
-        """Create pending pods; the answer has them unless nobody wants it (`told` is false)."""
+        """Create pending pods; the answer has them unless `told` is false."""
         order = json.loads(content)
         made: list[Body] = []
         sizes = order.get("units") or SIZES_UNITS
@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> None:
     population = Population(Load(int(nodes), int(gpus)), int(per_node), Pods(int(size_bytes)), diverse == "True")
     with Stage(population, int(port)).server as server:
         server.write_kubeconfig(Path(kubeconfig))
-        # What is there at the start stays: to look through it again and again for garbage takes 10 ms each time.
+        # The objects of the start stay; each look through them for garbage would take 10 ms.
         gc.freeze()
         threading.Event().wait()
 

@@ -1,8 +1,9 @@
-"""Starts what a measurement needs: the stand-in API server with its objects, an extender beside it, and the floor."""
+"""Starts what a measurement needs: the simulated API server with its objects, an extender, and the floor."""
 
 import json
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,11 +12,14 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from bench.latency.driving import Caller
+from bench.latency.driving import Caller, Cycles
+from bench.latency.load import Body
 from bench.simulated.processes import ExtenderProcess, ModuleProcess, free_port
 from bench.simulated.waiting import wait_until
 
 _AGAINST_TIMEOUT_S = 120.0
+_WARM_UP_CYCLES = 60
+_SETTLE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Size:
     diverse: bool = False
 
     def arguments(self) -> list[str]:
-        """For the stand-in API server's command line."""
+        """For the simulated API server's command line."""
         return [str(value) for value in (self.nodes, self.gpus, self.per_node, self.pod_bytes, self.diverse)]
 
     def names(self) -> list[str]:
@@ -39,7 +43,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Director:
-    """Tells the stand-in API server what to do."""
+    """Tells the simulated API server what to do."""
 
     port: int
 
@@ -96,6 +100,19 @@ class World:
     folder: Path
     names: list[str] = field(default_factory=list)
 
+    def create(self, prefix: str, count: int, **how: Any) -> list[Body]:
+        """Create pending pods, and give the watch a moment to bring them: their decoding is not to be measured."""
+        pods = self.director.create(prefix, count, **how)
+        time.sleep(_SETTLE_S)
+        return pods
+
+    def cycles(self, names: list[str], prefix: str = "warm") -> Cycles:
+        """Cycles over these nodes, after a warm-up."""
+        run = Cycles(self.subject.caller(), names, self.subject.pid)
+        run.run(self.create(prefix, _WARM_UP_CYCLES))
+        run.forget()
+        return run
+
 
 @dataclass(frozen=True, slots=True)
 class Against:
@@ -134,7 +151,7 @@ def world(size: Size, options: Sequence[str] = (), against: Against | None = Non
 
 
 def stage(size: Size, port: int, kubeconfig: Path, folder: Path) -> ModuleProcess:
-    """The stand-in API server."""
+    """The simulated API server."""
     arguments = [str(port), str(kubeconfig), *size.arguments()]
     return ModuleProcess("bench.latency.stage", arguments, port, log=folder / "stage.log")
 

@@ -1,1 +1,1 @@
-"""What the device plugin costs on a node, and how fast it answers: the shipped program over a simulated driver."""
+"""Measures what the device plugin costs on a node and how fast it answers, over a simulated driver."""

@@ -1,4 +1,4 @@
-"""`bench node`: cost and speed of the device plugin on one node, printed and written as JSON."""
+"""`python -m bench node`: what the device plugin costs on one node, and how fast it answers."""
 
 import json
 import os
@@ -23,17 +23,21 @@ _DEFAULTS = Load()
 @click.command(name="node")
 @click.option("--gpus", default=_DEFAULTS.gpus, type=click.IntRange(1, 16), help="GPUs of the node.")
 @click.option("--memory-mib", default=_DEFAULTS.memory_mib, type=click.IntRange(1024), help="Memory of each in MiB.")
-@click.option("--pods", default=_DEFAULTS.pods, type=click.IntRange(1, 512), help="Pods with a share and a process.")
+@click.option(
+    "--pods", default=_DEFAULTS.pods, type=click.IntRange(1, 512), help="Pods, each with a share and a process."
+)
 @click.option(
     "--memory-unit-mib",
     type=click.Choice([str(choice) for choice in UNIT_CHOICES_MIB]),
     default=str(_DEFAULTS.unit_mib),
     help="Size of one unit of gpu-mem in MiB.",
 )
-@click.option("--seconds", default=120.0, type=click.FloatRange(1), help="How long its cost is measured.")
-@click.option("--calls", default=200, type=click.IntRange(1), help="How many Allocate calls are timed.")
-@click.option("--pause-s", default=0.25, type=click.FloatRange(0), help="Seconds between two of them.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures there.")
+@click.option("--seconds", default=120.0, type=click.FloatRange(1), help="How long to measure its cost.")
+@click.option("--calls", default=200, type=click.IntRange(1), help="How many Allocate calls to time.")
+@click.option("--pause-s", default=0.25, type=click.FloatRange(0), help="Seconds between two Allocate calls.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures as JSON."
+)
 def command(  # noqa: PLR0917 - click passes options by name
     gpus: int,
     memory_mib: int,
@@ -44,7 +48,9 @@ def command(  # noqa: PLR0917 - click passes options by name
     pause_s: float,
     json_file: Path | None,
 ) -> None:
-    """Measure the device plugin on one node: CPU, memory, Allocate, and from an XID to the kubelet.
+    """Measure the device plugin on one node.
+
+    Measures its CPU, memory and NVML calls, Allocate, and the time from an XID to the kubelet.
 
     The shipped program reads GPUs through the real NVML binding from a simulated driver (a C compiler is needed), at
     its default intervals, with every pod's process working and a scrape every 15 s.

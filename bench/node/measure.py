@@ -1,17 +1,14 @@
-"""From a node under load to figures: what the plugin costs at rest, how fast it answers, how soon an XID is told."""
+"""Measures the plugin on a node under load: its cost at rest, its answers, and how soon it reports an XID."""
 
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import grpc
+from functools import partial
 
 from bench.latency.percentiles import cpu_seconds, percentile, rss_mib
-from bench.node.stage import Stage, measured
-from device_plugin.kubelet.v1beta1 import deviceplugin_pb2 as messages
-from device_plugin.kubelet.v1beta1 import deviceplugin_pb2_grpc as stubs
+from bench.node.stage import MEMORY, Stage, measured
+from bench.simulated.kubelet.plugin_endpoint import PluginEndpoint
 
 SCRAPE_INTERVAL_S = 15.0
 _TURN_S = 1.0
@@ -82,44 +79,34 @@ def measure_cost(stage: Stage, seconds: float) -> Cost:
 
 
 class Listening:
-    """One more listener to the plugin's list of devices, beside the kubelet."""
+    """A second listener to the plugin's list of devices, besides the kubelet."""
 
     def __init__(self, stage: Stage) -> None:
-        options = [("grpc.max_receive_message_length", 16 * 1024 * 1024), ("grpc.default_authority", "localhost")]
-        self._channel = grpc.insecure_channel(f"unix:{stage.socket}", options=options)
-        self.stub = stubs.DevicePluginStub(self._channel)
-        self._news = threading.Condition()
-        self.health: dict[str, str] = {}
-        self._stream: Any = self.stub.ListAndWatch(messages.Empty())
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
+        self._changed = threading.Condition()
+        self.healthy: frozenset[str] = frozenset()
+        self.unhealthy: frozenset[str] = frozenset()
+        self.endpoint = PluginEndpoint(MEMORY, stage.socket, self._take, lambda _endpoint: None)
+        self.endpoint.connect()
 
-    def wait(self, condition: Callable[[dict[str, str]], bool], timeout_s: float) -> float:
+    def wait(self, condition: Callable[[], bool], timeout_s: float) -> float:
         """The time at which the devices were as wanted.
 
         Raises:
             TimeoutError: they were not in time.
         """
-        with self._news:
-            if not self._news.wait_for(lambda: condition(self.health), timeout_s):
+        with self._changed:
+            if not self._changed.wait_for(condition, timeout_s):
                 raise TimeoutError(f"the plugin did not tell the kubelet within {timeout_s} s")
             return time.monotonic()
 
     def close(self) -> None:
         """Stop listening."""
-        self._stream.cancel()
-        self._thread.join(_CALL_TIMEOUT_S)
-        self._channel.close()
+        self.endpoint.close()
 
-    def _follow(self) -> None:
-        try:
-            for answer in self._stream:
-                health = {device.ID: device.health for device in answer.devices}
-                with self._news:
-                    self.health = health
-                    self._news.notify_all()
-        except grpc.RpcError:
-            return
+    def _take(self, _endpoint: PluginEndpoint, healthy: list[str], unhealthy: list[str]) -> None:
+        with self._changed:
+            self.healthy, self.unhealthy = frozenset(healthy), frozenset(unhealthy)
+            self._changed.notify_all()
 
 
 def measure_calls(stage: Stage, listening: Listening, count: int, pause_s: float) -> tuple[Delays, Delays]:
@@ -127,21 +114,15 @@ def measure_calls(stage: Stage, listening: Listening, count: int, pause_s: float
 
     The pause keeps the account of fresh Allocates as short as a kubelet keeps it.
     """
-    listening.wait(lambda health: len(health) == stage.load.gpus * stage.load.units, _CALL_TIMEOUT_S)
-    ids = sorted(listening.health)
+    listening.wait(lambda: len(listening.healthy) == stage.load.gpus * stage.load.units, _CALL_TIMEOUT_S)
+    ids = sorted(listening.healthy)
     preferred_s, allocated_s = [], []
     for _ in range(count):
-        request = messages.PreferredAllocationRequest()
-        wanted = request.container_requests.add()
-        wanted.available_deviceIDs.extend(ids)
-        wanted.allocation_size = stage.load.share
         started_s = time.monotonic()
-        answer = listening.stub.GetPreferredAllocation(request, timeout=_CALL_TIMEOUT_S)
+        chosen = listening.endpoint.preferred(ids, (), stage.load.share)
         preferred_s.append(time.monotonic() - started_s)
-        allocate = messages.AllocateRequest()
-        allocate.container_requests.add().devices_ids.extend(answer.container_responses[0].deviceIDs)
         started_s = time.monotonic()
-        listening.stub.Allocate(allocate, timeout=_CALL_TIMEOUT_S)
+        listening.endpoint.allocate(chosen)
         allocated_s.append(time.monotonic() - started_s)
         time.sleep(pause_s)
     return delays(preferred_s), delays(allocated_s)
@@ -149,13 +130,17 @@ def measure_calls(stage: Stage, listening: Listening, count: int, pause_s: float
 
 def measure_xids(stage: Stage, listening: Listening, pause_s: float) -> Delays:
     """Let each GPU in turn report a critical XID, and time until the kubelet knows that its devices are unhealthy."""
-    listening.wait(bool, _CALL_TIMEOUT_S)
+    listening.wait(lambda: bool(listening.healthy), _CALL_TIMEOUT_S)
     found = []
     for index in range(stage.load.gpus):
         device = f"{stage.uuid(index)}-0"
         started_s = time.monotonic()
         stage.driver.raise_xid(_CRITICAL_XID, index)
-        told_s = listening.wait(lambda health, device=device: health[device] == "Unhealthy", _XID_TIMEOUT_S)  # type: ignore[misc]  # a default binds the loop's value
+        told_s = listening.wait(partial(_is_unhealthy, listening, device), _XID_TIMEOUT_S)
         found.append(told_s - started_s)
         time.sleep(pause_s)
     return delays(found)
+
+
+def _is_unhealthy(listening: Listening, device: str) -> bool:
+    return device in listening.unhealthy

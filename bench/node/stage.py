@@ -1,4 +1,4 @@
-"""From a size to a node under load: the shipped device plugin as a process, over a simulated driver and kubelet.
+"""Puts a node under load: the shipped device plugin as a process, over a simulated driver and kubelet.
 
 The plugin reads GPUs through the real pynvml binding; only libnvidia-ml.so.1, the kubelet, the API server and /proc are
 simulated. Every pod holds its share, runs one process on its GPU, and uses a little less than it was given.

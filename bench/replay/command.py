@@ -1,4 +1,4 @@
-"""`python -m bench replay`: policies on a trace, as a table, JSON, CSV and a figure."""
+"""`python -m bench replay`: replays a trace under several policies, and writes a table, JSON, CSV and a figure."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bench.replay.bound import BOUND
-from bench.replay.deciding.learning import Contender, contender
+from bench.replay.deciding.learning import Contender, parse_contender
 from bench.replay.drawing import draw
 from bench.replay.protocols.arriving import Arriving
 from bench.replay.protocols.departing import Departing
@@ -30,7 +30,7 @@ _OUT = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 def _contenders(_: click.Context, __: click.Parameter, text: str) -> list[Contender]:
     try:
-        return [contender(name) for name in text.split(",")]
+        return [parse_contender(name) for name in text.split(",")]
     except (RequestError, ValueError) as error:
         raise click.BadParameter(str(error)) from error
 
@@ -73,24 +73,28 @@ def _inflate(_: click.Context, __: click.Parameter, text: str) -> float | None:
 )
 @click.option("--seeds", callback=_seeds, default="42", show_default=True, help="Seeds, comma-separated.")
 @click.option(
-    "--order", type=click.Choice(["shuffled", "as-listed"]), default="shuffled", show_default=True, help="Of arrivals."
+    "--order",
+    type=click.Choice(["shuffled", "as-listed"]),
+    default="shuffled",
+    show_default=True,
+    help="Order of arrivals.",
 )
 @click.option(
     "--inflate",
     callback=_inflate,
     default="1.3",
     show_default=True,
-    help="Clone pods until they ask for this many times the GPUs of the cluster; none takes the list as it is.",
+    help="Clone pods until they ask for this many times the cluster's GPUs; none takes the list as it is.",
 )
 @click.option(
     "--mapping",
     type=click.Choice(["relative", "absolute"]),
     default="relative",
     show_default=True,
-    help="gpu_milli as a part of whatever GPU, or of a 16 GiB card, so less of a larger one.",
+    help="gpu_milli as a part of any GPU (relative), or of a 16 GiB card and so less of a larger one (absolute).",
 )
 @click.option("--departures", type=click.FloatRange(0.01, 10), help="Steady state at this offered load (1 = capacity).")
-@click.option("--timestamps", is_flag=True, help="The trace's own times, on a cluster cut down to its peak.")
+@click.option("--timestamps", is_flag=True, help="Use the trace's own times, on a cluster cut down to its peak.")
 @click.option("--bound", is_flag=True, help="Add the LP bound on any policy.")
 @click.option("--prices", type=_FILE, help="Price table, YAML; the shipped one by default.")
 @click.option("--json", "json_file", type=_OUT, help="Write all figures as JSON.")
@@ -101,7 +105,7 @@ def _inflate(_: click.Context, __: click.Parameter, text: str) -> float | None:
     type=click.IntRange(1, 256),
     default=lambda: os.cpu_count() or 1,
     show_default="the machine's cores",
-    help="Replays at a time.",
+    help="Replays to run at a time.",
 )
 def command(
     *,
@@ -121,14 +125,17 @@ def command(
     plot_file: Path | None,
     processes: int,
 ) -> None:
-    """Replay a trace through the shipped ledger and policies: what fits, and on how many GPUs and dollars."""
+    """Replay a trace under several policies.
+
+    Every pod goes through the shipped ledger and policies; reports what fits, on how many GPUs, and what it costs.
+    """
     arriving = Arriving(shuffled=order == "shuffled", inflate=inflate)
     if timestamps and departures is not None:
         raise click.UsageError("--timestamps and --departures exclude each other")
     protocol: ReplayProtocol = Timed() if timestamps else arriving if departures is None else Departing(departures)
     if bound and protocol is not arriving:
         raise click.UsageError("--bound is for arrivals without --departures or --timestamps")
-    tasks = [Task(protocol, who, seed) for who in contenders for seed in seeds]
+    tasks = [Task(protocol, contender, seed) for contender in contenders for seed in seeds]
     tasks += [Task(protocol, None, seed) for seed in seeds if bound]
     try:
         setting = Setting(tuple(read_nodes(nodes)), tuple(read_pods(pods)), mapping, load_prices(prices))

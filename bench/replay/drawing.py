@@ -1,4 +1,4 @@
-"""Draws figures as SVG that is the same every time: curves and GPUs in use for arrivals, rejected demand else."""
+"""Draws figures of replays as SVG: curves and GPUs in use for arrivals, rejected demand for other protocols."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`python -m bench live`: the replay's decisions against those of the live extender, over HTTP."""
+"""`python -m bench live`: compares the decisions of the live extender, over HTTP, with those of the replay."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From the JSON summary of replays to a table for people and to CSV for spreadsheets."""
+"""Formats the JSON summary of replays as a table and as CSV."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What replays found, and the means over seeds, in the form of the JSON that scripts read."""
+"""Holds the results of replays, and averages them over seeds into the JSON that scripts read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What all replays of one command share: nodes, pods, mapping, prices; it travels to worker processes as a value."""
+"""Holds what all replays of one command share: nodes, pods, mapping and prices."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -39,10 +39,10 @@ class Setting:
         Random(seed).shuffle(order)
         return order
 
-    def run(self, who: Contender, seed: int, nodes: list[TraceNode] | None = None) -> Run:
+    def run(self, contender: Contender, seed: int, nodes: list[TraceNode] | None = None) -> Run:
         """An empty cluster of all nodes, or of these."""
         chosen = self.ordered_nodes(seed) if nodes is None else nodes
-        return Run(who, chosen, self.pods, mapping_named(self.mapping), seed)
+        return Run(contender, chosen, self.pods, mapping_named(self.mapping), seed)
 
     def fragmentation(self) -> Fragmentation:
         """FGD's measure for the typical pods of the whole list."""

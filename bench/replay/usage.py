@@ -1,4 +1,4 @@
-"""What a cluster serves and costs at one moment: allocation, nodes and GPUs in use, dollars, fragmentation."""
+"""Measures what a cluster serves and costs at one moment: GPUs and nodes in use, dollars, fragmentation."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Runs the replays of one command, policy by seed, on one or more processes, and shows how far they are."""
+"""Runs the replays of one command, policy by seed, on one or more processes, and reports their progress."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ _POLL_S = 0.5
 class ReplayProtocol(Protocol):
     """How pods come and go."""
 
-    def replay(self, setting: Setting, who: Contender, seed: int, progress: Progress) -> Result:
+    def replay(self, setting: Setting, contender: Contender, seed: int, progress: Progress) -> Result:
         """Replay one policy with one seed."""
         ...
 
@@ -30,18 +30,18 @@ class Task:
     """One replay; without a contender it is the bound."""
 
     protocol: ReplayProtocol
-    who: Contender | None
+    contender: Contender | None
     seed: int
 
     @property
     def label(self) -> str:
         """The policy, as asked for."""
-        return self.who.label if self.who else BOUND
+        return self.contender.label if self.contender else BOUND
 
     def run(self, setting: Setting, progress: Progress) -> Result:
         """Do it."""
-        if self.who is not None:
-            return self.protocol.replay(setting, self.who, self.seed, progress)
+        if self.contender is not None:
+            return self.protocol.replay(setting, self.contender, self.seed, progress)
         if not isinstance(self.protocol, Arriving):
             raise TypeError("the bound is for arrivals without departures")
         return replay_bound(setting, self.protocol, self.seed, progress)

@@ -1,1 +1,1 @@
-"""Measures pods per second of the real kube-scheduler without an extender, with stubs and with gpupack, in turn."""
+"""Measures pods per second of the real kube-scheduler: without an extender, with stubs and with gpupack."""

@@ -1,4 +1,4 @@
-"""A real control plane with hollow nodes: pods in, and the times at which kube-scheduler's binds became visible out."""
+"""Creates nodes and pods on a real control plane, and notes when kube-scheduler's binds become visible."""
 
 import json
 import threading

@@ -23,16 +23,22 @@ def _sizes(_: click.Context, __: click.Parameter, text: str) -> list[int]:
 @click.option("--nodes", "sizes", callback=_sizes, default="1000", show_default=True, help="Nodes, comma-separated.")
 @click.option("--gpus", default=8, show_default=True, help="GPUs of each node, 80 GiB each.")
 @click.option("--pods", default=300, show_default=True, help="Pods in one run.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; in each all run in turn, there and back.")
-@click.option("--percentage", default=100, show_default=True, help="percentageOfNodesToScore; 0 is the default.")
+@click.option(
+    "--rounds", default=3, show_default=True, help="Rounds; each contender runs once a round, in alternating order."
+)
+@click.option(
+    "--percentage", default=100, show_default=True, help="percentageOfNodesToScore; 0 is kube-scheduler's default."
+)
 @click.option("--only", default="", help="Contenders, comma-separated.  [default: all]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures there, too.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
 def command(  # noqa: PLR0917 (click passes by name)
     sizes: list[int], gpus: int, pods: int, rounds: int, percentage: int, only: str, json_file: Path | None
 ) -> None:
-    """Measure pods per second from the first tenth of a burst to its last pod; needs `make kubernetes`.
+    """Measure the real kube-scheduler's throughput.
 
-    API client limits are raised to 5000/s. The burst is created while kube-scheduler is stopped.
+    Pods per second from the first tenth of a burst to its last pod, without an extender, with stubs and with gpupack;
+    needs `make kubernetes`. API client limits are raised to 5000/s, and the burst is created while kube-scheduler is
+    stopped.
     """
     try:
         from bench.scheduler.measuring import measure  # noqa: PLC0415 (needs the tests' control plane)

@@ -1,4 +1,4 @@
-"""What kube-scheduler is measured with: nobody, stubs that answer with so many nodes, and gpupack."""
+"""Starts what kube-scheduler is measured with: no extender, stubs that answer with so many nodes, and gpupack."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,20 +31,20 @@ CONTENDERS = (
 
 
 @contextmanager
-def running(who: Contender, kubeconfig: Path, folder: Path, percentage: int) -> Iterator[dict[str, Any]]:
+def running(contender: Contender, kubeconfig: Path, folder: Path, percentage: int) -> Iterator[dict[str, Any]]:
     """Start the extender or stub; yields kube-scheduler's configuration for it."""
-    if not who.placement and who.keep is None:
+    if not contender.placement and contender.keep is None:
         yield scheduler_configuration(percentage_of_nodes_to_score=percentage)
         return
-    with _process(who, kubeconfig, folder) as process:
+    with _process(contender, kubeconfig, folder) as process:
         stanza = ExtenderStanza(f"http://127.0.0.1:{process.port}", http_timeout_s=30)
         yield scheduler_configuration([stanza], percentage_of_nodes_to_score=percentage)
 
 
-def _process(who: Contender, kubeconfig: Path, folder: Path) -> ModuleProcess:
-    if who.placement:
-        arguments = ["--log-level", "warning", "--placement", who.placement]
+def _process(contender: Contender, kubeconfig: Path, folder: Path) -> ModuleProcess:
+    if contender.placement:
+        arguments = ["--log-level", "warning", "--placement", contender.placement]
         return ExtenderProcess(kubeconfig, folder / "extender.log", arguments)
     port = free_port()
-    arguments = [str(port), str(kubeconfig), str(who.keep)]
-    return ModuleProcess("bench.scheduler.stub", arguments, port, log=folder / f"{who.name}.log")
+    arguments = [str(port), str(kubeconfig), str(contender.keep)]
+    return ModuleProcess("bench.scheduler.stub", arguments, port, log=folder / f"{contender.name}.log")

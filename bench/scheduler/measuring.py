@@ -1,4 +1,4 @@
-"""From a load to pods per second of each contender, round by round on one control plane."""
+"""Measures pods per second of each contender, round by round on one control plane."""
 
 import sys
 import time
@@ -30,27 +30,29 @@ def measure(
     binaries = find_binaries()
     if isinstance(binaries, str):
         raise click.ClickException(binaries)
-    known = {who.name: who for who in CONTENDERS}
+    known = {contender.name: contender for contender in CONTENDERS}
     unknown = [name for name in only or () if name not in known]
     if unknown:
         raise click.ClickException(f"contender {unknown[0]!r}: expected some of {', '.join(known)}")
     chosen = [known[name] for name in only] if only else list(CONTENDERS)
-    rates: dict[str, list[float]] = {who.name: [] for who in chosen}
+    rates: dict[str, list[float]] = {contender.name: [] for contender in chosen}
     with ControlPlane(binaries) as plane:
         create_nodes(plane.api, load)
         for number in range(rounds):
-            # There and back: a machine that gets slower under load, as rented ones do, is no contender's fault.
-            for who in chosen if number % 2 == 0 else reversed(chosen):
-                rate = _run(plane, who, f"r{number}-{who.name}", pods, percentage)
-                rates[who.name].append(round(rate, 1))
-                click.echo(f"{load.nodes} nodes, round {number + 1}: {who.name} {rate:.1f} pods/s", file=sys.stderr)
+            # Alternating order: a machine that slows down under load must not favour the first contenders.
+            for contender in chosen if number % 2 == 0 else reversed(chosen):
+                rate = _run(plane, contender, f"r{number}-{contender.name}", pods, percentage)
+                rates[contender.name].append(round(rate, 1))
+                click.echo(
+                    f"{load.nodes} nodes, round {number + 1}: {contender.name} {rate:.1f} pods/s", file=sys.stderr
+                )
     return rates
 
 
-def _run(plane: ControlPlane, who: Contender, prefix: str, pods: int, percentage: int) -> float:
+def _run(plane: ControlPlane, contender: Contender, prefix: str, pods: int, percentage: int) -> float:
     folder = plane.folder / prefix
     folder.mkdir()
-    with running(who, Path(plane.admin_kubeconfig), folder, percentage) as configuration:
+    with running(contender, Path(plane.admin_kubeconfig), folder, percentage) as configuration:
         create_pods(plane.api, prefix, pods)
         time.sleep(_SETTLE_S)
         try:

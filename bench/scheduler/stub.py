@@ -1,7 +1,7 @@
-"""A scheduler extender that answers at once and decides nothing: the most that any extender of its kind could reach.
+"""Serves an extender that decides nothing, the upper limit of what any extender could reach.
 
-filter echoes the first names, prioritize scores all alike, bind writes the Binding and waits for it, as every extender
-that binds has to.
+filter echoes the first names, prioritize gives every node the same score, and bind writes the Binding and waits for
+it, as every extender that binds has to.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _names(body: bytes) -> list[str]:
-    """The NodeNames of a call, cut out: the pod beside them is of no interest."""
+    """The NodeNames of a call, cut out of its body: the pod is of no interest."""
     start = body.rindex(b'"NodeNames":') + len(b'"NodeNames":')
     names: list[str] = json.loads(body[start : body.rindex(b"]") + 1])
     return names

@@ -1,1 +1,1 @@
-"""A cluster without Kubernetes: API server, kubelets and scheduler that drive the real extender and device plugin."""
+"""Simulates a cluster: API server, kubelets and scheduler that drive the real extender and device plugin."""

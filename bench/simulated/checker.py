@@ -10,12 +10,12 @@ Nodes and pods come on two watches, so a GPU that is not known yet is only judge
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bench.simulated.client import ClusterClient, UnreachableError
 from bench.simulated.informer import Informer
 from bench.simulated.pod_demand import combine, containers_in_order
+from bench.simulated.starting import Startable
 from extender.contract.allocation import Allocation, parse_allocation
 from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
@@ -28,7 +28,7 @@ _DONE = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One breach: what it is, where, who, and the numbers in words."""
+    """One breach: its kind, the node and pod, and the numbers in words."""
 
     kind: str
     node: str
@@ -210,7 +210,7 @@ def _whole_mismatches(
             yield f"container {name} has {units} of the {capacity[uuid]} units of {uuid}, asked for the whole GPU"
 
 
-class Checker:
+class Checker(Startable):
     """Follows pods and nodes on watches of its own and checks after every event; a context manager.
 
     Args:
@@ -225,17 +225,20 @@ class Checker:
         self._nodes = Informer(client, "/api/v1/nodes", self._node_changed)
         self._pods = Informer(client, "/api/v1/pods", self._pod_changed)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Begin to follow.
+
+        Raises:
+            UnreachableError: the API server gives no lists.
+        """
         # Nodes first: a pod can only be judged by the GPUs of its node.
         for informer in (self._nodes, self._pods):
             informer.start()
             if not informer.wait_synced():
                 raise UnreachableError("checker: no list of nodes and pods within 30 s")
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Follow no more."""
         self._nodes.stop()
         self._pods.stop()
 

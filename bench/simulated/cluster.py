@@ -1,4 +1,4 @@
-"""A whole cluster in one process and one or more children: API server, nodes, scheduler, and the real extender.
+"""Runs a whole simulated cluster: API server, nodes and scheduler in this process, the real extender as a child.
 
 with SimulatedCluster(ClusterSettings(nodes=(NodeSpec("n1", (GpuSpec("Tesla T4", 15360, 4),)),))) as cluster:
     cluster.client.create_pod(gpu_pod("a", {"gpupack.io/gpu-mem": 8}))

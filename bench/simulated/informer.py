@@ -1,4 +1,4 @@
-"""From one collection of an API server to a stream of changes in one thread: list, watch, list again when need be."""
+"""Follows one collection of an API server in a thread: lists, watches, and lists again when needed."""
 
 import logging
 import random

@@ -1,17 +1,17 @@
-"""One simulated node with the real device plugin on it, for a simulated or a real control plane."""
+"""Runs one simulated node with the real device plugin on it, for a simulated or a real control plane."""
 
 import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from bench.simulated.client import ClusterClient
 from bench.simulated.kubelet.kubelet import KubeletSettings, SimulatedKubelet
 from bench.simulated.kubelet.plugin_runner import PluginOptions, PluginRunner, write_gpu_file
 from bench.simulated.specs import NodeSpec
+from bench.simulated.starting import Startable
 from bench.simulated.waiting import wait_until
 
 Body = dict[str, Any]
@@ -25,7 +25,7 @@ class NodeSettings:
     plugin: PluginOptions = field(default_factory=PluginOptions)
 
 
-class SimulatedNode:
+class SimulatedNode(Startable):
     """A kubelet and a plugin; use it as a context manager, or call `start` and `stop`.
 
     Args:
@@ -65,11 +65,6 @@ class SimulatedNode:
         self.start()
         self.wait_ready()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start both; they are ready a moment later."""

@@ -1,7 +1,7 @@
-"""From a pod's spec to the resources that it takes from a node, as kube-scheduler and the kubelet count them.
+"""Counts the resources that a pod takes from a node, as kube-scheduler and the kubelet count them.
 
 Source: k8s.io/component-helpers/resource (PodRequests): the greater of what the containers need together and what any
-plain init container needs beside the sidecars declared before it; sidecars count all along.
+plain init container needs together with the sidecars declared before it; sidecars count all the time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ Amounts = dict[str, int]
 
 
 def is_sidecar(init_container: Body) -> bool:
-    """Whether an init container keeps running beside the app containers."""
+    """Whether an init container keeps running along with the app containers."""
     return init_container.get("restartPolicy") == "Always"
 
 

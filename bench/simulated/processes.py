@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import urllib3
+
+from bench.simulated.starting import Startable
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that the packages lie in, also when they are not installed."""
@@ -130,7 +131,7 @@ class ServerProcess:
             return file.read().decode(errors="replace")
 
 
-class ModuleProcess:
+class ModuleProcess(Startable):
     """`python -m module` that serves HTTP on a loopback port and says at /readyz whether it is ready.
 
     Use it as a context manager, or call `start` and `stop`; it may be started again.
@@ -149,15 +150,6 @@ class ModuleProcess:
         self._log = log
         self._process: ServerProcess | None = None
 
-    def __enter__(self) -> Self:
-        self.start(timeout_s=120.0)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     @property
     def url(self) -> str:
         """Where it listens."""
@@ -172,7 +164,7 @@ class ModuleProcess:
         """
         return self._running().pid
 
-    def start(self, *, timeout_s: float = 30.0) -> None:
+    def start(self, *, timeout_s: float = 120.0) -> None:
         """Start it, and wait until it is ready.
 
         Raises:

@@ -1,7 +1,8 @@
-"""What a simulated node is made of, and the Node objects and plugin files that follow from it."""
+"""Describes simulated nodes and pods, and builds their API objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from extender.contract.inventory import Inventory, InventoryGpu
@@ -87,6 +88,11 @@ class NodeSpec:
             names.core_resource: str(CORE_PERCENT * len(inventory.gpus)),
         }
         return self.node_object(extra, {names.inventory_annotation: inventory.to_json()})
+
+
+def timestamp(in_s: float = 0.0) -> str:
+    """The time so many seconds from now, RFC 3339 in whole seconds as Kubernetes writes it."""
+    return (datetime.now(UTC) + timedelta(seconds=in_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def ready_condition() -> Body:

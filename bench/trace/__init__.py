@@ -1,1 +1,1 @@
-"""Traces of GPU clusters: reading them, drawing arrivals from them, and generating synthetic ones."""
+"""Reads traces of GPU clusters, draws arrivals from them, makes synthetic ones, and reports on them."""

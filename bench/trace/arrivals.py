@@ -1,4 +1,4 @@
-"""From a pod list to the order in which pods arrive, by FGD's protocol; the same seed gives the same arrivals."""
+"""Draws the order in which the pods of a list arrive, by FGD's protocol; the same seed gives the same arrivals."""
 
 from collections.abc import Sequence
 from random import Random

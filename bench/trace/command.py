@@ -1,4 +1,4 @@
-"""`python -m bench trace`: write a synthetic trace, so that everything runs without anybody's files."""
+"""`python -m bench trace`: writes a synthetic trace, so that everything runs without anybody's files."""
 
 from pathlib import Path
 from random import Random
@@ -21,7 +21,10 @@ from bench.trace.synthetic import synthetic_nodes, synthetic_pods
     help="Folder for nodes.csv and pods.csv.",
 )
 def command(seed: int, nodes: int, pods: int, out: Path) -> None:
-    """Write nodes.csv and pods.csv in the columns of Alibaba's cluster-trace-gpu-v2023."""
+    """Write a synthetic trace.
+
+    Writes nodes.csv and pods.csv in the columns of Alibaba's cluster-trace-gpu-v2023.
+    """
     random = Random(seed)
     machines, demand = synthetic_nodes(nodes, random), synthetic_pods(pods, random)
     try:

@@ -1,4 +1,4 @@
-"""From CSV files in the columns of Alibaba's cluster-trace-gpu-v2023 to nodes and pods.
+"""Reads and writes nodes and pods as CSV in the columns of Alibaba's cluster-trace-gpu-v2023.
 
 Nodes: `sn,cpu_milli,memory_mib,gpu,model`. Pods: `name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,
 creation_time,deletion_time,scheduled_time`; the last five may be missing. `gpu_milli` is thousandths of one GPU, 1000

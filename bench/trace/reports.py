@@ -46,9 +46,11 @@ _OUT = click.Path(dir_okay=False, path_type=Path)
     type=click.FloatRange(1, 200),
     default=60.0,
     show_default=True,
-    help="Of a trace: GPUs that its pods ask for, in percent of the nodes'.",
+    help="With --nodes: GPUs that pods ask for, in percent of the nodes' GPUs.",
 )
-@click.option("--seed", type=int, default=42, show_default=True, help="Order of a trace's nodes and pods.")
+@click.option(
+    "--seed", type=int, default=42, show_default=True, help="With --nodes: seed of the order of nodes and pods."
+)
 @click.option("--usage", type=_FILE, help="CSV namespace,pod,memory_mib: what pods with one whole GPU really use.")
 @click.option(
     "--prefix", default="gpupack.io", show_default=True, help="Prefix of gpupack's resources and annotations."

@@ -1,4 +1,4 @@
-"""From a seed to a trace of our own making: machines of a few types, and pods as clusters that share GPUs see them.
+"""Makes up a trace from a seed: machines of a few types, and pods as clusters that share GPUs see them.
 
 It is no copy of any cluster. Many pods want about half a GPU or most of one, a few want several whole ones, some want
 none; CPU goes with GPU but not strictly, so that both run short somewhere.

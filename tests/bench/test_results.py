@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.replay.deciding.learning import contender
+from bench.replay.deciding.learning import parse_contender
 from bench.replay.protocols.arriving import Arriving
 from bench.replay.setting import Setting
 from bench.trace.reading import digest, read_nodes, read_pods
@@ -97,6 +97,6 @@ def test_the_shipped_policies_give_the_committed_figures(policy: str) -> None:
     told = json.loads((RESULTS / "default.json").read_text())
     assert told["trace"]["pods"]["sha256"] == digest(pods)
     setting = Setting(tuple(read_nodes(nodes)), tuple(read_pods(pods)), "relative", load_prices())
-    result = Arriving().replay(setting, contender(policy), 42, lambda _part: None)
+    result = Arriving().replay(setting, parse_contender(policy), 42, lambda _part: None)
     committed = told["policies"][policy]["seeds"]["42"]["allocation_percent"]
     assert {str(mark): round(value, 4) for mark, value in result.allocation_percent.items()} == committed

@@ -1,4 +1,4 @@
-"""What the tests on a real control plane ask of its API server, as one user."""
+"""Asks a real control plane's API server, as one user, what the tests need."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The shipped device plugin as a process of its own beside the real kubelet, with GPUs that a file describes."""
+"""Runs the shipped device plugin as a process for the real kubelet, with GPUs that a file describes."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The command lines of the control plane's programs, and how each says that it is ready."""
+"""Builds the command lines of the control plane's programs, and waits until each is ready."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a policy knows in a replay: all of the pod list from the start, or what has arrived so far."""
+"""Gives a policy what it may know in a replay: the whole pod list, or what has arrived so far."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Contender:
         return self.policy == "exclusive"
 
 
-def contender(text: str) -> Contender:
+def parse_contender(text: str) -> Contender:
     """Read a contender.
 
     Raises:
@@ -52,24 +52,24 @@ def contender(text: str) -> Contender:
 class Learner:
     """Follows the arrivals and says which policy value holds from now on."""
 
-    def __init__(self, who: Contender, records: Iterable[NodeRecord], whole_list: Iterable[PodRequest]) -> None:
-        self._who = who
+    def __init__(self, contender: Contender, records: Iterable[NodeRecord], whole_list: Iterable[PodRequest]) -> None:
+        self._contender = contender
         self._shapes = Counter(record.shape for record in records)
         self._counter = DemandCounter()
-        self._weights = estimate(Counter(whole_list) if who.estimate == LIST else {}, self._shapes)
+        self._weights = estimate(Counter(whole_list) if contender.estimate == LIST else {}, self._shapes)
         self.adopted = 1
 
     @property
     def policy(self) -> Policy:
         """The policy with what is known now."""
-        return _policy(self._who.policy, self._weights)
+        return _policy(self._contender.policy, self._weights)
 
     def observe(self, request: PodRequest) -> Policy | None:
         """Take in an arrival; another policy value when what is known has changed enough.
 
         Pods that ask for no GPU do not count, as the extender does not count them.
         """
-        if self._who.estimate != ONLINE or not request.demands or not self._counter.observe(request):
+        if self._contender.estimate != ONLINE or not request.demands or not self._counter.observe(request):
             return None
         learned = estimate(self._counter.counts(), self._shapes)
         if not differs(self._weights, learned):

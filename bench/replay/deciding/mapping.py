@@ -1,4 +1,4 @@
-"""From a trace's nodes and pods to what the extender sees of them: NodeRecord and PodRequest.
+"""Converts a trace's nodes and pods into what the extender sees of them: NodeRecord and PodRequest.
 
 Relative: every GPU has 1000 units, so a unit is a thousandth of a GPU (FGD's problem). Absolute: `gpu_milli` means a
 part of the memory of one reference card, so it is a larger part of a smaller card; units are of 256 MiB.

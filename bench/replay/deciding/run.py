@@ -1,4 +1,4 @@
-"""One policy on one sequence of arrivals and departures: accounts, and checks that nothing is ever given out twice."""
+"""Places arriving pods with one policy, keeps the accounts, and checks that nothing is given out twice."""
 
 from collections.abc import Sequence
 from random import Random
@@ -21,7 +21,7 @@ class Run:
     """Places pods one at a time; each is tried once.
 
     Args:
-        who: the policy and how it learns.
+        contender: the policy and how it learns.
         nodes: in the order that breaks ties.
         whole_list: the pods of the list, for policies that know it from the start.
         mapping: from the trace's thousandths to units.
@@ -30,18 +30,18 @@ class Run:
 
     def __init__(
         self,
-        who: Contender,
+        contender: Contender,
         nodes: Sequence[TraceNode],
         whole_list: Sequence[TracePod],
         mapping: UnitMapping,
         seed: int,
     ) -> None:
-        self.who = who
+        self.contender = contender
         self._mapping = mapping
         width = len(str(len(nodes)))
         records = [node_record(node, f"node-{at:0{width}d}", mapping) for at, node in enumerate(nodes)]
-        self._learner = Learner(who, records, (request_of(pod, mapping) for pod in whole_list))
-        draws = Random(seed) if who.policy == "random" else None
+        self._learner = Learner(contender, records, (request_of(pod, mapping) for pod in whole_list))
+        draws = Random(seed) if contender.policy == "random" else None
         self.cluster = Packing(records, self._learner.policy, unit_mib=UNIT_MIB, draws=draws)
         self.capacity_milli = sum(node.gpus for node in nodes) * WHOLE_MILLI
         self.arrived_milli = self.placed_milli = self.rejected_milli = 0
@@ -58,7 +58,7 @@ class Run:
         learned = self._learner.observe(request_of(pod, self._mapping))
         if learned is not None:
             self.cluster.adopt(learned)
-        plan = self.cluster.place(uid, request_of(pod, self._mapping, exclusive=self.who.exclusive))
+        plan = self.cluster.place(uid, request_of(pod, self._mapping, exclusive=self.contender.exclusive))
         self.arrived_pods += 1
         self.arrived_milli += pod.demand_milli
         if plan is None:

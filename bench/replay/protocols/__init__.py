@@ -1,1 +1,1 @@
-"""The ways in which the pods of a trace come and go."""
+"""Replays pods as they come and go: FGD's arrivals, a steady state, or the trace's own times."""

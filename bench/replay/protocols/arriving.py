@@ -1,4 +1,4 @@
-"""FGD's protocol: pods arrive one at a time, each is tried once, none leaves.
+"""Replays FGD's protocol: pods arrive one at a time, each is tried once, and none leaves.
 
 Weng et al., "Beware of Fragmentation" (USENIX ATC 2023), section 6, and the artifact of the paper.
 """
@@ -31,11 +31,11 @@ class Arriving:
             inflate=self.inflate,
         )
 
-    def replay(self, setting: Setting, who: Contender, seed: int, progress: Progress) -> Result:
+    def replay(self, setting: Setting, contender: Contender, seed: int, progress: Progress) -> Result:
         """Replay one policy with one seed."""
         started_s = process_time()
         order = self.order(setting, seed)
-        run = setting.run(who, seed)
+        run = setting.run(contender, seed)
         fragmentation = setting.fragmentation()
         ahead = sorted({*ALLOCATION_MARKS, *USAGE_MARKS})
         usage: dict[int, dict[str, float | None]] = {}
@@ -60,7 +60,7 @@ class Arriving:
             pass_mark()
         run.check()
         return Result(
-            policy=who.label,
+            policy=contender.label,
             seed=seed,
             rejected_percent=percent(run.rejected_milli, run.arrived_milli),
             allocation_percent={

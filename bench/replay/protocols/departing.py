@@ -1,4 +1,4 @@
-"""The steady state: pods drawn from the list arrive at random, live for a random time, and leave.
+"""Replays a steady state: pods drawn from the list arrive at random, live for a random time, and leave.
 
 Arrivals are Poisson, lifetimes exponential with mean 1, and the rate is such that the pods that would run without
 rejections ask for `load` times the capacity on average. The cluster starts empty; two lifetimes are left unmeasured, in
@@ -26,7 +26,7 @@ class Departing:
     warm: float = _WARM
     measured: float = _MEASURED
 
-    def replay(self, setting: Setting, who: Contender, seed: int, progress: Progress) -> Result:
+    def replay(self, setting: Setting, contender: Contender, seed: int, progress: Progress) -> Result:
         """Replay one policy with one seed.
 
         Raises:
@@ -38,7 +38,7 @@ class Departing:
         if not mean_milli:
             raise TraceError("departures: no pod of the list asks for a GPU, expected some")
         rate = self.load * setting.capacity_milli / mean_milli
-        run = setting.run(who, seed)
+        run = setting.run(contender, seed)
         leaving: list[tuple[float, str]] = []
         now, end = 0.0, self.warm + self.measured
         before = (0, 0, 0, 0)  # what was counted when the measured part began
@@ -62,7 +62,7 @@ class Departing:
         run.check()
         pods, milli = run.arrived_pods - before[0], run.arrived_milli - before[1]
         return Result(
-            policy=who.label,
+            policy=contender.label,
             seed=seed,
             rejected_percent=percent(run.rejected_milli - before[3], milli),
             counts={

@@ -1,4 +1,4 @@
-"""The trace's own times: pods come and go when they did, on a cluster cut down so that its GPUs just meet the peak."""
+"""Replays the trace's own times, on a cluster cut down so that its GPUs just meet the peak."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from bench.trace.reading import WHOLE_MILLI, TraceError, TraceNode, TracePod
 class Timed:
     """Times of the trace, in seconds; a pod without a deletion time stays to the end."""
 
-    def replay(self, setting: Setting, who: Contender, seed: int, progress: Progress) -> Result:
+    def replay(self, setting: Setting, contender: Contender, seed: int, progress: Progress) -> Result:
         """Replay one policy with one seed.
 
         Raises:
@@ -25,7 +25,7 @@ class Timed:
         steps = list(_steps(setting.pods))
         peak_milli = _peak(steps)
         nodes = _enough(setting.ordered_nodes(seed), peak_milli)
-        run = setting.run(who, seed, nodes)
+        run = setting.run(contender, seed, nodes)
         fragmentation = setting.fragmentation()
         wanted = 0
         at_peak: dict[str, float | None] = {}
@@ -52,7 +52,7 @@ class Timed:
         run.check()
         lasted_s = steps[-1][0] - steps[0][0]
         return Result(
-            policy=who.label,
+            policy=contender.label,
             seed=seed,
             rejected_percent=percent(run.rejected_milli, run.arrived_milli),
             usage={100: at_peak},

@@ -1,1 +1,1 @@
-"""An API server in memory, for tests, the demo and the benchmarks."""
+"""Simulates an API server in memory, for tests, the demo and the benchmarks."""

@@ -1,4 +1,4 @@
-"""The sockets of the simulated API server: from bytes that arrive to requests handled and watches kept fed.
+"""Reads requests from the simulated API server's sockets, writes the answers, and feeds the watches.
 
 Everything here runs in one event loop, so requests are carried out one after the other and no lock is needed.
 """
@@ -13,7 +13,6 @@ from typing import cast
 from bench.simulated.apiserver import http11
 from bench.simulated.apiserver.faults import Fault, FaultPlan
 from bench.simulated.apiserver.handling import Answer, Handler
-from bench.simulated.apiserver.listing import stored_as
 from bench.simulated.apiserver.objects.resources import Resource
 from bench.simulated.apiserver.objects.statuses import ApiError, expired
 from bench.simulated.apiserver.objects.store import CompactedError, Event, Store
@@ -27,13 +26,11 @@ class WatchSettings:
     Args:
         bookmark_interval_s: seconds between bookmarks.
         longest_s: how long a watch lasts whose client sets no timeout.
-        gone_as_status: answer a watch from a forgotten revision with HTTP 410 instead of an ERROR event.
         backlog_bytes: unread bytes at which a slow watcher is cut off.
     """
 
     bookmark_interval_s: float = 5.0
     longest_s: float = 1800.0
-    gone_as_status: bool = False
     backlog_bytes: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
@@ -68,11 +65,11 @@ class Hub:
 
     def open(self, stream: "Stream") -> None:
         """Let a watch receive events from now on."""
-        self._streams.setdefault(stored_as(stream.watch.resource), []).append(stream)
+        self._streams.setdefault(stream.watch.resource, []).append(stream)
 
     def close(self, stream: "Stream") -> None:
         """Stop feeding a watch."""
-        streams = self._streams.get(stored_as(stream.watch.resource), [])
+        streams = self._streams.get(stream.watch.resource, [])
         if stream in streams:
             streams.remove(stream)
 
@@ -186,11 +183,8 @@ class Connection(asyncio.Protocol):
         try:
             lines = stream.first_lines()
         except CompactedError as error:
-            gone = expired(error.requested, error.oldest)
-            if self._hub.settings.gone_as_status:
-                transport.write(http11.render(gone.code, gone.body()))
-            else:
-                transport.write(http11.WATCH_HEAD + http11.chunk(error_line(gone)) + http11.LAST_CHUNK)
+            line = error_line(expired(error.requested, error.oldest))
+            transport.write(http11.WATCH_HEAD + http11.chunk(line) + http11.LAST_CHUNK)
             return
         self.stream = stream
         transport.write(http11.WATCH_HEAD)
@@ -219,16 +213,13 @@ class Stream:
         """
         watch, store = self.watch, self._hub.store
         resource, options = watch.resource, watch.options
-        if options.resource_version in ("", "0") or options.send_initial:
-            lines = [
+        if options.resource_version in ("", "0"):
+            return [
                 event_line(resource, "ADDED", record)
-                for record in store.records(stored_as(resource), watch.namespace)
+                for record in store.records(resource, watch.namespace)
                 if watch.selector.matches(record.fields, record.labels)
             ]
-            if options.send_initial and options.bookmarks:
-                lines.append(bookmark_line(resource, store.revision, initial_end=True))
-            return lines
-        events = store.events_after(stored_as(resource), int(options.resource_version))
+        events = store.events_after(resource, int(options.resource_version))
         found = (watch.line(event, event_line(resource, event.type, event.record)) for event in events)
         return [line for line in found if line is not None]
 

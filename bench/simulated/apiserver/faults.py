@@ -1,4 +1,4 @@
-"""Faults that a test orders from the simulated API server, and which requests they hit."""
+"""Describes the faults that a test orders from the simulated API server, and which requests they hit."""
 
 from dataclasses import dataclass, field, replace
 

@@ -1,4 +1,4 @@
-"""From one HTTP request to its answer, or to the watch that it opens: the API server's verbs without its sockets."""
+"""Carries out one HTTP request of the simulated API server: its routes and verbs, without its sockets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -7,14 +7,18 @@ from typing import Any
 import msgspec
 
 from bench.simulated.apiserver.http11 import Request
-from bench.simulated.apiserver.listing import Lister, ListOptions, render_object, stored_as
+from bench.simulated.apiserver.listing import Lister, ListOptions, render_object
 from bench.simulated.apiserver.objects import patching
-from bench.simulated.apiserver.objects.event_forms import to_stored
 from bench.simulated.apiserver.objects.registry import DeleteOptions, Moment, Registry
-from bench.simulated.apiserver.objects.resources import NEW_EVENTS, PODS, Resource, discovery, find_resource
+from bench.simulated.apiserver.objects.resources import PODS, Resource, discovery, find_resource
 from bench.simulated.apiserver.objects.selectors import parse_selector
 from bench.simulated.apiserver.objects.statuses import ApiError, not_found, success
 from bench.simulated.apiserver.watching import Watch, WatchOptions
+
+Body = dict[str, Any]
+_VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.0-simulated", "platform": "linux/amd64"}
+_PROBES = ("/healthz", "/livez", "/readyz")
+_WRITES = {"": ("PUT", "PATCH"), "status": ("PUT", "PATCH"), "binding": ("POST",), "eviction": ("POST",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,6 @@ def parse_route(path: str) -> Route | None:
     if resource is None or (namespace and not resource.namespaced):
         return None
     return Route(resource, namespace, *rest[1:])
-
-
-Body = dict[str, Any]
-_VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.0-simulated", "platform": "linux/amd64"}
-_PROBES = ("/healthz", "/livez", "/readyz")
-_WRITES = {"": ("PUT", "PATCH"), "status": ("PUT", "PATCH"), "binding": ("POST",), "eviction": ("POST",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +132,6 @@ class Handler:
                 match=query.get("resourceVersionMatch", ""),
             )
             return Answer(200, self._lister.list(resource, route.namespace, selector, options))
-        if request.method == "DELETE":
-            found = list(self._registry.store.records(stored_as(resource), route.namespace))
-            for record in found:
-                if selector.matches(record.fields, record.labels):
-                    self._registry.delete(stored_as(resource), record.key, _delete_options(request), self._later)
-            return Answer(200, success())
         raise ApiError(405, "the server does not allow this method on the requested resource")
 
     def _create(self, request: Request, route: Route) -> Answer:
@@ -147,17 +139,15 @@ class Handler:
         body = _object_in(request)
         if resource.namespaced and not route.namespace:
             raise ApiError(405, "the server does not allow this method on the requested resource")
-        if resource is NEW_EVENTS:
-            body = to_stored(body)
-        record = self._registry.create(stored_as(resource), route.namespace, body, self._moment())
+        record = self._registry.create(resource, route.namespace, body, self._moment())
         return Answer(201, render_object(resource, record))
 
     def _object(self, request: Request, route: Route) -> Answer:
-        resource, stored = route.resource, stored_as(route.resource)
+        resource = route.resource
         if route.subresource in ("binding", "eviction") and resource is not PODS:
             raise not_found(resource.plural, f"{route.name}/{route.subresource}")
         if request.method == "GET" and route.subresource in ("", "status"):
-            return Answer(200, render_object(resource, self._registry.get(stored, route.key)))
+            return Answer(200, render_object(resource, self._registry.get(resource, route.key)))
         if request.method == "DELETE" and not route.subresource:
             return self._delete(request, route)
         if route.subresource not in _WRITES:
@@ -177,7 +167,7 @@ class Handler:
             return patching.apply_patch(kind, body, patch) if request.method == "PATCH" else dict(patch)
 
         patched = request.method == "PATCH"
-        record = self._registry.update(stored, route.key, route.subresource, change, patched=patched)
+        record = self._registry.update(resource, route.key, route.subresource, change, patched=patched)
         return Answer(200, render_object(resource, record))
 
     def _bind(self, request: Request, route: Route) -> Answer:
@@ -187,7 +177,7 @@ class Handler:
         return Answer(201, success(code=201))
 
     def _delete(self, request: Request, route: Route) -> Answer:
-        resource = stored_as(route.resource)
+        resource = route.resource
         record = self._registry.delete(resource, route.key, _delete_options(request), self._later)
         if resource is PODS:
             return Answer(200, render_object(resource, record))
@@ -223,7 +213,6 @@ def _watch_options(query: Any) -> WatchOptions:
         resource_version=version,
         bookmarks=query.get("allowWatchBookmarks") in ("true", "1"),
         timeout_s=_number(query, "timeoutSeconds"),
-        send_initial=query.get("sendInitialEvents") in ("true", "1"),
     )
 
 

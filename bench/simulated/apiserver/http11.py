@@ -1,4 +1,4 @@
-"""Cuts a connection's bytes into HTTP/1.1 requests, parsed by httptools, and renders answers."""
+"""Reads HTTP/1.1 requests from a connection's bytes with httptools, and renders answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

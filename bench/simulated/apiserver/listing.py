@@ -1,12 +1,11 @@
-"""From the store and a selector to the JSON of a list, whole or in pages of one consistent snapshot."""
+"""Renders lists, whole or in pages of one consistent snapshot."""
 
 import base64
 from dataclasses import dataclass
 
 import msgspec
 
-from bench.simulated.apiserver.objects.event_forms import from_stored
-from bench.simulated.apiserver.objects.resources import EVENTS, NEW_EVENTS, Resource
+from bench.simulated.apiserver.objects.resources import Resource
 from bench.simulated.apiserver.objects.selectors import Selector
 from bench.simulated.apiserver.objects.statuses import ApiError, expired, expired_token
 from bench.simulated.apiserver.objects.store import Record, Store
@@ -35,22 +34,13 @@ class _Snapshot:
     records: tuple[Record, ...]
 
 
-def stored_as(resource: Resource) -> Resource:
-    """The resource under which objects are kept: both forms of Event share one."""
-    return EVENTS if resource is NEW_EVENTS else resource
-
-
 def render_object(resource: Resource, record: Record) -> bytes:
     """A record as a single object, with kind and apiVersion."""
     return b'{"kind":"%b","apiVersion":"%b",%b' % (
         resource.kind.encode(),
         resource.api_version.encode(),
-        _raw(resource, record)[1:],
+        record.raw[1:],
     )
-
-
-def _raw(resource: Resource, record: Record) -> bytes:
-    return msgspec.json.encode(from_stored(record.body())) if resource is NEW_EVENTS else record.raw
 
 
 class Lister:
@@ -71,11 +61,11 @@ class Lister:
         if options.continue_token:
             token = _decode_token(options.continue_token)
             snapshot = self._snapshots.get(token.snapshot)
-            if snapshot is None or snapshot.revision < self._store.oldest(stored_as(resource)):
+            if snapshot is None or snapshot.revision < self._store.oldest(resource):
                 raise expired_token()
             return self._page(resource, snapshot, token.snapshot, token.offset, options.limit)
-        self._check_version(stored_as(resource), options)
-        found = self._store.records(stored_as(resource), namespace)
+        self._check_version(resource, options)
+        found = self._store.records(resource, namespace)
         if selector:
             found = (record for record in found if selector.matches(record.fields, record.labels))
         snapshot = _Snapshot(self._store.revision, tuple(found))
@@ -97,7 +87,7 @@ class Lister:
             resource.kind.encode(),
             resource.api_version.encode(),
             msgspec.json.encode(metadata),
-            b",".join([_raw(resource, record) for record in snapshot.records[offset:end]]),
+            b",".join([record.raw for record in snapshot.records[offset:end]]),
         )
 
     def _keep(self, number: int, snapshot: _Snapshot) -> None:

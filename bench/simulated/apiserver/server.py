@@ -1,4 +1,4 @@
-"""The simulated API server: Kubernetes' HTTP API on a loopback port, in a thread of this process.
+"""Serves Kubernetes' HTTP API, simulated, on a loopback port in a thread of this process.
 
 It keeps pods, nodes, events, namespaces, priority classes and leases, and serves lists with pages, watches with
 bookmarks, patches, Bindings and graceful deletion with the answers, codes and texts of the real one. No authentication.
@@ -9,33 +9,32 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from bench.simulated.apiserver.connections import Connection, Hub, WatchSettings
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
 from bench.simulated.apiserver.objects.registry import Moment, Registry
-from bench.simulated.apiserver.objects.resources import NAMESPACES, PODS, Resource
+from bench.simulated.apiserver.objects.resources import NAMESPACES, Resource
 from bench.simulated.apiserver.objects.statuses import expired
 from bench.simulated.apiserver.objects.store import Event, Store
 from bench.simulated.client import Access, write_kubeconfig
+from bench.simulated.specs import timestamp
+from bench.simulated.starting import Startable
 
 _T = TypeVar("_T")
 _CALL_TIMEOUT_S = 30.0
 _FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
-class ApiServer:
+class ApiServer(Startable):
     """A running API server; use it as a context manager, or call `start` and `stop`.
 
     Args:
         port: TCP port on 127.0.0.1; 0 takes a free one.
         settings: how watches are served.
-        history_limit: events remembered per resource; older watches get 410.
         extra: paths that are no part of Kubernetes' API, and what makes the JSON answer from a request's body; called
             in the server's loop.
     """
@@ -45,28 +44,18 @@ class ApiServer:
         *,
         port: int = 0,
         settings: WatchSettings | None = None,
-        history_limit: int = 100_000,
         extra: Mapping[str, Callable[[bytes], bytes]] | None = None,
     ) -> None:
         self._wanted_port = port
         self._loop = asyncio.new_event_loop()
-        self._store = Store(history_limit)
+        self._store = Store()
         self._hub = Hub(self._store, settings or WatchSettings(), self._loop)
         self._registry = Registry(self._store, self._hub.publish)
         self._lister = Lister(self._store)
-        self._hub.handler = Handler(self._registry, self._lister, _moment, _later, extra or {})
+        self._hub.handler = Handler(self._registry, self._lister, _moment, timestamp, extra or {})
         self._server: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, name="simulated-apiserver", daemon=True)
         self.port = 0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:
@@ -143,14 +132,6 @@ class ApiServer:
         """Order a fault for requests to come."""
         self._call(lambda: self._hub.faults.pending.append(fault))
 
-    def lose_bindings(self, times: int = 1) -> None:
-        """Carry out the next Bindings and reset the connection instead of answering."""
-        self.inject(Fault(method="POST", path="/binding", times=times, lose_reply=True))
-
-    def delay_bindings(self, delay_s: float, times: int = 1) -> None:
-        """Answer the next Bindings late."""
-        self.inject(Fault(method="POST", path="/binding", times=times, delay_s=delay_s))
-
     def requests(self) -> list[str]:
         """The latest requests as `METHOD /path`, oldest first."""
         return self._call(lambda: list(self._hub.seen))
@@ -158,10 +139,6 @@ class ApiServer:
     def watches(self, plural: str = "") -> int:
         """How many watches are open."""
         return self._call(lambda: len(self._hub.streams(plural)))
-
-    def pod_count(self) -> int:
-        """How many pods exist."""
-        return self._call(lambda: self._store.count(PODS))
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -201,8 +178,4 @@ class ApiServer:
 
 def _moment() -> Moment:
     fresh = uuid.uuid4()
-    return Moment(now=_later(0), uid=str(fresh), suffix=fresh.hex[:5])
-
-
-def _later(seconds: int) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Moment(now=timestamp(), uid=str(fresh), suffix=fresh.hex[:5])

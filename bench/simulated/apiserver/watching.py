@@ -1,4 +1,4 @@
-"""From store events to the lines of a watch: selection, objects that leave the selector, bookmarks, errors.
+"""Renders the lines of a watch: selected events, objects that leave the selector, bookmarks, errors.
 
 Source of the selector's semantics: k8s.io/apiserver/pkg/storage/cacher/cache_watcher.go (convertToWatchEvent).
 """
@@ -21,7 +21,6 @@ class WatchOptions:
     resource_version: str = ""
     bookmarks: bool = False
     timeout_s: float = 0
-    send_initial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,9 @@ def event_line(resource: Resource, kind: str, record: Record) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (kind.encode(), render_object(resource, record))
 
 
-def bookmark_line(resource: Resource, revision: int, *, initial_end: bool = False) -> bytes:
+def bookmark_line(resource: Resource, revision: int) -> bytes:
     """The event that only says how far the watch has come."""
     metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
-    if initial_end:
-        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
     body = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
     return msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n"
 

@@ -1,1 +1,1 @@
-"""A kubelet in miniature that runs the real device plugin."""
+"""Simulates a kubelet that runs the real device plugin."""

@@ -1,4 +1,4 @@
-"""One thread that runs work in order, now or at a later time: the main loop of a simulated kubelet."""
+"""Runs work in one thread, in order, now or later: the main loop of a simulated kubelet."""
 
 import heapq
 import itertools

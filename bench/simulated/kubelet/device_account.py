@@ -1,4 +1,4 @@
-"""The kubelet's device manager as values: which device IDs each container has, which are free, which are reused.
+"""Keeps the device manager's account: which device IDs each container has, which are free, which are reused.
 
 Source: k8s.io/kubernetes/pkg/kubelet/cm/devicemanager/manager.go (Allocate, devicesToAllocate, UpdateAllocatedDevices)
 and pod_devices.go. Pure: the order in which a set gives its members, arbitrary in the kubelet, is an argument.
@@ -161,7 +161,7 @@ class DeviceAccount:
 
 
 def from_checkpoint(text: bytes) -> DeviceAccount:
-    """What a restarted kubelet remembers: who has what, and that its resources have no devices until plugins return.
+    """What a restarted kubelet remembers: which container has which IDs. Its resources have no devices as yet.
 
     Raises:
         ValueError: the file is damaged.

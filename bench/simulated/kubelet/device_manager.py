@@ -1,4 +1,4 @@
-"""The kubelet's device manager: plugins register and are followed, containers get devices, a checkpoint survives."""
+"""Manages devices as the kubelet does: follows registered plugins, allocates to containers, keeps a checkpoint."""
 
 import random
 import threading

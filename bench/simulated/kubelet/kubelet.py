@@ -1,4 +1,4 @@
-"""A simulated kubelet: one node that drives the real device plugin over gRPC and reports to any API server.
+"""Simulates the kubelet of one node: drives the real device plugin over gRPC and reports to any API server.
 
 It registers its Node, admits the pods bound to it through the plugin with the order and semantics of the real kubelet,
 serves Registration and podresources on Unix sockets, and keeps a checkpoint. Containers are not run.
@@ -8,8 +8,7 @@ import logging
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bench.simulated.client import ClusterClient, RequestError, UnreachableError
 from bench.simulated.informer import Informer
@@ -18,6 +17,7 @@ from bench.simulated.kubelet.device_manager import DeviceManager
 from bench.simulated.kubelet.pod_workers import PodWorkers
 from bench.simulated.kubelet.sockets import KubeletSockets
 from bench.simulated.specs import NodeSpec, ready_condition
+from bench.simulated.starting import Startable
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 
 Body = dict[str, Any]
@@ -47,7 +47,7 @@ class KubeletSettings:
             raise ValueError(f"kubelet settings: expected an interval above 0 and times of at least 0, got {self}")
 
 
-class SimulatedKubelet:
+class SimulatedKubelet(Startable):
     """One node's kubelet; use it as a context manager, or call `start` and `stop`.
 
     Args:
@@ -83,15 +83,6 @@ class SimulatedKubelet:
         self._informer = Informer(
             client, "/api/v1/pods", self._workers.handle, field_selector=f"spec.nodeName={spec.name}"
         )
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Register the node and serve.

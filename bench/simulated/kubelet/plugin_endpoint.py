@@ -1,4 +1,4 @@
-"""The kubelet's side of one registered device plugin: calls over its Unix socket, and the stream of its devices."""
+"""Calls one registered device plugin over its Unix socket, and follows the stream of its devices."""
 
 import threading
 from collections.abc import Callable, Collection

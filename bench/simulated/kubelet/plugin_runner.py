@@ -1,4 +1,4 @@
-"""The real device plugin beside a simulated kubelet: in a thread of this process, or as a process of its own."""
+"""Runs the real device plugin for a simulated kubelet, in a thread of this process or as its own process."""
 
 import os
 import sys
@@ -53,7 +53,7 @@ class PluginRunner:
     """One node's device plugin.
 
     Args:
-        kubelet: whom it registers with.
+        kubelet: the kubelet that it registers with.
         kubeconfig: how it reaches the API server.
         gpu_file: description of its GPUs.
         options: how it runs.

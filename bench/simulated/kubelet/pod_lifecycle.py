@@ -1,7 +1,7 @@
-"""From a pod and what happened to it to the status that the kubelet writes; and what its annotations ask of the run.
+"""Builds the pod status that the kubelet writes, and reads what a pod's annotations ask of the simulation.
 
-A simulated container does nothing; these annotations say for how long: `simulated.gpupack.io/run-seconds` until all
-app containers end by themselves, `simulated.gpupack.io/stop-seconds` until they have obeyed an order to stop.
+A simulated container does nothing. Annotations say for how long: `simulated.gpupack.io/run-seconds` until all app
+containers exit by themselves, `simulated.gpupack.io/stop-seconds` until they exit after they were told to stop.
 """
 
 import math

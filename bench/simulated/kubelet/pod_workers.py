@@ -1,4 +1,4 @@
-"""From the pods bound to a node to admission, running and ending: what the kubelet does with each of them.
+"""Admits, runs and ends the pods bound to a node, as the kubelet does.
 
 Admissions run one after the other in the agenda's thread; containers of different pods start at the same time.
 """
@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from bench.simulated.client import ClusterClient, RequestError, UnreachableError
@@ -28,6 +27,7 @@ from bench.simulated.kubelet.pod_lifecycle import (
 )
 from bench.simulated.kubelet.sockets import ListedPod
 from bench.simulated.pod_demand import containers_in_order
+from bench.simulated.specs import timestamp
 
 Body = dict[str, Any]
 _LOG = logging.getLogger(__name__)
@@ -100,11 +100,11 @@ class PodWorkers:
         self._agenda.call(lambda: self._handle(kind, pod))
 
     def hold(self, why: str) -> None:
-        """Admit nobody until `release` is called with the same reason."""
+        """Admit no pod until `release` is called with the same reason."""
         self._agenda.call(lambda: self._holds.add(why))
 
     def release(self, why: str) -> None:
-        """Admit those who waited, together."""
+        """Admit the pods that waited, together."""
         self._agenda.call(lambda: self._holds.discard(why))
         self._agenda.call(self._admit_waiting)
 
@@ -202,7 +202,7 @@ class PodWorkers:
         if worker.stage != "admitted":
             return
         self._set(worker, "running")
-        self._write(worker, running_status(worker.pod, _now()))
+        self._write(worker, running_status(worker.pod, timestamp()))
         self._plan_end(worker)
 
     def _plan_end(self, worker: _Worker) -> None:
@@ -215,7 +215,7 @@ class PodWorkers:
     def _completed(self, worker: _Worker) -> None:
         if worker.stage == "running":
             self._set(worker, "ended")
-            self._write(worker, ended_status(worker.pod, _now(), exit_code=0))
+            self._write(worker, ended_status(worker.pod, timestamp(), exit_code=0))
 
     def _stop(self, worker: _Worker) -> None:
         if not worker.active:
@@ -232,7 +232,7 @@ class PodWorkers:
 
     def _stopped(self, worker: _Worker) -> None:
         self._set(worker, "ended")
-        self._write(worker, ended_status(worker.pod, _now(), exit_code=_KILLED))
+        self._write(worker, ended_status(worker.pod, timestamp(), exit_code=_KILLED))
         self._confirm(worker)
 
     def _confirm(self, worker: _Worker, attempt: int = 0) -> None:
@@ -252,7 +252,7 @@ class PodWorkers:
         try:
             self._client.patch_pod(metadata["name"], patch, metadata["namespace"], subresource="status")
         except RequestError as error:
-            # Gone, or another pod of the name (422: its UID is not the patch's): nobody is left to tell.
+            # Gone, or another pod of that name (422: its UID is not the patch's): nothing is left to report on.
             if error.status not in (404, 409, 422):
                 self._again(attempt, lambda: self._write(worker, status, attempt + 1))
         except UnreachableError:
@@ -264,7 +264,3 @@ class PodWorkers:
     def _set(self, worker: _Worker, stage: str) -> None:
         with self._lock:
             worker.stage = stage
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

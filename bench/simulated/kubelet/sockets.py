@@ -1,4 +1,4 @@
-"""The kubelet's gRPC servers: Registration for device plugins, and podresources v1 for whoever asks what pods have."""
+"""Serves the kubelet's gRPC APIs: Registration for device plugins, and podresources v1."""
 
 import threading
 import time

@@ -1,1 +1,1 @@
-"""A simulated NVML library, built with a C compiler and driven live."""
+"""Simulates an NVML library, built with a C compiler and driven live."""

@@ -1,4 +1,4 @@
-"""From values to a simulated NVIDIA driver: the small libnvidia-ml.so.1 of `nvml_library.c`, built and driven live.
+"""Simulates an NVIDIA driver: builds the small libnvidia-ml.so.1 of `nvml_library.c`, and changes its values live.
 
 The state lies in a file that library and Python both map, so it also drives a program in another process that was
 started with `environment()`.
@@ -157,7 +157,7 @@ def build(*, old_driver: bool = False) -> Path:
         )
     if done.returncode:
         raise BuildError(f"{compiler} failed: {done.stderr[:500]}")
-    # Others may build at the same time: whoever renames last wins, with the same content.
+    # Others may build at the same time: the last rename wins, with the same content.
     Path(made.name).rename(library)
     return library
 

@@ -1,1 +1,1 @@
-"""A kube-scheduler in miniature that calls the real extender."""
+"""Simulates a kube-scheduler that calls the real extender."""

@@ -1,4 +1,4 @@
-"""kube-scheduler's cache: nodes with their bound and assumed pods. Pure; callers serialise access."""
+"""Keeps kube-scheduler's cache: nodes with their bound and assumed pods. Pure; callers serialise access."""
 
 from collections.abc import Mapping
 from typing import Any

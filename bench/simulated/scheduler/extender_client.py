@@ -1,4 +1,4 @@
-"""Calls to the extender exactly as kube-scheduler makes them: Go field names, nodeCacheCapable, its headers and errors.
+"""Calls the extender exactly as kube-scheduler does: Go field names, nodeCacheCapable, its headers and errors.
 
 Source: k8s.io/kubernetes/pkg/scheduler/extender.go and Go's net/http (two idle connections are kept, keys of answers
 are matched regardless of case, an answer that is not 200 loses its body).

@@ -1,4 +1,4 @@
-"""From the cluster view to the nodes that natively take a pod, looking again only at nodes that have changed.
+"""Caches which nodes natively take a pod, and looks again only at nodes that have changed.
 
 Pods that ask for the same share one table; with thousands of nodes this is what keeps the loop from being the
 bottleneck of a load test. Pure; callers serialise access.

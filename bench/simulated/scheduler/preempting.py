@@ -1,4 +1,4 @@
-"""kube-scheduler's DefaultPreemption on values: whom a pod could make leave on which node, and which node to take.
+"""Chooses victims as kube-scheduler's DefaultPreemption does: on which node, and which pods.
 
 Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption and framework/preemption, without
 PodDisruptionBudgets. As there, only the native filters say whether room was made, so a node that has native room gives
@@ -32,7 +32,7 @@ def victims_on(pod: PodView, node: NodeState) -> list[PodView]:
 
 
 def candidates(pod: PodView, nodes: Iterable[NodeState]) -> dict[str, list[PodView]]:
-    """Every node where evicting somebody makes native room, with the victims."""
+    """Every node where an eviction makes native room, with the victims."""
     found = {node.name: victims_on(pod, node) for node in nodes}
     return {name: victims for name, victims in found.items() if victims}
 

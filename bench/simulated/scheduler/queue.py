@@ -1,7 +1,7 @@
-"""kube-scheduler's queue as a value: which pod is next, who backs off, who sleeps until something changes.
+"""Queues pods as kube-scheduler does: which is next, which backs off, which sleeps until something changes.
 
 Source: k8s.io/kubernetes/pkg/scheduler/backend/queue (active, backoff and unschedulable pods; backoff 1 s doubling to
-10 s; a pod that is backing off without an error is taken early when nobody else is there). Pure: time is an argument.
+10 s; a pod that is backing off without an error is taken early when no other is ready). Pure: time is an argument.
 """
 
 import heapq
@@ -77,7 +77,7 @@ class SchedulingQueue:
         self._pods.pop(uid, None)
 
     def pop(self, now_s: float) -> str | None:
-        """The next pod to schedule; None when nobody is ready."""
+        """The next pod to schedule; None when no pod is ready."""
         self._wake(now_s)
         pod = self._take_active() or self._take_early()
         if pod is None:
@@ -118,7 +118,7 @@ class SchedulingQueue:
             self._back_off(pod, now_s)
 
     def move_all(self, now_s: float) -> None:
-        """Something changed that may make room: all who sleep come again, after what is left of their backoff."""
+        """Something changed that may make room: sleeping pods become active, after what is left of their backoff."""
         self._moves += 1
         for pod in self._pods.values():
             if pod.place == "unschedulable":
@@ -158,7 +158,7 @@ class SchedulingQueue:
         return None
 
     def _take_early(self) -> QueuedPod | None:
-        """Whoever backs off without an error is taken when nobody else is there (SchedulerPopFromBackoffQ)."""
+        """A pod that backs off without an error is taken when no other is ready (SchedulerPopFromBackoffQ)."""
         while self._early:
             _, entry, uid = heapq.heappop(self._early)
             if self._is_current(uid, entry):

@@ -1,14 +1,14 @@
-"""What kube-scheduler tells the API server about its pods: the PodScheduled condition, nominations, and Events."""
+"""Reports on pods as kube-scheduler does: the PodScheduled condition, nominations, and Events."""
 
 import logging
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 from bench.simulated.client import STRATEGIC_PATCH, ClusterClient, RequestError, UnreachableError
 from bench.simulated.scheduler.native_fit import PodView
+from bench.simulated.specs import timestamp
 
 _LOG = logging.getLogger(__name__)
 _SERIES_KEPT = 10_000
@@ -46,7 +46,7 @@ class SchedulerReports:
                 "reason": reason,
                 "message": message,
                 "observedGeneration": pod.body["metadata"].get("generation", 1),
-                "lastTransitionTime": held.get("lastTransitionTime") or _now(),
+                "lastTransitionTime": held.get("lastTransitionTime") or timestamp(),
             }
             patch: dict[str, Any] = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
             if nominated:
@@ -63,7 +63,7 @@ class SchedulerReports:
         name, count = self._series.get(series, ("", 0))
         path = f"/api/v1/namespaces/{pod.namespace}/events"
         if count:
-            patch = {"count": count + 1, "lastTimestamp": _now()}
+            patch = {"count": count + 1, "lastTimestamp": timestamp()}
             self._try(pod, lambda: self._client.request("PATCH", f"{path}/{name}", patch, content_type=STRATEGIC_PATCH))
         else:
             name = f"{pod.name}.{uuid.uuid4().hex[:16]}"
@@ -84,8 +84,8 @@ class SchedulerReports:
             "message": message,
             "source": {"component": self._name},
             "reportingComponent": self._name,
-            "firstTimestamp": _now(),
-            "lastTimestamp": _now(),
+            "firstTimestamp": timestamp(),
+            "lastTimestamp": timestamp(),
             "count": 1,
         }
 
@@ -94,7 +94,3 @@ class SchedulerReports:
             write()
         except (RequestError, UnreachableError) as error:
             _LOG.info("scheduler: nothing written about %s/%s: %s", pod.namespace, pod.name, error)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

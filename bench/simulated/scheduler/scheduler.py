@@ -1,4 +1,4 @@
-"""A scheduler loop that works and calls the extender as kube-scheduler does: filter, prioritize, assume, bind.
+"""Schedules pods and calls the extender as kube-scheduler does: filter, prioritize, assume, bind.
 
 One pod is scheduled at a time; bindings run in threads of their own. It needs nothing but an API server's address.
 """
@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bench.simulated.client import ClusterClient, RequestError, UnreachableError
 from bench.simulated.informer import Informer
@@ -32,6 +31,7 @@ from bench.simulated.scheduler.native_fit import (
 )
 from bench.simulated.scheduler.queue import QueueSettings, SchedulingQueue
 from bench.simulated.scheduler.reports import SchedulerReports
+from bench.simulated.starting import Startable
 from extender.contract.names import Names
 
 Body = dict[str, Any]
@@ -79,12 +79,12 @@ class _UnschedulableError(Exception):
         self.helped = helped
 
 
-class SimulatedScheduler:
+class SimulatedScheduler(Startable):
     """One scheduler; use it as a context manager, or call `start` and `stop`.
 
     Args:
         client: how to reach the API server.
-        extender: whom to ask; None schedules by the native rules alone.
+        extender: the extender to call; None schedules by the native rules alone.
         settings: how it behaves.
     """
 
@@ -110,15 +110,6 @@ class SimulatedScheduler:
         self._thread = threading.Thread(target=self._run, name="simulated-scheduler", daemon=True)
         self.calls: Counter[str] = Counter()
         self.filter_calls: Counter[str] = Counter()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Begin, once nodes and pods are known.

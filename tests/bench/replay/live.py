@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.replay.deciding.learning import contender
+from bench.replay.deciding.learning import parse_contender
 from bench.replay.deciding.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from bench.replay.deciding.run import Run
 from bench.replay.setting import Setting
@@ -48,7 +48,7 @@ def compare(
     setting: Setting, policy: str, seed: int, order: Sequence[TracePod], sent: Callable[[int], None]
 ) -> Compared:
     """Send `order` through an extender with `policy` and through a replay; `sent` is called with 1 after each pod."""
-    machines, run = setting.ordered_nodes(seed), setting.run(contender(policy), seed)
+    machines, run = setting.ordered_nodes(seed), setting.run(parse_contender(policy), seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(ApiServer())

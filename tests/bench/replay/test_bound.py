@@ -3,7 +3,7 @@
 import pytest
 
 from bench.replay.bound import Bound, replay_bound
-from bench.replay.deciding.learning import contender
+from bench.replay.deciding.learning import parse_contender
 from bench.replay.deciding.mapping import mapping_named, node_record, request_of
 from bench.replay.protocols.arriving import Arriving
 from bench.trace.reading import TraceNode, TracePod
@@ -24,7 +24,7 @@ def test_no_policy_is_above_the_bound() -> None:
     """At no mark."""
     trace = setting(nodes=8, pods=80)
     bound = replay_bound(trace, Arriving(), 1, ignore).allocation_percent
-    reached = Arriving().replay(trace, contender("price-fit@list"), 1, ignore).allocation_percent
+    reached = Arriving().replay(trace, parse_contender("price-fit@list"), 1, ignore).allocation_percent
     assert all(reached[mark] <= bound[mark] + 0.01 for mark in bound)
 
 

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.replay.deciding.learning import contender
+from bench.replay.deciding.learning import parse_contender
 from bench.replay.drawing import draw, mean_curve
 from bench.replay.protocols.arriving import Arriving
 from bench.replay.protocols.departing import Departing
@@ -17,7 +17,7 @@ POLICIES = ("price-fit-robust", "fgd", "best-fit")
 @pytest.fixture(scope="module")
 def arrived() -> list[Result]:
     """Two seeds of three policies."""
-    return [Arriving().replay(setting(), contender(name), seed, ignore) for name in POLICIES for seed in (1, 2)]
+    return [Arriving().replay(setting(), parse_contender(name), seed, ignore) for name in POLICIES for seed in (1, 2)]
 
 
 def texts(svg: str) -> list[str]:
@@ -46,7 +46,7 @@ def test_the_bound_is_marked_where_it_is_known(arrived: list[Result]) -> None:
 
 def test_departures_show_what_is_rejected() -> None:
     """A bar per policy."""
-    results = [Departing(1.2).replay(setting(), contender(name), 1, ignore) for name in POLICIES]
+    results = [Departing(1.2).replay(setting(), parse_contender(name), 1, ignore) for name in POLICIES]
     shown = texts(draw(summary(results, trace={}, command=""), results, caption=""))
     assert "GPU demand rejected" in shown
     assert set(POLICIES) <= set(shown)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bench.replay.deciding.learning import contender
+from bench.replay.deciding.learning import parse_contender
 from bench.replay.deciding.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from bench.replay.deciding.run import Run
 from extender.scheduling.ledger.events import NodeChanged, PodChanged, PodRecord
@@ -35,7 +35,7 @@ def test_the_live_state_decides_as_the_replay_does(policy: str) -> None:
         state.apply(NodeChanged(node_record(node, f"node-{at:02d}", RELATIVE)))
     learning = Learning(state)
     learning.round(force=True)
-    run = Run(contender(policy), trace.nodes, trace.pods, RELATIVE, 1)
+    run = Run(parse_contender(policy), trace.nodes, trace.pods, RELATIVE, 1)
     learned = 0
     for number, traced in enumerate(trace.pods, start=1):
         plan = run.arrive(str(number), traced)

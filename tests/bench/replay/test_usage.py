@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from bench.replay.deciding.learning import contender
+from bench.replay.deciding.learning import parse_contender
 from bench.replay.deciding.mapping import mapping_named
 from bench.replay.deciding.run import Run
 from bench.replay.usage import Usage, usage_of
@@ -23,7 +23,7 @@ NODES = [TraceNode("a", 64_000, 65_536, 2, "A100"), TraceNode("b", 64_000, 65_53
 
 
 def _usage(*pods: TracePod, wanted_milli: int) -> Usage:
-    run = Run(contender("first-fit"), NODES, [], mapping_named("relative"), seed=1)
+    run = Run(parse_contender("first-fit"), NODES, [], mapping_named("relative"), seed=1)
     for at, pod in enumerate(pods):
         assert run.arrive(str(at), pod) is not None
     # Typical pods ask for half a GPU: they can use all but what is left of less than that.

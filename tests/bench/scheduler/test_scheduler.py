@@ -21,8 +21,8 @@ def test_the_stub_passes_scores_and_binds(tmp_path: Path) -> None:
         kubeconfig = server.write_kubeconfig(tmp_path / "kubeconfig")
         client = ClusterClient.from_kubeconfig(kubeconfig)
         pod = client.create_pod(gpu_pod("train", {"gpupack.io/gpu-mem": 8}))
-        who = next(each for each in CONTENDERS if each.keep == 1)
-        with running(who, kubeconfig, tmp_path, 100) as configuration:
+        contender = next(each for each in CONTENDERS if each.keep == 1)
+        with running(contender, kubeconfig, tmp_path, 100) as configuration:
             url = configuration["extenders"][0]["urlPrefix"]
             caller = Caller("127.0.0.1", int(url.rpartition(":")[2]))
             asked = filter_body(pod, ["a", "b"])

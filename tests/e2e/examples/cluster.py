@@ -1,4 +1,4 @@
-"""The cluster on which the examples are tried: a real control plane with gpupack installed as a second scheduler.
+"""Runs the cluster on which the examples are tried: a real control plane with gpupack as a second scheduler.
 
 Extender and device plugins are the shipped ones, under the service accounts, RBAC rules and admission policies of the
 overlay; kubelets are simulated. Operators are not installed: their kinds exist, and tests make their pods.

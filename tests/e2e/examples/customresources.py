@@ -1,4 +1,4 @@
-"""The kinds that operators of the examples bring along, as definitions without a schema: none is installed here."""
+"""Defines the kinds that the examples' operators bring along, without a schema: no operator is installed here."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""From docs/examples.md to the commands of each example, in order, as the tests run them."""
+"""Reads the commands of each example from docs/examples.md, in order, as the tests run them."""
 
 import re
 from dataclasses import dataclass

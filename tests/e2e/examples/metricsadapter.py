@@ -6,11 +6,11 @@ The autoscaler is the real one of kube-controller-manager; only the number of wa
 import json
 import ssl
 import threading
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from bench.simulated.specs import timestamp
 from tests.e2e.certificates import KeyPair
 
 GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
@@ -82,7 +82,7 @@ class MetricsAdapter:
         metric = path.rpartition("/")[2]
         if not path.startswith(f"{_ROOT}/namespaces/") or metric not in self.values:
             return None
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = timestamp()
         value = {"metricName": metric, "metricLabels": {}, "timestamp": now, "value": str(self.values[metric])}
         return {"kind": "ExternalMetricValueList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {}, "items": [value]}
 

@@ -1,4 +1,4 @@
-"""From a Knative Service, an InferenceService or a Notebook to the workload that its operator makes. Pure.
+"""Makes the workload that an operator makes of a Knative Service, an InferenceService or a Notebook. Pure.
 
 Sources: knative.dev/serving v0.51 (pkg/reconciler/revision/resources), github.com/kserve/kserve v0.15 and Kubeflow's
 notebook-controller. Left out is what scheduling does not look at: volumes, probes, most of the environment.

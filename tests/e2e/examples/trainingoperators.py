@@ -1,4 +1,4 @@
-"""From a PyTorchJob, a TFJob, a Katib Experiment or a Volcano Job to the pods or Jobs that its operator makes. Pure.
+"""Makes the pods or Jobs that an operator makes of a PyTorchJob, TFJob, Katib Experiment or Volcano Job. Pure.
 
 Sources: github.com/kubeflow/training-operator v1.8 (pkg/controller.v1/common, pytorch, tensorflow), Katib's trial
 template and Volcano's job controller (pkg/controllers/job/job_controller_util.go).

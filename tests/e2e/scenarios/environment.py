@@ -1,4 +1,4 @@
-"""The two clusters on which every scenario runs: simulated, and real kube-apiserver with real kube-scheduler.
+"""Starts the two clusters on which every scenario runs: simulated, and real kube-apiserver with kube-scheduler.
 
 Scenarios speak to both through Kubernetes' HTTP API. In both the extender and the device plugins are the shipped ones;
 kubelets are simulated (the real kubelet has tests of its own), or left out where a scenario is about scheduling only.

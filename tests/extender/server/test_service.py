@@ -17,6 +17,7 @@ import pytest
 import urllib3
 
 from bench.simulated.apiserver.connections import WatchSettings
+from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.processes import free_port
 from extender.kube.client import connect
@@ -307,7 +308,7 @@ def test_lesson_9_sigterm_turns_not_ready_finishes_what_runs_and_exits_0(
     train = cluster.create_pod("train", 8)
     assert extender.filter(train)["NodeNames"] == ["a"]
     assert observer.ready()
-    cluster.server.delay_bindings(1.5)
+    cluster.server.inject(Fault(method="POST", path="/binding", delay_s=1.5))
     with ThreadPoolExecutor(1) as pool:
         bind = pool.submit(extender.bind, train)
         assert wait_until(lambda: any(path.endswith("/binding") for path in cluster.server.requests()))

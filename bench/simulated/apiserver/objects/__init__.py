@@ -1,1 +1,1 @@
-"""The objects that the simulated API server keeps and the rules of each kind, without HTTP."""
+"""Keeps the simulated API server's objects under the rules of each kind, without HTTP."""

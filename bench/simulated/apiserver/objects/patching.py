@@ -1,6 +1,6 @@
-"""From an object and a patch to the patched object, for the patch types that Kubernetes' clients send.
+"""Applies merge patches and Kubernetes' strategic merge patches.
 
-Sources: RFC 7396 (merge patch), RFC 6902 (JSON patch), and Kubernetes' strategic merge patch with the merge keys that
+Sources: RFC 7396 (merge patch), and Kubernetes' strategic merge patch with the merge keys that
 pods and nodes declare (`patchMergeKey` in k8s.io/api/core/v1/types.go); lists without one are replaced.
 """
 
@@ -10,7 +10,6 @@ from bench.simulated.apiserver.objects.statuses import ApiError
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 
 _MERGE_KEYS = {
     "metadata.ownerReferences": "uid",
@@ -32,12 +31,6 @@ def apply_patch(kind: str, body: dict[str, Any], patch: Any) -> dict[str, Any]:
     Raises:
         ApiError: 415 for another content type, 400 or 422 for a patch that cannot be applied.
     """
-    if kind == JSON_PATCH:
-        if not isinstance(patch, list):
-            raise ApiError(400, f"json patch: expected a list of operations, got {type(patch).__name__}")
-        for operation in patch:
-            body = _apply_operation(body, operation)
-        return body
     if not isinstance(patch, dict):
         raise ApiError(400, f"patch: expected an object, got {type(patch).__name__}")
     if kind == MERGE:
@@ -113,64 +106,3 @@ def _in_order(kept: list[Any], touched: list[Any], before: list[Any], merge_key:
         place = before.index(name) if name in before else -1
         result.append(kept.pop(0) if before.index(kept[0].get(merge_key)) < place else touched.pop(0))
     return [*result, *kept, *touched]
-
-
-def _apply_operation(body: dict[str, Any], operation: Any) -> dict[str, Any]:
-    if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
-        raise ApiError(400, f"json patch: operation {operation!r} has no path")
-    name = operation.get("op")
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in operation["path"].split("/")[1:]]
-    if not steps or name not in ("add", "replace", "remove", "test"):
-        raise ApiError(422, f"json patch: operation {name!r} at {operation['path']!r} is not supported")
-    parent: Any = body
-    for step in steps[:-1]:
-        parent = _step_into(parent, step, operation["path"])
-    last = steps[-1]
-    if isinstance(parent, list):
-        _change_list(parent, last, operation)
-    elif isinstance(parent, dict):
-        if name != "add" and last not in parent:
-            raise ApiError(422, f"json patch: {operation['path']!r} does not exist")
-        _change_object(parent, last, operation)
-    else:
-        raise ApiError(422, f"json patch: {operation['path']!r} leads into a value that is no object or list")
-    return body
-
-
-def _step_into(parent: Any, step: str, path: str) -> Any:
-    if isinstance(parent, dict) and step in parent:
-        return parent[step]
-    if isinstance(parent, list) and step.isdigit() and int(step) < len(parent):
-        return parent[int(step)]
-    raise ApiError(422, f"json patch: {path!r} does not exist")
-
-
-def _change_object(parent: dict[str, Any], key: str, operation: dict[str, Any]) -> None:
-    if operation["op"] == "remove":
-        del parent[key]
-    elif operation["op"] == "test":
-        _test(parent[key], operation)
-    else:
-        parent[key] = operation.get("value")
-
-
-def _change_list(parent: list[Any], key: str, operation: dict[str, Any]) -> None:
-    if operation["op"] == "add" and key == "-":
-        parent.append(operation.get("value"))
-        return
-    if not key.isdigit() or int(key) > len(parent) - (operation["op"] != "add"):
-        raise ApiError(422, f"json patch: {operation['path']!r} does not exist")
-    at = int(key)
-    if operation["op"] == "add":
-        parent.insert(at, operation.get("value"))
-    elif operation["op"] == "remove":
-        del parent[at]
-    elif operation["op"] == "test":
-        _test(parent[at], operation)
-    else:
-        parent[at] = operation.get("value")
-
-
-def _test(value: Any, operation: dict[str, Any]) -> None:
-    if value != operation.get("value"):
-        raise ApiError(422, f"json patch: test of {operation['path']!r} failed")

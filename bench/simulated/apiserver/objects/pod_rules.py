@@ -1,4 +1,4 @@
-"""From a pod that a client sends to the pod that the API server stores: defaults, validation, binding, deletion.
+"""Applies the API server's rules for pods: defaults, validation, binding and deletion.
 
 Sources: k8s.io/kubernetes/pkg/apis/core/v1/defaults.go and validation.go, pkg/registry/core/pod/storage/storage.go,
 and the admission plugins Priority and DefaultTolerationSeconds, as far as schedulers and kubelets see their effects.

@@ -1,4 +1,4 @@
-"""From REST verbs on objects to writes in the store, under the rules of each kind.
+"""Writes objects to the store under the rules of each kind.
 
 Pure apart from the store it owns: time and random names are arguments, the caller serialises access.
 """
@@ -218,7 +218,7 @@ def _default_node(body: Body, now: str) -> None:
     status = body.setdefault("status", {})
     if status.get("capacity"):
         status.setdefault("allocatable", dict(status["capacity"]))
-    # The admission plugin TaintNodesByCondition: nobody schedules to a node that has not reported ready.
+    # The admission plugin TaintNodesByCondition: no pod is scheduled to a node that has not reported ready.
     taints = body["spec"].setdefault("taints", [])
     if not any(taint.get("key") == "node.kubernetes.io/not-ready" for taint in taints):
         taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule", "timeAdded": now})

@@ -1,4 +1,4 @@
-"""The table of kinds that the simulated API server keeps, and what field selectors may ask of each."""
+"""Lists the kinds that the simulated API server keeps, and what field selectors may ask of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,12 +70,10 @@ EVENTS = Resource(
         "type",
     ),
 )
-NEW_EVENTS = Resource("events", "Event", group="events.k8s.io", selectable=EVENTS.selectable)
 PRIORITY_CLASSES = Resource("priorityclasses", "PriorityClass", group="scheduling.k8s.io", namespaced=False)
 LEASES = Resource("leases", "Lease", group="coordination.k8s.io")
 
-STORED = (PODS, NODES, NAMESPACES, EVENTS, PRIORITY_CLASSES, LEASES)
-SERVED = (*STORED, NEW_EVENTS)
+SERVED = (PODS, NODES, NAMESPACES, EVENTS, PRIORITY_CLASSES, LEASES)
 
 _BY_URL = {(resource.group, resource.version, resource.plural): resource for resource in SERVED}
 

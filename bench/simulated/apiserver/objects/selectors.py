@@ -1,4 +1,4 @@
-"""From the `fieldSelector` and `labelSelector` texts of a request to a test on stored records."""
+"""Parses field and label selectors, and matches stored records against them."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""From what went wrong to the Status objects and HTTP codes that Kubernetes' API machinery answers with.
+"""Builds the Status objects and HTTP codes that Kubernetes' API machinery answers failures with.
 
 Source: k8s.io/apimachinery/pkg/api/errors (the reasons, codes and wording).
 """

@@ -1,6 +1,6 @@
-"""From writes to numbered records and a bounded history of events: what etcd and the watch cache are to Kubernetes.
+"""Keeps numbered records and a bounded history of events, as etcd and the watch cache do for Kubernetes.
 
-Objects are kept as JSON bytes without `kind` and `apiVersion` (lists leave them out, single answers add them), beside
+Objects are kept as JSON bytes without `kind` and `apiVersion` (lists leave them out, single answers add them), with
 the few fields that selectors need. Pure: no clock, lock or I/O; the caller serialises access.
 """
 

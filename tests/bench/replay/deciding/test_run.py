@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from bench.replay.deciding.learning import Learner, contender
+from bench.replay.deciding.learning import Learner, parse_contender
 from bench.replay.deciding.mapping import UNIT_MIB, mapping_named, node_record, request_of
 from extender.capacity.packing import Packing
 from extender.scheduling.policies.table import POLICIES
@@ -19,8 +19,8 @@ def test_it_chooses_what_filter_chooses(name: str) -> None:
     """Whatever came and went before, for every policy."""
     trace = setting(nodes=8, pods=150)
     records = [node_record(node, f"node-{at}", RELATIVE) for at, node in enumerate(trace.nodes)]
-    who = contender(f"{name}@list" if name in ("fgd", "price-fit", "price-fit-robust") else name)
-    policy = Learner(who, records, [request_of(pod, RELATIVE) for pod in trace.pods]).policy
+    contender = parse_contender(f"{name}@list" if name in ("fgd", "price-fit", "price-fit-robust") else name)
+    policy = Learner(contender, records, [request_of(pod, RELATIVE) for pod in trace.pods]).policy
     cluster = Packing(records, policy, unit_mib=UNIT_MIB)
     random = Random(7)
     placed: list[str] = []

@@ -236,14 +236,6 @@ def test_a_forgotten_revision_is_gone_as_an_event(server: ApiServer, core: Any) 
     assert (error["type"], error["object"]["code"], error["object"]["reason"]) == ("ERROR", 410, "Expired")
 
 
-def test_a_forgotten_revision_can_be_gone_as_a_status() -> None:
-    """The other form: HTTP 410."""
-    with ApiServer(settings=WatchSettings(gone_as_status=True)) as server:
-        server.compact()
-        code, status = _call(server, "GET", "/api/v1/nodes?watch=true&resourceVersion=1")
-    assert (code, status["code"]) == (410, 410)
-
-
 def test_open_watches_can_be_expired_and_dropped(server: ApiServer) -> None:
     """An expired watch ends with an ERROR event, a dropped one with a reset."""
     path = f"{server.url}/api/v1/pods?watch=true&resourceVersion=1"
@@ -341,18 +333,10 @@ def test_new_nodes_are_tainted_until_somebody_removes_it(core: Any) -> None:
     assert core.patch_node("n1", {"spec": {"taints": None}}).spec.taints is None
 
 
-def test_events_are_one_store_with_two_forms(server: ApiServer, core: Any) -> None:
-    """An Event written through events.k8s.io is read through core."""
-    body = {"metadata": {"name": "e"}, "regarding": {"name": "a", "kind": "Pod"}, "note": "text", "reason": "Why"}
-    code, _ = _call(server, "POST", "/apis/events.k8s.io/v1/namespaces/default/events", body)
-    (event,) = core.list_namespaced_event("default", field_selector="involvedObject.name=a").items
-    assert (code, event.message, event.reason) == (201, "text", "Why")
-
-
 def test_a_lost_reply_was_carried_out(server: ApiServer, core: Any) -> None:
     """The connection is reset, the Binding stands."""
     core.create_namespaced_pod("default", _pod("a"))
-    server.lose_bindings()
+    server.inject(Fault(method="POST", path="/binding", lose_reply=True))
     with pytest.raises(urllib3.exceptions.HTTPError):
         _bind(server, "a", "n1")
     assert core.read_namespaced_pod("a", "default").spec.node_name == "n1"

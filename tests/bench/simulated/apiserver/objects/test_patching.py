@@ -1,10 +1,10 @@
-"""Patches change objects as the three patch types say."""
+"""Patches change objects as the two patch types say."""
 
 from typing import Any
 
 import pytest
 
-from bench.simulated.apiserver.objects.patching import JSON_PATCH, MERGE, STRATEGIC, apply_patch
+from bench.simulated.apiserver.objects.patching import MERGE, STRATEGIC, apply_patch
 from bench.simulated.apiserver.objects.statuses import ApiError
 
 
@@ -46,29 +46,11 @@ def test_strategic_patch_understands_directives() -> None:
     }
 
 
-def test_json_patch_applies_operations_in_order() -> None:
-    """RFC 6902 with escaped slashes in keys."""
-    operations = [
-        {"op": "test", "path": "/metadata/annotations/a", "value": "1"},
-        {"op": "add", "path": "/metadata/annotations/x.io~1y", "value": "z"},
-        {"op": "remove", "path": "/metadata/annotations/b"},
-        {"op": "add", "path": "/metadata/finalizers/-", "value": "y"},
-        {"op": "replace", "path": "/status/conditions/0/status", "value": "True"},
-    ]
-    patched = apply_patch(JSON_PATCH, _pod(), operations)
-    assert patched["metadata"] == {"annotations": {"a": "1", "x.io/y": "z"}, "finalizers": ["x", "y"]}
-    assert patched["status"]["conditions"][0]["status"] == "True"
-
-
 @pytest.mark.parametrize(
     ("kind", "patch", "code"),
     [
         ("application/apply-patch+yaml", {}, 415),
         (MERGE, [], 400),
-        (JSON_PATCH, {}, 400),
-        (JSON_PATCH, [{"op": "test", "path": "/metadata/annotations/a", "value": "9"}], 422),
-        (JSON_PATCH, [{"op": "remove", "path": "/metadata/annotations/none"}], 422),
-        (JSON_PATCH, [{"op": "add", "path": "/nowhere/x", "value": 1}], 422),
         (STRATEGIC, {"status": {"conditions": [{"status": "True"}]}}, 422),
     ],
 )
