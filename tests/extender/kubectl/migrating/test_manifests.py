@@ -127,9 +127,7 @@ spec:
 def test_many_entries_of_one_line_may_go() -> None:
     """The first is replaced, those behind it go with their commas."""
     before = "{nvidia.com/gpu: 1, cpu: 1, nvidia.com/gpumem: 1024, nvidia.com/gpucores: 40, nvidia.com/priority: 1}"
-    text = (
-        f"kind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: m, resources: {{limits: {before}}}}}]}}\n"
-    )
+    text = f"kind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: m, resources: {{limits: {before}}}}}]}}\n"
     after = "{gpupack.io/gpu-mem: 1, gpupack.io/gpu-core: 40, cpu: 1}"
     assert migrate(text, MigrateOptions(drop=frozenset({"nvidia.com/priority"}))).text == text.replace(before, after)
 
