@@ -68,7 +68,7 @@ class KubeApi:
             ("resourceVersion", resource_version),
             ("timeoutSeconds", str(max(1, int(timeout_s)))),
         ]
-        return WatchStream(self._send("GET", path, silence_s, query=query))
+        return WatchStream(self._send("GET", path, silence_s, query=query), on_break=self._credentials.leave_pool)
 
     def read(self, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """The answer to a GET, of an object from the newest state (not from a cache)."""

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,11 @@ class Credentials:
         """Look at the files before the next request: this one was refused."""
         with self._lock:
             self._checked_s = self._clock() - CHECK_S
+
+    def leave_pool(self) -> None:
+        """Connect anew from now on: where one connection has fallen silent, idle ones to the same address have, too."""
+        with self._lock, suppress(OSError, ValueError):
+            self._pool = _pool(self._settings)
 
     def close(self) -> None:
         """Close the idle connections."""

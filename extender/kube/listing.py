@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from extender.kube.errors import AnswerTooLargeError
-from extender.kube.objects import UNREADABLE, Identified, Identity
+from extender.kube.objects import UNKNOWN, UNREADABLE, Identified, Identity
 from extender.kube.salvage import elements, members
 
 PAGE_ITEMS = 500
@@ -59,7 +59,6 @@ _DECODE_LIST_META = msgspec.json.Decoder(_ListMeta).decode
 _DECODE_KIND = msgspec.json.Decoder(EventKind).decode
 _DECODE_TEXT = msgspec.json.Decoder(str).decode
 _DECODE_OBJECT = msgspec.json.Decoder(Identified).decode
-_NOBODY = Identity()
 
 
 class ListSource(Protocol):
@@ -72,7 +71,7 @@ class ListSource(Protocol):
 
 
 def list_pages(
-    source: ListSource, path: str, timeout_s: float, *, page_items: int = PAGE_ITEMS, page_bytes: int = PAGE_BYTES
+    source: ListSource, path: str, timeout_s: float, page_items: int = PAGE_ITEMS, page_bytes: int = PAGE_BYTES
 ) -> Iterator[ListPage]:
     """The pages of a list, one after the other; `timeout_s` is for each.
 
@@ -88,7 +87,7 @@ def list_pages(
     limit, token = page_items, ""
     while True:
         try:
-            body = source.list_page(path, limit, token, timeout_s, max_bytes=page_bytes if limit > 1 else None)
+            body = source.list_page(path, limit, token, timeout_s, page_bytes if limit > 1 else None)
         except AnswerTooLargeError:
             limit = max(1, limit // 8)
             continue
@@ -140,7 +139,7 @@ def parse_event(line: bytes) -> WatchEvent:
             kind, raw = _DECODE_KIND(parts["type"]), parts["object"]
         except (KeyError, ValueError, RecursionError):
             raise EnvelopeError(f"watch line of {len(line)} bytes: {error}") from error
-    return WatchEvent(kind, raw, _NOBODY if kind == "ERROR" else identity_of(raw))
+    return WatchEvent(kind, raw, UNKNOWN if kind == "ERROR" else identity_of(raw))
 
 
 def identity_of(raw: bytes) -> Identity:
@@ -153,7 +152,7 @@ def identity_of(raw: bytes) -> Identity:
         metadata = members(members(raw)["metadata"])
         return Identity(*[_text(metadata.get(field, b"")) for field in ("namespace", "name", "uid", "resourceVersion")])
     except (KeyError, ValueError):
-        return _NOBODY
+        return UNKNOWN
 
 
 def name_of(raw: bytes) -> str:
