@@ -64,11 +64,6 @@ class Credentials:
         self._checked_s = clock() - CHECK_S
 
     @property
-    def settings(self) -> Any:
-        """The `kubernetes.client.Configuration`."""
-        return self._settings
-
-    @property
     def server(self) -> str:
         """Base URL of the API server."""
         return self._server

@@ -168,8 +168,7 @@ class Reflector(Generic[_Record]):
     def stop(self, timeout_s: float) -> bool:
         """End the loop, waiting at most `timeout_s`; whether it has ended.
 
-        A blocked watch and a pause end at once; a list page under way ends with its own timeout, and its answer is
-        dropped.
+        A blocked watch and a pause end at once; a list page under way ends with its own timeout.
         """
         self._stopping.set()
         with self._lock:
@@ -189,10 +188,7 @@ class Reflector(Generic[_Record]):
         return self._synced.wait(timeout_s)
 
     def contact_age_s(self, now: float) -> float:
-        """Seconds between the last proof that this view is fed (a page, a line, an opened watch) and `now`.
-
-        `now` is of the reflector's own clock; infinite before the first contact.
-        """
+        """Seconds from the last sign that this view is fed (a page, a line, an opened watch) to `now` on its clock."""
         return now - self._contact_at
 
     @property
@@ -203,8 +199,7 @@ class Reflector(Generic[_Record]):
     @property
     def lasting_problem(self) -> str:
         """The problem, once it has lasted for a minute or while nothing was listed yet; empty otherwise."""
-        lasts = self._clock() - self._broken_since_s >= _LASTING_S
-        return self._problem if lasts or not self.synced else ""
+        return self._problem if self._clock() - self._broken_since_s >= _LASTING_S or not self.synced else ""
 
     def run(self) -> None:
         """List and watch until stopped; `start` does it in a thread of its own."""
