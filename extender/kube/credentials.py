@@ -113,9 +113,14 @@ class Credentials:
 
     def _authorized(self) -> dict[str, str]:
         if self._token:
-            return {"authorization": f"Bearer {self._token}"}
-        # The official client reads all of its settings again each time, or runs a program that makes a token.
-        return {one["key"]: one["value"] for one in self._settings.auth_settings().values()}
+            found = {"authorization": f"Bearer {self._token}"}
+        else:
+            # The official client reads all of its settings again each time, or runs a program that makes a token.
+            found = {one["key"]: one["value"] for one in self._settings.auth_settings().values()}
+        if not all(value.isascii() and value.isprintable() for value in found.values()):
+            # What it says is not told: it may be a secret.
+            raise ValueError("a credential is not one line of printable ASCII characters")
+        return found
 
     def _check_tls(self) -> None:
         signature = _signature(self._tls_files)
