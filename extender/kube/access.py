@@ -1,4 +1,4 @@
-"""From options and environment to the cluster that is meant: files, context and namespace, as kubectl finds them."""
+"""Find out which cluster is meant: kubeconfig files, context and namespace, in the order in which kubectl looks."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ class Access:
 
 
 def access_of(kubeconfig: str, chosen_context: str) -> Access:
-    """What the arguments (empty: not given) say, else KUBECONFIG, else ~/.kube/config, else the pod's service account.
+    """The cluster of the arguments (empty: not given), else KUBECONFIG, else ~/.kube/config, else the service account.
 
-    Of several files the first that names a current context, or has the context, counts; absent files are passed over.
+    Of several files the first that names a current context, or has the context, counts; absent files are skipped.
 
     Raises:
         KubeConfigError: a file cannot be read.

@@ -68,7 +68,7 @@ class KubeApi:
             ("resourceVersion", resource_version),
             ("timeoutSeconds", str(max(1, int(timeout_s)))),
         ]
-        return WatchStream(self._send("GET", path, silence_s, query=query))
+        return WatchStream(self._send("GET", path, silence_s, query=query), on_break=self._credentials.leave_pool)
 
     def read(self, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """The answer to a GET, of an object from the newest state (not from a cache)."""
@@ -101,7 +101,12 @@ class KubeApi:
             ApiError: 409 when the pod is bound already or has another UID, 404 when it is gone.
             ApiUnreachable: with `sent` true the pod may be bound: read it before giving its place away.
         """
-        body = binding(namespace, name, uid, node, annotations)
+        body = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name, "namespace": namespace, "uid": uid, "annotations": dict(annotations)},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
         deadline = time.monotonic() + timeout_s
         path = f"{pod_path(namespace, name)}/binding"
         response = self._send("POST", path, timeout_s, body=body, content_type=_JSON)
@@ -216,7 +221,7 @@ def pod_path(namespace: str, name: str) -> str:
     Raises:
         ValueError: not names of Kubernetes objects.
     """
-    return f"{namespace_path(namespace)}/pods/{_segment('name', name)}"
+    return f"{_namespace_path(namespace)}/pods/{_segment('name', name)}"
 
 
 def node_path(name: str) -> str:
@@ -234,16 +239,11 @@ def events_path(namespace: str, name: str = "") -> str:
     Raises:
         ValueError: not names of Kubernetes objects.
     """
-    events = f"{namespace_path(namespace)}/events"
+    events = f"{_namespace_path(namespace)}/events"
     return f"{events}/{_segment('name', name)}" if name else events
 
 
-def namespace_path(namespace: str) -> str:
-    """Path of a namespace.
-
-    Raises:
-        ValueError: not the name of a Kubernetes object.
-    """
+def _namespace_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{_segment('namespace', namespace)}"
 
 
@@ -252,16 +252,6 @@ def _segment(field: str, value: str) -> str:
     if not value or value in (".", "..") or not set(value).isdisjoint("/%?#{}") or not value.isprintable():
         raise ValueError(f"{field} {value!r}: expected a Kubernetes object's name")
     return value
-
-
-def binding(namespace: str, name: str, uid: str, node: str, annotations: Mapping[str, str]) -> dict[str, object]:
-    """A core/v1 Binding of the pod with this UID, as JSON; the API server merges its annotations into the pod."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Binding",
-        "metadata": {"name": name, "namespace": namespace, "uid": uid, "annotations": dict(annotations)},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-    }
 
 
 def _read_body(response: urllib3.HTTPResponse, deadline: float, max_bytes: int | None = None) -> bytes:

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,6 @@ class Credentials:
         self._checked_s = clock() - CHECK_S
 
     @property
-    def settings(self) -> Any:
-        """The `kubernetes.client.Configuration`."""
-        return self._settings
-
-    @property
     def server(self) -> str:
         """Base URL of the API server."""
         return self._server
@@ -98,6 +94,11 @@ class Credentials:
         with self._lock:
             self._checked_s = self._clock() - CHECK_S
 
+    def leave_pool(self) -> None:
+        """Connect anew from now on: where one connection has fallen silent, idle ones to the same address have, too."""
+        with self._lock, suppress(OSError, ValueError):
+            self._pool = _pool(self._settings)
+
     def close(self) -> None:
         """Close the idle connections."""
         self._pool.clear()
@@ -112,9 +113,14 @@ class Credentials:
 
     def _authorized(self) -> dict[str, str]:
         if self._token:
-            return {"authorization": f"Bearer {self._token}"}
-        # The official client reads all of its settings again each time, or runs a program that makes a token.
-        return {one["key"]: one["value"] for one in self._settings.auth_settings().values()}
+            found = {"authorization": f"Bearer {self._token}"}
+        else:
+            # The official client reads all of its settings again each time, or runs a program that makes a token.
+            found = {one["key"]: one["value"] for one in self._settings.auth_settings().values()}
+        if not all(value.isascii() and value.isprintable() for value in found.values()):
+            # What it says is not told: it may be a secret.
+            raise ValueError("a credential is not one line of printable ASCII characters")
+        return found
 
     def _check_tls(self) -> None:
         signature = _signature(self._tls_files)

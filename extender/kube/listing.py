@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from extender.kube.errors import AnswerTooLargeError
-from extender.kube.objects import UNREADABLE, Identified, Identity
-from extender.kube.salvage import elements, members
+from extender.kube.objects import UNKNOWN, UNREADABLE, Identified, Identity
+from extender.kube.salvage import elements, members, without_managed_fields
 
 PAGE_ITEMS = 500
 PAGE_BYTES = 16 * 2**20
@@ -59,7 +59,6 @@ _DECODE_LIST_META = msgspec.json.Decoder(_ListMeta).decode
 _DECODE_KIND = msgspec.json.Decoder(EventKind).decode
 _DECODE_TEXT = msgspec.json.Decoder(str).decode
 _DECODE_OBJECT = msgspec.json.Decoder(Identified).decode
-_NOBODY = Identity()
 
 
 class ListSource(Protocol):
@@ -72,7 +71,7 @@ class ListSource(Protocol):
 
 
 def list_pages(
-    source: ListSource, path: str, timeout_s: float, *, page_items: int = PAGE_ITEMS, page_bytes: int = PAGE_BYTES
+    source: ListSource, path: str, timeout_s: float, page_items: int = PAGE_ITEMS, page_bytes: int = PAGE_BYTES
 ) -> Iterator[ListPage]:
     """The pages of a list, one after the other; `timeout_s` is for each.
 
@@ -88,7 +87,7 @@ def list_pages(
     limit, token = page_items, ""
     while True:
         try:
-            body = source.list_page(path, limit, token, timeout_s, max_bytes=page_bytes if limit > 1 else None)
+            body = source.list_page(path, limit, token, timeout_s, page_bytes if limit > 1 else None)
         except AnswerTooLargeError:
             limit = max(1, limit // 8)
             continue
@@ -112,17 +111,26 @@ def parse_list_page(body: bytes) -> ListPage:
     """
     try:
         page = _DECODE_LIST(body)
-        metadata, items = page.metadata, [bytes(item) for item in page.items or ()]
     except UNREADABLE as error:
-        try:
-            parts = members(body)
-            metadata = _DECODE_LIST_META(parts["metadata"])
-            items = [] if parts.get("items", b"null") == b"null" else elements(parts["items"])
-        except (KeyError, ValueError, RecursionError):
-            raise EnvelopeError(f"list answer of {len(body)} bytes: {error}") from error
-    if not metadata.resourceVersion:
+        page = _page_of_parts(without_managed_fields(body), error)
+    if not page.metadata.resourceVersion:
         raise EnvelopeError(f"list answer of {len(body)} bytes: metadata.resourceVersion is empty")
-    return ListPage(tuple(items), metadata.resourceVersion, metadata.continue_token)
+    items = tuple([bytes(item) for item in page.items or ()])
+    return ListPage(items, page.metadata.resourceVersion, page.metadata.continue_token)
+
+
+def _page_of_parts(body: bytes, why: Exception) -> _List:
+    """A page that cannot be decoded as it came."""
+    try:
+        return _DECODE_LIST(body)
+    except UNREADABLE:
+        pass
+    try:
+        parts = members(body)
+        items = [] if parts.get("items", b"null") == b"null" else elements(parts["items"])
+        return _List(_DECODE_LIST_META(parts["metadata"]), [msgspec.Raw(item) for item in items])
+    except (KeyError, ValueError, RecursionError):
+        raise EnvelopeError(f"list answer of {len(body)} bytes: {why}") from why
 
 
 def parse_event(line: bytes) -> WatchEvent:
@@ -133,14 +141,23 @@ def parse_event(line: bytes) -> WatchEvent:
     """
     try:
         event = _DECODE_EVENT(line)
-        kind, raw = event.type, bytes(event.object)
     except UNREADABLE as error:
-        try:
-            parts = members(line)
-            kind, raw = _DECODE_KIND(parts["type"]), parts["object"]
-        except (KeyError, ValueError, RecursionError):
-            raise EnvelopeError(f"watch line of {len(line)} bytes: {error}") from error
-    return WatchEvent(kind, raw, _NOBODY if kind == "ERROR" else identity_of(raw))
+        event = _event_of_parts(without_managed_fields(line), error)
+    raw = bytes(event.object)
+    return WatchEvent(event.type, raw, UNKNOWN if event.type == "ERROR" else identity_of(raw))
+
+
+def _event_of_parts(line: bytes, why: Exception) -> _Event:
+    """A watch line that cannot be decoded as it came."""
+    try:
+        return _DECODE_EVENT(line)
+    except UNREADABLE:
+        pass
+    try:
+        parts = members(line)
+        return _Event(_DECODE_KIND(parts["type"]), msgspec.Raw(parts["object"]))
+    except (KeyError, ValueError, RecursionError):
+        raise EnvelopeError(f"watch line of {len(line)} bytes: {why}") from why
 
 
 def identity_of(raw: bytes) -> Identity:
@@ -153,7 +170,7 @@ def identity_of(raw: bytes) -> Identity:
         metadata = members(members(raw)["metadata"])
         return Identity(*[_text(metadata.get(field, b"")) for field in ("namespace", "name", "uid", "resourceVersion")])
     except (KeyError, ValueError):
-        return _NOBODY
+        return UNKNOWN
 
 
 def name_of(raw: bytes) -> str:

@@ -42,6 +42,9 @@ class Identity(msgspec.Struct, rename="camel", gc=False, frozen=True):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
+UNKNOWN = Identity()
+
+
 class Identified(Camel):
     """Any object."""
 

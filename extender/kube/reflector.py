@@ -20,17 +20,16 @@ from extender.kube.listing import (
     PAGE_ITEMS,
     EnvelopeError,
     ListPage,
-    ListSource,
     WatchEvent,
     identity_of,
     list_pages,
     parse_event,
     parse_list_page,
 )
-from extender.kube.objects import DecodeError, Identity
+from extender.kube.objects import UNKNOWN, DecodeError, Identity
 from extender.kube.retries import Backoff, FailureLog
 from extender.kube.slices import Slices
-from extender.kube.watchstream import LineTooLongError
+from extender.kube.watchstream import Lines, LineTooLongError, Source
 
 _LOG = logging.getLogger(__name__)
 _GONE = 410
@@ -43,7 +42,6 @@ _LASTING_S = 60.0
 _MAX_LOGGED = 3
 """Unreadable objects that are logged one by one for each list, and for each watch."""
 
-_NOBODY = Identity()
 _Record = TypeVar("_Record")
 
 
@@ -73,30 +71,6 @@ class Sink(Protocol[_Record]):
 
     def deleted(self, identity: Identity) -> None:
         """One object is gone."""
-
-
-class Lines(Protocol):
-    """One open watch, as `extender.kube.watchstream.WatchStream` is."""
-
-    def __next__(self) -> bytes:
-        """The next line; StopIteration at the end."""
-
-    @property
-    def at_hand(self) -> bool:
-        """Whether the next line is there without a wait."""
-
-    def abort(self) -> None:
-        """End the iteration from any thread."""
-
-    def close(self) -> None:
-        """Close the connection, from the reading thread."""
-
-
-class Source(ListSource, Protocol):
-    """Lists and watches, as `extender.kube.client.KubeApi` does."""
-
-    def watch(self, path: str, resource_version: str, timeout_s: float, silence_s: float) -> Lines:
-        """The changes after `resource_version`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +123,7 @@ class ReflectorCounts:
 class Reflector(Generic[_Record]):
     """Keeps one sink in step with one collection, in a thread of its own.
 
+    A list that outlives its continue token is fetched in one piece, the one case that `list_pages` does not bound.
     `clock` is monotonic seconds. `stopping` is the event that ends the loop; every pause is a wait on it.
     """
 
@@ -167,10 +142,10 @@ class Reflector(Generic[_Record]):
         self.counts = ReflectorCounts()
         self._source = source
         self._sink = sink
-        self._settings = settings if settings is not None else ReflectorSettings()
+        self._settings = settings or ReflectorSettings()
         self._clock = clock
-        self._draws = draws if draws is not None else random.Random()  # noqa: S311 - spreads waits, guards nothing
-        self._stopping = stopping if stopping is not None else threading.Event()
+        self._draws = draws or random.Random()  # noqa: S311 - spreads waits, guards nothing
+        self._stopping = stopping or threading.Event()
         self._synced = threading.Event()
         self._contact_at = -inf
         self._listed_at = -inf
@@ -193,8 +168,7 @@ class Reflector(Generic[_Record]):
     def stop(self, timeout_s: float) -> bool:
         """End the loop, waiting at most `timeout_s`; whether it has ended.
 
-        A blocked watch and a pause end at once; a list page under way ends with its own timeout, and its answer is
-        dropped.
+        A blocked watch and a pause end at once; a list page under way ends with its own timeout.
         """
         self._stopping.set()
         with self._lock:
@@ -214,10 +188,7 @@ class Reflector(Generic[_Record]):
         return self._synced.wait(timeout_s)
 
     def contact_age_s(self, now: float) -> float:
-        """Seconds between the last proof that this view is fed (a page, a line, an opened watch) and `now`.
-
-        `now` is of the reflector's own clock; infinite before the first contact.
-        """
+        """Seconds from the last sign that this view is fed (a page, a line, an opened watch) to `now` on its clock."""
         return now - self._contact_at
 
     @property
@@ -228,8 +199,7 @@ class Reflector(Generic[_Record]):
     @property
     def lasting_problem(self) -> str:
         """The problem, once it has lasted for a minute or while nothing was listed yet; empty otherwise."""
-        lasts = self._clock() - self._broken_since_s >= _LASTING_S
-        return self._problem if lasts or not self.synced else ""
+        return self._problem if self._clock() - self._broken_since_s >= _LASTING_S or not self.synced else ""
 
     def run(self) -> None:
         """List and watch until stopped; `start` does it in a thread of its own."""
@@ -239,6 +209,7 @@ class Reflector(Generic[_Record]):
                 version = self._list() if version is None else self._watch(version)
             except Exception:  # noqa: BLE001 - a bug met by one answer must not freeze the view: that would overbook
                 self.counts.failures += 1
+                self._broken("unexpected error, see the log")
                 _LOG.exception("%s: unexpected error, listing again", self.path)
                 version = None
                 self._pause()
@@ -274,17 +245,10 @@ class Reflector(Generic[_Record]):
         """
         records: list[_Record] = []
         unreadable: list[Identity] = []
-        version = ""
+        version, paced = "", self._settings
         self._unreadable_logged = 0
-        settings = self._settings
         try:
-            for page in list_pages(
-                self._source,
-                self.path,
-                settings.list_timeout_s,
-                page_items=settings.page_size,
-                page_bytes=settings.page_bytes,
-            ):
+            for page in list_pages(self._source, self.path, paced.list_timeout_s, paced.page_size, paced.page_bytes):
                 version = version or page.resource_version
                 self._read(page, records, unreadable)
                 if self._stopping.is_set():
@@ -293,7 +257,7 @@ class Reflector(Generic[_Record]):
             if error.status != _GONE or not version:
                 raise
             _LOG.info("%s: the list outlived its continue token, listing in one piece", self.path)
-            page = parse_list_page(self._source.list_page(self.path, 0, "", settings.list_timeout_s))
+            page = parse_list_page(self._source.list_page(self.path, 0, "", paced.list_timeout_s))
             records, unreadable, version = [], [], page.resource_version
             self._read(page, records, unreadable)
         return records, unreadable, version
@@ -317,7 +281,7 @@ class Reflector(Generic[_Record]):
         _LOG.log(level, "%s: %s cannot be read and is left out: %s", self.path, str(identity) or "an object", error)
 
     def _watch(self, version: str) -> str | None:
-        """Follow one watch to its end; the version to go on from, or None when the state must be listed anew."""
+        """Follow one watch to its end; the version to go on from, or None when the state must be listed again."""
         timeout_s = self._draws.uniform(*self._settings.watch_timeout_s)
         try:
             stream = self._source.watch(self.path, version, timeout_s, self._settings.silence_s)
@@ -357,7 +321,7 @@ class Reflector(Generic[_Record]):
             except StopIteration:
                 break
             except EnvelopeError as error:
-                self._left_out(_NOBODY, error)
+                self._left_out(UNKNOWN, error)
                 continue
             except (ApiUnreachable, LineTooLongError) as error:
                 return version, error
@@ -381,11 +345,10 @@ class Reflector(Generic[_Record]):
 
     def _deliver(self, event: WatchEvent) -> None:
         self.counts.events += 1
-        if not event.identity.uid:
-            self._left_out(event.identity, DecodeError("metadata.uid is empty or cannot be read"))
-            return
         try:
-            if event.kind == "DELETED":
+            if not event.identity.uid:
+                self._left_out(event.identity, DecodeError("metadata.uid is empty or cannot be read"))
+            elif event.kind == "DELETED":
                 self._sink.deleted(event.identity)
             else:
                 self._sink.changed(self._sink.read(event.raw))
@@ -423,10 +386,13 @@ class Reflector(Generic[_Record]):
     def _failed(self, step: str, error: Exception) -> None:
         """Log and count a failure, and wait: as long as the server asks, within bounds."""
         self.counts.failures += 1
-        self._problem, self._broken_since_s = f"{step}: {error}", min(self._broken_since_s, self._clock())
+        self._broken(f"{step}: {error}")
         self._failure_log.failed(step, error)
         asked_s = (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 0.0
         self._pause(min(asked_s, self._settings.max_retry_after_s))
+
+    def _broken(self, problem: str) -> None:
+        self._problem, self._broken_since_s = problem, min(self._broken_since_s, self._clock())
 
     def _pause(self, at_least_s: float = 0.0) -> None:
         self._failures_in_a_row += 1

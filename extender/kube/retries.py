@@ -1,4 +1,4 @@
-"""From a count of failures in a row and a random draw to the seconds to wait before the next try."""
+"""Pace retries, and log a failure once when it starts or changes, and once when it ends."""
 
 import logging
 from dataclasses import dataclass

@@ -13,6 +13,9 @@ Span = tuple[int, int]
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _NEXT_MARK = re.compile(rb'(?:[^"\[\]{},:]++|%b)*+([\[\]{},:"])' % _STRING, re.DOTALL)
 _NEXT_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|%b)*+([\[\]{}"])' % _STRING, re.DOTALL)
+_MANAGED_FIELDS = re.compile(rb'(?<!\\)"managedFields":\s*\[')
+"""Only a key can look so: a quote inside a string follows a backslash."""
+
 _BLANK = b" \t\r\n"
 
 
@@ -35,18 +38,34 @@ def members(raw: bytes) -> dict[str, bytes]:
 
 
 def without_managed_fields(raw: bytes) -> bytes:
-    """An object's JSON with null for `metadata.managedFields`, which nothing here reads; as it is where there are none.
+    """Objects' JSON with null for every `managedFields`, which nothing here reads; as it is where that has no end.
 
     They are the one part of a Node or a Pod that nests as deep as its writer likes: any tenant could make its own pod
     unreadable with them, and so the GPU memory that it holds unknown.
     """
+    kept, at = [], 0
     try:
-        top = {_key(raw, key): span for key, span in _parts(raw, 0, b"{")}
-        metadata = {_key(raw, key): span for key, span in _parts(raw, top["metadata"][0], b"{")}
-        start, end = metadata["managedFields"]
-    except (KeyError, ValueError):
+        for found in _MANAGED_FIELDS.finditer(raw):
+            if found.start() >= at:
+                start = found.end() - 1
+                kept.append(raw[at:start])
+                at = _end(raw, start)
+    except ValueError:
         return raw
-    return raw[:start] + b"null" + raw[end:]
+    return b"null".join([*kept, raw[at:]])
+
+
+def _end(raw: bytes, start: int) -> int:
+    """Where the array or object that begins at `start` has ended."""
+    depth, at = 0, start
+    while found := _NEXT_BRACKET.match(raw, at):
+        at, mark = found.end(), found[1]
+        if mark == b'"':
+            break
+        depth += 1 if mark in b"{[" else -1
+        if depth == 0:
+            return at
+    raise ValueError(f"the brackets that open at byte {start} do not close")
 
 
 def _parts(raw: bytes, at: int, opening: bytes) -> Iterator[tuple[Span, Span]]:

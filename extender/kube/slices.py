@@ -1,14 +1,14 @@
-"""Lets a thread with much to do work in slices, so that the threads that answer calls get their turn in between.
+"""Lets a busy thread work in slices, so that the threads that answer calls get the GIL in between.
 
-CPython takes the interpreter from a busy thread after 5 ms only (`sys.getswitchinterval`), and a call needs it several
-times: beside a thread that never sleeps, a call of half a millisecond takes ten.
+CPython takes the GIL from a busy thread only after 5 ms (`sys.getswitchinterval`), and a call needs it several times:
+next to a thread that never sleeps, a call of half a millisecond takes ten.
 """
 
 import time
 
 SLICE_S = 0.0003
 PAUSE_S = 0.00005
-"""Only a thread that sleeps gives the interpreter away for sure; the shortest sleep that the kernel has will do."""
+"""Only a thread that sleeps is sure to release the GIL; the shortest sleep that the kernel has will do."""
 
 
 class Slices:

@@ -1,14 +1,16 @@
-"""From one open watch answer to its lines, with an end that any thread may bring about."""
+"""Read one open watch line by line, and let any thread end it."""
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from threading import Event, Lock
+from typing import Protocol
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
 from extender.kube.errors import ApiUnreachable
+from extender.kube.listing import ListSource
 
 DEFAULT_MAX_LINE_BYTES = 32 * 2**20
 """Far above what an API server stores (1.5 MiB an object by default); a bound all the same."""
@@ -58,6 +60,30 @@ class LineSplitter:
         return lines
 
 
+class Lines(Protocol):
+    """One open watch, as `WatchStream` is."""
+
+    def __next__(self) -> bytes:
+        """The next line; StopIteration at the end."""
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the next line is there without a wait."""
+
+    def abort(self) -> None:
+        """End the iteration from any thread."""
+
+    def close(self) -> None:
+        """Close the connection, from the reading thread."""
+
+
+class Source(ListSource, Protocol):
+    """Lists and watches, as `extender.kube.client.KubeApi` does."""
+
+    def watch(self, path: str, resource_version: str, timeout_s: float, silence_s: float) -> Lines:
+        """The changes after `resource_version`."""
+
+
 BLOCK_BYTES = 64 * 2**10
 """At most so much is taken off the network at once."""
 
@@ -65,15 +91,22 @@ BLOCK_BYTES = 64 * 2**10
 class WatchStream(Iterator[bytes]):
     """One open watch: each item is one line of JSON. One thread reads and closes it; any thread may abort it.
 
-    Ends when the server ends the watch or after `abort`.
+    Ends when the server ends the watch or after `abort`. `on_break` is called when the connection breaks or falls
+    silent.
 
     Raises:
         ApiUnreachable: while iterating: the connection broke, fell silent, or ended in the middle of a line.
         LineTooLongError: while iterating: a line passed the bound.
     """
 
-    def __init__(self, response: urllib3.HTTPResponse, max_line_bytes: int = DEFAULT_MAX_LINE_BYTES) -> None:
+    def __init__(
+        self,
+        response: urllib3.HTTPResponse,
+        max_line_bytes: int = DEFAULT_MAX_LINE_BYTES,
+        on_break: Callable[[], None] = lambda: None,
+    ) -> None:
         self._response = response
+        self._on_break = on_break
         self._blocks = _blocks(response)
         self._splitter = LineSplitter(max_line_bytes)
         self._lines: deque[bytes] = deque()
@@ -105,6 +138,7 @@ class WatchStream(Iterator[bytes]):
         except (HTTPError, OSError, ValueError) as error:
             if self._aborted.is_set():
                 return b""
+            self._on_break()
             raise ApiUnreachable(f"watch broke off: {error}", sent=True) from error
         if not block and self._splitter.pending_bytes and not self._aborted.is_set():
             raise ApiUnreachable(

@@ -9,7 +9,17 @@ import pytest
 from extender.kube.client import KubeApi, connect
 from extender.kube.errors import ApiError, ApiUnreachable
 from tests.extender.api_calls import PODS
-from tests.fakes.api_server import ApiServer, Exchange, bookmark, event, kubeconfig_for, pod, refusing, watching
+from tests.fakes.api_server import (
+    ApiServer,
+    Exchange,
+    bookmark,
+    event,
+    kubeconfig_for,
+    listing,
+    pod,
+    refusing,
+    watching,
+)
 from tests.fakes.certificate import server_context, write_certificate
 
 
@@ -87,6 +97,29 @@ def test_a_silent_watch_breaks_off(api: KubeApi, server: ApiServer) -> None:
     with pytest.raises(ApiUnreachable, match="broke off"):
         next(stream)
     stream.close()
+
+
+def test_after_a_silent_watch_idle_connections_are_not_trusted(api: KubeApi, server: ApiServer) -> None:
+    """They go the same way; each of them would take its time-out to be found dead."""
+    together = threading.Barrier(2, timeout=30)
+
+    def meet(exchange: Exchange) -> None:
+        together.wait()
+        listing(1, [])(exchange)
+
+    server.on_list(meet, meet, listing(1, []))
+    readers = [threading.Thread(target=api.list_page, args=(PODS, 0, "", 5.0)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(30)
+    server.on_watch(watching(bookmark(4)))
+    stream = api.watch(PODS, "3", 300, 0.5)
+    with pytest.raises(ApiUnreachable, match="broke off"):
+        list(stream)
+    stream.close()
+    api.list_page(PODS, 0, "", 5.0)
+    assert server.requests[-1].connection == 3
 
 
 def test_half_a_line_at_the_end_is_not_yielded(api: KubeApi, server: ApiServer) -> None:

@@ -108,6 +108,17 @@ def test_a_refused_token_is_read_again_at_once(server: ApiServer, tmp_path: Path
     assert server.requests[1].headers["authorization"] == "Bearer the second"
 
 
+@pytest.mark.parametrize("token", ["two\nlines", "t\u00f6ken"])
+def test_a_token_that_no_header_can_hold_is_not_sent_and_not_told(
+    server: ApiServer, tmp_path: Path, token: str
+) -> None:
+    """The error goes to logs."""
+    api = KubeApi(load_credentials(kubeconfig_for(server, tmp_path, token=token), None, tmp_path, "test"))
+    with pytest.raises(ApiUnreachable, match="credentials can't be read: a credential is not one line") as caught:
+        bind(api)
+    assert (caught.value.sent, server.requests, token in str(caught.value)) == (False, [], False)
+
+
 def test_a_token_in_the_kubeconfig_comes_before_a_token_file(server: ApiServer, tmp_path: Path) -> None:
     """As the official client has it."""
     (tmp_path / "token").write_text("from the file")

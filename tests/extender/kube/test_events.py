@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from extender.kube.errors import ApiError, ApiUnreachable
-from extender.kube.events import BURST, LONGEST_MESSAGE, MAX_TRIES, PATIENCE_S, QUIET_S, EventRecorder, News
+from extender.kube.events import BURST, LONGEST_MESSAGE, MAX_TRIES, PATIENCE_S, QUIET_S, EventRecorder, News, node_news
 from extender.kube.retries import Backoff
 from tests.fakes.events_api import EventsApi
 from tests.fakes.reflecting import StandingClock
@@ -255,3 +255,26 @@ def test_long_names_and_messages_are_cut_to_what_the_api_server_takes() -> None:
     assert len(event["message"]) == LONGEST_MESSAGE
     assert event["message"].endswith("…")
     assert event["involvedObject"]["name"] == "n" * 253
+
+
+def test_news_of_a_node_is_found_by_kubectl_describe_node() -> None:
+    """It has no namespace: its Events are in the default one; the node is their source."""
+    api = EventsApi()
+    events = EventRecorder(
+        api,
+        component="gpupack-device-plugin",
+        host="n1",
+        node="n1",
+        now=lambda: "2026-01-31T12:00:00Z",
+        clock=time.monotonic,
+        per_s=10.0,
+    )
+    events.start()
+    events.put(node_news("n1", "Warning", "GPUUnhealthy", "GPU-a is not used"))
+    until(lambda: events.counts()["written"] == 1)
+    events.stop(ONCE_S)
+    (event,) = api.events.values()
+    assert event["metadata"]["namespace"] == "default"
+    assert event["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n1"}
+    assert event["source"] == {"component": "gpupack-device-plugin", "host": "n1"}
+    assert event["reportingComponent"] == "gpupack-device-plugin"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from extender.kube.errors import ApiUnreachable
-from extender.kube.reflector import Lines, Reflector, ReflectorSettings
+from extender.kube.reflector import Reflector, ReflectorSettings
+from extender.kube.watchstream import Lines
 from tests.extender.api_calls import PODS
 from tests.extender.worlds import World, later, logged, world
 from tests.fakes.api_server import (
@@ -144,6 +145,23 @@ def test_a_watch_that_lasted_is_followed_at_once_and_a_short_one_after_a_pause(h
     here.start()
     here.until_watch(3)
     assert len(here.stopping.pauses) == 1
+
+
+def test_a_server_that_ends_every_watch_at_once_is_asked_ever_less_often(here: World) -> None:
+    """Seven watches in the first five seconds at the very most, and few after it (it once got 4,277)."""
+    here.server.on_list(listing(10, []))
+    here.server.on_watch(*[watching(then=Exchange.end_stream)] * 12)
+    here.start()
+    here.until_watch(13)
+    pauses = here.stopping.pauses[:12]
+    assert min(pauses) >= 0.8
+    assert max(pauses) > 12.8
+    assert len(here.server.of("list")) == 1
+
+
+def test_silence_is_noticed_before_the_view_counts_as_stale() -> None:
+    """A bookmark a minute keeps a quiet watch open; the extender refuses after 120 s without contact."""
+    assert 75.0 <= ReflectorSettings().silence_s <= 90.0
 
 
 def test_a_silent_watch_is_dropped_and_goes_on_from_the_last_version(tmp_path: Path) -> None:

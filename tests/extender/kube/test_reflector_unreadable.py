@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.kube.objects import Identity
-from extender.kube.reflector import Lines, Reflector, ReflectorSettings
+from extender.kube.reflector import Reflector, ReflectorSettings
+from extender.kube.watchstream import Lines
 from tests.extender.api_calls import PODS
 from tests.fakes.api_server import bookmark, event, pod, pod_list
 from tests.fakes.reflecting import InstantEvent, RecordingSink

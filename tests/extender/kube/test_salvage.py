@@ -65,3 +65,11 @@ def test_managed_fields_are_cut_out_however_deep_they_are() -> None:
     raw = b'{"metadata":{"name":"p","managedFields":[%b],"labels":{"a":"b"}},"spec":{}}' % deep
     expected = {"metadata": {"name": "p", "managedFields": None, "labels": {"a": "b"}}, "spec": {}}
     assert expected == json.loads(without_managed_fields(raw))
+
+
+@given(st.dictionaries(st.sampled_from(["managedFields", "a", "labels"]), st.text('managedFields":[]\\', max_size=30)))
+def test_texts_that_look_like_managed_fields_stay(labels: dict[str, str]) -> None:
+    """A tenant may write them into any annotation."""
+    raw = json.dumps({"metadata": {"annotations": labels, "managedFields": [labels]}, "spec": labels}).encode()
+    expected = {"metadata": {"annotations": labels, "managedFields": None}, "spec": labels}
+    assert expected == json.loads(without_managed_fields(raw))
