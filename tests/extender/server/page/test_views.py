@@ -150,9 +150,7 @@ def test_a_view_that_cannot_be_trusted_says_so_on_top() -> None:
     """As filter does."""
     served = Served(node("a", 16))
     served.not_ready = "the scheduler extender has lost touch with the API server"
-    assert "can't be trusted at the moment: the scheduler extender has lost touch with the API server" in text_of(
-        served
-    )
+    assert "can't be trusted right now: the scheduler extender has lost touch with the API server" in text_of(served)
 
 
 def test_pages_and_searches_are_addresses() -> None:
