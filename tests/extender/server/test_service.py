@@ -260,10 +260,10 @@ def test_writes_that_stay_denied_turn_it_not_ready(
     monkeypatch.setattr(WriteHealth, "STEADY_S", 0.0)
     train = cluster.create_pod("train", 8)
     assert extender.filter(train)["NodeNames"] == ["a"]
-    cluster.server.inject(Fault(method="POST", path="/binding", status=403))
-    assert "403" in extender.bind(train)
+    cluster.server.inject(Fault(method="POST", path="/binding", status=401))
+    assert "401" in extender.bind(train)
     status, text = extender.ask("/readyz")
-    assert (status, text.startswith(b"POST pods/binding has failed for 0 s: 403")) == (503, True)
+    assert (status, text.startswith(b"POST pods/binding has failed for 0 s: 401")) == (503, True)
     assert b"gpupack_extender_writes_denied 1.0" in extender.ask("/metrics")[1]
     assert extender.filter(train)["NodeNames"] == ["a"]
     assert extender.bind(train) == ""
