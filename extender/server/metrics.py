@@ -39,12 +39,19 @@ class StateCollector(Collector):
     """Reads the state when it is scraped."""
 
     def __init__(
-        self, state: State, view_age_s: Callable[[], float], woken: Callable[[], int], synced: Callable[[], bool]
+        self,
+        state: State,
+        *,
+        view_age_s: Callable[[], float],
+        woken: Callable[[], int],
+        synced: Callable[[], bool],
+        writes_denied: Callable[[], bool],
     ) -> None:
         self._state = state
         self._view_age_s = view_age_s
         self._synced = synced
         self._woken = woken
+        self._writes_denied = writes_denied
 
     def describe(self) -> Iterable[Metric]:
         """Describe nothing: the registry must not collect before the first lists are in."""
@@ -71,6 +78,8 @@ class StateCollector(Collector):
         yield _gauge("gpupack_extender_synced", "1 once all nodes and pods were read.", float(self._synced()))
         age_s = self._view_age_s()
         yield _gauge("gpupack_extender_view_age_seconds", "Seconds since the API server was last heard from.", age_s)
+        text = "1 while the API server keeps denying the extender's writes: credentials, TLS or RBAC."
+        yield _gauge("gpupack_extender_writes_denied", text, float(self._writes_denied()))
         woken = CounterMetricFamily("gpupack_extender_pods_woken", "Refused pods that were put back into the queue.")
         woken.add_metric([], self._woken())
         yield woken

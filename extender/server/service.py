@@ -42,6 +42,7 @@ class Service:
 
     def __init__(self, settings: Settings, api: KubeApi) -> None:
         self._settings = settings
+        self._api = api
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._events = EventRecorder(
@@ -74,7 +75,15 @@ class Service:
         registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
-        registry.register(StateCollector(self.state, self._view_age_s, lambda: self._upkeep.woken, self._synced))
+        registry.register(
+            StateCollector(
+                self.state,
+                view_age_s=self._view_age_s,
+                woken=lambda: self._upkeep.woken,
+                synced=self._synced,
+                writes_denied=lambda: bool(api.writes.problem),
+            )
+        )
         registry.register(LearningCollector(lambda: self._learning.considered))
         registry.register(RecordCollector(self._events.counts, lambda: self._recorder.dropped))
         health = Health(dead=self._dead, not_ready=self._not_ready)
@@ -84,7 +93,7 @@ class Service:
             scheduler_server(
                 settings.listen,
                 {**verbs, **probes},
-                create_app(self.state, health),
+                create_app(self.state, self._view_problem),
                 threads=settings.threads,
                 max_body_bytes=settings.max_body_bytes,
                 tls=settings.tls,
@@ -167,7 +176,7 @@ class Service:
         return None
 
     def _not_ready(self) -> str | None:
-        return self._view_problem()
+        return self._view_problem() or self._api.writes.problem or None
 
     def _dead(self) -> str | None:
         return None if all(server.alive for server in self._servers) else "an HTTP server has ended"

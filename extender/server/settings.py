@@ -111,8 +111,8 @@ class Settings:
                 raise SettingsError(f"allowed-host is {host!r}, expected a host name without port")
         if not self.listen.loopback and self.tls is None:
             raise SettingsError(
-                f"listen is {self.listen.host}:{self.listen.port}, which other machines can reach and bind pods "
-                "through; expected a loopback address, or TLS with client certificates (--tls-certificate, "
+                f"listen is {self.listen.host}:{self.listen.port}, where any client on the network could bind pods; "
+                "expected a loopback address, or TLS with client certificates (--tls-certificate, "
                 "--tls-key, --tls-client-authority)"
             )
 

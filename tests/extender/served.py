@@ -35,16 +35,23 @@ class Served:
         self.not_ready: str | None = None
         self.view_age_s = 0.5
         self.synced = True
+        self.writes_denied = False
         self.registry = CollectorRegistry()
         self.registry.register(
-            StateCollector(self.cluster.state, lambda: self.view_age_s, lambda: 3, lambda: self.synced)
+            StateCollector(
+                self.cluster.state,
+                view_age_s=lambda: self.view_age_s,
+                woken=lambda: 3,
+                synced=lambda: self.synced,
+                writes_denied=lambda: self.writes_denied,
+            )
         )
         state, decoder = self.cluster.state, self.cluster.decoder
         binder = Binder(state, self.api, self.cluster.names, decoder, pause=lambda _s: None)
         self.health = Health(dead=lambda: self.dead, not_ready=lambda: self.not_ready)
         self.calls = create_calls(Verbs(state, binder, decoder), Metrics(self.registry))
         self.probes = probe_calls(self.health, self.registry)
-        self.app = create_app(state, self.health)
+        self.app = create_app(state, self.health.not_ready)
 
     def call(self, verb: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer to one of kube-scheduler's calls, by a thread."""

@@ -77,10 +77,12 @@ def test_check_of_an_api_server_that_is_away_fails(tmp_path: Path) -> None:
 def test_options_may_come_from_the_environment(kubeconfig: str) -> None:
     """GPUPACK_<OPTION>; the command line wins."""
     environment = {"GPUPACK_KUBECONFIG": kubeconfig, "GPUPACK_POLICY": "spread", "GPUPACK_HOLD_S": "7"}
+    environment["GPUPACK_ALLOWED_HOST"] = "a.example b.example"
     result = run("--check", "--hold-s", "9", **environment)
     assert result.exit_code == 0
     assert "'policy': 'spread'" in result.stderr
     assert "'hold_s': 9.0" in result.stderr
+    assert "'allowed_hosts': ('a.example', 'b.example')" in result.stderr
 
 
 @pytest.mark.parametrize(

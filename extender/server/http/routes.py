@@ -46,10 +46,15 @@ def probe_calls(health: Health, registry: CollectorRegistry) -> dict[str, Call]:
     }
 
 
-def create_app(state: State, health: Health) -> Flask:
-    """What people and scripts look at; all of it GET."""
+def create_app(state: State, view_problem: Callable[[], str | None]) -> Flask:
+    """What people and scripts look at; all of it GET.
+
+    Args:
+        state: the extender's state.
+        view_problem: why the view of the cluster can't be trusted now, None when it can.
+    """
     app = Flask("gpupack", static_folder=None)
-    app.register_blueprint(page_blueprint(Presenter(state, health.not_ready)))
+    app.register_blueprint(page_blueprint(Presenter(state, view_problem)))
 
     @app.get("/v1/nodes")
     def nodes() -> Response:

@@ -90,6 +90,14 @@ def test_whether_the_cluster_was_read_shows() -> None:
     assert made.sample("gpupack_extender_synced") == 0
 
 
+def test_whether_writes_are_denied_shows() -> None:
+    """As 1 or 0."""
+    made = served()
+    assert made.sample("gpupack_extender_writes_denied") == 0
+    made.writes_denied = True
+    assert made.sample("gpupack_extender_writes_denied") == 1
+
+
 def test_what_became_of_the_record_is_counted() -> None:
     """Events by outcome, and lines that found no room."""
     registry = CollectorRegistry()

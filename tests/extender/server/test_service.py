@@ -5,13 +5,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import urllib3
@@ -20,7 +18,9 @@ from bench.simulated.apiserver.connections import WatchSettings
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.processes import free_port
+from bench.simulated.waiting import wait_until
 from extender.kube.client import connect
+from extender.kube.credentials import WriteHealth
 from extender.server.service import Service
 from extender.server.settings import Settings, parse_address
 from tests.extender.objects import Json, bind_call, filter_call, node, pod, raw
@@ -124,16 +124,6 @@ class Extender:
         return error
 
 
-def wait_until(true: Callable[[], Any]) -> bool:
-    """Poll until it is; False when it takes too long."""
-    deadline = time.monotonic() + ONCE_S
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 @contextmanager
 def serving(cluster: Api, settings: Settings) -> Iterator[Extender]:
     """Ready."""
@@ -141,7 +131,7 @@ def serving(cluster: Api, settings: Settings) -> Iterator[Extender]:
     service.start()
     try:
         running = Extender(service.port)
-        assert wait_until(running.ready)
+        wait_until(running.ready)
         yield running
     finally:
         service.stop()
@@ -166,7 +156,7 @@ def test_it_is_not_ready_before_both_lists_are_in(cluster: Api) -> None:
         assert running.ask("/healthz")[0] == 200
         assert running.filter(train)["Error"] == "gpupack: the scheduler extender has not read the cluster yet"
         cluster.server.resume()
-        assert wait_until(running.ready)
+        wait_until(running.ready)
         assert running.filter(train)["NodeNames"] == ["a"]
     finally:
         cluster.server.resume()
@@ -179,7 +169,7 @@ def test_a_pod_is_filtered_bound_and_seen_again(cluster: Api, extender: Extender
     assert extender.filter(train) == {"NodeNames": ["a"], "Error": ""}
     assert extender.bind(train) == ""
     assert cluster.pod("train")["spec"]["nodeName"] == "a"
-    assert wait_until(lambda: gpu_of(extender)["held"] == 0)
+    wait_until(lambda: gpu_of(extender)["held"] == 0)
     assert (gpu_of(extender)["allocated"], gpu_of(extender)["free"]) == (8, 8)
     assert json.loads(extender.ask("/v1/explain/default/train")[1])["state"] == "bound"
     assert extender.bind(train) == ""
@@ -198,7 +188,7 @@ def test_what_is_decided_on_a_pod_is_told_as_events_on_it(cluster: Api, extender
     assert extender.bind(first) == ""
     for _ in range(3):
         assert extender.filter(second)["NodeNames"] == []
-    assert wait_until(lambda: events_of(cluster, "first") and events_of(cluster, "second"))
+    wait_until(lambda: events_of(cluster, "first") and events_of(cluster, "second"))
     assert events_of(cluster, "first") == [("Normal", "GpupackPlaced")]
     assert events_of(cluster, "second") == [("Warning", "GpupackUnplaceable")]
     (event,) = [
@@ -215,12 +205,12 @@ def test_a_standby_that_sees_the_same_pods_tells_nothing(cluster: Api, extender:
     standby.start()
     try:
         other = Extender(standby.port)
-        assert wait_until(other.ready)
+        wait_until(other.ready)
         train = cluster.create_pod("train", 8)
         assert extender.filter(train)["NodeNames"] == ["a"]
         assert extender.bind(train) == ""
-        assert wait_until(lambda: gpu_of(other)["allocated"] == 8)
-        assert wait_until(lambda: events_of(cluster, "train"))
+        wait_until(lambda: gpu_of(other)["allocated"] == 8)
+        wait_until(lambda: events_of(cluster, "train"))
         assert json.loads(other.ask("/v1/explain/default/train")[1])["decisions"] == []
         assert b'gpupack_extender_events_total{outcome="written"} 0.0' in other.ask("/metrics")[1]
     finally:
@@ -242,7 +232,7 @@ def test_lesson_16_a_refused_pod_is_woken(cluster: Api, extender: Extender) -> N
     assert extender.bind(first) == ""
     assert extender.filter(second)["NodeNames"] == []
     cluster.delete_pod("first")
-    assert wait_until(lambda: "gpupack.io/retry" in cluster.pod("second")["metadata"].get("annotations", {}))
+    wait_until(lambda: "gpupack.io/retry" in cluster.pod("second")["metadata"].get("annotations", {}))
     assert extender.filter(cluster.pod("second"))["NodeNames"] == ["a"]
 
 
@@ -252,15 +242,32 @@ def test_a_view_that_has_become_too_old_is_said(cluster: Api) -> None:
     with serving(cluster, IMPATIENT) as extender:
         cluster.server.pause()
         try:
-            assert wait_until(lambda: not extender.ready())
+            wait_until(lambda: not extender.ready())
             text = "the scheduler extender has lost touch with the API server"
             assert extender.ask("/readyz") == (503, f"{text}\n".encode())
             assert extender.filter(train)["Error"] == f"gpupack: {text}"
         finally:
             cluster.server.resume()
-        assert wait_until(extender.ready)
+        wait_until(extender.ready)
         # Two seconds without a turn on a busy machine, and it is too old again.
-        assert wait_until(lambda: extender.filter(train).get("NodeNames") == ["a"])
+        wait_until(lambda: extender.filter(train).get("NodeNames") == ["a"])
+
+
+def test_writes_that_stay_denied_turn_it_not_ready(
+    cluster: Api, extender: Extender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view is fed well meanwhile: filter goes on, and a metric tells; the next good write ends it."""
+    monkeypatch.setattr(WriteHealth, "STEADY_S", 0.0)
+    train = cluster.create_pod("train", 8)
+    assert extender.filter(train)["NodeNames"] == ["a"]
+    cluster.server.inject(Fault(method="POST", path="/binding", status=401))
+    assert "401" in extender.bind(train)
+    status, text = extender.ask("/readyz")
+    assert (status, text.startswith(b"POST pods/binding has failed for 0 s: 401")) == (503, True)
+    assert b"gpupack_extender_writes_denied 1.0" in extender.ask("/metrics")[1]
+    assert extender.filter(train)["NodeNames"] == ["a"]
+    assert extender.bind(train) == ""
+    assert extender.ready()
 
 
 class Process:
@@ -311,9 +318,9 @@ def test_lesson_9_sigterm_turns_not_ready_finishes_what_runs_and_exits_0(
     cluster.server.inject(Fault(method="POST", path="/binding", delay_s=1.5))
     with ThreadPoolExecutor(1) as pool:
         bind = pool.submit(extender.bind, train)
-        assert wait_until(lambda: any(path.endswith("/binding") for path in cluster.server.requests()))
+        wait_until(lambda: any(path.endswith("/binding") for path in cluster.server.requests()))
         running.popen.send_signal(signal.SIGTERM)
-        assert wait_until(lambda: not observer.ready())
+        wait_until(lambda: not observer.ready())
         assert observer.ask("/readyz") == (503, b"the scheduler extender is shutting down\n")
         assert bind.result(ONCE_S) == ""
     assert running.popen.wait(ONCE_S) == 0

@@ -79,6 +79,8 @@ def test_scored_placement_answers_with_more_nodes() -> None:
         ({"threads": 3}, "threads is 3, expected at least 4"),
         ({"max_body_bytes": 10}, "max_body_bytes is 10, expected at least 1024"),
         ({"unit_mib": UnitMib(1000)}, "memory unit of 1000 MiB: expected one of 256, 512, 1024"),
+        ({"allowed_hosts": ("gpus.example.com:443",)}, "allowed-host is 'gpus.example.com:443', expected a host name"),
+        ({"allowed_hosts": ("",)}, "allowed-host is '', expected a host name without port"),
         ({"policy": "best"}, "policy 'best': expected one of "),
     ],
 )
@@ -92,7 +94,7 @@ def test_a_bad_setting_is_named(bad: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
 def test_lesson_20_nothing_but_loopback_without_tls(host: str) -> None:
     """Whoever reaches the port can bind pods."""
-    with pytest.raises(SettingsError, match="bind pods through; expected a loopback address, or TLS with client cert"):
+    with pytest.raises(SettingsError, match="could bind pods; expected a loopback address, or TLS with client cert"):
         Settings(listen=Address(host, 39999))
     tls = Tls("a.crt", "a.key", "ca.crt")
     assert Settings(listen=Address(host, 39999), tls=tls).tls == tls

@@ -50,7 +50,14 @@ def framework(environ: dict[str, Any], start: Callable[..., object]) -> list[byt
 @pytest.fixture(scope="module")
 def patient() -> Iterator[int]:
     """Port of a server with the limits as they are shipped."""
-    server = scheduler_server(Address("127.0.0.1", 0), CALLS, framework, threads=2, max_body_bytes=LONGEST)
+    server = scheduler_server(
+        Address("127.0.0.1", 0),
+        CALLS,
+        framework,
+        threads=2,
+        max_body_bytes=LONGEST,
+        allowed_hosts=["gpus.example.com"],
+    )
     server.start()
     yield server.port
     server.stop()
@@ -106,6 +113,12 @@ def test_a_foreign_host_reaches_the_calls_only(patient: int, host: str) -> None:
     assert b"expected a loopback name, this address or an --allowed-host" in body
     assert ask(patient, "POST", "/filter", b"good", {"Host": host}) == (200, b"good")
     assert ask(patient, "GET", "/health", b"", {"Host": host}) == (503, b"no")
+
+
+@pytest.mark.parametrize("host", ["localhost:39999", "127.0.0.1", "[::1]:39999", "gpus.example.com"])
+def test_people_reach_the_framework_by_loopback_names_and_those_that_are_allowed(patient: int, host: str) -> None:
+    """Whatever the port, as with `kubectl port-forward`."""
+    assert ask(patient, "GET", "/", b"", {"Host": host}) == (418, b"GET /")
 
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from flask.testing import FlaskClient
 
-from extender.server.http.routes import Health, create_app
+from extender.server.http.routes import create_app
 from extender.server.page.presenting import SECTIONS, Presenter, large
 from extender.server.page.query import Query
 from extender.server.page.views import MAX_AT_ONCE
@@ -25,7 +25,7 @@ EVIL = "<script>alert(1)</script>\"'&"
 
 def client_of(served: Served) -> FlaskClient:
     """A browser without scripts."""
-    return create_app(served.cluster.state, served.health).test_client()
+    return create_app(served.cluster.state, served.health.not_ready).test_client()
 
 
 def text_of(served: Served, address: str = "/") -> str:
@@ -150,9 +150,7 @@ def test_a_view_that_cannot_be_trusted_says_so_on_top() -> None:
     """As filter does."""
     served = Served(node("a", 16))
     served.not_ready = "the scheduler extender has lost touch with the API server"
-    assert "can't be trusted at the moment: the scheduler extender has lost touch with the API server" in text_of(
-        served
-    )
+    assert "can't be trusted right now: the scheduler extender has lost touch with the API server" in text_of(served)
 
 
 def test_pages_and_searches_are_addresses() -> None:
@@ -199,7 +197,7 @@ def test_many_people_who_look_do_not_take_the_threads_of_the_scheduler() -> None
         assert gate.wait(ONCE_S)
         return None
 
-    app = create_app(Served(node("a", 16)).cluster.state, Health(dead=lambda: None, not_ready=slow))
+    app = create_app(Served(node("a", 16)).cluster.state, slow)
     with ThreadPoolExecutor(MAX_AT_ONCE + 1) as pool:
         looking = [pool.submit(app.test_client().get, "/") for _ in range(MAX_AT_ONCE + 1)]
         (sent_away,) = wait(looking, ONCE_S, FIRST_COMPLETED).done
