@@ -8,10 +8,9 @@ from msgspec import structs
 from extender.contract.units import UnitMib
 from extender.scheduling.fitting.describing import describe_gpu, describe_node, gpus_of
 from extender.scheduling.nodes.node import Hold, NodeRecord
-from tests.extender.scheduling.builders import T4, holder, info, node, on, record, shares, uuid
-from tests.extender.scheduling.builders import gpus_of as gpus_sized
+from tests.extender.scheduling.builders import T4, gpu, holder, info, node, on, record, shares, uuid
 
-KNOWN = record("node", gpus_sized(16, 32))
+KNOWN = record("node", [gpu(0, 16), gpu(1, 32)])
 OTHER_UNIT = replace(KNOWN, inventory=replace(KNOWN.inventory, unit_mib=UnitMib(256)))  # type: ignore[type-var]
 
 
