@@ -93,7 +93,7 @@ class PriceFit:
     loss = sum over the GPUs touched of U(before) - U(after) - U(taken)
          + max(0, Phi(A, C) - Phi(A', C - cpu) - used)
          + rent x used, rent = 0.3 x max(0, 1 - abundance / 0.1)
-    gpu cost = (U(before) - U(after), units free on it)
+    gpu cost = (U(before) - U(after) in thousandths of a unit, units free on it)
     node cost = floor(loss in thousandths of a GPU)
     """
 

@@ -25,6 +25,13 @@ def test_cpu_quantities_are_milli(text: str, expected: int) -> None:
     assert parse_milli_quantity(text) == expected
 
 
+def test_exponents_reach_to_thirty() -> None:
+    """A smaller amount still counts as one; what is beyond is refused."""
+    assert (parse_quantity("1e-30"), parse_quantity("1E18")) == (1, 10**18)
+    with pytest.raises(ContractError, match="quantity '1e-31'"):
+        parse_quantity("1e-31")
+
+
 @pytest.mark.parametrize("text", ["", "8 Gi", "0x10", "1e99", "9" * 30, "1" * 70, "NaN", "Inf", "--1", "1ki", "٣"])
 def test_absurd_quantities_are_refused(text: str) -> None:
     """Nothing that the API server would refuse, or that does not fit 63 bits, gets through."""

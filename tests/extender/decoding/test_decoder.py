@@ -46,6 +46,7 @@ def test_identity_and_order_come_from_the_metadata() -> None:
         42,
     )
     assert (decoded.node, decoded.priority, decoded.scheduler) == ("node-a", 7, "second")
+    assert record(pod("train", 8)).priority == 0
 
 
 def test_every_container_that_asks_is_in_the_request_in_admission_order() -> None:

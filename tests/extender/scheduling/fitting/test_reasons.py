@@ -77,6 +77,11 @@ CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
     "half of the sum is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0), SICK), shares(12, 12)),
     "used outside": (Misfit.OUTSIDE, lambda: on_gpus(gpu(0, outside_mib=9 * 1024)), shares(8)),
     "not idle because of outside": (Misfit.OUTSIDE, lambda: on_gpus(gpu(0, outside_mib=1)), wholes(1)),
+    "outside on one, a pod on the other": (
+        Misfit.OUTSIDE,
+        lambda: on_gpus(gpu(0, outside_mib=1), gpu(1), holders=(holder("a", on({1: 1})),)),
+        wholes(1),
+    ),
     "not idle": (Misfit.NOT_IDLE, lambda: node(16, holders=[holder("a", on({0: 1}))]), wholes(1)),
     "not idle, outside apart": (
         Misfit.NOT_IDLE,

@@ -109,6 +109,13 @@ def test_weights_differ_when_something_has_moved() -> None:
     assert not differs(before, estimate({_pod(8): 101.0, _pod(5): 100.0}, {SHAPE: 1}))
 
 
+def test_another_shape_of_the_same_gpus_is_a_difference() -> None:
+    """Its abundance is not known to the old weights."""
+    demand = {_pod(8): 50.0}
+    smaller = NodeShape(SHAPE.gpus, 64, 128)
+    assert differs(estimate(demand, {SHAPE: 1}), estimate(demand, {smaller: 1}))
+
+
 def test_an_estimate_of_many_kinds_pauses_often() -> None:
     """No call waits for thousands of kinds at once: each pass over them lets others work in between."""
     counts = {_pod(1 + kind % 16, 1000 + kind): 1.0 for kind in range(640)}

@@ -1,8 +1,11 @@
 """Prices of share sizes are duals of the cutting-stock problem, and holes are worth what can be put into them."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from extender.scheduling.learning.pricing import MOST_SIZES, best_pattern, hole_values, size_prices
 
@@ -70,3 +73,26 @@ def test_many_sizes_are_merged_into_larger_ones() -> None:
     """The programme stays small however many sizes there are; the largest is kept."""
     prices = size_prices({size: 1.0 + size for size in range(1, 81)}, 80)
     assert (len(prices), max(prices)) == (MOST_SIZES, 80)
+
+
+@given(demand=DEMANDS, capacity=st.integers(1, 60))
+def test_prices_pay_for_as_many_gpus_as_the_relaxed_problem_needs(demand: dict[int, float], capacity: int) -> None:
+    """Strong duality, against a solver that is given every pattern that a demand of few sizes has."""
+    demand = dict(sorted(demand.items())[-3:])
+    prices = size_prices(demand, capacity)
+    sizes = list(prices)
+    if sizes:
+        patterns = list(_patterns(sizes, capacity))
+        matrix = [[-pattern[at] for pattern in patterns] for at in range(len(sizes))]
+        optimum = linprog([1.0] * len(patterns), matrix, [-demand[size] for size in sizes], method="highs")
+        paid = sum(prices[size] * demand[size] for size in sizes) / capacity
+        assert paid == pytest.approx(optimum.fun)
+
+
+def _patterns(sizes: list[int], capacity: int) -> Iterator[tuple[int, ...]]:
+    if not sizes:
+        yield ()
+        return
+    for copies in range(capacity // sizes[0] + 1):
+        for rest in _patterns(sizes[1:], capacity - copies * sizes[0]):
+            yield (copies, *rest)

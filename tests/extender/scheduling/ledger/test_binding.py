@@ -92,7 +92,7 @@ def test_a_plan_holds_good_while_its_gpus_have_room(request_: PodRequest) -> Non
 
 
 def test_a_plan_does_not_hold_good_on_a_changed_node() -> None:
-    """The node went, its inventory, its unit, the GPU or the GPU's health; or somebody else took the room."""
+    """The node went, its inventory, its unit, the GPU or the GPU's health; or another pod took the room."""
     after, plan = _planned(shares(9))
     known = after.record.inventory
     assert known is not None
@@ -109,8 +109,16 @@ def test_a_plan_does_not_hold_good_on_a_changed_node() -> None:
     assert holds_good(info(record("node", [gpu(0), gpu(1, 80, A100, healthy=False)]), holders), plan)
 
 
+@pytest.mark.parametrize("request_", [shares(16, count=2), wholes(2)])
+def test_a_plan_over_several_gpus_holds_good_only_while_all_of_them_do(request_: PodRequest) -> None:
+    """One that has become unhealthy is enough."""
+    after, plan = _planned(request_)
+    for gpus in ([gpu(0, healthy=False), gpu(1)], [gpu(0), gpu(1, healthy=False)], [gpu(0), gpu(7)]):
+        assert not holds_good(info(record("node", gpus), after.holders), plan)
+
+
 def test_a_plan_does_not_hold_good_where_its_compute_is_taken() -> None:
-    """By a pod that somebody else bound; who asks for none does not mind."""
+    """By a pod that was bound by hand; a pod that asks for none is not affected."""
     other = holder("other", on({0: 1}, cores={0: 41}))
     after, plan = _planned(shares(9, core=60))
     assert holds_good(after, plan)

@@ -227,3 +227,15 @@ def test_the_fastest_form_says_the_same() -> None:
     place = node_info(record("node", gpus_of(16, 8)), [holder("a", on({0: 4}))], unit_mib=UNIT_MIB, generation=3)
     assert (place.free, place.idle, place.generation) == ((12, 8), (False, True), 3)
     assert fitted(place, shares(12), BINPACK).chosen == ((0,),)
+
+
+@MANY
+@given(overfull(), overfull())
+def test_what_was_computed_before_changes_nothing(
+    first: tuple[NodeRecord, tuple[Holder, ...]], second: tuple[NodeRecord, tuple[Holder, ...]]
+) -> None:
+    """Neither from other holders of the same GPUs nor from another node."""
+    known, pods = first
+    other, others = second
+    for before in (info(known), info(known, others), info(other, others)):
+        assert node_info(known, pods, unit_mib=UNIT_MIB, before=before) == info(known, pods)

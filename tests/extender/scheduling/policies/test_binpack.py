@@ -6,7 +6,7 @@ from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.binpack import Binpack
 from tests.extender.scheduling.builders import holder, on
-from tests.extender.scheduling.policies.properties import check_policy, gpu_chosen, node_of, pod, prefers
+from tests.extender.scheduling.policies.properties import answer, check_policy, gpu_chosen, node_of, pod, prefers
 from tests.extender.scheduling.strategies import nodes, requests
 
 POLICY = Binpack()
@@ -56,3 +56,10 @@ def test_of_nodes_alike_in_that_the_smaller_hole_comes_first_and_then_the_fuller
 def test_whole_gpus_of_a_node_are_alike() -> None:
     """The first is taken, whatever its size."""
     assert gpu_chosen(node_of(32, 16), pod(gpus=1), POLICY) == 0
+
+
+def test_the_cost_counts_gpus_opened_units_left_and_the_share_of_the_node_left() -> None:
+    """On the GPUs touched, and on all of them."""
+    node = node_of(16, 16, holders=[holder("a", on({0: 8}))])
+    assert answer(node, pod(4), POLICY).cost == (0.0, 4.0, 20 / 32)
+    assert answer(node, pod(12), POLICY).cost == (1.0, 4.0, 12 / 32)

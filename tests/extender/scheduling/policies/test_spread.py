@@ -6,7 +6,7 @@ from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.spread import Spread
 from tests.extender.scheduling.builders import holder, on
-from tests.extender.scheduling.policies.properties import check_policy, gpu_chosen, node_of, pod, prefers
+from tests.extender.scheduling.policies.properties import answer, check_policy, gpu_chosen, node_of, pod, prefers
 from tests.extender.scheduling.strategies import nodes, requests
 
 POLICY = Spread()
@@ -26,3 +26,14 @@ def test_the_emptiest_gpu_is_chosen() -> None:
 def test_an_empty_node_comes_first() -> None:
     """Before one in use."""
     assert prefers(node_of(16), node_of(16, holders=[holder("a", on({0: 2}))]), pod(8), POLICY)
+
+
+def test_costs_are_shares_in_use() -> None:
+    """Of the fullest GPU touched, then of the node; GPUs held whole are full."""
+    assert answer(node_of(16, 16), pod(8), POLICY).cost == (0.5, 0.25)
+    assert answer(node_of(16, 16), pod(gpus=1), POLICY).cost == (1.0, 0.5)
+
+
+def test_of_two_gpus_the_emptier_is_chosen_wherever_it_is() -> None:
+    """Not the first."""
+    assert gpu_chosen(node_of(16, 16, holders=[holder("a", on({0: 4}))]), pod(8), POLICY) == 1

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.events import NodeChanged, NodeDeleted, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.pods.footprint import Footprint
@@ -84,6 +85,20 @@ def test_what_moved_may_be_forgotten_without_loss_of_answers(
         ledger.apply(NodeChanged(record(NAMES[0], gpus_of(20 + version), version)))
         _check(ranking, ledger, NAMES, shares(2), BINPACK)
     assert policy.judged == 5 + 10
+
+
+def test_refusals_are_counted_right_after_moves_were_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of nodes on which the request does not fit, whatever happened to the others."""
+    monkeypatch.setattr(looks, "MOVES", 0)
+    monkeypatch.setattr(looks, "MOVES_PER_GROUP", 0)
+    ledger = Ledger(UNIT_MIB)
+    ranking = Ranking(shares(8), BINPACK, Groups())
+    for at, name in enumerate(NAMES):
+        ledger.apply(NodeChanged(record(name, gpus_of(6 + at // 2), 1)))
+    for version in range(2, 6):
+        ledger.apply(NodeChanged(record("other", gpus_of(10 + version), version)))
+        ranked = ranking.best(ledger, NAMES, 1)
+        assert (ranked.fitting, ranked.refused) == (2, {Misfit.TOO_LARGE: 4})
 
 
 def test_a_ranking_that_fell_too_far_behind_looks_at_all_nodes_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from extender.scheduling.learning.weights import Weights
 from extender.scheduling.ledger.events import NodeChanged
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.policies.price_fit import PriceFit
-from extender.scheduling.ranking.rankings import Rankings
+from extender.scheduling.ranking.rankings import InForce, Rankings
 from tests.extender.scheduling.builders import BINPACK, SPREAD, UNIT_MIB, gpus_of, record, shares
 from tests.extender.scheduling.naive_filter import filter_from_scratch
 
@@ -71,3 +71,14 @@ def test_other_policies_are_prepared_in_steps() -> None:
         expected = filter_from_scratch(ledger.snapshot(), NAMES, request, policy)
         names = tuple(one.node for one in expected.best(2))
         assert (ranking.best(ledger, NAMES, 2).names, ranking.entries) == (names, before)
+
+
+def test_new_weights_come_into_force_with_their_answers_prepared() -> None:
+    """For the kinds of request that are known, under the policies of the new weights."""
+    ledger, now = _ledger(), InForce()
+    now.rankings.of(shares(2), now.policies["price-fit"]).best(ledger, NAMES, 1)
+    coming = now.under(Weights(cpu_per_unit=100.0))
+    assert coming.prepare(ledger, 100)
+    policy = coming.policies["price-fit"]
+    assert policy != now.policies["price-fit"]
+    assert coming.rankings.of(shares(2), policy).entries == 5
