@@ -138,7 +138,7 @@ def _although_it_fits(
         return Cause.NOT_SEEN, (f"check that a kube-scheduler named {scheduler} runs",), tuple(facts)
     if not _is_about_gpus(view, message):
         return Cause.SCHEDULER, ("see its last message below",), (places,)
-    binding = _in_flight(view, asker.record)
+    binding = _in_flight(view)
     if binding and extender is None:
         ask = "with --extender URL the extender itself is asked: only it knows for which pods room is held"
         return Cause.HELD, (_HOLDS_END, ask), (places, f"pods that may be on their way there: {listed(binding, 5)}")
@@ -162,12 +162,12 @@ def _held_there(view: ClusterView, diagnosis: Diagnosis, extender: Extender | No
     return listed(held, 5)
 
 
-def _in_flight(view: ClusterView, record: PodRecord) -> list[str]:
+def _in_flight(view: ClusterView) -> list[str]:
     """Pods that no scheduler has refused and that are not bound: filter may hold room for them."""
     found = []
     for other in view.gpu_pods:
         pod = view.pods.get(other.uid)
-        if other.uid == record.uid or other.node or other.ended or other.request is None or pod is None:
+        if other.node or other.ended or other.request is None or pod is None:
             continue
         condition = pod.condition("PodScheduled")
         if (condition is None or condition.status != "False") and not pod.spec.scheduling_gates:
