@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from extender.contract.refusals import NotReady
 from extender.kube.objects import EventObject, PodObject
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.advice import advice_for
@@ -18,8 +19,6 @@ from extender.scheduling.ledger.events import PodRecord
 
 NODES_SHOWN = 3
 MOST_HELPS = 5
-_TOUCH_LOST = ("has lost touch with the API server", "has not read the cluster yet")
-_SHUTTING_DOWN = "is shutting down"
 _HOLDS_END = "nothing: holds end with the binding, or after some seconds"
 _WAIT_FOR_ROOM = (Cause.FRAGMENTED, Cause.FULL, Cause.NOT_IDLE, Cause.NO_CORE, Cause.MODEL, Cause.TOO_LARGE)
 
@@ -85,7 +84,7 @@ def _before_nodes(pod: PodObject, record: PodRecord, message: str, extender: Ext
             (f"gates: {', '.join(gates)}",),
         )
     not_ready = str((extender or {}).get("notReady") or "")
-    if any(words in text for words in _TOUCH_LOST for text in (message, not_ready)):
+    if any(each.text in text for each in (NotReady.LOST_CONTACT, NotReady.NOT_SYNCED) for text in (message, not_ready)):
         log = "look at the extender's log for its connection to the API server, its rights and its token"
         return (
             Cause.STALE_VIEW,
@@ -95,7 +94,7 @@ def _before_nodes(pod: PodObject, record: PodRecord, message: str, extender: Ext
     condition = pod.condition("PodScheduled")
     if condition is not None and condition.status == "False" and condition.reason == "SchedulerError":
         look = "check that the extender next to kube-scheduler runs: kubectl gpupack doctor, and its log"
-        if _SHUTTING_DOWN in message:
+        if NotReady.SHUTTING_DOWN.text in message:
             look = f"another replica takes over; if not, {look}"
         return Cause.NO_EXTENDER, (look,), (message,)
     if record.nominated_node:
