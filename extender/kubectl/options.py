@@ -1,7 +1,7 @@
 """Defines the options that all commands share, and the failures that end a command."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import wraps
 from typing import Any
@@ -47,19 +47,8 @@ class Output(Enum):
 class Options:
     """The shared options of one call.
 
-    Args:
-        kubeconfig: file; empty for kubectl's own search.
-        context: of the kubeconfig; empty for the current one.
-        namespace: empty for the context's.
-        all_namespaces: look at all of them.
-        output: how to write.
-        watch: ask and write repeatedly.
-        interval_s: between two answers.
-        color: auto, always or never.
-        timeout_s: for one request to the API server.
-        extender: URL of a running extender, asked for what only it knows; empty for none.
-        names: of the installation.
-        unit_mib: memory unit of the installation; None to detect it.
+    Empty texts stand for defaults: kubectl's own search, the current context and its namespace, no extender; a
+    `unit_mib` of None is detected. Times are in seconds.
     """
 
     kubeconfig: str = ""
@@ -137,35 +126,21 @@ _COMMON = (
 )
 
 
+_SHARED = {*(option.name for option in fields(Options)), "prefix", "gpu_resource", "memory_unit_mib"}
+
+
 def common_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the shared options to a command; its function gets them as one `Options` in its first argument."""
 
     @wraps(function)
     def with_options(**given: Any) -> None:
-        shared = {name: given.pop(name) for name in _SHARED}
+        shared = {name: given.pop(name) for name in [*given] if name in _SHARED}
         function(_options(shared), **given)
 
     command: Callable[..., None] = with_options
     for option in reversed(_COMMON):
         command = option(command)
     return command
-
-
-_SHARED = (
-    "kubeconfig",
-    "context",
-    "namespace",
-    "all_namespaces",
-    "output",
-    "watch",
-    "interval_s",
-    "color",
-    "timeout_s",
-    "extender",
-    "prefix",
-    "gpu_resource",
-    "memory_unit_mib",
-)
 
 
 def _options(given: dict[str, Any]) -> Options:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from extender.contract.refusals import NotReady
 from extender.decoding.decoder import Decoder
 from extender.kube.client import KubeApi
 from extender.kube.events import EventRecorder
@@ -168,11 +169,11 @@ class Service:
     def _view_problem(self) -> str | None:
         # Constant texts: kube-scheduler puts them into events and conditions.
         if self._draining.is_set():
-            return "the scheduler extender is shutting down"
+            return NotReady.SHUTTING_DOWN.text
         if not self._synced():
-            return "the scheduler extender has not read the cluster yet"
+            return NotReady.NOT_SYNCED.text
         if self._view_age_s() > self._settings.stale_s:
-            return "the scheduler extender has lost touch with the API server"
+            return NotReady.LOST_CONTACT.text
         return None
 
     def _not_ready(self) -> str | None:

@@ -29,16 +29,8 @@ LEFT_OUT = " is left out: "
 class ClusterView:
     """The cluster at one moment.
 
-    Args:
-        names: of the installation.
-        unit_mib: its memory unit, and `unit_from` how that is known.
-        taken_at: when the lists were asked for, with a time zone.
-        nodes: Node objects by name.
-        pods: Pod objects by UID.
-        node_records: what the ledger is made of.
-        pod_records: the same.
-        snapshot: the ledger's nodes.
-        warnings: what could not be read and is not counted.
+    `unit_from` says how the unit is known, `taken_at` (with a time zone) when the lists were asked for, `warnings` what
+    could not be read and is not counted. Nodes are by name, pods by UID.
     """
 
     names: Names

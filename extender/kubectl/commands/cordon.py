@@ -1,7 +1,7 @@
 """`kubectl gpupack cordon` and `uncordon`: take GPUs out of use, and back, by an annotation of their nodes."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import click
@@ -98,14 +98,6 @@ def changed(written: str | None, gpus: Iterable[GpuUuid], *, cordon: bool) -> tu
     return (cordon_text(after) or None) if after != before else written, sorted(after ^ before)
 
 
-def by_node(targets: Iterable[Target]) -> Mapping[str, list[Target]]:
-    """The targets of each node, in their order."""
-    found: dict[str, list[Target]] = {}
-    for target in targets:
-        found.setdefault(target.node, []).append(target)
-    return found
-
-
 TRIES = 6
 _PAUSE_S = 0.2
 
@@ -145,7 +137,8 @@ def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: b
     """Write the annotations, and say of each GPU whether that changed anything."""
     targets = resolve(words, targets_of(session.objects(NODES_PATH, read_node), session.options.names))
     new: set[str] = set()
-    for name, chosen in by_node(targets).items():
+    for name in dict.fromkeys(target.node for target in targets):
+        chosen = [target for target in targets if target.node == name]
         new |= _write(session, name, chosen, cordoned=cordoned, dry_run=dry_run)
     verb = "cordoned" if cordoned else "uncordoned"
     rows = tuple(

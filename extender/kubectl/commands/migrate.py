@@ -16,6 +16,7 @@ from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 from extender.kubectl.migrating.manifests import Kind, Migrated, migrate
 from extender.kubectl.migrating.requests import GIB_MIB, MigrateOptions, MigrateOptionsError
 from extender.kubectl.migrating.yamltext import ManifestError
+from extender.kubectl.output.texts import counted
 
 SUFFIXES = (".yaml", ".yml", ".json")
 WOULD_CHANGE = 1
@@ -168,13 +169,9 @@ def _summary(outcomes: list[_Outcome], *, written: bool) -> None:
     questions = sum(len(result.of(Kind.UNDECIDED)) for result in results)
     unread = len(outcomes) - len(results)
     verb = "rewritten" if written else "to rewrite"
-    tail = f", {_count(unread, 'file')} not read" if unread else ""
-    text = f"{_count(len(outcomes), 'file')}: {_count(pods, 'pod')} {verb}, {_count(questions, 'question')}{tail}"
+    tail = f", {counted(unread, 'file')} not read" if unread else ""
+    text = f"{counted(len(outcomes), 'file')}: {counted(pods, 'pod')} {verb}, {counted(questions, 'question')}{tail}"
     click.echo(text, err=True)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _status(outcomes: list[_Outcome], *, check: bool) -> int:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,41 +28,6 @@ SHOWN_NODES = 20
 """Nodes shown in the table; the document has them all."""
 
 LIMITS = "Not considered: quotas, preemption, pods ahead in the queue, and what -o wide shows as unchecked."
-
-
-def simulation_answer(
-    result: Simulation, packing: Packing, view: ClusterView, *, policy: str, policy_from: str, notes: Sequence[str]
-) -> Answer:
-    """All of it; exit code 1 when not everything fits.
-
-    Args:
-        result: what was found.
-        packing: in which it was found.
-        view: as the cluster was before.
-        policy: that placed the pods.
-        policy_from: how it is known.
-        notes: more for people.
-    """
-    ended = _why(result.ended_by, result.wanted[result.ended_on].name) if result.ended_by is not None else None
-    document = {
-        "policy": policy,
-        "policyFrom": policy_from,
-        "unitMib": view.unit_mib,
-        "copies": result.copies,
-        "fits": result.fits,
-        "atMost": result.at_most,
-        "atMostBounded": result.bounded,
-        "ended": ended,
-        "pods": [_pod_document(result, at) for at in range(len(result.wanted))],
-        "placements": [_placement(result, at, packing) for at in range(len(result.placed))],
-        "notes": list(notes),
-    }
-    body: list[Table | Line] = [_pods_table(result, view), Line(), *_summary(result, view)]
-    if result.placed:
-        body += [Line(), *_nodes(result, packing, view)]
-    body += [Line(), *(Line(note, Tone.CAREFUL) for note in notes), Line(LIMITS, Tone.FAINT)]
-    body.append(Line(f"policy {policy} ({policy_from})", Tone.FAINT, wide=True))
-    return Answer(document, tuple(body), 0 if result.fits else NO)
 
 
 def _summary(result: Simulation, view: ClusterView) -> Iterable[Line]:
@@ -142,7 +107,9 @@ def _nodes(result: Simulation, packing: Packing, view: ClusterView) -> Iterable[
         yield Line(f"and {counted(len(rows) - SHOWN_NODES, 'more node', 'more nodes')}: see -o json")
 
 
-def _why(why: Blocked, pod: str) -> dict[str, Any]:
+def _why(why: Blocked | None, pod: str) -> dict[str, Any] | None:
+    if why is None:
+        return None
     return {
         "pod": pod,
         "bottleneck": why.bottleneck,
@@ -158,7 +125,7 @@ def _pod_document(result: Simulation, at: int) -> dict[str, Any]:
         "request": describe_request(one.request),
         "asked": one.pods * result.copies,
         "placed": result.placed_of(at),
-        "refused": _why(result.refused[at], one.name) if at in result.refused else None,
+        "refused": _why(result.refused.get(at), one.name),
         "unchecked": list(one.constraints.unchecked),
     }
 
@@ -211,14 +178,32 @@ def command(options: Options, *, file: str, copies: int, after_waiting: bool, po
 def simulated(
     view: ClusterView, manifest: Manifest, copies: int, *, policy: str | None = None, after_waiting: bool = False
 ) -> Answer:
-    """What would become of so many copies of a manifest."""
+    """What would become of so many copies of a manifest; exit code 1 when not everything fits."""
     name, told_by = policy_in_force(view, policy)
     cluster = cluster_of(view)
     packing = cluster.packing(name)
     waiting = _place_waiting(packing, cluster) if after_waiting else _waiting_note(cluster)
     notes = (*manifest.notes, *waiting, *view.warnings)
     result = simulate(packing, manifest.wanted, copies)
-    return simulation_answer(result, packing, view, policy=name, policy_from=told_by, notes=notes)
+    document = {
+        "policy": name,
+        "policyFrom": told_by,
+        "unitMib": view.unit_mib,
+        "copies": copies,
+        "fits": result.fits,
+        "atMost": result.at_most,
+        "atMostBounded": result.bounded,
+        "ended": _why(result.ended_by, result.wanted[result.ended_on].name),
+        "pods": [_pod_document(result, at) for at in range(len(result.wanted))],
+        "placements": [_placement(result, at, packing) for at in range(len(result.placed))],
+        "notes": list(notes),
+    }
+    body: list[Table | Line] = [_pods_table(result, view), Line(), *_summary(result, view)]
+    if result.placed:
+        body += [Line(), *_nodes(result, packing, view)]
+    body += [Line(), *(Line(note, Tone.CAREFUL) for note in notes), Line(LIMITS, Tone.FAINT)]
+    body.append(Line(f"policy {name} ({told_by})", Tone.FAINT, wide=True))
+    return Answer(document, tuple(body), 0 if result.fits else NO)
 
 
 def _text(file: str) -> str:

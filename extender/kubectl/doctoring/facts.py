@@ -49,15 +49,9 @@ EXTENDER_RIGHTS: tuple[Right, ...] = (
 class DoctorFacts:
     """What was seen.
 
-    Args:
-        view: the cluster.
-        schedulers: KubeSchedulerConfigurations by where they are.
-        schedulers_problem: why none was found; empty where there are some.
-        denied: per service account of gpupack's pods, the rights that it needs and lacks.
-        rights_problem: why rights are not known; empty when they are.
-        extender_health: per pod with an extender, what it says of itself: empty when ready, None when not asked.
-        asked_extender: what the extender of --extender says of its nodes; None without one.
-        asked_problem: why it could not be asked, or why it is not ready.
+    `schedulers` are KubeSchedulerConfigurations by where they are; `denied` are the rights that each service account of
+    gpupack's pods lacks. `extender_health` is empty for a pod that is ready, None for one that could not be asked;
+    `asked_extender` is what the extender of --extender says of its nodes. A problem is why something is not known.
     """
 
     view: ClusterView

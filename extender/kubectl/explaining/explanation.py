@@ -19,19 +19,8 @@ _WHATS_FOR_SCRIPTS = 50
 class Explanation:
     """Why something is as it is.
 
-    Args:
-        subject: such as `pod default/train`.
-        state: pending, bound, ended or not-created.
-        cause: why it waits; None where it does not.
-        why: one sentence.
-        facts: more sentences, with names and numbers.
-        helps: what would help, each on its own.
-        asks: what it asks for, in words.
-        diagnosis: the nodes, where they were looked at.
-        gpus: per node name, GPUs with numbers: those that it has, or of the nearest nodes.
-        scheduler_message: its scheduler's last message.
-        events: of gpupack and of the failure, newest last.
-        details: more for scripts.
+    `state` is pending, bound, ended or not-created; `cause` is None unless it waits. `facts` add names and numbers to
+    `why`; `gpus` are those of the pod, or of the nearest nodes, per node name; `details` are more for scripts.
     """
 
     subject: str

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from extender.contract.refusals import NotReady
 from extender.kube.objects import EventObject, PodObject
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.advice import advice_for
@@ -18,8 +19,6 @@ from extender.scheduling.ledger.events import PodRecord
 
 NODES_SHOWN = 3
 MOST_HELPS = 5
-_TOUCH_LOST = ("has lost touch with the API server", "has not read the cluster yet")
-_SHUTTING_DOWN = "is shutting down"
 _HOLDS_END = "nothing: holds end with the binding, or after some seconds"
 _WAIT_FOR_ROOM = (Cause.FRAGMENTED, Cause.FULL, Cause.NOT_IDLE, Cause.NO_CORE, Cause.MODEL, Cause.TOO_LARGE)
 
@@ -85,7 +84,7 @@ def _before_nodes(pod: PodObject, record: PodRecord, message: str, extender: Ext
             (f"gates: {', '.join(gates)}",),
         )
     not_ready = str((extender or {}).get("notReady") or "")
-    if any(words in text for words in _TOUCH_LOST for text in (message, not_ready)):
+    if any(each.text in text for each in (NotReady.LOST_CONTACT, NotReady.NOT_SYNCED) for text in (message, not_ready)):
         log = "look at the extender's log for its connection to the API server, its rights and its token"
         return (
             Cause.STALE_VIEW,
@@ -95,7 +94,7 @@ def _before_nodes(pod: PodObject, record: PodRecord, message: str, extender: Ext
     condition = pod.condition("PodScheduled")
     if condition is not None and condition.status == "False" and condition.reason == "SchedulerError":
         look = "check that the extender next to kube-scheduler runs: kubectl gpupack doctor, and its log"
-        if _SHUTTING_DOWN in message:
+        if NotReady.SHUTTING_DOWN.text in message:
             look = f"another replica takes over; if not, {look}"
         return Cause.NO_EXTENDER, (look,), (message,)
     if record.nominated_node:
@@ -138,7 +137,7 @@ def _although_it_fits(
         return Cause.NOT_SEEN, (f"check that a kube-scheduler named {scheduler} runs",), tuple(facts)
     if not _is_about_gpus(view, message):
         return Cause.SCHEDULER, ("see its last message below",), (places,)
-    binding = _in_flight(view, asker.record)
+    binding = _in_flight(view)
     if binding and extender is None:
         ask = "with --extender URL the extender itself is asked: only it knows for which pods room is held"
         return Cause.HELD, (_HOLDS_END, ask), (places, f"pods that may be on their way there: {listed(binding, 5)}")
@@ -162,12 +161,12 @@ def _held_there(view: ClusterView, diagnosis: Diagnosis, extender: Extender | No
     return listed(held, 5)
 
 
-def _in_flight(view: ClusterView, record: PodRecord) -> list[str]:
+def _in_flight(view: ClusterView) -> list[str]:
     """Pods that no scheduler has refused and that are not bound: filter may hold room for them."""
     found = []
     for other in view.gpu_pods:
         pod = view.pods.get(other.uid)
-        if other.uid == record.uid or other.node or other.ended or other.request is None or pod is None:
+        if other.node or other.ended or other.request is None or pod is None:
             continue
         condition = pod.condition("PodScheduled")
         if (condition is None or condition.status != "False") and not pod.spec.scheduling_gates:

@@ -40,14 +40,8 @@ class PodShare:
 class GpuRow:
     """One GPU of one node; without `gpu` the node stands there for a problem of its own.
 
-    Args:
-        node: its name.
-        gpu: as the ledger has it.
-        problem: what keeps the whole node out, empty for nothing.
-        cordoned: taken out by hand (and unhealthy, once its device plugin has seen the cordon).
-        shares: what pods hold of it, the largest first; held ones only where an extender was asked.
-        held_units: held and assumed by that extender for pods that are not bound yet; None when none was asked.
-        used_mib: memory in use by any process, None when unknown; `used_problem` then says why.
+    `problem` keeps the whole node out of use. `shares` are what pods hold, the largest first; those that are only held
+    and `held_units` are known from a running extender alone. Unknown amounts are None; `used_problem` says why.
     """
 
     node: str
@@ -79,11 +73,8 @@ def gpu_rows(
 ) -> list[GpuRow]:
     """Rows by node name and GPU index.
 
-    Args:
-        view: the cluster.
-        node_pattern: shell pattern of node names; empty for all.
-        models: GPU models to show; other than any leaves out nodes that show no GPU.
-        extender: what a running extender says at `/v1/nodes`, None when none was asked.
+    `node_pattern` is a shell pattern of node names; `models` other than any leaves out nodes that show no GPU;
+    `extender` is what a running extender says at `/v1/nodes`, None when none was asked.
     """
     held = _held(extender)
     rows: list[GpuRow] = []

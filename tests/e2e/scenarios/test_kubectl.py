@@ -89,7 +89,7 @@ def test_unhealthy(start: Start) -> None:
     wait_until(lambda: not environment.extender_nodes()[0]["gpus"][0]["healthy"], "the GPU to be unhealthy")
     answer = refused(environment, gpu_pod("waits", {MEMORY: 40}))
     assert answer["cause"] == "unhealthy"
-    assert answer["why"].startswith("there would be room on a GPU that is unhealthy (GPU 0: ")
+    assert answer["why"].startswith("GPUs that would fit are unhealthy (GPU 0: ")
 
 
 def test_cordoned(start: Start) -> None:

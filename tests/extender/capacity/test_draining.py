@@ -148,3 +148,16 @@ def test_after_all_moves_nothing_is_given_out_twice(placed: list[tuple[int, int,
     assert all(gpu.used <= gpu.capacity for node in packing.nodes for gpu in node.gpus)
     kept = {one.node for one in advice.kept} | {one.node for one in advice.emptied} | {one.node for one in advice.idle}
     assert kept == {node.name for node in nodes}
+
+
+def test_the_node_that_saves_most_for_what_moves_comes_first() -> None:
+    """Both hold the same; the dear one is emptied onto the cheap one, and not the other way round."""
+    dear, cheap = machine("a", 16, 16, model="dear"), machine("b", 16, 16)
+    for names in (("a", "b"), ("b", "a")):
+        nodes = [{"a": dear, "b": cheap}[name] for name in names]
+        here = cluster(nodes, [running("p", "a", 4), running("q", "b", 4)])
+        advice = advise_drain(here, "binpack", lambda model: 8.0 if model == "dear" else 2.0)
+        assert _moves(advice) == {"a": [("p", "b")]}
+    swapped = cluster([machine("a", 16, 16), machine("b", 16, 16, model="dear")], here.pods)
+    advice = advise_drain(swapped, "binpack", lambda model: 8.0 if model == "dear" else 2.0)
+    assert _moves(advice) == {"b": [("q", "a")]}

@@ -123,3 +123,15 @@ def test_the_bills_add_up_to_what_is_held(sizes: list[int], policy: str) -> None
         assert sum(bill.pods for bill in one.workloads.values()) == one.pods == len(sizes) - one.unplaced
     whole, ours = packed(case, "w", "exclusive", PRICES, whole=True), packed(case, "o", policy, PRICES)
     assert whole.pods <= ours.pods
+
+
+def test_nodes_are_compared_by_what_one_of_their_gpus_costs() -> None:
+    """Four GPUs of two dollars are cheaper than one of five, although the node is dearer."""
+    case = Case("test", UNIT_MIB, (machine("a", 16, model=A100), machine("b", 16, 16, 16, 16)), (_pod("p", 8),))
+    assert packed(case, "x", "first-fit", _ByModel()).nodes == frozenset("b")
+
+
+def test_an_idle_gpu_is_idle_and_not_fragmented() -> None:
+    """Only what is free beside a pod is."""
+    now = as_it_is(_case(_pod("a", 8, "n1")), PRICES)
+    assert (now.idle_gpus, now.fragmented_gpus) == (1, 0.5)

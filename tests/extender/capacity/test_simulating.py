@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from extender.capacity.cluster import Cluster
 from extender.capacity.eligibility import Constraints, NodeTraits, Taint
@@ -125,3 +126,24 @@ def test_at_most_is_what_fits_and_one_more_is_not(sizes: list[int], copies: int,
     if most:
         assert _run(here, *wanted, copies=most).fits
     assert not _run(here, *wanted, copies=most + 1).fits
+
+
+def test_memory_that_is_free_in_pieces_on_several_nodes_is_fragmentation() -> None:
+    """Each node by itself is full; together they have more than the pod asks for."""
+    here = cluster([machine("n1", 16), machine("n2", 16)], [running("a", "n1", 12), running("b", "n2", 12)])
+    found = _run(here, LLM)
+    assert found.ended_by is not None
+    assert (found.ended_by.bottleneck, dict(found.ended_by.nodes)) == (
+        "fragmentation of GPU memory",
+        {"not enough free GPU memory": 2},
+    )
+
+
+def test_the_bottleneck_is_looked_for_where_least_stands_in_the_way() -> None:
+    """Three nodes are full and short of CPU; one is only short of memory."""
+    nodes = [machine(f"n{at}", 16, cpu=4) for at in range(3)] + [machine("roomy", 16, memory_gib=1)]
+    pods = [running(f"p{at}", f"n{at}", 16, cpu=4) for at in range(3)] + [running("q", "roomy", 1)]
+    pods[-1] = structs.replace(pods[-1], memory_bytes=1 << 30)
+    found = _run(cluster(nodes, pods), Wanted("Pod/x", replace(shares(6), cpu_milli=1000, memory_bytes=1 << 29)))
+    assert found.ended_by is not None
+    assert found.ended_by.bottleneck == "memory of the nodes"

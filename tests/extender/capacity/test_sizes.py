@@ -53,3 +53,10 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n")
     result = CliRunner().invoke(main, ["advice", "--pods", str(tmp_path / "x.csv")])
     assert (result.exit_code, "x.csv: no column name" in result.output) == (1, True)
+
+
+def test_no_size_is_cut_by_more_than_the_reach() -> None:
+    """From 510 to 500 is a fiftieth."""
+    assert [one.smaller for one in advise({510: 100.0}, 1000, reach=0.01)] == [None]
+    assert [one.smaller for one in advise({510: 100.0}, 1000, reach=0.02)] == [500]
+    assert [one.smaller for one in advise({600: 100.0}, 1000, reach=0.1)] == [None]

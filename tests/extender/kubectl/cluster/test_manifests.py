@@ -51,6 +51,13 @@ def test_each_kind_makes_so_many_pods(kind: str, spec: str, pods: int) -> None:
     assert found.constraints == Constraints((("zone", "a"),))
 
 
+def test_a_request_counts_where_limit_and_request_differ() -> None:
+    """kube-scheduler looks at requests."""
+    resources = "{limits: {gpupack.io/gpu-mem: 8, cpu: 4}, requests: {cpu: 500m}}"
+    (found,) = _wanted(_made("Pod", f"{{containers: [{{name: main, resources: {resources}}}]}}"))
+    assert (found.request.memory_units, found.request.cpu_milli) == (8, 500)
+
+
 def test_documents_and_lists_are_taken_in_order() -> None:
     """Empty documents are nothing; annotations come from the template."""
     template = f"{{metadata: {{annotations: {{gpupack.io/policy: spread}}}}, spec: {POD}}}"

@@ -98,6 +98,7 @@ def test_the_workload_is_a_label_or_the_kind_of_owner() -> None:
     [
         (_owned("DaemonSet", "d"), PodTraits(owner=Owner("DaemonSet", "d"), with_node=True, workload="DaemonSet")),
         (_pod(annotations={"kubernetes.io/config.mirror": "x"}), PodTraits(with_node=True, workload="Pod")),
+        (_owned("Node", "n1"), PodTraits(owner=Owner("Node", "n1"), with_node=True, workload="Node")),
         (_pod(deletionTimestamp="2026-01-01T00:00:00Z"), PodTraits(leaving=True, workload="Pod")),
         (
             _pod(annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}),
@@ -111,7 +112,7 @@ def test_the_workload_is_a_label_or_the_kind_of_owner() -> None:
             ),
         ),
     ],
-    ids=["daemon", "static", "leaving", "pinned", "local data", "training"],
+    ids=["daemon", "static", "of the node", "leaving", "pinned", "local data", "training"],
 )
 def test_what_draining_must_know_of_a_pod(pod: PodObject, traits: PodTraits) -> None:
     """What goes with its node, what leaves anyway, what must stay, what would be lost."""

@@ -21,7 +21,7 @@ from extender.kubectl.commands.cost import case_answer, cost
 from extender.kubectl.options import BadUsage, No, Output
 from extender.kubectl.output.answer import Answer
 from extender.kubectl.output.writing import written
-from tests.extender.kubectl.placed import node, placed, view
+from tests.extender.kubectl.placed import allocation, node, placed, pod, uuid, view
 
 PRICES = load_prices()
 
@@ -39,7 +39,7 @@ def test_shares_on_two_gpus_fit_on_one() -> None:
     assert (bills["as it is"], bills["whole GPUs"], bills["gpupack"]) == ((2, 0.70), (2, 0.70), (1, 0.35))
     assert (told["drainable_nodes"], sorted(told["scenarios"]["gpupack"]["namespaces"])) == (1, ["default", "ml"])
     text = written(answer, Output.TABLE, colour=False)
-    assert "-1 GPUs, -0.35 $/h (-50%)" in text
+    assert "-1 GPUs, -0.35 $/h (-50%), -255 $ a month" in text
     assert "1 node could be drained." in text
 
 
@@ -59,6 +59,21 @@ def test_pods_without_gpus_take_their_cpu_and_memory_before() -> None:
     web["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "2", "memory": "1Gi"}}
     case = case_of(view([node("n1", 16)], [web]), source="test")
     assert (case.pods, case.taken) == ((), {"n1": (2000, 1 << 30)})
+
+
+def test_a_whole_gpu_of_which_a_part_is_used_counts_as_a_share_that_holds_it() -> None:
+    """Of 3,000 MiB three units of a GiB; a share stays what it asks for."""
+    whole = pod("a", gpus=1, node="n1", annotations={"allocation": allocation({"main": {uuid("n1", 0): 16}})})
+    here = view([node("n1", 16, 16)], [whole, placed("b", 8, "n1", 1)])
+    case = case_of(here, source="test", usage={("default", "a"): 3000, ("default", "b"): 1})
+    asked = {pod.name: (pod.asked.whole_gpus, pod.request.whole_gpus, pod.request.memory_units) for pod in case.pods}
+    assert asked == {"default/a": (1, 0, 3), "default/b": (0, 0, 8)}
+
+
+def test_a_pod_on_a_node_that_is_left_out_counts_as_waiting() -> None:
+    """Its node has no GPUs that are known."""
+    gone = placed("a", 4, "gone")
+    assert [pod.node for pod in case_of(view([node("n1", 16)], [gone]), source="test").pods] == [""]
 
 
 def test_a_stock_cluster_is_read_by_nvidias_labels() -> None:

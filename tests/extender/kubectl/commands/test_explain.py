@@ -48,6 +48,14 @@ def test_a_placed_pod_says_where_by_which_policy_when_and_what_the_extender_said
     assert text_of(on("p", 8, uuid("a", 0), "a", policy="binpack"), placed, moved) == golden("explain-placed")
 
 
+def test_of_several_decisions_the_last_is_told() -> None:
+    """As of a pod that was bound again after the first bind had failed."""
+    first, last = (EventObject(Metadata(), "GpupackPlaced", text, "Normal", 1) for text in ("on b", "on a"))
+    lines = text_of(on("p", 8, uuid("a", 0), "a"), first, last).splitlines()
+    assert lines[1] == "  on a"
+    assert "  on b" not in lines
+
+
 def test_a_pod_that_somebody_bound_by_hand() -> None:
     """Nobody knows on which GPU it is, and that is said."""
     text = text_of(pod("p", 8, node="a"))

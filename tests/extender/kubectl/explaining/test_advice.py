@@ -69,3 +69,11 @@ def test_a_pod_of_several_containers_is_not_told_to_shrink() -> None:
     """Which of them should?"""
     two = pod("waits", containers=[{**pod("x", 12)["spec"]["containers"][0], "name": name} for name in ("a", "b")])
     assert not any("at most" in text for text in advice([node("n", 16)], two))
+
+
+def test_only_more_gpus_than_it_asks_for_are_advised() -> None:
+    """It asks for four small shares; two large ones would fit, which is no less to find."""
+    two = [node("n", 16, 16)]
+    spread = pod("waits", 24, annotations={"gpu-count": "4"})
+    assert not any(text.startswith("gpu-count") for text in advice(two, spread))
+    assert advice(two, pod("waits", 24))[0].startswith('gpu-count: "2" (12Gi on each of 2 GPUs) fits now on n')

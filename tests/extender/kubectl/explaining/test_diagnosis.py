@@ -11,7 +11,7 @@ from extender.kubectl.explaining.diagnosis import Diagnosis, diagnose
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit
 from tests.extender.kubectl.views import asker, component, offering, on, view
-from tests.extender.objects import T4, Json, node, pod, uuid
+from tests.extender.objects import T4, Json, container, node, pod, uuid
 
 SIZES = st.lists(st.integers(4, 40), min_size=0, max_size=3)
 
@@ -210,3 +210,30 @@ def test_an_unhealthy_gpu_that_is_also_full_is_not_said_to_have_room() -> None:
     there = node("a", 4, 16, unhealthy={uuid("a", 1)})
     (group,) = diagnosis([there], pod("waits", 8), on("b", 16, uuid("a", 1), "a")).groups
     assert (group.cause, group.opens, group.cause.text) == (Cause.UNHEALTHY, False, Misfit.UNHEALTHY.text)
+
+
+def test_a_node_opens_only_when_nothing_else_is_in_the_way() -> None:
+    """Of two rules the first names the cause, and mending it would not be enough."""
+    tainted = closed(node("a", 16, cpu="1"))
+    waits = pod("waits", containers=[container("main", 4, cpu="2")])
+    (verdict,) = diagnosis([tainted], waits).groups[0].verdicts
+    assert (verdict.cause, verdict.opens, [rule.cause for rule in verdict.rules]) == (
+        Cause.TAINT,
+        False,
+        [Cause.TAINT, Cause.HOST_CPU],
+    )
+
+
+def test_uncordoning_is_advised_only_where_it_makes_room() -> None:
+    """The cordoned GPU is too small; the large one is unhealthy."""
+    there = node("a", 4, 16, unhealthy={uuid("a", 0), uuid("a", 1)}, annotations={"cordon": uuid("a", 0)})
+    assert causes(diagnosis([there], pod("waits", 10))) == [(Cause.UNHEALTHY, ["a"])]
+
+
+def test_nodes_without_gpus_come_last() -> None:
+    """Even after those that would be full if their device plugin ran."""
+    broken = offering(node("broken", 16), 0)
+    found = diagnosis(
+        [node("cpu-1"), node("cpu-2"), broken], pod("waits", 10), on("b", 16, uuid("broken", 0), "broken")
+    )
+    assert causes(found) == [(Cause.NO_PLUGIN, ["broken"]), (Cause.NO_GPUS, ["cpu-1", "cpu-2"])]

@@ -94,6 +94,13 @@ def test_a_cordoned_node_is_no_taint_to_the_eye() -> None:
     assert causes(there, pod("waits", 4, tolerations=[{**taint, "operator": "Exists"}])) == []
 
 
+def test_the_taint_of_cordons_on_a_node_that_is_not_cordoned_is_a_taint() -> None:
+    """Somebody set it by hand."""
+    there = node("n", 16)
+    there["spec"] = {"taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}
+    assert causes(there, pod("waits", 4)) == [Cause.TAINT]
+
+
 @pytest.mark.parametrize(
     ("requirement", "labels", "fits"),
     [

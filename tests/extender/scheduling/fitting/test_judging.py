@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from extender.capacity.eligibility import HostMisfit
+from extender.contract.refusals import NotReady
 from extender.scheduling.fitting.fitting import fit
 from extender.scheduling.fitting.judging import judge, nearest
 from extender.scheduling.fitting.reasons import Misfit
@@ -28,9 +29,13 @@ def literals(folder: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("reasons", "home"),
-    [(Misfit, "extender/scheduling/fitting/reasons.py"), (HostMisfit, "extender/capacity/eligibility.py")],
+    [
+        (Misfit, "extender/scheduling/fitting/reasons.py"),
+        (HostMisfit, "extender/capacity/eligibility.py"),
+        (NotReady, "extender/contract/refusals.py"),
+    ],
 )
-def test_each_sentence_stands_in_one_module(reasons: type[Misfit] | type[HostMisfit], home: str) -> None:
+def test_each_sentence_stands_in_one_module(reasons: type[Misfit | HostMisfit | NotReady], home: str) -> None:
     """Every other module takes it from there."""
     found = {
         (module, reason.name)

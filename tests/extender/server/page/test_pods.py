@@ -48,6 +48,18 @@ def test_a_pod_that_fits_waits_for_kube_scheduler() -> None:
     assert rows(cluster) == [("train", "8 GiB", ((FITS, 1),), "")]
 
 
+def test_a_node_that_changed_is_judged_again() -> None:
+    """The other one is remembered."""
+    cluster = Cluster(node("a", 16), node("b", 16))
+    for name in ("a", "b"):
+        cluster.show_bound(f"on-{name}", 16, uuid(name, 0), name)
+    reasons, waits = Reasons(cluster.state.policy_of, lambda: None), cluster.record(pod("train", 8))
+    full = "not enough free GPU memory"
+    assert reasons.on(cluster.state.snapshot())(waits) == ((full, 2),)
+    cluster.delete("on-a")
+    assert reasons.on(cluster.state.snapshot())(waits) == ((full, 1), (FITS, 1))
+
+
 def test_a_held_pod_and_a_senseless_one_have_one_reason() -> None:
     """Where there is nothing to count."""
     cluster = Cluster(node("a", 16))
