@@ -219,6 +219,7 @@ class _Plugin:
             "inventory": lambda: self._reporter.problem,
             "pods": lambda: self._pod_watch.lasting_problem,
             "node": lambda: self._node_watch.lasting_problem,
+            "writes": lambda: self._api.writes.problem,
         }
         return Health(parts, self.loops.problem)
 
