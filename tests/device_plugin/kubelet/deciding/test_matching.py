@@ -127,6 +127,20 @@ def test_reused_init_devices_point_to_their_pod() -> None:
     assert (choice.key, spread(choice), reused <= set(choice.ids)) == (("uid-p", "main"), {"GPU-b": 8}, True)
 
 
+def test_without_a_plan_the_gpu_of_the_reused_devices_comes_first() -> None:
+    """Even where another GPU is tighter: all of one container's devices are on one GPU."""
+    reused = ids("a", range(2))
+    free = ids("a", range(2, 10)) | ids("b", range(8, 14))
+    choice = ask(gpus(a=16, b=16), 6, available=free, must_include=reused)
+    assert (spread(choice), reused <= set(choice.ids)) == ({"GPU-a": 6}, True)
+
+
+def test_without_a_plan_a_gpu_that_is_shared_already_comes_before_an_empty_one() -> None:
+    """Even where the empty one is tighter: it stays free as a whole."""
+    free = ids("a", range(8)) | ids("b", range(20, 80))
+    assert spread(ask(gpus(a=8, b=80), 4, available=free)) == {"GPU-b": 4}
+
+
 @pytest.mark.parametrize(
     "state",
     [
