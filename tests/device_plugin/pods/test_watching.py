@@ -27,7 +27,12 @@ class Watched:
         self.server = server
         cluster = {"name": "c", "cluster": {"server": server.url}}
         context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-        config = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u", "user": {}}], "current-context": "c"}
+        config = {
+            "clusters": [cluster],
+            "contexts": [context],
+            "users": [{"name": "u", "user": {}}],
+            "current-context": "c",
+        }
         kubeconfig.write_text(json.dumps(config))
         self.api = open_api(kubeconfig)
         self.store = PodStore(Names(), UNIT_MIB)
