@@ -37,7 +37,7 @@ from device_plugin.usage.simulated_use import SimulatedUse
 from extender.kube.client import KubeApi, connect
 from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
 from extender.kube.events import EventRecorder
-from extender.kube.listing import EnvelopeError, parse_list_page
+from extender.kube.listing import EnvelopeError, list_pages
 from extender.kube.reflector import Reflector
 
 _LOG = logging.getLogger(__name__)
@@ -219,6 +219,7 @@ class _Plugin:
             "inventory": lambda: self._reporter.problem,
             "pods": lambda: self._pod_watch.lasting_problem,
             "node": lambda: self._node_watch.lasting_problem,
+            "writes": lambda: self._api.writes.problem,
         }
         return Health(parts, self.loops.problem)
 
@@ -296,9 +297,9 @@ class _Plugin:
 
     def _read_pods(self, timeout_s: float) -> bool:
         try:
-            page = parse_list_page(self._api.list_page(self._pods_path, 0, "", timeout_s))
+            for page in list_pages(self._api, self._pods_path, timeout_s):
+                self._pods.merge(page.items)
         except (ApiError, ApiUnreachable, EnvelopeError) as error:
             _LOG.warning("the node's pods cannot be read: %s", error)
             return False
-        self._pods.merge(page.items)
         return True

@@ -18,6 +18,7 @@ from bench.simulated.client import ClusterClient
 from bench.simulated.waiting import wait_until as until
 from device_plugin.service import run
 from device_plugin.settings import Safeguards, Settings, SettingsError
+from extender.kube.credentials import WriteHealth
 from tests.fakes.kubelet_server import FakeKubelet, Holding
 
 MEMORY, WHOLE = "gpupack.io/gpu-mem", "gpupack.io/gpu"
@@ -331,3 +332,32 @@ def test_a_watch_that_the_api_server_refuses_makes_the_plugin_not_ready(cluster:
         status, text = plugin.get("/readyz")
         assert (status, "403" in text) == (503, True)
         assert plugin.get("/healthz")[0] == 200
+
+
+def test_writes_that_are_denied_make_the_plugin_not_ready(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was withdrawn, or a right: the record of a pod would never be written."""
+    monkeypatch.setattr(WriteHealth, "STEADY_S", 0.0)
+    with Running(cluster.settings) as plugin:
+        until(partial(is_ready, plugin))
+        cluster.server.inject(Fault(method="PATCH", path="/pods/p", status=401, times=1000))
+        cluster.bind("p", {"main": {"GPU-x": 8}})
+        cluster.kubelet.admit("p", MEMORY, 8)
+        until(lambda: "writes: PATCH pods has failed" in plugin.get("/readyz")[1])
+        status, text = plugin.get("/readyz")
+        assert (status, "401" in text) == (503, True)
+        assert plugin.get("/healthz")[0] == 200
+
+
+def test_events_about_pods_with_long_names_are_written(cluster: Cluster, plugin: Running) -> None:
+    """A pod's name may have 253 characters, an Event's name no more than that."""
+    assert plugin.port
+    name = ".".join(["a" * 62] * 4)[:253]
+    cluster.bind(name, {"main": {"GPU-x": 8}})
+    cluster.kubelet.wait_listed(MEMORY)
+    cluster.kubelet.admit(name, MEMORY, 8)
+    until(lambda: cluster.allocated(name))
+    patch = {"metadata": {"annotations": {"gpupack.io/cordon": "GPU-x"}}}
+    cluster.client.request("PATCH", "/api/v1/nodes/n1", patch, content_type="application/merge-patch+json")
+    until(lambda: said(cluster, name))
+    found = cluster.client.list_all("/api/v1/namespaces/default/events")[0]
+    assert max(len(each["metadata"]["name"]) for each in found) <= 253

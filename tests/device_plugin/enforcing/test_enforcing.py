@@ -186,6 +186,30 @@ def test_a_gpu_takes_48_clients_of_mps(tmp_path: Path) -> None:
     assert "48 MPS clients, at most 48 are possible" in node.why()
 
 
+def test_only_clients_count_among_the_48(tmp_path: Path) -> None:
+    """Processes that do not go through MPS take none of its places."""
+    daemon = FakeMpsDaemon(tmp_path, {100: (7,)})
+    node = Node(MpsControl(daemon.pipe_directory, str(daemon.program)), best=Rung.MPS)
+    node.uses(*range(60))
+    assert node.rungs()[A][0] is Rung.MPS
+
+
+def test_under_the_drivers_limits_no_container_needs_to_be_a_client_of_mps(tmp_path: Path) -> None:
+    """The rung that its GPU stands on holds it."""
+    daemon = FakeMpsDaemon(tmp_path, {100: (7,)})
+    node = Node(MpsControl(daemon.pipe_directory, str(daemon.program)))
+    node.uses(8)
+    assert (node.rungs()[A][0], node.enforcer.unenforced) == (Rung.DRIVER, ())
+
+
+def test_a_container_without_a_share_is_held_to_none() -> None:
+    """It got the GPU from others, or as a whole: there is no limit to read back."""
+    node = Node()
+    stranger = ContainerUse(ContainerKey("uid-q", "main"), A, 1000, frozenset({9}), "")
+    node.usage.now = Usage((stranger,))
+    assert (node.rungs()[A][0], node.enforcer.unenforced) == (Rung.DRIVER, ())
+
+
 def test_simulated_gpus_are_advisory() -> None:
     """Nothing is claimed of GPUs that nobody can ask."""
     pods = PodStore(Names(), UNIT_MIB)

@@ -1,5 +1,7 @@
 """Allocate is a function of the device IDs: they name the GPUs and the units, and everything else follows."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,8 @@ def test_compute_is_a_number_and_no_device() -> None:
         (core_ids("a", range(30)) | core_ids("b", range(30)), {2}, "30"),
         (core_ids("a", range(30)) | core_ids("b", range(20)), {1}, "50"),
         (core_ids("a", range(100)) | core_ids("b", range(100)), {2}, "100"),
+        (core_ids("a", range(16)) | core_ids("b", range(15)), {2}, "16"),
+        (core_ids("a", range(70)) | core_ids("b", range(70)), {1}, "100"),
     ],
 )
 def test_compute_is_told_per_gpu_of_the_container(asked: frozenset[str], spreads: set[int], percent: str) -> None:
@@ -64,6 +68,12 @@ def test_compute_is_told_per_gpu_of_the_container(asked: frozenset[str], spreads
     occupied = Occupied(whole=frozenset({GpuUuid("GPU-b")}))
     answer = given_of(allocate(Resource.CORE, asked, gpus(a=16, b=16), occupied=occupied, spreads=spreads))
     assert answer.envs["GPUPACK_GPU_CORE_PERCENT"] == percent
+
+
+def test_a_whole_gpu_smaller_than_a_unit_counts_as_one() -> None:
+    """An allocation of no unit would be none at all."""
+    tiny = Gpus(UNIT_MIB, (replace(sample(), memory_mib=512),))
+    assert units_by_gpu(Resource.WHOLE, ["GPU-a"], tiny) == {"GPU-a": 1}
 
 
 def test_several_gpus_are_listed_in_nvmls_order_with_the_memory_on_each() -> None:

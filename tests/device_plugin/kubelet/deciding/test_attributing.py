@@ -1,5 +1,7 @@
 """What podresources shows is given to the right pods, and plain init containers are not forgotten."""
 
+from dataclasses import replace
+
 import pytest
 
 from device_plugin.kubelet.deciding.attributing import (
@@ -59,8 +61,11 @@ def test_lesson_07_the_old_pods_devices_are_not_the_new_pods() -> None:
 def test_an_admitted_pod_gets_the_only_entry_of_its_name() -> None:
     """It was given the very devices of its predecessor, and the read between was missed."""
     earlier = {(ContainerKey("uid-old", "main"), Resource.MEMORY): ids("a", range(8))}
-    found = attribute([entry("p", ids("a", range(8)))], [pod("p", admitted=True)], earlier)
+    listed = entry("p", ids("a", range(8)))
+    found = attribute([listed], [pod("p", admitted=True)], earlier)
     assert found.held == {(key("p"), Resource.MEMORY): ids("a", range(8))}
+    both = [entry("p", ids("b", range(8))), listed]
+    assert attribute(both, [pod("p", admitted=True)], earlier).unattributed == (listed,)
 
 
 def test_a_grant_ends_when_podresources_shows_it_or_should_have() -> None:
@@ -68,8 +73,9 @@ def test_a_grant_ends_when_podresources_shows_it_or_should_have() -> None:
     shown = Grant(Resource.MEMORY, ids("a", range(8)), at_s=10.0, key=key("other"))
     fresh = Grant(Resource.MEMORY, ids("b", range(4)), at_s=10.0)
     stale = Grant(Resource.MEMORY, ids("b", range(4, 8)), at_s=2.0)
-    attribution = Attribution({(key("p"), Resource.MEMORY): shown.ids})
-    assert settle([shown, fresh, stale], attribution, by_uid(pod("p")), 11.0, 5.0) == [fresh]
+    early = Grant(Resource.MEMORY, ids("b", range(8, 12)), at_s=10.0)
+    attribution = Attribution({(key("p"), Resource.MEMORY): shown.ids}, (entry("unknown", early.ids),))
+    assert settle([shown, early, fresh, stale], attribution, by_uid(pod("p")), 11.0, 5.0) == [fresh]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +83,7 @@ def test_a_grant_ends_when_podresources_shows_it_or_should_have() -> None:
     [
         ((memory("init", 8, INIT),), {}, 1),
         ((memory("init", 8, INIT),), {(key("q"), Resource.MEMORY): ids("a", range(8))}, 0),
+        ((memory("init", 8, INIT), memory("main", 8)), {(key("p"), Resource.MEMORY): ids("a", range(8))}, 1),
         ((memory("main", 8),), {}, 0),
     ],
 )
@@ -87,6 +94,14 @@ def test_grants_of_init_containers_last_as_long_as_their_pod(
     grant = Grant(Resource.MEMORY, ids("a", range(8)), at_s=0.0, key=ContainerKey("uid-p", needs[0].name))
     found = settle([grant], Attribution(held), by_uid(pod("p", *needs), pod("q")), 1e6, 5.0)
     assert found == [grant] * kept
+
+
+def test_of_a_pod_that_has_ended_no_init_container_is_remembered() -> None:
+    """Neither its grant nor what is recorded on the pod."""
+    ended = replace(pod("p", memory("init", 8, INIT), allocated={"init": placed(a=8)}), ended=True)
+    grant = Grant(Resource.MEMORY, ids("a", range(8)), at_s=0.0, key=key("p", "init"))
+    assert settle([grant], Attribution(), by_uid(ended), 1e6, 5.0) == []
+    assert occupied_by(Attribution(), [], [ended]) == Occupied()
 
 
 def test_occupied_gpus_are_those_of_all_that_is_known() -> None:
@@ -106,6 +121,31 @@ def test_taken_containers_are_the_shown_and_the_granted() -> None:
         (key("p"), Resource.MEMORY),
         (key("q"), Resource.MEMORY),
     }
+
+
+def test_compute_that_podresources_does_not_show_delays_only_a_pod_that_is_being_admitted() -> None:
+    """Until then its memory may still be given on another GPU."""
+    held = {(key("p"), Resource.MEMORY): ids("a", range(8))}
+    need = memory("main", 8, core=30)
+    found = [allocated_of(pod("p", need, admitted=admitted), held, [], NODE) for admitted in (False, True)]
+    assert found == [None, {"main": placed(a=8)}]
+
+
+def test_two_init_containers_are_where_the_first_app_container_is() -> None:
+    """The second one reuses the devices of the first, and the app container those of both."""
+    two = pod("p", memory("one", 4, INIT), memory("two", 2, INIT), memory("main", 8))
+    held = {(key("p"), Resource.MEMORY): ids("a", range(8))}
+    assert allocated_of(two, held, [], NODE) == {"main": placed(a=8), "one": placed(a=4), "two": placed(a=2)}
+
+
+def test_an_init_container_is_spread_as_the_app_container_is() -> None:
+    """What cannot be divided evenly goes to the first GPUs; fewer whole GPUs may be any of them, so none is named."""
+    spread = pod("p", memory("init", 3, INIT), memory("main", 8))
+    held = {(key("p"), Resource.MEMORY): ids("a", range(4)) | ids("b", range(4))}
+    assert allocated_of(spread, held, [], NODE) == {"main": placed(a=4, b=4), "init": placed(a=2, b=1)}
+    wholes = pod("p", whole("init", 1, INIT), whole("main", 2))
+    both = {(key("p"), Resource.WHOLE): frozenset({"GPU-a", "GPU-b"})}
+    assert allocated_of(wholes, both, [], NODE) == {"main": placed(a=16, b=16)}
 
 
 def test_lesson_02_every_container_of_a_pod_is_recorded() -> None:

@@ -72,6 +72,7 @@ def test_without_a_limit_the_frameworks_are_told_their_smallest_fraction() -> No
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.041",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
+    assert enforce([share(memory_mib=1)], {}, None).envs["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.001"
 
 
 def test_compute_is_held_to_by_mps() -> None:

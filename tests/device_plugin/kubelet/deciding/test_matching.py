@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -83,7 +84,7 @@ def test_gpu_count_spreads_evenly_as_planned() -> None:
 def test_gpu_count_without_a_plan_spreads_too() -> None:
     """A pod bound by hand keeps its own wish."""
     choice = ask(gpus(a=16, b=16, c=3), 7, pod("p", memory(units=7), gpu_count=2))
-    assert (sorted(spread(choice).values()), choice.gpu_count) == ([3, 4], 2)
+    assert (spread(choice), choice.gpu_count) == ({"GPU-a": 4, "GPU-b": 3}, 2)
 
 
 def test_containers_of_a_pod_are_admitted_in_their_order() -> None:
@@ -122,9 +123,52 @@ def test_reused_init_devices_point_to_their_pod() -> None:
     pods = [pod("old", order=1, plan={"main": placed(a=8)}), pod("p", *needs, order=2, plan={"main": placed(b=8)})]
     reused = ids("b", range(12, 16))
     found = candidates(Resource.MEMORY, 8, pods, {(ContainerKey("uid-p", "init"), Resource.MEMORY)}, reused={"uid-p"})
+    assert [candidate.key.uid for candidate in found] == ["uid-p", "uid-old"]
     request = Request(Resource.MEMORY, ids("a", range(16)) | ids("b", range(16)), reused, 8)
     choice = prefer(request, found, gpus(a=16, b=16), NOBODY, SILENCE)
     assert (choice.key, spread(choice), reused <= set(choice.ids)) == (("uid-p", "main"), {"GPU-b": 8}, True)
+
+
+def test_pods_that_are_being_deleted_are_no_candidates_and_reserve_nothing() -> None:
+    """The kubelet no longer admits them."""
+    deleted = replace(pod("p", plan={"main": placed(a=8)}), terminating=True)
+    assert candidates(Resource.MEMORY, 8, [deleted], frozenset()) == []
+    assert reserved_by([deleted], frozenset()) == SILENCE
+
+
+def test_a_plan_with_less_than_must_be_included_on_a_gpu_is_not_followed() -> None:
+    """All that must be included is in the answer, and no device too many."""
+    reused = ids("b", range(4))
+    planned = pod("p", memory(units=6), plan={"main": placed(a=4, b=2)}, gpu_count=2)
+    choice = ask(gpus(a=16, b=16), 6, planned, must_include=reused)
+    assert (choice.is_planned, len(choice.ids), reused <= set(choice.ids)) == (False, 6, True)
+
+
+def test_where_no_gpu_has_room_the_emptiest_open_ones_are_used() -> None:
+    """Allocate then names a reason that is true: no GPU that is closed, and as few as can be."""
+    free = ids("a", range(6)) | ids("b", range(8)) | ids("c", range(16))
+    occupied = Occupied(whole=frozenset({GpuUuid("GPU-c")}))
+    assert spread(ask(gpus(a=16, b=16, c=16), 10, available=free, occupied=occupied)) == {"GPU-b": 8, "GPU-a": 2}
+
+
+def test_compute_without_a_plan_keeps_off_a_gpu_that_is_planned_as_a_whole() -> None:
+    """A container with the whole GPU has all its compute."""
+    planned = pod("p", whole(), plan={"main": placed(a=16)})
+    assert spread(ask(gpus(a=16, b=16), 30, planned, resource=Resource.CORE), Resource.CORE) == {"GPU-b": 30}
+
+
+def test_without_a_plan_the_gpu_of_the_reused_devices_comes_first() -> None:
+    """Even where another GPU is tighter: all of one container's devices are on one GPU."""
+    reused = ids("a", range(2))
+    free = ids("a", range(2, 10)) | ids("b", range(8, 14))
+    choice = ask(gpus(a=16, b=16), 6, available=free, must_include=reused)
+    assert (spread(choice), reused <= set(choice.ids)) == ({"GPU-a": 6}, True)
+
+
+def test_without_a_plan_a_gpu_that_is_shared_already_comes_before_an_empty_one() -> None:
+    """Even where the empty one is tighter: it stays free as a whole."""
+    free = ids("a", range(8)) | ids("b", range(20, 80))
+    assert spread(ask(gpus(a=8, b=80), 4, available=free)) == {"GPU-b": 4}
 
 
 @pytest.mark.parametrize(

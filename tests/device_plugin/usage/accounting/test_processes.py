@@ -53,6 +53,14 @@ def test_a_containers_processes_are_added_up() -> None:
     )
 
 
+def test_measured_memory_is_rounded_up_to_whole_mib() -> None:
+    """A byte over is a MiB over, inside and outside; an MPS server that uses less than is allowed takes nothing off."""
+    processes = (GpuProcess(1, MIB + 1), GpuProcess(2, 10 * MIB + 1), GpuProcess(3, MIB))
+    owners = {1: MAIN, 2: Owner(), 3: Owner(is_mps_server=True)}
+    found = accounted([GpuReading(A, processes=processes)], owners)
+    assert ([use.used_mib for use in found.uses], found.outside_mib) == ([2], {A: 11})
+
+
 def test_utilization_is_added_up_to_the_whole_gpu_at_most() -> None:
     """A process of which it is not known adds nothing; none at all is None."""
     processes = tuple(GpuProcess(pid, MIB, ratio) for pid, ratio in [(1, 0.7), (2, 0.6), (3, None), (4, None)])
