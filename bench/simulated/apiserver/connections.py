@@ -7,7 +7,6 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from dataclasses import dataclass
 from typing import cast
 
 from bench.simulated.apiserver import http11
@@ -18,32 +17,17 @@ from bench.simulated.apiserver.objects.statuses import ApiError, expired
 from bench.simulated.apiserver.objects.store import CompactedError, Event, Store
 from bench.simulated.apiserver.watching import Watch, bookmark_line, error_line, event_line
 
-
-@dataclass(frozen=True, slots=True)
-class WatchSettings:
-    """How watches are served.
-
-    Args:
-        bookmark_interval_s: seconds between bookmarks.
-        longest_s: how long a watch lasts whose client sets no timeout.
-        backlog_bytes: unread bytes at which a slow watcher is cut off.
-    """
-
-    bookmark_interval_s: float = 5.0
-    longest_s: float = 1800.0
-    backlog_bytes: int = 256 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        if min(self.bookmark_interval_s, self.longest_s, self.backlog_bytes) <= 0:
-            raise ValueError(f"watch settings: expected values above 0, got {self}")
+_LONGEST_WATCH_S = 1800.0
+_BACKLOG_BYTES = 256 * 1024 * 1024
+"""Unread bytes at which a slow watcher is cut off."""
 
 
 class Hub:
     """What all connections of one server share: the handler, the faults, and the open watches."""
 
-    def __init__(self, store: Store, settings: WatchSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, store: Store, bookmark_interval_s: float, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
-        self.settings = settings
+        self._bookmark_interval_s = bookmark_interval_s
         self.loop = loop
         self.faults = FaultPlan()
         self.paused = False
@@ -84,7 +68,7 @@ class Hub:
             for stream in self.streams():
                 if stream.watch.options.bookmarks:
                     stream.push(bookmark_line(stream.watch.resource, self.store.revision))
-        self.loop.call_later(self.settings.bookmark_interval_s, self.send_bookmarks)
+        self.loop.call_later(self._bookmark_interval_s, self.send_bookmarks)
 
 
 class Connection(asyncio.Protocol):
@@ -191,7 +175,7 @@ class Connection(asyncio.Protocol):
         self._hub.open(stream)
         for line in lines:
             stream.push(line)
-        seconds = watch.options.timeout_s or self._hub.settings.longest_s
+        seconds = watch.options.timeout_s or _LONGEST_WATCH_S
         stream.timer = self._hub.loop.call_later(seconds, stream.end)
 
 
@@ -235,7 +219,7 @@ class Stream:
             return
         transport.write(http11.chunk(b"".join(self._pending)))
         self._pending.clear()
-        if transport.get_write_buffer_size() > self._hub.settings.backlog_bytes:
+        if transport.get_write_buffer_size() > _BACKLOG_BYTES:
             self._connection.reset()
 
     def end(self, *, politely: bool = True) -> None:

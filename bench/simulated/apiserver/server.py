@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.simulated.apiserver.connections import Connection, Hub, WatchSettings
+from bench.simulated.apiserver.connections import Connection, Hub
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
@@ -34,7 +34,7 @@ class ApiServer(Startable):
 
     Args:
         port: TCP port on 127.0.0.1; 0 takes a free one.
-        settings: how watches are served.
+        bookmark_interval_s: seconds between the bookmarks of a watch.
         extra: paths that are no part of Kubernetes' API, and what makes the JSON answer from a request's body; called
             in the server's loop.
     """
@@ -43,13 +43,13 @@ class ApiServer(Startable):
         self,
         *,
         port: int = 0,
-        settings: WatchSettings | None = None,
+        bookmark_interval_s: float = 5.0,
         extra: Mapping[str, Callable[[bytes], bytes]] | None = None,
     ) -> None:
         self._wanted_port = port
         self._loop = asyncio.new_event_loop()
         self._store = Store()
-        self._hub = Hub(self._store, settings or WatchSettings(), self._loop)
+        self._hub = Hub(self._store, bookmark_interval_s, self._loop)
         self._registry = Registry(self._store, self._hub.publish)
         self._lister = Lister(self._store)
         self._hub.handler = Handler(self._registry, self._lister, _moment, timestamp, extra or {})

@@ -9,7 +9,6 @@ import pytest
 import urllib3
 from kubernetes import client, config, watch
 
-from bench.simulated.apiserver.connections import WatchSettings
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
 
@@ -19,7 +18,7 @@ _HTTP = urllib3.PoolManager(retries=False, timeout=30)
 @pytest.fixture
 def server() -> Iterator[ApiServer]:
     """A fresh server with quick bookmarks."""
-    with ApiServer(settings=WatchSettings(bookmark_interval_s=0.1)) as running:
+    with ApiServer(bookmark_interval_s=0.1) as running:
         yield running
     _HTTP.clear()
 
