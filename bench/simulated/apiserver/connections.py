@@ -57,15 +57,10 @@ class Hub:
         if stream in streams:
             streams.remove(stream)
 
-    def streams(self, plural: str = "") -> list["Stream"]:
-        """The open watches, of one resource or of all."""
-        every = [stream for streams in self._streams.values() for stream in streams]
-        return [stream for stream in every if plural in ("", stream.watch.resource.plural)]
-
     def send_bookmarks(self) -> None:
         """Tell every watch that wants to know how far it has come, then wait for the next time."""
         if not self.paused:
-            for stream in self.streams():
+            for stream in [stream for streams in self._streams.values() for stream in streams]:
                 if stream.watch.options.bookmarks:
                     stream.push(bookmark_line(stream.watch.resource, self.store.revision))
         self.loop.call_later(self._bookmark_interval_s, self.send_bookmarks)
@@ -133,16 +128,13 @@ class Connection(asyncio.Protocol):
         data = http11.render(answer.code, answer.body, content_type=answer.content_type, keep_alive=request.keep_alive)
         if fault.delay_s:
             self._busy = True
-            hub.loop.call_later(fault.delay_s, self._finish, data, request.keep_alive, fault)
+            hub.loop.call_later(fault.delay_s, self._finish, data, request.keep_alive)
         else:
-            self._finish(data, request.keep_alive, fault)
+            self._finish(data, request.keep_alive)
 
-    def _finish(self, data: bytes, keep_alive: bool, fault: Fault) -> None:  # noqa: FBT001 - called by call_later, which takes positions only
+    def _finish(self, data: bytes, keep_alive: bool) -> None:  # noqa: FBT001 - called by call_later, which takes positions only
         transport = self.transport
         if transport is None or transport.is_closing():
-            return
-        if fault.lose_reply:
-            self.reset()
             return
         transport.write(data)
         if not keep_alive:
@@ -233,15 +225,3 @@ class Stream:
             self._flush()
             connection.transport.write(http11.LAST_CHUNK)
             connection.pump()
-
-    def fail(self, error: ApiError) -> None:
-        """End the watch with an ERROR event."""
-        self.push(error_line(error))
-        self.end()
-
-    def cut(self, *, half_line: bool) -> None:
-        """Reset the connection, on wish in the middle of an event."""
-        transport = self._connection.transport
-        if half_line and transport is not None:
-            transport.write(http11.chunk(b'{"type":"MODIFIED","object":{"kind":'))
-        self._connection.reset()

@@ -18,7 +18,6 @@ from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
 from bench.simulated.apiserver.objects.registry import Moment, Registry
 from bench.simulated.apiserver.objects.resources import NAMESPACES, Resource
-from bench.simulated.apiserver.objects.statuses import expired
 from bench.simulated.apiserver.objects.store import Event, Store
 from bench.simulated.client import Access, write_kubeconfig
 from bench.simulated.specs import timestamp
@@ -120,14 +119,6 @@ class ApiServer(Startable):
         self._call(self._store.compact)
         self._call(self._lister.expire_tokens)
 
-    def expire_watches(self, plural: str = "") -> int:
-        """End open watches with an ERROR event of code 410; returns how many."""
-        return self._call(lambda: self._each(plural, lambda stream: stream.fail(expired(1, self._store.revision))))
-
-    def drop_watches(self, plural: str = "", *, half_line: bool = False) -> int:
-        """Reset the connections of open watches, on wish in the middle of an event; returns how many."""
-        return self._call(lambda: self._each(plural, lambda stream: stream.cut(half_line=half_line)))
-
     def inject(self, fault: Fault) -> None:
         """Order a fault for requests to come."""
         self._call(lambda: self._hub.faults.pending.append(fault))
@@ -135,10 +126,6 @@ class ApiServer(Startable):
     def requests(self) -> list[str]:
         """The latest requests as `METHOD /path`, oldest first."""
         return self._call(lambda: list(self._hub.seen))
-
-    def watches(self, plural: str = "") -> int:
-        """How many watches are open."""
-        return self._call(lambda: len(self._hub.streams(plural)))
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -156,12 +143,6 @@ class ApiServer(Startable):
 
         self._loop.call_soon_threadsafe(run)
         return done.result(_CALL_TIMEOUT_S)
-
-    def _each(self, plural: str, act: Callable[[Any], None]) -> int:
-        streams = self._hub.streams(plural)
-        for stream in streams:
-            act(stream)
-        return len(streams)
 
     def _resume(self) -> None:
         self._hub.paused = False
