@@ -84,7 +84,7 @@ class SimulatedCluster:
             node.wait_ready()
 
     def remove_node(self, name: str) -> None:
-        """Take a node away for good; its pods vanish with it, as the garbage collector sees to."""
+        """Take a node away for good; its pods are deleted, as the garbage collector does."""
         if name in self.nodes:
             self.nodes.pop(name).stop()
         self.client.delete_node(name)

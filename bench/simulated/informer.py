@@ -55,7 +55,7 @@ class Informer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Call the handler no more; the thread ends with its present watch."""
+        """Stop calling the handler; the thread ends with its current watch."""
         self._stopped.set()
 
     def wait_synced(self, timeout_s: float = 30.0) -> bool:

@@ -58,7 +58,7 @@ class Hub:
             streams.remove(stream)
 
     def send_bookmarks(self) -> None:
-        """Tell every watch that wants to know how far it has come, then wait for the next time."""
+        """Send bookmarks to the watches that asked for them, then schedule the next ones."""
         if not self.paused:
             for stream in [stream for streams in self._streams.values() for stream in streams]:
                 if stream.watch.options.bookmarks:
@@ -78,19 +78,19 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has come."""
+        """A client has connected."""
         self.transport = cast("asyncio.Transport", transport)
         self._hub.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone; `exc` says whether by accident, which does not matter here."""
+        """The client has disconnected; `exc` does not matter here."""
         del exc
         self._hub.connections.discard(self)
         if self.stream is not None:
             self.stream.end(politely=False)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Read requests and serve them."""
         if self.transport is None:
             return
         try:
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         self.pump()
 
     def pump(self) -> None:
-        """Serve as many whole requests as have come, unless the server is paused or this connection is busy."""
+        """Serve the requests that wait, unless the server is paused or this connection is busy."""
         while self._requests and self.transport is not None and not self.transport.is_closing():
             if self._hub.paused or self._busy or self.stream:
                 return
@@ -215,7 +215,7 @@ class Stream:
             self._connection.reset()
 
     def end(self, *, politely: bool = True) -> None:
-        """Close the watch; politely leaves the connection open for the next request."""
+        """Close the watch; `politely` leaves the connection open for the next request."""
         self._hub.close(self)
         if self.timer is not None:
             self.timer.cancel()

@@ -34,7 +34,7 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultPlan:
-    """Faults that are still to come, in order; the first that matches is used up."""
+    """Pending faults, in order; each request uses up the first that matches."""
 
     pending: list[Fault] = field(default_factory=list)
 

@@ -86,11 +86,11 @@ class ApiServer(Startable):
         self._loop.close()
 
     def write_kubeconfig(self, path: Path) -> Path:
-        """Write a kubeconfig file that leads here and return its path."""
+        """Write a kubeconfig for this server and return its path."""
         return write_kubeconfig(path, Access(self.url))
 
     def put(self, resource: Resource, body: dict[str, Any]) -> None:
-        """Store an object as it is, past the rules for new ones; before `start`, or in the server's loop."""
+        """Store an object as it is, without the rules for new ones; before `start`, or in the server's loop."""
         metadata = body["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}" if resource.namespaced else metadata["name"]
         self._hub.publish(resource, self._store.put(resource, key, body))
@@ -111,7 +111,7 @@ class ApiServer(Startable):
         self._call(lambda: setattr(self._hub, "paused", True))
 
     def resume(self) -> None:
-        """Answer again, beginning with what has come in the meantime."""
+        """Answer again, beginning with the requests that came meanwhile."""
         self._call(self._resume)
 
     def compact(self) -> None:

@@ -57,7 +57,7 @@ class PluginRunner(Startable):
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start it; it serves a moment later."""
+        """Start it, without waiting until it serves."""
         self._stop = threading.Event()
         arguments = (self._settings, self._stop)
         name = f"device plugin of {self._settings.node_name}"

@@ -45,7 +45,7 @@ _LONGEST_WAIT_S = 0.5
 # kube-scheduler leaves ended pods out of its view.
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
 _MOST_COUNTED = 1000
-# What the plugin for dynamic resources adds to every message since Kubernetes 1.34.
+# What the DynamicResources plugin adds to every message since Kubernetes 1.34.
 _NO_CLAIMS = "no new claims to deallocate, "
 
 
@@ -276,7 +276,7 @@ class SimulatedScheduler(Startable):
 
     def _unbound(self, pod: PodView, message: str) -> None:
         with self._changed:
-            # Bound all the same (a lost answer): the watch has said so, and nothing is to be undone.
+            # If the watch shows it bound (only the answer was lost), there is nothing to undo.
             if self._view.forget(pod.uid):
                 self._queue.retry(pod.uid, time.monotonic())
             self._wake_all()
@@ -297,7 +297,7 @@ class SimulatedScheduler(Startable):
         self._reports.unscheduled(pod, "Unschedulable", message, nominated=nominated)
 
     def _preempt(self, pod: PodView, error: _UnschedulableError) -> tuple[str, str]:
-        """Make others leave where that helps: the nominated node, and what the condition's text says about it."""
+        """Preempt others where that helps; the nominated node, and what the condition's text says about it."""
         head = f"{_NO_CLAIMS}preemption: 0/{error.nodes} nodes are available: "
         if not pod.preempts:
             return "", f"{_NO_CLAIMS}preemption: not eligible due to preemptionPolicy=Never."
