@@ -44,7 +44,7 @@ class Run:
         return time.monotonic() - self.started_s
 
     def frames(self) -> Iterator[list[dict[str, Any]]]:
-        """Create pods as they arrive, account what the nodes hold, until the time is over."""
+        """Create pods as they arrive, and tally what the nodes hold, until time is up."""
         while self.clock_s < self.seconds:
             for pod in self.pods:
                 if pod.arrives_s <= self.clock_s and pod.name not in self.created:
@@ -56,7 +56,7 @@ class Run:
             time.sleep(FRAME_S)
 
     def nodes(self) -> list[dict[str, Any]]:
-        """What the extender says of the nodes now."""
+        """The nodes as the extender reports them now."""
         answer: dict[str, list[dict[str, Any]]] = json.loads(self.cluster.extender.get("/v1/nodes")[1])
         return answer["nodes"]
 

@@ -44,7 +44,7 @@ def picture(
 
 
 def summary(shared: Outcome, whole: Outcome, pods: int, gpus: int, seconds: float) -> str:
-    """The closing lines: the same pods on the same cluster, once shared as they ran, once on whole GPUs."""
+    """The closing lines: the same pods on the same cluster, shared as they ran and on whole GPUs."""
 
     def row(name: str, outcome: Outcome) -> str:
         return (

@@ -46,7 +46,7 @@ class DemoPod:
 
 
 def stream(seed: int, seconds: float) -> list[DemoPod]:
-    """Pods that arrive within `seconds`, ordered by arrival; the same for the same seed."""
+    """Pods that arrive within `seconds`, by arrival time; the same seed gives the same pods."""
     rng = random.Random(seed)
     pods: list[DemoPod] = []
     at_s = 0.0

@@ -51,7 +51,7 @@ def measure_calls(
 
 
 class FloorCalls:
-    """Filter calls of the floor, which decides nothing; made between those of the extender they are as cold as those.
+    """Filter calls of the floor, made between those of the extender so that caches are as cold for both.
 
     Args:
         ground: the floor.
@@ -69,7 +69,7 @@ class FloorCalls:
         self.seconds: list[float] = []
 
     def make(self, count: int) -> Self:
-        """So many more calls."""
+        """Make `count` more calls."""
         for _ in range(count):
             elapsed_s, content = self._caller.post("filter", self._bodies[len(self.seconds) % len(self._bodies)])
             self.seconds.append(elapsed_s)
@@ -77,7 +77,7 @@ class FloorCalls:
         return self
 
     def report(self) -> Figures:
-        """All calls so far."""
+        """Figures of all calls so far."""
         return figures(self.seconds, cpu_seconds(self._pid) - self._cpu_s, self._size)
 
 
@@ -90,7 +90,7 @@ def _prioritize(here: World, asked: list[str]) -> Figures:
 
 
 def _binding_alone_ms(here: World) -> float:
-    """What the API server takes for a Binding, asked directly: the extender's part is the rest."""
+    """How long the API server itself takes for a Binding; the rest of a bind is the extender's."""
     connection = HTTPConnection("127.0.0.1", here.director.port, timeout=30)
     seconds: list[float] = []
     for pod in here.create("alone", 60):

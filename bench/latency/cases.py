@@ -98,10 +98,10 @@ def measure_events(size: Size, options: list[str], *, count: int = 20_000, rate:
 
 
 def _until_played(here: World, count: int) -> None:
-    """Wait until all events were sent and the extender's CPU has come to rest.
+    """Wait until all events were sent and the extender is idle.
 
     Raises:
-        TimeoutError: that did not happen.
+        TimeoutError: it was not idle in time.
     """
     deadline_s = time.monotonic() + _WATCHED_S
     before = -1.0
@@ -147,7 +147,7 @@ def measure_binds(size: Size, options: list[str], *, binds: int = 500) -> dict[s
 
 
 class _Burst:
-    """Many binds at once, from a process of their own, so that the caller's own work does not slow the filter calls."""
+    """Many binds at once, from another process, so that sending them does not slow the filter calls here."""
 
     def __init__(self, here: World, bodies: list[bytes]) -> None:
         self._here = here

@@ -40,7 +40,7 @@ class ChurnError(AssertionError):
 
 
 def measure_churn(size: Size, *, lives: int, policy: str) -> dict[str, Any]:
-    """Memory and filter times of each tenth of the lives, after a warm-up; by the clock, and processor time alone.
+    """Memory and filter times of each tenth of the pods, after a warm-up; in wall-clock and in processor time.
 
     The warm-up is shorter than the memories need when it would be more than a fifth of the lives.
 
@@ -119,7 +119,7 @@ class _Churn:
         return pod_request((ContainerRequest("main", memory_units=units),), cpu_milli=cpu_milli)
 
     def run(self, lives: int) -> None:
-        """So many pods come; as many go once the cluster is as full as it shall be."""
+        """Add `lives` pods; once the cluster is full enough, remove one for each."""
         for _ in range(lives):
             self._come()
             if len(self._alive) > self.steady:
@@ -160,13 +160,13 @@ class _Churn:
             self._learning.round(force=False)
 
     def _go(self) -> None:
-        # Old pods and young ones go: what stays lies scattered, as on a real cluster.
+        # Old and young pods go, so that the rest lies scattered, as on a real cluster.
         if self._draws.random() < 0.5:
             self._alive.rotate(self._draws.randint(1, 50))
         self._state.apply(PodDeleted(self._alive.popleft()))
 
     def end(self) -> None:
-        """All pods go; nothing may be left.
+        """Remove all pods, and check that nothing is left.
 
         Raises:
             ChurnError: something is.

@@ -123,7 +123,7 @@ def _against(options: dict[str, Any]) -> Against | None:
 
 
 def _problems(report: dict[str, Any], options: dict[str, Any]) -> list[str]:
-    """What is worse than the options allow."""
+    """Which figures are worse than the options allow."""
     problems: list[str] = []
     ratio, most = report.get("ratio_p10"), options["max_ratio"]
     if most is not None and ratio is not None and ratio > most:

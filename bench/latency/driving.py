@@ -44,7 +44,7 @@ class Caller:
             self._socket = None
 
     def post(self, verb: str, body: bytes) -> tuple[float, bytes]:
-        """Seconds until the whole answer was there, and the answer.
+        """Send a call; seconds until the whole answer arrived, and the answer.
 
         Raises:
             AnswerError: not 200, or without a Content-Length.
@@ -132,7 +132,7 @@ class Cycles:
                 time.sleep(self.pause_s)
 
     def filter(self, pod: dict[str, Any]) -> str:
-        """Filter and, where more than one node is left, prioritize; the node that wins.
+        """Filter and, if more than one node is left, prioritize; returns the winning node.
 
         Raises:
             AnswerError: the pod was refused.
@@ -156,7 +156,7 @@ class Cycles:
             raise AnswerError(f"bind of {pod['metadata']['name']} to {node}: {error}")
 
     def timed(self, verb: str, body: bytes) -> bytes:
-        """Call, and count the call."""
+        """Send a call and record its time."""
         cpu_s = cpu_seconds(self.pid) if self.pid else 0.0
         elapsed_s, content = self.caller.post(verb, body)
         self.cpu_s[verb] += cpu_seconds(self.pid) - cpu_s if self.pid else 0.0
@@ -165,7 +165,7 @@ class Cycles:
         return content
 
     def forget(self) -> None:
-        """Drop what was measured so far: it was the warm-up."""
+        """Drop what was measured so far, the warm-up."""
         for verb, seconds in self.seconds.items():
             seconds.clear()
             self.sizes[verb] = 0

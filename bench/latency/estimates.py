@@ -60,7 +60,7 @@ def measure_learning(size: Size, options: list[str]) -> dict[str, Any]:
 
 
 class _Probes:
-    """Filter calls for the same few pods, again and again: their kinds are known."""
+    """Filter calls for the same few pods, whose kinds are known, over and over."""
 
     def __init__(self, here: World) -> None:
         self._caller: Caller = here.subject.caller()
@@ -70,7 +70,7 @@ class _Probes:
         self._next = 0
 
     def seconds(self, calls: int) -> list[float]:
-        """Of so many calls."""
+        """Seconds of each of `calls` calls."""
         found = []
         for _ in range(calls):
             found.append(self._caller.post("filter", self._calls[self._next % len(self._calls)])[0])
@@ -79,9 +79,9 @@ class _Probes:
 
 
 def _while_pods_come(here: World, probes: _Probes, number: int, due_pods: int, *, least: int = _CALLS) -> list[float]:
-    """At least so many calls from the moment at which new kinds of pods come; until an estimate rests on `due_pods`."""
+    """Seconds of at least `least` calls while new kinds of pods come, until an estimate rests on `due_pods`."""
     how = {"units": [1 + (7 * number + 3 * kind) % 40 for kind in range(10)], "cpu_milli": 1000 + 50 * number}
-    order = {**how, "told": False}  # to read the pods would take the interpreter from the calls here
+    order = {**how, "told": False}  # reading the pods would hold the GIL that the calls here need
     arrivals = threading.Thread(target=here.director.create, args=(f"new{number}", _NEW_PODS), kwargs=order)
     arrivals.start()
     seconds = probes.seconds(least)

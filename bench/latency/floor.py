@@ -15,7 +15,7 @@ _IDLE_TIMEOUT_S = 120
 
 
 class _Call(msgspec.Struct, rename={"pod": "Pod", "names": "NodeNames"}, gc=False):
-    """What filter gets. Decoded plainly, whatever the extender does to read it faster."""
+    """A filter call, decoded plainly."""
 
     pod: Pod
     names: list[str]

@@ -35,7 +35,7 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
 
 
 class Histogram:
-    """Any number of timings in memory that does not grow: counted by whole microseconds, from 0.1 s on as 0.1 s."""
+    """Counts timings by whole microseconds in constant memory; longer ones count as 0.1 s."""
 
     _MOST_US = 100_000
 
@@ -93,7 +93,7 @@ def rss_mib(pid: int) -> float:
 
 
 def peak_rss_mib(pid: int) -> float:
-    """The most that a process ever had resident."""
+    """The most memory that a process ever had resident."""
     return _status_mib(pid, "VmHWM:")
 
 

@@ -55,7 +55,7 @@ class Stage:
         return encoded(made) if order.get("told", True) else b"[]"
 
     def _play(self, content: bytes) -> bytes:
-        """Begin to play `count` events at `rate` per second: lives of pods, on all nodes in turn."""
+        """Begin to play `count` events at `rate` per second: pods that come and go, on all nodes in turn."""
         order = json.loads(content)
         nodes = list(self._gpus)
         events: list[Event] = []

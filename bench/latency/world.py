@@ -24,7 +24,7 @@ _SETTLE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is: nodes, GPUs on each, bound pods on each, bytes of a pod; `diverse` CPU requests or one."""
+    """The cluster's size: nodes, GPUs and bound pods on each, bytes of a pod; `diverse` CPU requests or one."""
 
     nodes: int
     gpus: int = 8
@@ -92,7 +92,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What runs."""
+    """The processes of one measurement."""
 
     size: Size
     director: Director
@@ -157,7 +157,7 @@ def stage(size: Size, port: int, kubeconfig: Path, folder: Path) -> ModuleProces
 
 
 def extender_process(kubeconfig: Path, folder: Path, options: Sequence[str]) -> ExtenderProcess:
-    """The extender, quiet."""
+    """The extender, which logs warnings only."""
     return ExtenderProcess(kubeconfig, folder / "extender.log", ["--log-level", "warning", *options])
 
 

@@ -19,9 +19,9 @@ _CRITICAL_XID = 79
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the plugin took over `seconds`: share of one core, memory, NVML calls, writes on the Node, scrapes.
+    """What the plugin used over `seconds`: share of one core, memory, NVML calls, writes on the Node, scrapes.
 
-    `containers_measured` is of how many containers the last scrape told the memory in use.
+    `containers_measured` counts the containers whose memory in use the last scrape reported.
     """
 
     seconds: float
@@ -37,7 +37,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """Delays of so many events, in seconds."""
+    """Delays of `count` events, in seconds."""
 
     count: int
     p50_s: float
@@ -52,7 +52,7 @@ def delays(seconds: list[float]) -> Delays:
 
 
 def measure_cost(stage: Stage, seconds: float) -> Cost:
-    """Let the pods work for so long, scrape as Prometheus does, and see what the plugin took."""
+    """Let the pods work for `seconds`, scrape as Prometheus does, and measure what the plugin used."""
     started_s, cpu_s = time.monotonic(), cpu_seconds(stage.pid)
     calls, writes = stage.driver.state.calls, stage.node_writes()
     scrapes: list[float] = []

@@ -73,11 +73,11 @@ class Stage:
         return GpuUuid(self.driver.gpus[index].uuid.decode())
 
     def node_writes(self) -> int:
-        """How often the plugin has written on its Node so far."""
+        """How often the plugin has written to its Node so far."""
         return sum(line == f"PATCH /api/v1/nodes/{NODE}" for line in self.server.requests())
 
     def scrape(self) -> bytes:
-        """What the plugin tells Prometheus."""
+        """The plugin's metrics."""
         answer = urllib3.request("GET", f"http://127.0.0.1:{self.port}/metrics", timeout=_CALL_TIMEOUT_S, retries=False)
         return bytes(answer.data)
 
@@ -91,7 +91,7 @@ class Stage:
 
 
 def measured(exposition: bytes) -> int:
-    """Of how many containers a scrape tells the memory in use."""
+    """The number of containers whose memory in use a scrape reports."""
     return exposition.count(b"\ngpupack_container_gpu_memory_used_bytes{")
 
 
@@ -140,7 +140,7 @@ def staged(load: Load, folder: Path) -> Iterator[Stage]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Have these variables for the programs that are started."""
+    """Set environment variables for the programs that are started."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

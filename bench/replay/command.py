@@ -174,7 +174,7 @@ def _summary(results: list[Result], setting: Setting, nodes: Path, pods: Path) -
 
 
 def _command_line() -> str:
-    """The command as it was given, without folders: results are to be the same wherever they were made."""
+    """The command as it was given, without folders, so that results are the same on every machine."""
     words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     return shlex.join(["python", "-m", "bench", *words])
 

@@ -46,7 +46,7 @@ def style() -> AbstractContextManager[None]:
             "grid.color": "#e6e6e6",
             "axes.axisbelow": True,
             "legend.frameon": False,
-            # Text stays text, and names inside the file do not depend on chance: the same figures give the same bytes.
+            # Text stays text and ids are not random, so that the same figures give the same bytes.
             "svg.fonttype": "none",
             "svg.hashsalt": "gpupack",
         }
@@ -82,7 +82,7 @@ def svg(made: Figure) -> str:
     """The figure as SVG, without the time at which it was made."""
     with StringIO() as out:
         made.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-        # Matplotlib leaves blanks at the ends of lines.
+        # Matplotlib leaves trailing spaces.
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 

@@ -39,7 +39,7 @@ class Task:
         return self.contender.label if self.contender else BOUND
 
     def run(self, setting: Setting, progress: Progress) -> Result:
-        """Do it."""
+        """Run it to its end."""
         if self.contender is not None:
             return self.protocol.replay(setting, self.contender, self.seed, progress)
         if not isinstance(self.protocol, Arriving):
@@ -95,7 +95,7 @@ def _begin(*given: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """A worker whose parent was killed would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -21,7 +21,7 @@ _GONE_TIMEOUT_S = 180.0
 
 
 def create_nodes(api: Api, load: Load) -> None:
-    """Nodes with GPUs that no kubelet stands behind."""
+    """Create nodes with GPUs and without a kubelet."""
 
     def create(body: dict[str, Any]) -> None:
         status = body.pop("status")
@@ -34,7 +34,7 @@ def create_nodes(api: Api, load: Load) -> None:
 
 
 def create_pods(api: Api, prefix: str, count: int) -> None:
-    """Pods that ask for GPU memory of different sizes."""
+    """Create pods that ask for GPU memory of different sizes."""
 
     def create(number: int) -> None:
         units = SIZES_UNITS[number % len(SIZES_UNITS)]
@@ -47,7 +47,7 @@ def create_pods(api: Api, prefix: str, count: int) -> None:
 
 
 def delete_pods(api: Api) -> None:
-    """All pods, and wait until they are gone.
+    """Delete all pods, and wait until they are gone.
 
     Raises:
         TimeoutError: some stay.
@@ -82,7 +82,7 @@ class Binds:
                 self.seen_s.setdefault(pod["metadata"]["name"], time.monotonic())
 
     def wait(self, count: int, timeout_s: float) -> None:
-        """Until `count` pods are bound.
+        """Wait until `count` pods are bound.
 
         Raises:
             TimeoutError: they were not in time.

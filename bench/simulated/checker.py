@@ -81,7 +81,7 @@ class UsageCheck:
         except ContractError as error:
             self._found("unreadable inventory", name, "", str(error))
             return
-        # GPUs that the node no longer has stay known: pods that had them may still be told about.
+        # GPUs that the node no longer has stay known: events of pods that had them may still come.
         known = self._capacity.setdefault(name, {})
         known.update({gpu.uuid: inventory.units_of(gpu) for gpu in inventory.gpus})
 
@@ -117,7 +117,7 @@ class UsageCheck:
         return self._sums(node, actual=False)
 
     def settle(self) -> list[Violation]:
-        """Check every node as it is now without the excuse of a swap under way; all violations so far."""
+        """Check every node as it is now, when no swap is under way; returns all violations so far."""
         for node in self._by_node:
             self._compare(node, self._sums(node, actual=False), "over capacity at the end", "")
         for node, pod, uuid in sorted(self._named):
@@ -238,7 +238,7 @@ class Checker(Startable):
                 raise UnreachableError("checker: no list of nodes and pods within 30 s")
 
     def stop(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         self._nodes.stop()
         self._pods.stop()
 
@@ -249,12 +249,12 @@ class Checker(Startable):
             return tuple(self._check.violations)
 
     def settle(self) -> tuple[Violation, ...]:
-        """What was wrong so far, and what is wrong now that nothing is under way any more."""
+        """What was wrong so far, and what is wrong once nothing is under way."""
         with self._lock:
             return tuple(self._check.settle())
 
     def bound(self) -> int:
-        """How many pods were seen with a node, gone ones too."""
+        """How many pods were seen with a node, deleted ones included."""
         with self._lock:
             return len(self._bound)
 

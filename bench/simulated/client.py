@@ -210,7 +210,7 @@ class ClusterClient:
     def delete_pod(
         self, name: str, namespace: str = "default", *, grace_s: int | None = None, uid: str = ""
     ) -> Body | None:
-        """Delete a pod; None when there is none (or, with `uid`, not that one)."""
+        """Delete a pod; None when there is none (or, with `uid`, another one)."""
         options: Body = {} if grace_s is None else {"gracePeriodSeconds": grace_s}
         if uid:
             options["preconditions"] = {"uid": uid}

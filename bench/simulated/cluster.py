@@ -9,18 +9,17 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.simulated.apiserver.connections import WatchSettings
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.node import NodeSettings, SimulatedNode
+from bench.simulated.node import NAMES, SimulatedNode
 from bench.simulated.processes import ExtenderProcess
 from bench.simulated.scheduler.extender_client import ExtenderClient
-from bench.simulated.scheduler.scheduler import SchedulerSettings, SimulatedScheduler
+from bench.simulated.scheduler.scheduler import SimulatedScheduler
 from bench.simulated.specs import NodeSpec
 
 
@@ -31,22 +30,12 @@ class ClusterSettings:
     Args:
         nodes: the nodes it starts with.
         hollow: nodes are only objects in the API, without kubelet and plugin: for loads of thousands of nodes.
-        node: how kubelets and plugins behave.
-        scheduler: how the scheduler behaves.
-        with_scheduler: False leaves scheduling to the caller.
         extender_arguments: further options of the extender.
-        extender_timeout_s: how long the scheduler waits for its answers.
-        watches: how the API server serves watches.
     """
 
     nodes: tuple[NodeSpec, ...]
     hollow: bool = False
-    node: NodeSettings = field(default_factory=NodeSettings)
-    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
-    with_scheduler: bool = True
     extender_arguments: tuple[str, ...] = ()
-    extender_timeout_s: float = 5.0
-    watches: WatchSettings = field(default_factory=WatchSettings)
 
 
 class SimulatedCluster:
@@ -55,7 +44,7 @@ class SimulatedCluster:
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="gpupack-cluster-"))
-        self.api = ApiServer(settings=settings.watches)
+        self.api = ApiServer()
         self.nodes: dict[str, SimulatedNode] = {}
         self._cleanup = ExitStack()
 
@@ -69,9 +58,11 @@ class SimulatedCluster:
             stack.callback(self._stop_nodes)
             for spec in self.settings.nodes:
                 self.add_node(spec, wait=False)
-            self._start_extender(stack)
-            if self.settings.with_scheduler:
-                self._start_scheduler(stack)
+            log = self.folder / "extender.log"
+            self.extender = ExtenderProcess(self.kubeconfig, log, self.settings.extender_arguments)
+            stack.enter_context(self.extender)
+            self.scheduler = SimulatedScheduler(self.client, ExtenderClient(self.extender.url))
+            stack.enter_context(self.scheduler)
             self.wait_nodes_ready()
             self._cleanup = stack.pop_all()
         return self
@@ -81,35 +72,19 @@ class SimulatedCluster:
     ) -> None:
         self._cleanup.close()
 
-    def _start_extender(self, stack: ExitStack) -> None:
-        options = self.settings.node.plugin
-        arguments = ["--memory-unit-mib", str(options.unit_mib), "--prefix", options.names.prefix]
-        if options.names.gpu_resource != f"{options.names.prefix}/gpu":
-            arguments += ["--gpu-resource", options.names.gpu_resource]
-        arguments += self.settings.extender_arguments
-        self.extender = ExtenderProcess(self.kubeconfig, self.folder / "extender.log", arguments)
-        stack.callback(self.extender.stop)
-        self.extender.start()
-
-    def _start_scheduler(self, stack: ExitStack) -> None:
-        extender = ExtenderClient(self.extender.url, timeout_s=self.settings.extender_timeout_s)
-        self.scheduler = SimulatedScheduler(self.client, extender, self.settings.scheduler)
-        stack.enter_context(self.scheduler)
-
     def add_node(self, spec: NodeSpec, *, generation: int = 0, wait: bool = True) -> None:
         """Add a node; another `generation` has other GPU UUIDs."""
         if self.settings.hollow:
-            options = self.settings.node.plugin
-            self.client.create_node(spec.hollow_node_object(options.names, options.unit_mib))
+            self.client.create_node(spec.hollow_node_object(NAMES))
             return
-        node = SimulatedNode(spec, self.kubeconfig, self.settings.node, generation=generation)
+        node = SimulatedNode(spec, self.kubeconfig, generation=generation)
         self.nodes[spec.name] = node
         node.start()
         if wait:
             node.wait_ready()
 
     def remove_node(self, name: str) -> None:
-        """Take a node away for good; its pods vanish with it, as the garbage collector sees to."""
+        """Take a node away for good; its pods are deleted, as the garbage collector does."""
         if name in self.nodes:
             self.nodes.pop(name).stop()
         self.client.delete_node(name)

@@ -15,6 +15,7 @@ Handler = Callable[[str, Body], None]
 _LOG = logging.getLogger(__name__)
 _SHORTEST_S = 0.05
 _LONGEST_S = 5.0
+_TIMEOUT_S = 300
 
 
 class _RelistError(Exception):
@@ -29,7 +30,6 @@ class Informer:
         path: the collection, such as `/api/v1/pods`.
         handle: called with every change; after a new list also for what changed unseen.
         field_selector: what to follow of it.
-        timeout_s: how long one watch lasts.
     """
 
     def __init__(
@@ -39,13 +39,11 @@ class Informer:
         handle: Handler,
         *,
         field_selector: str = "",
-        timeout_s: int = 300,
     ) -> None:
         self._client = client
         self._path = path
         self._handle = handle
         self._query = {"fieldSelector": field_selector} if field_selector else {}
-        self._timeout_s = timeout_s
         self._version = ""
         self._known: dict[tuple[str, str], Body] = {}
         self._stopped = threading.Event()
@@ -57,7 +55,7 @@ class Informer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Call the handler no more; the thread ends with its present watch."""
+        """Stop calling the handler; the thread ends with its current watch."""
         self._stopped.set()
 
     def wait_synced(self, timeout_s: float = 30.0) -> bool:
@@ -103,10 +101,10 @@ class Informer:
     def _watch(self) -> None:
         lines = self._client.stream(
             self._path,
-            read_timeout_s=self._timeout_s + 10,
+            read_timeout_s=_TIMEOUT_S + 10,
             resourceVersion=self._version,
             allowWatchBookmarks="true",
-            timeoutSeconds=str(self._timeout_s),
+            timeoutSeconds=str(_TIMEOUT_S),
             **self._query,
         )
         try:

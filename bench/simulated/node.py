@@ -3,26 +3,19 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from bench.simulated.client import ClusterClient
 from bench.simulated.kubelet.kubelet import KubeletSettings, SimulatedKubelet
-from bench.simulated.kubelet.plugin_runner import PluginOptions, PluginRunner, write_gpu_file
+from bench.simulated.kubelet.plugin_runner import PluginRunner, write_gpu_file
 from bench.simulated.specs import NodeSpec
 from bench.simulated.starting import Startable
 from bench.simulated.waiting import wait_until
+from extender.contract.names import Names
 
 Body = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
-    """How a node's kubelet and plugin behave."""
-
-    kubelet: KubeletSettings = field(default_factory=KubeletSettings)
-    plugin: PluginOptions = field(default_factory=PluginOptions)
+NAMES = Names()
 
 
 class SimulatedNode(Startable):
@@ -31,7 +24,7 @@ class SimulatedNode(Startable):
     Args:
         spec: the node.
         kubeconfig: how both reach the API server.
-        settings: how they behave.
+        settings: how the kubelet behaves.
         generation: another number means other GPU UUIDs, as after the node's GPUs were exchanged.
         plugin_kubeconfig: the plugin's own access, where it is not the kubelet's.
     """
@@ -40,26 +33,19 @@ class SimulatedNode(Startable):
         self,
         spec: NodeSpec,
         kubeconfig: Path,
-        settings: NodeSettings | None = None,
+        settings: KubeletSettings | None = None,
         *,
         generation: int = 0,
         plugin_kubeconfig: Path | None = None,
     ) -> None:
         self.spec = spec
-        self._settings = settings or NodeSettings()
         self._generation = generation
         # A short path: Unix sockets allow about a hundred characters.
         self.folder = Path(tempfile.mkdtemp(prefix="gpupack-node-"))
         self._client = ClusterClient.from_kubeconfig(kubeconfig)
         self._gpu_file = self.folder / "gpus.yaml"
-        self.kubelet = SimulatedKubelet(spec, self._client, self.folder / "kubelet", self._settings.kubelet)
-        self.plugin = PluginRunner(
-            self.kubelet,
-            plugin_kubeconfig or kubeconfig,
-            self._gpu_file,
-            self._settings.plugin,
-            self.folder / "plugin.log",
-        )
+        self.kubelet = SimulatedKubelet(spec, self._client, self.folder / "kubelet", settings)
+        self.plugin = PluginRunner(self.kubelet, plugin_kubeconfig or kubeconfig, self._gpu_file)
 
     def __enter__(self) -> Self:
         self.start()
@@ -78,16 +64,15 @@ class SimulatedNode(Startable):
         Raises:
             TimeoutError: it has not.
         """
-        options = self._settings.plugin
-        inventory = self.spec.inventory(options.unit_mib)
+        inventory = self.spec.inventory()
         units = sum(inventory.units_of(gpu) for gpu in inventory.gpus)
 
         def complete() -> bool:
             node = self._client.node(self.spec.name) or {}
             allocatable = node.get("status", {}).get("allocatable", {})
             annotations = node.get("metadata", {}).get("annotations") or {}
-            published = options.names.inventory_annotation in annotations
-            return published and allocatable.get(options.names.memory_resource) == str(units)
+            published = NAMES.inventory_annotation in annotations
+            return published and allocatable.get(NAMES.memory_resource) == str(units)
 
         wait_until(complete, f"node {self.spec.name} to offer {units} units", timeout_s=timeout_s)
 

@@ -32,7 +32,7 @@ class ProcessError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on.
+    """A free port of 127.0.0.1.
 
     Taken from below the range that the kernel gives to outgoing connections: a port of that range could be given away
     in the moment before the server opens it.
@@ -184,25 +184,25 @@ class ModuleProcess(Startable):
         """Status and body of a GET.
 
         Raises:
-            urllib3.exceptions.HTTPError: nobody answered.
+            urllib3.exceptions.HTTPError: there was no answer.
         """
         reply = urllib3.request("GET", f"{self.url}{path}", retries=False, timeout=2.0)
         return reply.status, reply.data
 
     def kill(self) -> None:
-        """SIGKILL: no goodbye."""
+        """Send SIGKILL."""
         self._running().kill()
 
     def freeze(self) -> None:
-        """SIGSTOP: it holds its connections and answers nothing."""
+        """Send SIGSTOP: it keeps its connections and answers nothing."""
         self._running().signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._running().signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL if it does not end; harmless when it does not run."""
+        """Send SIGTERM, then SIGKILL if it does not end; harmless when it does not run."""
         if self._process is not None:
             self._process.stop()
             self._process = None

@@ -9,10 +9,10 @@ _PAUSE_S = 0.02
 
 
 def wait_until(condition: Callable[[], _T | None], what: str = "the condition", *, timeout_s: float = 60.0) -> _T:
-    """Ask `condition` again and again until it answers something true, and return that.
+    """Poll `condition` until it returns something true, and return that.
 
     Raises:
-        TimeoutError: it did not within `timeout_s`; the message says `what` was waited for and the last answer.
+        TimeoutError: it did not within `timeout_s`; the message has `what` and the last answer.
     """
     deadline = time.monotonic() + timeout_s
     while True:

@@ -57,7 +57,7 @@ _MODELS_PART = 0.05
 
 
 def synthetic_nodes(count: int, random: Random) -> list[TraceNode]:
-    """So many nodes."""
+    """`count` nodes."""
     weights = [machine.weight for machine in _MACHINES]
     machines = random.choices(_MACHINES, weights, k=count)
     return [
@@ -67,7 +67,7 @@ def synthetic_nodes(count: int, random: Random) -> list[TraceNode]:
 
 
 def synthetic_pods(count: int, random: Random) -> list[TracePod]:
-    """So many pods, in the order of their creation over a week; one in twenty insists on a model."""
+    """`count` pods, in the order of their creation over a week; one in twenty requires a model."""
     kinds = random.choices(_KINDS, [kind.weight for kind in _KINDS], k=count)
     created = sorted(random.randrange(_DAYS * _DAY_S) for _ in range(count))
     return [_pod(at, kind, created_s, random) for at, (kind, created_s) in enumerate(zip(kinds, created, strict=True))]

@@ -50,7 +50,7 @@ def parse_contender(text: str) -> Contender:
 
 
 class Learner:
-    """Follows the arrivals and says which policy value holds from now on."""
+    """Follows the arrivals and gives the policy value that holds from now on."""
 
     def __init__(self, contender: Contender, records: Iterable[NodeRecord], whole_list: Iterable[PodRequest]) -> None:
         self._contender = contender
@@ -65,7 +65,7 @@ class Learner:
         return _policy(self._contender.policy, self._weights)
 
     def observe(self, request: PodRequest) -> Policy | None:
-        """Take in an arrival; another policy value when what is known has changed enough.
+        """Take in an arrival; returns another policy value when the estimate has changed enough.
 
         Pods that ask for no GPU do not count, as the extender does not count them.
         """

@@ -14,7 +14,7 @@ _FULL_CHECK_PODS = 1000
 
 
 class InvariantError(AssertionError):
-    """The replay contradicts itself; its figures mean nothing."""
+    """The replay contradicts itself, so its figures are meaningless."""
 
 
 class Run:
@@ -73,7 +73,7 @@ class Run:
         return plan
 
     def leave(self, uid: str) -> None:
-        """A pod that was placed ends."""
+        """Remove a pod that was placed."""
         pod = self._placed.pop(uid)
         self.placed_milli -= pod.demand_milli
         node = self.cluster.ledger.pods[uid].node
@@ -81,7 +81,7 @@ class Run:
         self._check_node(node)
 
     def check(self) -> None:
-        """Everything: each placed pod is charged once, on GPUs that hold it, and the sums agree.
+        """Check that each placed pod is charged once, on GPUs that hold it, and that the sums agree.
 
         Raises:
             InvariantError: anything does not hold.

@@ -80,7 +80,7 @@ def _steps(pods: Sequence[TracePod]) -> Iterator[_Step]:
         created_s = pod.created_s or 0
         steps.append((created_s, True, number, pod))
         if pod.deleted_s is not None:
-            # A pod that was gone at once was there for a moment all the same.
+            # A pod that was deleted in the second of its creation stays for one second.
             steps.append((max(created_s + 1, pod.deleted_s), False, number, pod))
     for time_s, arrives, number, pod in sorted(steps, key=lambda step: step[:3]):
         yield time_s, arrives, str(number), pod

@@ -7,7 +7,6 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from dataclasses import dataclass
 from typing import cast
 
 from bench.simulated.apiserver import http11
@@ -18,32 +17,17 @@ from bench.simulated.apiserver.objects.statuses import ApiError, expired
 from bench.simulated.apiserver.objects.store import CompactedError, Event, Store
 from bench.simulated.apiserver.watching import Watch, bookmark_line, error_line, event_line
 
-
-@dataclass(frozen=True, slots=True)
-class WatchSettings:
-    """How watches are served.
-
-    Args:
-        bookmark_interval_s: seconds between bookmarks.
-        longest_s: how long a watch lasts whose client sets no timeout.
-        backlog_bytes: unread bytes at which a slow watcher is cut off.
-    """
-
-    bookmark_interval_s: float = 5.0
-    longest_s: float = 1800.0
-    backlog_bytes: int = 256 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        if min(self.bookmark_interval_s, self.longest_s, self.backlog_bytes) <= 0:
-            raise ValueError(f"watch settings: expected values above 0, got {self}")
+_LONGEST_WATCH_S = 1800.0
+_BACKLOG_BYTES = 256 * 1024 * 1024
+"""Unread bytes at which a slow watcher is cut off."""
 
 
 class Hub:
     """What all connections of one server share: the handler, the faults, and the open watches."""
 
-    def __init__(self, store: Store, settings: WatchSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, store: Store, bookmark_interval_s: float, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
-        self.settings = settings
+        self._bookmark_interval_s = bookmark_interval_s
         self.loop = loop
         self.faults = FaultPlan()
         self.paused = False
@@ -73,18 +57,13 @@ class Hub:
         if stream in streams:
             streams.remove(stream)
 
-    def streams(self, plural: str = "") -> list["Stream"]:
-        """The open watches, of one resource or of all."""
-        every = [stream for streams in self._streams.values() for stream in streams]
-        return [stream for stream in every if plural in ("", stream.watch.resource.plural)]
-
     def send_bookmarks(self) -> None:
-        """Tell every watch that wants to know how far it has come, then wait for the next time."""
+        """Send bookmarks to the watches that asked for them, then schedule the next ones."""
         if not self.paused:
-            for stream in self.streams():
+            for stream in [stream for streams in self._streams.values() for stream in streams]:
                 if stream.watch.options.bookmarks:
                     stream.push(bookmark_line(stream.watch.resource, self.store.revision))
-        self.loop.call_later(self.settings.bookmark_interval_s, self.send_bookmarks)
+        self.loop.call_later(self._bookmark_interval_s, self.send_bookmarks)
 
 
 class Connection(asyncio.Protocol):
@@ -99,19 +78,19 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has come."""
+        """A client has connected."""
         self.transport = cast("asyncio.Transport", transport)
         self._hub.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone; `exc` says whether by accident, which does not matter here."""
+        """The client has disconnected; `exc` does not matter here."""
         del exc
         self._hub.connections.discard(self)
         if self.stream is not None:
             self.stream.end(politely=False)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Read requests and serve them."""
         if self.transport is None:
             return
         try:
@@ -125,7 +104,7 @@ class Connection(asyncio.Protocol):
         self.pump()
 
     def pump(self) -> None:
-        """Serve as many whole requests as have come, unless the server is paused or this connection is busy."""
+        """Serve the requests that wait, unless the server is paused or this connection is busy."""
         while self._requests and self.transport is not None and not self.transport.is_closing():
             if self._hub.paused or self._busy or self.stream:
                 return
@@ -149,16 +128,13 @@ class Connection(asyncio.Protocol):
         data = http11.render(answer.code, answer.body, content_type=answer.content_type, keep_alive=request.keep_alive)
         if fault.delay_s:
             self._busy = True
-            hub.loop.call_later(fault.delay_s, self._finish, data, request.keep_alive, fault)
+            hub.loop.call_later(fault.delay_s, self._finish, data, request.keep_alive)
         else:
-            self._finish(data, request.keep_alive, fault)
+            self._finish(data, request.keep_alive)
 
-    def _finish(self, data: bytes, keep_alive: bool, fault: Fault) -> None:  # noqa: FBT001 - called by call_later, which takes positions only
+    def _finish(self, data: bytes, keep_alive: bool) -> None:  # noqa: FBT001 - called by call_later, which takes positions only
         transport = self.transport
         if transport is None or transport.is_closing():
-            return
-        if fault.lose_reply:
-            self.reset()
             return
         transport.write(data)
         if not keep_alive:
@@ -191,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._hub.open(stream)
         for line in lines:
             stream.push(line)
-        seconds = watch.options.timeout_s or self._hub.settings.longest_s
+        seconds = watch.options.timeout_s or _LONGEST_WATCH_S
         stream.timer = self._hub.loop.call_later(seconds, stream.end)
 
 
@@ -235,11 +211,11 @@ class Stream:
             return
         transport.write(http11.chunk(b"".join(self._pending)))
         self._pending.clear()
-        if transport.get_write_buffer_size() > self._hub.settings.backlog_bytes:
+        if transport.get_write_buffer_size() > _BACKLOG_BYTES:
             self._connection.reset()
 
     def end(self, *, politely: bool = True) -> None:
-        """Close the watch; politely leaves the connection open for the next request."""
+        """Close the watch; `politely` leaves the connection open for the next request."""
         self._hub.close(self)
         if self.timer is not None:
             self.timer.cancel()
@@ -249,15 +225,3 @@ class Stream:
             self._flush()
             connection.transport.write(http11.LAST_CHUNK)
             connection.pump()
-
-    def fail(self, error: ApiError) -> None:
-        """End the watch with an ERROR event."""
-        self.push(error_line(error))
-        self.end()
-
-    def cut(self, *, half_line: bool) -> None:
-        """Reset the connection, on wish in the middle of an event."""
-        transport = self._connection.transport
-        if half_line and transport is not None:
-            transport.write(http11.chunk(b'{"type":"MODIFIED","object":{"kind":'))
-        self._connection.reset()

@@ -14,7 +14,6 @@ class Fault:
         path: text that the path must contain.
         times: how many requests it hits before it is over.
         delay_s: wait before the answer is sent; the request itself is carried out at once.
-        lose_reply: reset the connection instead of answering, after the request was carried out.
         status: answer this code without carrying the request out; 0 carries it out.
     """
 
@@ -22,7 +21,6 @@ class Fault:
     path: str = ""
     times: int = 1
     delay_s: float = 0.0
-    lose_reply: bool = False
     status: int = 0
 
     def __post_init__(self) -> None:
@@ -36,7 +34,7 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultPlan:
-    """Faults that are still to come, in order; the first that matches is used up."""
+    """Pending faults, in order; each request uses up the first that matches."""
 
     pending: list[Fault] = field(default_factory=list)
 

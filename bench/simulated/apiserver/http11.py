@@ -41,7 +41,7 @@ class RequestReader:
 
     @property
     def awaits_continue(self) -> bool:
-        """Whether the client waits for leave to send the body; asked once, since the answer takes it back."""
+        """Whether the client waits for 100 Continue; reading it resets it."""
         awaits, self._message.awaits_continue = self._message.awaits_continue, False
         return awaits
 
@@ -49,7 +49,7 @@ class RequestReader:
         """The requests that `data` completes.
 
         Raises:
-            ApiError: 400 or 413 for what is no request that this server can read; the connection is of no more use.
+            ApiError: 400 or 413 for what this server cannot read; the connection cannot be used any more.
         """
         try:
             self._parser.feed_data(data)

@@ -12,13 +12,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.simulated.apiserver.connections import Connection, Hub, WatchSettings
+from bench.simulated.apiserver.connections import Connection, Hub
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
 from bench.simulated.apiserver.objects.registry import Moment, Registry
 from bench.simulated.apiserver.objects.resources import NAMESPACES, Resource
-from bench.simulated.apiserver.objects.statuses import expired
 from bench.simulated.apiserver.objects.store import Event, Store
 from bench.simulated.client import Access, write_kubeconfig
 from bench.simulated.specs import timestamp
@@ -34,7 +33,7 @@ class ApiServer(Startable):
 
     Args:
         port: TCP port on 127.0.0.1; 0 takes a free one.
-        settings: how watches are served.
+        bookmark_interval_s: seconds between the bookmarks of a watch.
         extra: paths that are no part of Kubernetes' API, and what makes the JSON answer from a request's body; called
             in the server's loop.
     """
@@ -43,13 +42,13 @@ class ApiServer(Startable):
         self,
         *,
         port: int = 0,
-        settings: WatchSettings | None = None,
+        bookmark_interval_s: float = 5.0,
         extra: Mapping[str, Callable[[bytes], bytes]] | None = None,
     ) -> None:
         self._wanted_port = port
         self._loop = asyncio.new_event_loop()
         self._store = Store()
-        self._hub = Hub(self._store, settings or WatchSettings(), self._loop)
+        self._hub = Hub(self._store, bookmark_interval_s, self._loop)
         self._registry = Registry(self._store, self._hub.publish)
         self._lister = Lister(self._store)
         self._hub.handler = Handler(self._registry, self._lister, _moment, timestamp, extra or {})
@@ -87,11 +86,11 @@ class ApiServer(Startable):
         self._loop.close()
 
     def write_kubeconfig(self, path: Path) -> Path:
-        """Write a kubeconfig file that leads here and return its path."""
+        """Write a kubeconfig for this server and return its path."""
         return write_kubeconfig(path, Access(self.url))
 
     def put(self, resource: Resource, body: dict[str, Any]) -> None:
-        """Store an object as it is, past the rules for new ones; before `start`, or in the server's loop."""
+        """Store an object as it is, without the rules for new ones; before `start`, or in the server's loop."""
         metadata = body["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}" if resource.namespaced else metadata["name"]
         self._hub.publish(resource, self._store.put(resource, key, body))
@@ -112,21 +111,13 @@ class ApiServer(Startable):
         self._call(lambda: setattr(self._hub, "paused", True))
 
     def resume(self) -> None:
-        """Answer again, beginning with what has come in the meantime."""
+        """Answer again, beginning with the requests that came meanwhile."""
         self._call(self._resume)
 
     def compact(self) -> None:
         """Forget the history and every page: watches from older revisions and continue tokens get 410."""
         self._call(self._store.compact)
         self._call(self._lister.expire_tokens)
-
-    def expire_watches(self, plural: str = "") -> int:
-        """End open watches with an ERROR event of code 410; returns how many."""
-        return self._call(lambda: self._each(plural, lambda stream: stream.fail(expired(1, self._store.revision))))
-
-    def drop_watches(self, plural: str = "", *, half_line: bool = False) -> int:
-        """Reset the connections of open watches, on wish in the middle of an event; returns how many."""
-        return self._call(lambda: self._each(plural, lambda stream: stream.cut(half_line=half_line)))
 
     def inject(self, fault: Fault) -> None:
         """Order a fault for requests to come."""
@@ -135,10 +126,6 @@ class ApiServer(Startable):
     def requests(self) -> list[str]:
         """The latest requests as `METHOD /path`, oldest first."""
         return self._call(lambda: list(self._hub.seen))
-
-    def watches(self, plural: str = "") -> int:
-        """How many watches are open."""
-        return self._call(lambda: len(self._hub.streams(plural)))
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -156,12 +143,6 @@ class ApiServer(Startable):
 
         self._loop.call_soon_threadsafe(run)
         return done.result(_CALL_TIMEOUT_S)
-
-    def _each(self, plural: str, act: Callable[[Any], None]) -> int:
-        streams = self._hub.streams(plural)
-        for stream in streams:
-            act(stream)
-        return len(streams)
 
     def _resume(self) -> None:
         self._hub.paused = False

@@ -55,7 +55,7 @@ class Watch:
 
 
 def _at(record: Record, event: Event) -> Record:
-    """The state that the client last saw, under the revision of the event that took it out of sight."""
+    """The state that the client last saw, under the revision of the event that deselected it."""
     body = record.body()
     body["metadata"]["resourceVersion"] = str(event.revision)
     raw = msgspec.json.encode(body)
@@ -68,7 +68,7 @@ def event_line(resource: Resource, kind: str, record: Record) -> bytes:
 
 
 def bookmark_line(resource: Resource, revision: int) -> bytes:
-    """The event that only says how far the watch has come."""
+    """A BOOKMARK event, which only carries a revision."""
     metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
     body = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
     return msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n"

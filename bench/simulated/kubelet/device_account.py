@@ -16,7 +16,7 @@ Order = Callable[[Collection[str]], list[str]]
 
 
 class Holder(NamedTuple):
-    """Who has devices of a resource."""
+    """The container that holds devices of a resource."""
 
     pod_uid: str
     container: str
@@ -161,7 +161,7 @@ class DeviceAccount:
 
 
 def from_checkpoint(text: bytes) -> DeviceAccount:
-    """What a restarted kubelet remembers: which container has which IDs. Its resources have no devices as yet.
+    """What a restarted kubelet remembers: which container has which IDs. Its resources have no devices yet.
 
     Raises:
         ValueError: the file is damaged.

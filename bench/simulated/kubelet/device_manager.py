@@ -66,7 +66,7 @@ class DeviceManager:
             raise
 
     def close(self) -> None:
-        """Leave every plugin."""
+        """Disconnect from every plugin."""
         with self._lock:
             endpoints = list(self._endpoints.values())
             self._endpoints.clear()
@@ -74,7 +74,7 @@ class DeviceManager:
             endpoint.close()
 
     def capacity(self) -> dict[str, tuple[int, int]]:
-        """Per resource its capacity and its allocatable; what a plugin left behind too long ago is 0."""
+        """Capacity and allocatable of each resource; both are 0 once its plugin has been gone for too long."""
         with self._lock:
             for resource, since in list(self._gone_since.items()):
                 if time.monotonic() - since > self._endpoint_grace_s:

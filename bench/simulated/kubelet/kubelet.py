@@ -101,7 +101,7 @@ class SimulatedKubelet(Startable):
         self._agenda.call(self._report_status)
 
     def stop(self) -> None:
-        """Leave: the node and its pods stay in the API as they are."""
+        """Stop; the node and its pods stay in the API as they are."""
         self._informer.stop()
         self._workers.close()
         self._agenda.stop()

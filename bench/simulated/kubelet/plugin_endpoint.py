@@ -11,7 +11,7 @@ from device_plugin.kubelet.v1beta1 import deviceplugin_pb2 as messages
 from device_plugin.kubelet.v1beta1 import deviceplugin_pb2_grpc as stubs
 
 _CONNECT_TIMEOUT_S = 10.0
-# The kubelet sets no deadline for these; a simulated one must not hang for ever.
+# The kubelet sets no deadline for these; the simulated one must not hang forever.
 _CALL_TIMEOUT_S = 120.0
 _PRE_START_TIMEOUT_S = 30.0
 

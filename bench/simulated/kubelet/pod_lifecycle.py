@@ -41,7 +41,7 @@ def running_status(pod: Mapping[str, Any], now: str) -> Body:
 
 
 def ended_status(pod: Mapping[str, Any], now: str, *, exit_code: int) -> Body:
-    """All containers have ended, by themselves (exit code 0) or by order."""
+    """All containers have ended, by themselves (exit code 0) or because they were told to."""
     conditions = [_condition(kind, "False", now) for kind in ("ContainersReady", "Ready")]
     reason = "Completed" if exit_code == 0 else "Error"
     ended = {"terminated": {"exitCode": exit_code, "reason": reason, "finishedAt": now}}

@@ -220,7 +220,7 @@ class SimulatedDriver:
         return {"LD_LIBRARY_PATH": str(self.library.parent), "NVML_FAKE_DIR": str(self.folder)}
 
     def close(self) -> None:
-        """Let go of the state; the library may go on with its own mapping."""
+        """Release the state; the library may keep its own mapping."""
         os.close(self._xids)
         del self.state
         # Structs that callers still hold keep the mapping, and free it when they go.

@@ -9,7 +9,7 @@ _CHANGES_KEPT = 100_000
 
 
 class ClusterView:
-    """What one scheduler believes of the cluster."""
+    """The cluster as one scheduler believes it to be."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeState] = {}

@@ -86,7 +86,7 @@ class ExtenderClient:
         return scores
 
     def bind(self, namespace: str, name: str, uid: str, node: str) -> None:
-        """Order a binding.
+        """Ask for a binding.
 
         Raises:
             ExtenderError: the call failed, or the answer has Error set.

@@ -39,7 +39,7 @@ class PodView:
 
     @property
     def preempts(self) -> bool:
-        """Whether it may make others leave."""
+        """Whether it may preempt others."""
         return bool(self.body["spec"].get("preemptionPolicy") != "Never")
 
 
@@ -68,14 +68,14 @@ class NodeState:
     used: dict[str, int] = field(default_factory=dict)
 
     def add(self, pod: PodView) -> None:
-        """Count a pod; one that is there is counted once, as it is now."""
+        """Count a pod; one that is known is replaced."""
         self.remove(pod.uid)
         self.pods[pod.uid] = pod
         for name, amount in pod.demand.items():
             self.used[name] = self.used.get(name, 0) + amount
 
     def remove(self, uid: str) -> None:
-        """Count a pod no more."""
+        """Stop counting a pod."""
         pod = self.pods.pop(uid, None)
         if pod is not None:
             for name, amount in pod.demand.items():
@@ -104,7 +104,7 @@ class Misfit:
 
 
 def misfit(pod: PodView, node: NodeState) -> Misfit | None:
-    """What speaks against a node in kube-scheduler's order and words; None when it takes the pod."""
+    """Why a node does not take the pod, in kube-scheduler's order and words; None when it does."""
     passed_over = ineligible(pod.constraints, node.traits)
     if passed_over is not None:
         return Misfit((passed_over.text,))
@@ -125,7 +125,7 @@ _NO_LABEL = Misfit(("node(s) didn't match pod topology spread constraints (missi
 
 
 def spread_misfits(pod: PodView, nodes: Collection[NodeState]) -> dict[str, Misfit]:
-    """What speaks against nodes, by name; empty for a pod without constraints."""
+    """Why nodes do not take the pod, by name; empty for a pod without constraints."""
     constraints = [
         constraint
         for constraint in pod.body["spec"].get("topologySpreadConstraints") or []

@@ -33,7 +33,7 @@ class SchedulerReports:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def unscheduled(self, pod: PodView, reason: str, message: str, *, nominated: str = "") -> None:
-        """Set the condition (only when it changes) and the nominated node, and tell by an Event."""
+        """Set the condition (only when it changes) and the nominated node, and write an Event."""
         status = pod.body.get("status") or {}
         held: Mapping[str, Any] = next(
             (entry for entry in status.get("conditions") or [] if entry["type"] == "PodScheduled"), {}

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from bench.simulated.client import ClusterClient, RequestError, UnreachableError
@@ -36,39 +35,18 @@ from extender.contract.names import Names
 
 Body = dict[str, Any]
 _LOG = logging.getLogger(__name__)
+_NAME = "default-scheduler"
+_NAMES = Names()
+_MANAGED = frozenset({_NAMES.memory_resource, _NAMES.gpu_resource, _NAMES.core_resource})
+"""Resources that make a pod the extender's business."""
+
 _BINDERS = 64
 _LONGEST_WAIT_S = 0.5
 # kube-scheduler leaves ended pods out of its view.
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
 _MOST_COUNTED = 1000
-# What the plugin for dynamic resources adds to every message since Kubernetes 1.34.
+# What the DynamicResources plugin adds to every message since Kubernetes 1.34.
 _NO_CLAIMS = "no new claims to deallocate, "
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerSettings:
-    """What a KubeSchedulerConfiguration would say.
-
-    Args:
-        name: schedulerName of the pods that it takes.
-        weight: of the extender's scores.
-        names: resource names, for managedResources.
-        queue: backoff and flush times.
-        preempts: whether it preempts at all.
-        seed: of the choice between equal scores.
-    """
-
-    name: str = "default-scheduler"
-    weight: int = 1
-    names: Names = field(default_factory=Names)
-    queue: QueueSettings = field(default_factory=QueueSettings)
-    preempts: bool = True
-    seed: int = 0
-
-    @property
-    def managed(self) -> frozenset[str]:
-        """Resources that make a pod the extender's business."""
-        return frozenset({self.names.memory_resource, self.names.gpu_resource, self.names.core_resource})
 
 
 class _UnschedulableError(Exception):
@@ -85,24 +63,23 @@ class SimulatedScheduler(Startable):
     Args:
         client: how to reach the API server.
         extender: the extender to call; None schedules by the native rules alone.
-        settings: how it behaves.
+        queue: backoff and flush times.
     """
 
     def __init__(
-        self, client: ClusterClient, extender: ExtenderClient | None = None, settings: SchedulerSettings | None = None
+        self, client: ClusterClient, extender: ExtenderClient | None = None, queue: QueueSettings | None = None
     ) -> None:
         self._client = client
         self._extender = extender
-        self._settings = settings or SchedulerSettings()
-        self._rng = random.Random(self._settings.seed)
+        self._rng = random.Random(0)
         self._changed = threading.Condition()
-        self._queue = SchedulingQueue(self._settings.queue)
+        self._queue = SchedulingQueue(queue)
         self._view = ClusterView()
         self._fits = FitCache(self._view)
         self._pending: dict[str, Body] = {}
         # Known here before the API server's watch shows it: victims may end sooner than that.
         self._nominations: dict[str, str] = {}
-        self._reports = SchedulerReports(client, self._settings.name)
+        self._reports = SchedulerReports(client, _NAME)
         self._binders = ThreadPoolExecutor(_BINDERS, "binder")
         self._nodes = Informer(client, "/api/v1/nodes", self._node_changed)
         self._pods = Informer(client, "/api/v1/pods", self._pod_changed, field_selector=_ALIVE)
@@ -167,7 +144,7 @@ class SimulatedScheduler(Startable):
                 self._pending.pop(uid, None)
                 self._nominations.pop(uid, None)
                 self._view.forget(uid)
-            elif body["spec"].get("schedulerName") == self._settings.name and not body["spec"].get("schedulingGates"):
+            elif body["spec"].get("schedulerName") == _NAME and not body["spec"].get("schedulingGates"):
                 self._wants_node(uid, body)
 
     def _wants_node(self, uid: str, body: Body) -> None:
@@ -263,7 +240,7 @@ class SimulatedScheduler(Startable):
     def _is_managed(self, pod: PodView) -> bool:
         spec = pod.body["spec"]
         return any(
-            not self._settings.managed.isdisjoint((container.get("resources") or {}).get(group) or {})
+            not _MANAGED.isdisjoint((container.get("resources") or {}).get(group) or {})
             for container in [*(spec.get("initContainers") or []), *spec["containers"]]
             for group in ("limits", "requests")
         )
@@ -277,7 +254,7 @@ class SimulatedScheduler(Startable):
             try:
                 for name, score in self._extender.prioritize(_sent(pod), feasible).items():
                     if name in scores:
-                        scores[name] += score * self._settings.weight * 10
+                        scores[name] += score * 10
             except ExtenderError as error:
                 # As in kube-scheduler: a failed prioritize is only logged.
                 _LOG.info("prioritize failed: %s", error)
@@ -299,7 +276,7 @@ class SimulatedScheduler(Startable):
 
     def _unbound(self, pod: PodView, message: str) -> None:
         with self._changed:
-            # Bound all the same (a lost answer): the watch has said so, and nothing is to be undone.
+            # If the watch shows it bound (only the answer was lost), there is nothing to undo.
             if self._view.forget(pod.uid):
                 self._queue.retry(pod.uid, time.monotonic())
             self._wake_all()
@@ -312,7 +289,7 @@ class SimulatedScheduler(Startable):
 
     def _unschedulable(self, pod: PodView, error: _UnschedulableError) -> None:
         nominated, addition = "", ""
-        if self._settings.preempts and error.nodes:
+        if error.nodes:
             nominated, addition = self._preempt(pod, error)
         with self._changed:
             self._queue.sleep(pod.uid, time.monotonic())
@@ -320,7 +297,7 @@ class SimulatedScheduler(Startable):
         self._reports.unscheduled(pod, "Unschedulable", message, nominated=nominated)
 
     def _preempt(self, pod: PodView, error: _UnschedulableError) -> tuple[str, str]:
-        """Make others leave where that helps: the nominated node, and what the condition's text says about it."""
+        """Preempt others where that helps; the nominated node, and what the condition's text says about it."""
         head = f"{_NO_CLAIMS}preemption: 0/{error.nodes} nodes are available: "
         if not pod.preempts:
             return "", f"{_NO_CLAIMS}preemption: not eligible due to preemptionPolicy=Never."

@@ -18,7 +18,8 @@ import yaml
 
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.node import NodeSettings, SimulatedNode
+from bench.simulated.kubelet.kubelet import KubeletSettings
+from bench.simulated.node import SimulatedNode
 from bench.simulated.processes import ExtenderProcess
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.scheduler.scheduler import SimulatedScheduler
@@ -98,7 +99,7 @@ class Environment:
 
     backend: Backend
     extender_arguments: tuple[str, ...] = ()
-    node_settings: NodeSettings = field(default_factory=NodeSettings)
+    kubelet: KubeletSettings = field(default_factory=KubeletSettings)
     nodes: dict[str, SimulatedNode] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -127,7 +128,7 @@ class Environment:
         node = SimulatedNode(
             spec,
             self.backend.admin,
-            self.node_settings,
+            self.kubelet,
             generation=generation,
             plugin_kubeconfig=self.backend.plugin_access,
         )

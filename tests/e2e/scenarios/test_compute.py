@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from bench.simulated.kubelet.kubelet import KubeletSettings
-from bench.simulated.node import NodeSettings
 from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
@@ -90,7 +89,7 @@ def test_compute_that_means_nothing_is_refused_with_the_reason(start: Start) -> 
 
 def test_containers_of_one_size_and_several_shapes_are_told_apart(start: Start) -> None:
     """Admitted in random order, each gets as many GPUs as it asked for, and its compute where its memory is."""
-    environment = start(node_settings=NodeSettings(kubelet=KubeletSettings(shuffled_admission=True, seed=3)))
+    environment = start(kubelet=KubeletSettings(shuffled_admission=True, seed=3))
     node = environment.add_node(NodeSpec("n0", gpus(a100=4), pods=100))
     node.kubelet.hold_admissions()
     shapes = {f"pod-{number}": ((1, 0), (2, 0), (1, 20), (2, 20))[number % 4] for number in range(16)}

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from bench.simulated.kubelet.kubelet import KubeletSettings
-from bench.simulated.node import NodeSettings
 from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
@@ -38,7 +37,7 @@ def test_lesson_07_force_delete_and_recreate_under_the_same_name_leaks_nothing(s
 
 def test_lesson_05_a_terminating_pod_holds_its_memory_until_it_has_stopped(start: Start) -> None:
     """DeletionTimestamp frees nothing; the end of the containers does."""
-    environment = start(node_settings=NodeSettings(kubelet=KubeletSettings(stop_s=10.0)))
+    environment = start(kubelet=KubeletSettings(stop_s=10.0))
     environment.add_node(NodeSpec("n0", gpus(t4=1)))
     environment.client.create_pod(gpu_pod("old", {MEMORY: 15}))
     environment.client.wait_for_phase("old", "Running")

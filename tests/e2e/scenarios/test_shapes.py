@@ -8,7 +8,6 @@ import pytest
 
 from bench.simulated.checker import Checker
 from bench.simulated.kubelet.kubelet import KubeletSettings
-from bench.simulated.node import NodeSettings
 from bench.simulated.specs import NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
@@ -143,7 +142,7 @@ def test_gpu_model_and_mixed_sizes_on_one_node(start: Start) -> None:
 
 def test_lesson_01_64_containers_of_one_size_admitted_in_random_order(start: Start) -> None:
     """Whichever GPU each container got, the annotation says so, and the ledger and the kubelet agree."""
-    environment = start(node_settings=NodeSettings(kubelet=KubeletSettings(shuffled_admission=True, seed=5)))
+    environment = start(kubelet=KubeletSettings(shuffled_admission=True, seed=5))
     node = environment.add_node(NodeSpec("n0", gpus(a100=8), pods=200))
     node.kubelet.hold_admissions()
     for number in range(32):

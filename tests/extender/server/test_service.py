@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from bench.simulated.apiserver.connections import WatchSettings
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.processes import free_port
@@ -40,7 +39,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api() -> Iterator[ApiServer]:
     """With bookmarks often enough for a view that is stale after two seconds."""
-    with ApiServer(settings=WatchSettings(bookmark_interval_s=0.2)) as running:
+    with ApiServer(bookmark_interval_s=0.2) as running:
         yield running
 
 

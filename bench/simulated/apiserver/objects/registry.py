@@ -27,7 +27,7 @@ _EVENTS_KEPT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What the outside world gives a request: the time (RFC 3339, seconds), a fresh UID and a random name suffix."""
+    """What a request gets from outside: the time (RFC 3339, seconds), a fresh UID and a random name suffix."""
 
     now: str
     uid: str
@@ -101,7 +101,7 @@ class Registry:
     def update(
         self, resource: Resource, key: str, subresource: str, change: Callable[[Body], Body], *, patched: bool
     ) -> Record:
-        """Replace an object by what `change` makes of its current state; a change of nothing writes nothing.
+        """Replace an object by what `change` makes of its current state; without a change nothing is written.
 
         Another UID in the result is a conflict for a whole object, and an invalid change for a patch.
 
@@ -261,7 +261,7 @@ def _check_preconditions(resource: Resource, metadata: Body, options: DeleteOpti
 
 
 def _drop_empty(metadata: Body) -> None:
-    """Go leaves empty maps and lists of the metadata out."""
+    """Empty maps and lists of the metadata are left out, as in Go."""
     for field in ("annotations", "labels", "finalizers", "ownerReferences"):
         if field in metadata and not metadata[field]:
             del metadata[field]

@@ -30,7 +30,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """What a list or watch wants to see; the empty selector sees all."""
+    """What a list or watch selects; the empty selector selects everything."""
 
     fields: tuple[Requirement, ...] = ()
     labels: tuple[Requirement, ...] = ()

@@ -73,10 +73,6 @@ class Store:
         """The current record at `key` (`namespace/name`, or the name of a cluster-scoped object)."""
         return self._records.get(resource, {}).get(key)
 
-    def count(self, resource: Resource) -> int:
-        """How many objects of a resource exist."""
-        return len(self._records.get(resource, {}))
-
     def records(self, resource: Resource, namespace: str = "") -> Iterator[Record]:
         """Current records in key order, as etcd lists them; only those of `namespace` unless empty."""
         held = self._records.get(resource, {})
@@ -142,7 +138,7 @@ class Store:
     def _remember(self, resource: Resource, event: Event) -> Event:
         history = self._history.setdefault(resource, [])
         history.append(event)
-        # Trimmed in steps: deleting from the front of a list on every write would cost its length each time.
+        # Trimmed in steps: deleting from the front on every write would cost the list's length each time.
         if len(history) > self._limit + self._limit // 4:
             surplus = len(history) - self._limit
             self._floor[resource] = history[surplus - 1].revision

@@ -9,7 +9,6 @@ import pytest
 import urllib3
 from kubernetes import client, config, watch
 
-from bench.simulated.apiserver.connections import WatchSettings
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
 
@@ -19,7 +18,7 @@ _HTTP = urllib3.PoolManager(retries=False, timeout=30)
 @pytest.fixture
 def server() -> Iterator[ApiServer]:
     """A fresh server with quick bookmarks."""
-    with ApiServer(settings=WatchSettings(bookmark_interval_s=0.1)) as running:
+    with ApiServer(bookmark_interval_s=0.1) as running:
         yield running
     _HTTP.clear()
 
@@ -236,18 +235,6 @@ def test_a_forgotten_revision_is_gone_as_an_event(server: ApiServer, core: Any) 
     assert (error["type"], error["object"]["code"], error["object"]["reason"]) == ("ERROR", 410, "Expired")
 
 
-def test_open_watches_can_be_expired_and_dropped(server: ApiServer) -> None:
-    """An expired watch ends with an ERROR event, a dropped one with a reset."""
-    path = f"{server.url}/api/v1/pods?watch=true&resourceVersion=1"
-    reply = _HTTP.request("GET", path, preload_content=False)
-    assert server.expire_watches("pods") == 1
-    assert json.loads(reply.data)["object"]["code"] == 410
-    reply = _HTTP.request("GET", path, preload_content=False)
-    assert server.drop_watches(half_line=True) == 1
-    with pytest.raises(urllib3.exceptions.HTTPError):
-        list(reply.stream(10))
-
-
 def test_a_binding_is_one_write_with_annotations(server: ApiServer, core: Any) -> None:
     """Node, annotations, labels and the condition come together."""
     pod = core.create_namespaced_pod("default", _pod("a"))
@@ -331,15 +318,6 @@ def test_new_nodes_are_tainted_until_somebody_removes_it(core: Any) -> None:
     assert [taint.key for taint in node.spec.taints] == ["node.kubernetes.io/not-ready"]
     assert node.status.allocatable == {"cpu": "4"}
     assert core.patch_node("n1", {"spec": {"taints": None}}).spec.taints is None
-
-
-def test_a_lost_reply_was_carried_out(server: ApiServer, core: Any) -> None:
-    """The connection is reset, the Binding stands."""
-    core.create_namespaced_pod("default", _pod("a"))
-    server.inject(Fault(method="POST", path="/binding", lose_reply=True))
-    with pytest.raises(urllib3.exceptions.HTTPError):
-        _bind(server, "a", "n1")
-    assert core.read_namespaced_pod("a", "default").spec.node_name == "n1"
 
 
 def test_a_refused_request_was_not_carried_out(server: ApiServer, core: Any) -> None:

@@ -10,14 +10,14 @@ from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import Access, ClusterClient
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.scheduler.queue import QueueSettings
-from bench.simulated.scheduler.scheduler import SchedulerSettings, SimulatedScheduler
+from bench.simulated.scheduler.scheduler import SimulatedScheduler
 from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.fakes.scripted_extender import ScriptedExtender
 
 MEMORY = "gpupack.io/gpu-mem"
-QUICK = SchedulerSettings(queue=QueueSettings(first_backoff_s=0.05, longest_backoff_s=0.2))
+QUICK = QueueSettings(first_backoff_s=0.05, longest_backoff_s=0.2)
 
 
 @pytest.fixture
