@@ -18,14 +18,11 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from extender.kube.credentials import Credentials, WriteHealth, load_credentials
 from extender.kube.errors import AnswerTooLargeError, ApiError, ApiUnreachable, error_of_answer
-from extender.kube.watchstream import BLOCK_BYTES, WatchStream
+from extender.kube.watchstream import BLOCK_BYTES, SILENCE_S, WatchStream
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 10.0
-SILENCE_S = 80.0
-"""A watch without a byte for this long is dead: bookmarks come about once a minute."""
-
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, ProxyError)

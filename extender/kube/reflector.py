@@ -29,7 +29,7 @@ from extender.kube.listing import (
 from extender.kube.objects import UNKNOWN, DecodeError, Identity
 from extender.kube.retries import Backoff, FailureLog
 from extender.kube.slices import Slices
-from extender.kube.watchstream import Lines, LineTooLongError, Source
+from extender.kube.watchstream import SILENCE_S, Lines, LineTooLongError, Source
 
 _LOG = logging.getLogger(__name__)
 _GONE = 410
@@ -82,8 +82,7 @@ class ReflectorSettings:
         page_bytes: bound on a page, from which the bound on memory follows: see `list_pages`.
         list_timeout_s: for one list page.
         watch_timeout_s: the server ends a watch after a time drawn from this span, so that watches spread out.
-        silence_s: a watch without a byte for so long is dropped and opened again; bookmarks come about once a minute,
-            and a view without contact counts as stale after 120 s.
+        silence_s: a watch without a byte for so long is dropped and opened again.
         steady_s: what lasted so long counts as healthy: the failures before it are forgotten.
         max_retry_after_s: bound on the wait that a server may ask for.
         backoff: how long to wait after failures.
@@ -93,7 +92,7 @@ class ReflectorSettings:
     page_bytes: int = PAGE_BYTES
     list_timeout_s: float = 60.0
     watch_timeout_s: tuple[float, float] = (300.0, 600.0)
-    silence_s: float = 80.0
+    silence_s: float = SILENCE_S
     steady_s: float = 5.0
     max_retry_after_s: float = 120.0
     backoff: Backoff = field(default_factory=Backoff)

@@ -12,6 +12,9 @@ from urllib3.exceptions import HTTPError
 from extender.kube.errors import ApiUnreachable
 from extender.kube.listing import ListSource
 
+SILENCE_S = 80.0
+"""A watch without a byte for this long is dead: bookmarks come about once a minute, and a view is stale after 120 s."""
+
 DEFAULT_MAX_LINE_BYTES = 32 * 2**20
 """Far above what an API server stores (1.5 MiB an object by default); a bound all the same."""
 
