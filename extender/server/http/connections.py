@@ -29,7 +29,7 @@ class Limits:
         all_heads_bytes: of all heads that are not complete, in total.
         request_s: from the connection, or from a request's first byte, to the request's last byte.
         unread_s: how long a client may leave its answer unread.
-        lifetime_s: how long a connection may last, whatever it does; None for ever.
+        lifetime_s: how long a connection may last, whatever it does; None without a limit.
     """
 
     connections: int
