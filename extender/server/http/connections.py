@@ -150,6 +150,11 @@ class Connection(asyncio.Protocol):
         self._unread_since_s = None
         self.inner.resume_writing()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._transport is None or self._transport.is_closing()
+
     def head_is_complete(self) -> None:
         """The app has the head; it counts the body itself."""
         self._reset_head()
@@ -187,7 +192,7 @@ class Connection(asyncio.Protocol):
         )
 
     def _check_head(self) -> None:
-        if self._transport is None or self._transport.is_closing() or not self._exceeds():
+        if self._transport is None or self.is_closing or not self._exceeds():
             return
         if self.phase is Phase.HEAD:
             self._transport.write(_BAD_REQUEST)
