@@ -159,7 +159,7 @@ class Binder:
             self._state.forget(holder.uid)
 
     def _write_plain(self, args: BindingArgs) -> str:
-        """Bind a pod that asks for no GPU: it names our resource, with quantity 0, so nobody else will."""
+        """Bind a pod that names our resource with quantity 0: kube-scheduler leaves it to us."""
         try:
             self._api.bind_pod(
                 args.pod_namespace, args.pod_name, args.pod_uid, args.node, {}, timeout_s=WRITE_TIMEOUT_S

@@ -198,7 +198,7 @@ def encode_infeasible(args: ExtenderArgs, reasons: Mapping[str, str]) -> bytes:
     """A filter answer without any node, with each node's reason.
 
     All nodes are called unresolvable: kube-scheduler would look for pods to evict on any other node, evict none because
-    the node's total has room, and retry at once, for ever.
+    the node's total has room, and retry at once, forever.
     """
     nodes: dict[str, object] = {"NodeNames": []} if args.node_names is not None else {"Nodes": {"items": []}}
     return _encode({**nodes, "FailedAndUnresolvableNodes": reasons, "Error": ""})

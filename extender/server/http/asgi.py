@@ -44,6 +44,16 @@ class BodyLimits:
     waiting: int
 
 
+@dataclass(slots=True)
+class _Request:
+    """What ASGI gives for one request."""
+
+    scope: Any
+    receive: Any
+    send: Any
+    connection: Connection
+
+
 class App:
     """Answers `calls` by path, and everything else by `framework`; without one with 404.
 
@@ -85,20 +95,21 @@ class App:
         """Answer one request."""
         connection: Connection = scope["state"]["connection"]
         connection.head_is_complete()
+        request = _Request(scope, receive, send, connection)
         call = self._calls.get(scope["path"])
         refusal = self._refusal(scope, call)
         if refusal is not None:
             connection.body_is_complete()
             allowed = call.method if call is not None and refusal[0] == HTTPStatus.METHOD_NOT_ALLOWED else ""
-            await self._send(send, refusal, closes=refusal[0] in _ENDS_CONNECTION, allowed=allowed)
+            await self._send(request, refusal, closes=refusal[0] in _ENDS_CONNECTION, allowed=allowed)
         elif call is not None:
-            await self._answer(call, connection, receive, send)
+            await self._answer(request, call)
         elif self._framework is not None:
             connection.body_is_complete()
             await self._framework(scope, receive, send)
         else:
             connection.body_is_complete()
-            await self._send(send, (404, b'{"error":"not found"}'))
+            await self._send(request, (404, b'{"error":"not found"}'))
         connection.is_answered()
 
     def _refusal(self, scope: Any, call: Call | None) -> Answer | None:
@@ -126,8 +137,8 @@ class App:
             return _error(421, f"host is {host!r}, expected a loopback name, this address or an --allowed-host")
         return None
 
-    async def _answer(self, call: Call, connection: Connection, receive: Any, send: Any) -> None:
-        message = await receive()
+    async def _answer(self, request: _Request, call: Call) -> None:
+        message = await request.receive()
         body, size = message.get("body", b""), 0
         parts: list[bytes] = []
         try:
@@ -136,23 +147,23 @@ class App:
                 self._body_bytes += len(body)
                 if self._body_bytes > self._limits.all_bytes:
                     refusal = _error(503, f"bodies under way are beyond {self._limits.all_bytes} bytes, try again")
-                    await self._send(send, refusal, closes=True)
+                    await self._send(request, refusal, closes=True)
                     return
                 if message["type"] == "http.disconnect":
                     return
                 if not message["more_body"]:
                     break
                 parts.append(body)
-                message = await receive()
+                message = await request.receive()
                 body = message.get("body", b"")
-            connection.body_is_complete()
+            request.connection.body_is_complete()
             whole = b"".join((*parts, body)) if parts else body
             answer = call.at_once(whole) if call.at_once is not None else None
             if answer is None:
                 answer = await self._by_thread(call, whole)
         finally:
             self._body_bytes -= size
-        await self._send(send, answer, call.content_type)
+        await self._send(request, answer, call.content_type)
 
     async def _by_thread(self, call: Call, body: bytes) -> Answer:
         if self._waiting >= self._limits.waiting:
@@ -164,16 +175,27 @@ class App:
             self._waiting -= 1
 
     async def _send(
-        self, send: Any, answer: Answer, content_type: str = JSON_TYPE, *, closes: bool = False, allowed: str = ""
+        self,
+        request: _Request,
+        answer: Answer,
+        content_type: str = JSON_TYPE,
+        *,
+        closes: bool = False,
+        allowed: str = "",
     ) -> None:
+        if request.connection.is_closing:
+            # uvicorn has refused what came next (400); it takes an answer only after it has noticed the end.
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            return
         status, body = answer
         headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body)), *self._ends]
         if allowed:
             headers.append((b"allow", allowed.encode()))
         if closes and not self._ends:
             headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await request.send({"type": "http.response.start", "status": status, "headers": headers})
+        await request.send({"type": "http.response.body", "body": body})
 
 
 def _error(status: int, text: str) -> Answer:

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_SWEEP_S = 1.0
+SMALL_HEAD_BYTES = 1024
+"""Heads up to this size, as kube-scheduler and probes send, are taken whatever others have sent."""
+
+_END_OF_HEAD = b"\r\n\r\n"
 _TOO_LARGE = b"request head is too large\n"
 _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -26,10 +30,11 @@ class Limits:
         connections: open at the same time. One more closes the oldest that has no complete request, idle ones last;
             only when all are being answered, the new one is refused.
         head_bytes: of one request, and of one whose predecessor is being answered.
-        all_heads_bytes: of all heads that are not complete, in total.
+        all_heads_bytes: of all heads that the app does not have yet, in total; one beyond it that is not small is
+            refused.
         request_s: from the connection, or from a request's first byte, to the request's last byte.
         unread_s: how long a client may leave its answer unread.
-        lifetime_s: how long a connection may last, whatever it does; None for ever.
+        lifetime_s: how long a connection may last, whatever it does; None without a limit.
     """
 
     connections: int
@@ -110,6 +115,8 @@ class Connection(asyncio.Protocol):
         self._limits = connections.limits
         self._transport: asyncio.Transport | None = None
         self._head_bytes = 0
+        self._in_head = True
+        self._tail = b""
         self._unread_since_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -125,16 +132,24 @@ class Connection(asyncio.Protocol):
         self.inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what may be a head, and parse."""
+        """Count the bytes of heads, and parse.
+
+        They are counted before they are parsed: a head of tiny headers takes up to 40 times its bytes afterwards, and
+        many connections are read before the app's next turn.
+        """
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
-        if self.phase is not Phase.BODY:
-            self._head_bytes += len(data)
-            self._connections.head_bytes += len(data)
+        if self._in_head:
+            text = self._tail + data if self._tail else data
+            end = text.find(_END_OF_HEAD)
+            self._in_head, self._tail = end < 0, data[-3:] if end < 0 else b""
+            size = min(len(data), len(text) if end < 0 else end)
+            self._head_bytes += size
+            self._connections.head_bytes += size
+            if self._exceeds():
+                self._refuse()
+                return
         self.inner.data_received(data)
-        if self._exceeds():
-            # A head that is complete has started the app's task, which says so first.
-            self.loop.call_soon(self._check_head)
 
     def eof_received(self) -> bool | None:
         """As uvicorn decides."""
@@ -150,15 +165,20 @@ class Connection(asyncio.Protocol):
         self._unread_since_s = None
         self.inner.resume_writing()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._transport is None or self._transport.is_closing()
+
     def head_is_complete(self) -> None:
         """The app has the head; it counts the body itself."""
         self._reset_head()
-        self.phase = Phase.BODY
+        self.phase, self._in_head = Phase.BODY, False
 
     def body_is_complete(self) -> None:
         """The app has all that it will read of the request."""
         self._reset_head()
-        self.phase = Phase.ANSWERING
+        self.phase, self._in_head, self._tail = Phase.ANSWERING, True, b""
 
     def is_answered(self) -> None:
         """The app has written its answer."""
@@ -183,13 +203,11 @@ class Connection(asyncio.Protocol):
 
     def _exceeds(self) -> bool:
         return self._head_bytes > self._limits.head_bytes or (
-            self._head_bytes > 0 and self._connections.head_bytes > self._limits.all_heads_bytes
+            self._head_bytes > SMALL_HEAD_BYTES and self._connections.head_bytes > self._limits.all_heads_bytes
         )
 
-    def _check_head(self) -> None:
-        if self._transport is None or self._transport.is_closing() or not self._exceeds():
-            return
-        if self.phase is Phase.HEAD:
+    def _refuse(self) -> None:
+        if self._transport is not None and self.phase is Phase.HEAD:
             self._transport.write(_BAD_REQUEST)
             self._transport.close()
         else:

@@ -50,7 +50,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One node; `unplaced` are pods whose GPUs nobody knows."""
+    """One node; `unplaced` are pods whose GPUs are unknown."""
 
     tile: Tile
     bars: tuple[Bar, ...]
@@ -114,7 +114,7 @@ def card(tile: Tile, colours: Palette) -> Card:
 def _bar(gpu: GpuInfo, holders: Iterable[Holder], colours: Palette, *, serving: bool) -> Bar:
     level = level_of(gpu, serving=serving)
     wanted = list(_shares(gpu, holders, colours))
-    # What is charged without a name: pods whose GPUs nobody knows.
+    # What is charged without a name: pods whose GPUs are unknown.
     nameless = gpu.used - sum(units for _, units, _, _ in wanted)
     if nameless > 0:
         wanted.append(("pods on unknown GPUs", nameless, -1, "unknown"))

@@ -27,13 +27,13 @@ class Sums:
 
     @property
     def gpus(self) -> int:
-        """GPUs in all."""
+        """Number of GPUs."""
         return sum(self.levels)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a longer list: its items, where it stands, and how many there are in all."""
+    """One page of a longer list: its items, where it stands, and how many items there are."""
 
     items: Sequence[Tile]
     number: int

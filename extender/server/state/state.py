@@ -77,7 +77,7 @@ class State:
         self._lock = threading.Lock()
         self._ledger = Ledger(unit_mib)
         self._in_force = InForce()
-        self._coming: tuple[Weights, InForce] | None = None
+        self._prepared: tuple[Weights, InForce] | None = None
         self._evictions = Evictions(unit_mib)
         self._waiting = Waiting()
         self._latest: tuple[str, Policy, NodeInfo | None] | None = None
@@ -91,23 +91,18 @@ class State:
         """The policy that places this request: its own or the cluster's."""
         return policy_named(request.policy, self._in_force.policies) if request.policy else self.policy
 
-    def learn(self, weights: Weights) -> None:
-        """Put policies with these weights in force, in place of those that calls now running may still use."""
-        with self._lock:
-            self._in_force, self._coming = self._in_force.under(weights), None
-
     def prepare(self, weights: Weights, most: int) -> bool:
-        """A step towards `learn`: compute at most `most` answers for policies with these weights.
+        """Compute at most `most` answers for policies with these weights, and put them in force when all are there.
 
-        False: there is more to do. True: all kinds of request known have their answers, and the weights are in force.
+        Return whether they are in force now; else there is more to do. Calls that run meanwhile use the old policies.
         """
         with self._lock:
-            if self._coming is None or self._coming[0] is not weights:
-                self._coming = (weights, self._in_force.under(weights))
-            coming = self._coming[1]
-            if not coming.prepare(self._ledger, most):
+            if self._prepared is None or self._prepared[0] is not weights:
+                self._prepared = (weights, self._in_force.under(weights))
+            prepared = self._prepared[1]
+            if not prepared.prepare(self._ledger, most):
                 return False
-            self._in_force, self._coming = coming, None
+            self._in_force, self._prepared = prepared, None
         return True
 
     def shapes(self) -> Counter[NodeShape]:
@@ -129,7 +124,7 @@ class State:
         now_s = self._clock()
         with self._lock:
             policy = self.policy_of(pod.request)
-            # What kube-scheduler shows of the pod is news as good as the watch's, and often earlier.
+            # The pod in the call is as valid as the one in the watch, and often newer.
             self._note_freed((*self._ledger.expire(now_s), *self._ledger.apply(PodChanged(pod))))
             known = self._ledger.pods.get(pod.uid)
             if known is not None and known.node:
@@ -328,7 +323,7 @@ class State:
             self._waiting.note_freed(self._ledger.snapshot().nodes, now_s)
 
     def worth_waking(self, settled_s: float, limit: int) -> list[waking.Refused]:
-        """Pods to touch: refused before room appeared, still waiting `settled_s` after it did, and fitting now.
+        """Pods to wake: refused before room appeared, still waiting `settled_s` after it did, and fitting now.
 
         At most `limit`; when that many are named, the next call goes on with the others. For one thread only.
         """

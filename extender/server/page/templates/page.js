@@ -18,7 +18,7 @@
 
   const put = (section, html) => {
     const element = section.element, focused = document.activeElement;
-    // Whoever is in a link of this section keeps the focus on the same link.
+    // A link of this section that has the focus keeps it.
     const inside = element.contains(focused) && focused !== element ? focused.getAttribute("href") : null;
     element.innerHTML = html;
     if (inside) {
@@ -45,7 +45,7 @@
     }
     later(section);
     const lost = sections.some((each) => each.failures > 0);
-    say(lost ? "The extender does not answer; this is what it said last. Trying again." : "Updates by itself.");
+    say(lost ? "The extender does not answer; this is its latest answer. Trying again." : "Updates automatically.");
     document.body.classList.toggle("lost", lost);
   };
 
@@ -53,7 +53,7 @@
     if (paused || document.hidden) return;
     const now = performance.now();
     const selected = String(getSelection());
-    // One after another, and not under somebody's selection.
+    // One after another, and not while text is selected.
     const next = sections.find((section) => section.due <= now && !(selected && getSelection().containsNode(section.element, true)));
     if (next && !sections.some((section) => section.due === Infinity)) refresh(next);
   };
@@ -62,7 +62,7 @@
   button.addEventListener("click", () => {
     paused = !paused;
     button.textContent = paused ? "Resume updates" : "Pause updates";
-    say(paused ? "Updates are paused." : "Updates by itself.");
+    say(paused ? "Updates are paused." : "Updates automatically.");
   });
 
   // The map: what is under the pointer, and a way to its node.
@@ -87,7 +87,7 @@
     if (name) location.search = new URLSearchParams({ q: name });
   });
 
-  say("Updates by itself.");
+  say("Updates automatically.");
   sections.forEach(later);
   setInterval(tick, 250);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) sections.forEach((section) => { if (section.due !== Infinity) section.due = 0; }); });

@@ -144,11 +144,25 @@ def test_a_second_head_behind_a_slow_call_is_bounded_too() -> None:
         assert client.recv(2000).endswith(b"a" * 900)
 
 
+@pytest.mark.parametrize("split", range(1, 8))
+def test_a_large_body_is_no_head_wherever_the_head_ends(split: int) -> None:
+    """Its end may come in two reads."""
+    head, _, body = call(b"a" * 900).partition(b"\r\n\r\n")
+    with serving(head_bytes=100) as port, connected(port) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        whole = head + b"\r\n\r\n" + body
+        at = len(head) + 4 - split
+        client.sendall(whole[:at])
+        time.sleep(0.02)
+        client.sendall(whole[at:])
+        assert client.recv(2000).endswith(b"a" * 900)
+
+
 def test_unfinished_heads_are_bounded_in_total() -> None:
     """Whoever goes beyond is told so; a complete call is answered all the same."""
-    with serving(all_heads_bytes=1000) as port, ExitStack() as stack:
+    with serving(all_heads_bytes=10_000) as port, ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(connected(port)).sendall(b"GET / HTTP/1.1\r\nA: " + b"a" * 280)
+            stack.enter_context(connected(port)).sendall(b"GET / HTTP/1.1\r\nA: " + b"a" * 2800)
         one_more = stack.enter_context(connected(port))
         wait_until(lambda: refused(port))
         one_more.sendall(call(b"{}"))
@@ -156,9 +170,9 @@ def test_unfinished_heads_are_bounded_in_total() -> None:
 
 
 def refused(port: int) -> bool:
-    """Whether half a head of 300 bytes is answered with 400."""
+    """Whether half a head of some 2,800 bytes is answered with 400."""
     with connected(port) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nA: " + b"a" * 280)
+        client.sendall(b"GET / HTTP/1.1\r\nA: " + b"a" * 2800)
         client.settimeout(0.2)
         with suppress(TimeoutError):
             return client.recv(100).startswith(b"HTTP/1.1 400 ")
@@ -194,11 +208,20 @@ def test_a_client_that_does_not_read_gives_its_place_back() -> None:
             client.settimeout(ONCE_S)
             client.connect(("127.0.0.1", server.port))
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            time.sleep(2.0)
+            wait_until(lambda: broken(client))
             with suppress(ConnectionResetError):
                 assert received_size(client) < len(big)
     finally:
         server.stop()
+
+
+def broken(client: socket.socket) -> bool:
+    """Whether the server has closed the connection, which a client that does not read sees when it sends."""
+    try:
+        client.sendall(b"G")
+    except OSError:
+        return True
+    return False
 
 
 def received_size(client: socket.socket) -> int:
@@ -235,8 +258,8 @@ def test_a_probe_is_answered_while_strangers_scrape() -> None:
 
 
 @pytest.mark.parametrize("where", ["trailers", "body", "head"])
-def test_what_strangers_send_to_the_probes_address_is_not_kept(where: str) -> None:
-    """28 MiB of chunked trailers once took 681 MiB."""
+def test_what_strangers_send_to_the_probes_address_is_not_kept(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    """28 MiB of chunked trailers once took 681 MiB; and they leave no tracebacks in the log."""
     beginning = {
         "trailers": b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
         "body": b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
@@ -254,6 +277,7 @@ def test_what_strangers_send_to_the_probes_address_is_not_kept(where: str) -> No
                         client.sendall(lines)
             assert probe(port) == 200
             assert tracemalloc.get_traced_memory()[1] < 4_000_000
+            assert [line for line in caplog.records if line.exc_info] == []
         finally:
             tracemalloc.stop()
 
