@@ -161,7 +161,7 @@ def test_a_bound_pod_with_senseless_annotations_is_charged_by_its_spec(annotatio
 
 
 def test_lesson_13_a_changed_gpu_count_hides_no_compute() -> None:
-    """150 percent of one GPU is senseless, but this pod has them, on two."""
+    """150 percent of one GPU is invalid, but this pod has them, on two."""
     where = allocation({"main": {"GPU-a": 4, "GPU-b": 4}})
     decoded = record(pod("train", 8, core=150, node="node-a", annotations={"gpu-count": "3", "allocated": where}))
     assert decoded.footprint is not None
@@ -249,6 +249,8 @@ def test_a_node_without_the_resources_offers_none() -> None:
     decoded = DECODER.node(raw(node("node-a")))
     assert (decoded.inventory, decoded.memory_units, decoded.whole_gpus) == (None, None, None)
     assert decoded.core_percent is None
+    bare = DECODER.node(raw({**node("node-a"), "status": {"allocatable": {}}}))
+    assert (bare.cpu_milli, bare.memory_bytes) == (0, 0)
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.contract.names import Names
-from extender.decoding.decoder import Decoder
+from extender.decoding.decoder import MAX_PLACE_CHARACTERS, Decoder
 from extender.decoding.requests import MAX_REMEMBERED_BYTES, Asking
 from extender.kube.objects import Pod
 from extender.scheduling.ledger.events import PodRecord
@@ -79,6 +79,19 @@ def test_long_texts_are_not_kept() -> None:
     for body in (pod("long", containers=[long]), pod("short", 4)):
         asking.of(msgspec.json.decode(raw(body), type=Pod).spec, {})
     assert asking.remembered == 1
+
+
+def test_long_annotations_are_not_kept_either() -> None:
+    """Neither those that say what is wanted nor those that say where the pod is."""
+    asking, spec = Asking(Names()), msgspec.json.decode(raw(pod("train", 4)), type=Pod).spec
+    for name in ("gpu-count", "gpu-model", "policy"):
+        asking.of(spec, {f"gpupack.io/{name}": "x" * MAX_REMEMBERED_BYTES})
+    assert asking.remembered == 0
+    long = allocation({"main": {GPU: 4}}) + " " * (MAX_PLACE_CHARACTERS // 2)
+    body = pod("train", 4, node="a", annotations={"allocation": long, "allocated": long})
+    first, second = said(DECODER, body), said(DECODER, body)
+    assert first.footprint == second.footprint
+    assert first.footprint is not second.footprint
 
 
 def test_two_installations_read_the_same_texts_apart() -> None:

@@ -85,7 +85,7 @@ def test_pods_of_the_same_or_higher_priority_stay() -> None:
 
 
 def test_only_bound_pods_can_be_evicted() -> None:
-    """Not one that is assumed or held, nor one that is known on another node, nor one that nobody knows."""
+    """Not one that is assumed or held, nor one that is known on another node, nor one that is unknown."""
     place, _ = busy(on_gpu(0, 16, "a"), on_gpu(1, 16, "b"))
     pods = {"a": pod("a", footprint=on({0: 16})), "b": on_gpu(1, 16, "b", where="other")}
     assert answer(place, pods, shares(8)) == {}

@@ -26,7 +26,7 @@ def woken(refused: list[Refused], *freed: NodeInfo, limit: int = 10) -> list[str
 
 
 def test_lesson_16_who_fits_now_is_woken() -> None:
-    """And nobody else."""
+    """And no others."""
     refused = [waiting("large", shares(17)), waiting("small", shares(8)), waiting("whole", wholes(2))]
     assert woken(refused, node(16)) == ["small"]
 
@@ -55,7 +55,7 @@ def test_limit() -> None:
 
 
 def test_smaller_pods_are_woken_past_a_large_one() -> None:
-    """The one in front that does not fit keeps nobody back."""
+    """The one in front that does not fit holds no other pod back."""
     assert woken([waiting("a", shares(9), priority=1), waiting("b", shares(8))], node(8)) == ["b"]
 
 
@@ -110,3 +110,5 @@ def test_room_where_a_pods_own_constraints_do_not_let_it_is_no_room() -> None:
     assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=old) == []
     assert worth_waking([wants], [other, mine], limit=9, unit_mib=UNIT_MIB, first_seen=old) == [wants]
     assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=new) == [wants]
+    known_then = {"mine": 1, "other": wants.generation}
+    assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=known_then) == []

@@ -91,3 +91,12 @@ def test_more_gpus_than_any_node_has() -> None:
     """A million of them."""
     assert choose(node(16), wholes(1 << 20).demands, BINPACK, Room((16,), (True,))) is None
     assert choose(node(16), shares(1 << 20, 4, count=1).demands, BINPACK, Room((16,), (True,))) is None
+
+
+def test_the_largest_demand_chooses_first() -> None:
+    """Of 5 and 4 units the larger gets the tight GPU, whatever the order of the containers; whole GPUs come first."""
+    place = node(16, 16, holders=[holder("a", on({0: 11}))])
+    assert fitted(place, shares(4, 5)).chosen == ((1,), (0,))
+    assert fitted(place, shares(5, 4)).chosen == ((0,), (1,))
+    mixed = pod_request((app(4, name="share"), app(gpus=1, name="whole")))
+    assert fitted(node(16, 16), mixed).chosen == ((1,), (0,))

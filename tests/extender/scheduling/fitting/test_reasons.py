@@ -113,6 +113,11 @@ CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
         lambda: node(16, holders=[holder("a", on({0: 10}, cores={0: 60}))]),
         shares(8, core=50),
     ),
+    "the only unit of a GPU is taken": (
+        Misfit.NOT_IDLE,
+        lambda: on_gpus(gpu(0, 1), holders=(holder("a", on({0: 1})),)),
+        wholes(1, models="T4"),
+    ),
     "full": (Misfit.FULL, lambda: node(16, holders=[holder("a", on({0: 9}))]), shares(8)),
     "full, the sum too": (
         Misfit.FULL,

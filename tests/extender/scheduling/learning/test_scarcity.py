@@ -45,3 +45,9 @@ def test_an_empty_node_hosts_what_it_has_room_for() -> None:
     assert hosts_request(T4, _pod(8, models="A10")) is False
     assert hosts_request(T4, _pod(8, cpu_milli=33_000)) is False
     assert hosts_request(T4, _pod(8, memory_bytes=130 << 30)) is False
+
+
+def test_shapes_without_gpus_have_no_abundance() -> None:
+    """No pod with GPUs goes there."""
+    plain = NodeShape((), 64, 256)
+    assert abundance({_pod(8): 5.0}, {T4: 10, plain: 3, A10: 0}, reference_units=16.0) == pytest.approx({T4: 1.0})

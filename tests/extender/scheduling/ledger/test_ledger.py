@@ -106,7 +106,7 @@ def test_a_stale_event_changes_nothing() -> None:
 
 
 def test_a_heartbeat_changes_nothing() -> None:
-    """A new resource version of an equal node; it is not news to the tables kept per node."""
+    """A new resource version of an equal node; it changes nothing in the tables kept per node."""
     known = ledger()
     before = node_of(known)
     assert known.apply(NodeChanged(record("node", gpus_of(16, 16), 9))) == ()

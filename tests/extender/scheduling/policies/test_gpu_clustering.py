@@ -33,7 +33,7 @@ def test_then_the_node_with_least_left_comes_first() -> None:
 
 
 def test_a_pod_without_gpus_goes_anywhere() -> None:
-    """It clusters with nobody."""
+    """It clusters with no other pod."""
     one, other = node_of(16), node_of(16, holders=[holder("a", on({0: 2}), pod(2))])
     assert not prefers(one, other, pod(), POLICY)
     assert not prefers(other, one, pod(), POLICY)

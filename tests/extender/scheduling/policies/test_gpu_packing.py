@@ -25,6 +25,8 @@ def test_the_three_steps() -> None:
     idle = node_of(16)
     assert prefers(in_use, opened, pod(8), POLICY)
     assert prefers(opened, idle, pod(8), POLICY)
+    mostly_idle = node_of(16, 16, 16, 16, holders=[holder("a", on({0: 12}))])
+    assert prefers(mostly_idle, idle, pod(8), POLICY)
 
 
 def test_the_node_with_fewest_idle_gpus_is_opened() -> None:
