@@ -1,36 +1,25 @@
 """`python -m bench cost` and `advice`: the reports of `kubectl gpupack cost` and `size-advice` on a trace."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import click
 
 from bench.replay.deciding.mapping import UNIT_MIB, mapping_named, node_record, request_of
-from bench.replay.report import aligned
 from bench.trace.arrivals import arrivals
 from bench.trace.reading import WHOLE_MILLI, TraceError, TracePod, read_nodes, read_pods
 from extender.capacity.case import Case, CaseError, GpuPod
-from extender.capacity.cost_report import (
-    LEGEND,
-    headline,
-    namespace_rows,
-    report_json,
-    saving,
-    scenario_rows,
-    workload_rows,
-)
-from extender.capacity.scenarios import Scenario, scenarios_of
 from extender.contract.names import Names
 from extender.kubectl.cluster.cost_case import case_of, read_usage
-from extender.kubectl.cluster.dumps import view_of_dump
+from extender.kubectl.cluster.dumps import demand_of_trace, view_of_dump
 from extender.kubectl.cluster.prices import PriceError, load_prices
 from extender.kubectl.cluster.session import Session
+from extender.kubectl.commands.cost import case_answer
 from extender.kubectl.commands.size_advice import trace_advice
-from extender.kubectl.options import Options
-from extender.scheduling.pods.models import RequestError
+from extender.kubectl.options import Options, Output
+from extender.kubectl.output.answer import Answer
+from extender.kubectl.output.writing import written
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)
@@ -86,22 +75,15 @@ def cost(
             case = _case_of_trace(nodes, pods, demand, seed)
         else:
             case = _case_of_cluster(dump, kubeconfig, Names(prefix=prefix, gpu_resource=gpu_resource), usage)
-        scenarios = scenarios_of(case, table, policy)
-    except RequestError as error:
-        raise click.UsageError(str(error)) from error
     except (CaseError, TraceError, PriceError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(_report(case, scenarios))
+    _write(case_answer(case, table, policy), json_file)
+
+
+def _write(answer: Answer, json_file: Path | None) -> None:
+    click.echo(written(answer, Output.TABLE, colour=False), nl=False)
     if json_file:
-        json_file.write_text(json.dumps(report_json(case, scenarios), indent=1) + "\n", encoding="utf-8")
-
-
-def _report(case: Case, scenarios: Sequence[Scenario]) -> str:
-    tables = [aligned(rows(scenarios)) for rows in (scenario_rows, namespace_rows, workload_rows)]
-    parts = [headline(case), tables[0], saving(scenarios), *tables[1:], LEGEND]
-    if case.notes:
-        parts.append("notes:\n" + "\n".join(f"- {note}" for note in case.notes))
-    return "\n\n".join(parts)
+        json_file.write_text(json.dumps(answer.document, indent=1) + "\n", encoding="utf-8")
 
 
 def _case_of_cluster(dump: Path | None, kubeconfig: Path | None, names: Names, usage: Path | None) -> Case:
@@ -162,25 +144,4 @@ def advice(pods: Path, reach: float, json_file: Path | None) -> None:
 
     Says what a slightly smaller size would save.
     """
-    try:
-        listed = read_pods(pods)
-    except TraceError as error:
-        raise click.ClickException(str(error)) from error
-    demand: dict[int, float] = {}
-    for pod in listed:
-        if pod.gpus:
-            demand[pod.gpu_milli] = demand.get(pod.gpu_milli, 0.0) + pod.gpus
-    told: Any = trace_advice(demand, pods.name, reach=reach).document
-    asked, needed, after = told["asked_gpus"], told["needed_gpus"], told["needed_gpus_after"]
-    click.echo(f"{pods.name}: {asked:,.1f} GPUs asked for, at least {needed:,.1f} needed\n")
-    lines = [["size", "pods", "costs", "better", "GPUs saved", "of it asked less"]]
-    for one in told["sizes"]:
-        better = ["-", "-", "-"]
-        if one["smaller"] is not None:
-            better = [str(one["smaller"]), f"{one['gpus_saved']:,.1f}", f"{one['gpus_asked_less']:,.1f}"]
-        lines.append([str(one["size"]), str(one["pods"]), f"{one['price']:,.0f}", *better])
-    click.echo(aligned(lines))
-    click.echo("\nsizes and costs in thousandths of a GPU; each row alone, with all other sizes as they are")
-    click.echo(f"all of it together: at least {after:,.1f} GPUs needed, {needed - after:,.1f} less")
-    if json_file:
-        json_file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    _write(trace_advice(demand_of_trace(pods), pods.name, reach=reach), json_file)

@@ -49,6 +49,8 @@ def demand_of_trace(file: Path) -> dict[int, float]:
             rows = [(int(row["num_gpu"]), int(row["gpu_milli"])) for row in csv.DictReader(lines)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise BadUsage(f"{file}: {error}, expected a pod list with the columns num_gpu and gpu_milli") from error
+    if not rows:
+        raise BadUsage(f"{file}: no pods, expected a pod list with the columns num_gpu and gpu_milli")
     demand: dict[int, float] = {}
     for gpus, size_milli in rows:
         if gpus and not 1 <= size_milli <= WHOLE_MILLI:

@@ -113,7 +113,9 @@ def case_answer(case: Case, prices: PriceTable, policy: str, *, policy_from: str
     body: list[Table | Line] = [Line(headline(case)), Line(), _table(scenario_rows(scenarios)), Line()]
     body += [Line(saving(scenarios), Tone.HEADING), Line(), _table(namespace_rows(scenarios)), Line()]
     body += [_table(workload_rows(scenarios)), Line(), *(Line(note, Tone.CAREFUL) for note in case.notes)]
-    body += [Line(LEGEND, Tone.FAINT), Line("Which nodes, and what moves: kubectl gpupack drain-advice", Tone.FAINT)]
+    body.append(Line(LEGEND, Tone.FAINT))
+    if case.placed:
+        body.append(Line("Which nodes, and what moves: kubectl gpupack drain-advice", Tone.FAINT))
     body.append(Line(f"policy {policy} ({policy_from})", Tone.FAINT, wide=True))
     return Answer({"policy": policy, "policy_from": policy_from, **report_json(case, scenarios)}, tuple(body))
 

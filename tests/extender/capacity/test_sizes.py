@@ -52,7 +52,7 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path: Path) -> None:
     """By its name."""
     (tmp_path / "x.csv").write_text("a,b\n")
     result = CliRunner().invoke(main, ["advice", "--pods", str(tmp_path / "x.csv")])
-    assert (result.exit_code, "x.csv: no column name" in result.output) == (1, True)
+    assert (result.exit_code, "x.csv: no pods, expected a pod list" in result.output) == (2, True)
 
 
 def test_no_size_is_cut_by_more_than_the_reach() -> None:

@@ -62,6 +62,7 @@ def test_a_trace_is_a_demand_by_size(tmp_path: Path) -> None:
         ("name\na\n", "'num_gpu', expected a pod list with the columns num_gpu and gpu_milli"),
         ("num_gpu,gpu_milli\n1,much\n", "'much', expected a pod list"),
         ("num_gpu,gpu_milli\n1\n", "expected a pod list"),
+        ("num_gpu,gpu_milli\n", "no pods, expected a pod list"),
         ("num_gpu,gpu_milli\n1,1001\n", "gpu_milli is 1001, expected 1 to 1000"),
         ("num_gpu,gpu_milli\n1,0\n", "gpu_milli is 0, expected 1 to 1000"),
     ],
