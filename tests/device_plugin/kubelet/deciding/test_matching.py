@@ -123,10 +123,18 @@ def test_reused_init_devices_point_to_their_pod() -> None:
     pods = [pod("old", order=1, plan={"main": placed(a=8)}), pod("p", *needs, order=2, plan={"main": placed(b=8)})]
     reused = ids("b", range(12, 16))
     found = candidates(Resource.MEMORY, 8, pods, {(ContainerKey("uid-p", "init"), Resource.MEMORY)}, reused={"uid-p"})
-    assert [candidate.key.uid for candidate in found] == ["uid-p", "uid-old"]
     request = Request(Resource.MEMORY, ids("a", range(16)) | ids("b", range(16)), reused, 8)
     choice = prefer(request, found, gpus(a=16, b=16), NOBODY, SILENCE)
     assert (choice.key, spread(choice), reused <= set(choice.ids)) == (("uid-p", "main"), {"GPU-b": 8}, True)
+
+
+def test_a_pod_whose_devices_must_be_included_comes_before_another_that_has_begun() -> None:
+    """Only its own containers reuse them."""
+    begun = pod("begun", memory("one", 4), memory("two"), order=1)
+    pods = [begun, pod("p", memory("init", 4, ContainerKind.INIT), memory("main"), order=2)]
+    taken = {(ContainerKey("uid-begun", "one"), Resource.MEMORY), (ContainerKey("uid-p", "init"), Resource.MEMORY)}
+    found = candidates(Resource.MEMORY, 8, pods, taken, reused={"uid-p"})
+    assert [candidate.key for candidate in found] == [("uid-p", "main"), ("uid-begun", "two")]
 
 
 def test_pods_that_are_being_deleted_are_no_candidates_and_reserve_nothing() -> None:
@@ -160,7 +168,7 @@ def test_compute_without_a_plan_keeps_off_a_gpu_that_is_planned_as_a_whole() -> 
 def test_without_a_plan_the_gpu_of_the_reused_devices_comes_first() -> None:
     """Even where another GPU is tighter: all of one container's devices are on one GPU."""
     reused = ids("a", range(2))
-    free = ids("a", range(2, 10)) | ids("b", range(8, 14))
+    free = ids("a", range(2, 10)) | ids("b", range(9))
     choice = ask(gpus(a=16, b=16), 6, available=free, must_include=reused)
     assert (spread(choice), reused <= set(choice.ids)) == ({"GPU-a": 6}, True)
 
