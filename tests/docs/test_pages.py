@@ -151,7 +151,7 @@ def test_metrics_and_events_that_are_mentioned_exist() -> None:
         for name in set(re.findall(r"\bgpupack_[a-z_]+[a-z]\b", text)):
             plain = name.removesuffix("_bucket")
             assert plain in tabled or plain.removesuffix("_total") in sources, f"{name_of(page)}: {name}"
-        for name in set(re.findall(r"`((?:GPU|Gpupack)[A-Z]\w+)`", text)):
+        for name in set(re.findall(r"`((?:GPU(?!PACK_)|Gpupack)[A-Z]\w+)`", text)):
             assert name in sources, f"{name_of(page)}: {name}"
         for name in set(re.findall(r"`(GPUPACK_[A-Z_]+)`", text)):
             option = "--" + name.removeprefix("GPUPACK_").lower().replace("_", "-")
