@@ -24,7 +24,7 @@ from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
 from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
-from device_plugin.reporting.node_watch import NodeSink
+from device_plugin.reporting.node_watch import OwnNodeSink
 from device_plugin.safety import build_safety
 from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from device_plugin.sampling.nvml_reading import NvmlReader
@@ -156,7 +156,7 @@ class _Plugin:
         self._settled = False
         self._reporter = self._make_reporter()
         self._meter.on_measured = self._reporter.soon
-        node = NodeSink(settings.node_name, names, [self._safety.cordons, self._reporter])
+        node = OwnNodeSink(settings.node_name, names, [self._safety.cordons, self._reporter])
         path = f"/api/v1/nodes?fieldSelector=metadata.name={settings.node_name}"
         self._node_watch = Reflector(api, path, node, stopping=stop)
         granted = threading.Event()

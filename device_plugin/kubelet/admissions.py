@@ -38,7 +38,7 @@ from device_plugin.kubelet.deciding.matching import (
     prefer,
     reserved_by,
 )
-from device_plugin.kubelet.podresources import PodResourcesError, Snapshot
+from device_plugin.kubelet.podresources import DeviceSnapshot, PodResourcesError
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, MpsAccess, Resource
@@ -60,7 +60,7 @@ _GRANT_PATIENCE_S = 5.0
 class PodResourcesReader(Protocol):
     """Reads the kubelet's own record of who has which devices."""
 
-    def read(self, newer_than_s: float, timeout_s: float) -> Snapshot:
+    def read(self, newer_than_s: float, timeout_s: float) -> DeviceSnapshot:
         """What the kubelet says at some moment after `newer_than_s` (monotonic).
 
         Raises:

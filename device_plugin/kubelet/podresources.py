@@ -35,7 +35,7 @@ class PodResourcesError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class DeviceSnapshot:
     """One answer: our devices and those of others; `asked_s` is the monotonic time at which the request was sent.
 
     `pods` are namespace and name of every pod that the kubelet knows, with devices or without.
@@ -53,11 +53,11 @@ class PodResources:
     def __init__(self, socket: Path, resources: Mapping[str, Resource]) -> None:
         self._resources = resources
         self._lock = threading.Lock()
-        self._last: Snapshot | None = None
+        self._last: DeviceSnapshot | None = None
         self._channel = grpc.insecure_channel(f"unix:{socket}", options=CHANNEL_OPTIONS)
         self._stub = podresources_pb2_grpc.PodResourcesListerStub(self._channel)
 
-    def read(self, newer_than_s: float, timeout_s: float) -> Snapshot:
+    def read(self, newer_than_s: float, timeout_s: float) -> DeviceSnapshot:
         """What the kubelet says at some moment after `newer_than_s` (monotonic).
 
         Raises:
@@ -76,14 +76,14 @@ class PodResources:
         """Close the connection."""
         self._channel.close()
 
-    def _list(self, timeout_s: float) -> Snapshot:
+    def _list(self, timeout_s: float) -> DeviceSnapshot:
         asked_s = time.monotonic()
         try:
             answer = self._stub.List(podresources_pb2.ListPodResourcesRequest(), timeout=timeout_s)
         except grpc.RpcError as error:
             raise PodResourcesError(f"podresources: {error.details()}") from error
         pods = frozenset((pod.namespace, pod.name) for pod in answer.pod_resources)
-        return Snapshot(entries_of(answer, self._resources), asked_s, foreign_of(answer, self._resources), pods)
+        return DeviceSnapshot(entries_of(answer, self._resources), asked_s, foreign_of(answer, self._resources), pods)
 
 
 def entries_of(answer: Any, resources: Mapping[str, Resource]) -> tuple[Entry, ...]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from device_plugin.gpus.conflicts import CLAIM, may_give_gpus
-from device_plugin.pods.pod import BoundPod, ContainerKind, ContainerNeed, Placement
+from device_plugin.pods.pod import BoundPod, ContainerNeed, Placement
 from extender.contract.allocation import parse_allocation
+from extender.contract.containers import ContainerKind
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError, UnitMib

@@ -6,7 +6,7 @@ from device_plugin.pods.pod import BoundPod
 from extender.kube.events import News, node_news
 
 
-class Recorder(Protocol):
+class EventWriter(Protocol):
     """Writes Events at some time; see `extender.kube.events.EventRecorder`."""
 
     def put(self, news: News) -> None:
@@ -17,7 +17,7 @@ class Recorder(Protocol):
 class Events:
     """Queues Events about one node and its pods; every call returns at once."""
 
-    def __init__(self, recorder: Recorder, node_name: str) -> None:
+    def __init__(self, recorder: EventWriter, node_name: str) -> None:
         self._recorder = recorder
         self._node_name = node_name
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from device_plugin.gpus.gpu import GpuSample
-from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind, ContainerNeed
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerNeed
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid
 
 

@@ -2,22 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NamedTuple
 
 from device_plugin.settings import Resource
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid, Units
 
 Placement = Mapping[str, Mapping[GpuUuid, Units]]
 """Container name to the units on each GPU, the form of both allocation annotations; a whole GPU has all its units."""
-
-
-class ContainerKind(Enum):
-    """How the kubelet treats a container's devices."""
-
-    INIT = "init"  # reused by later containers of the pod, not listed by podresources
-    SIDECAR = "sidecar"  # a restartable init container: keeps its devices
-    APP = "app"
 
 
 class ContainerKey(NamedTuple):

@@ -15,8 +15,9 @@ from device_plugin.enforcing.enforcing import Unenforced
 from device_plugin.gpus.gpu import Gpus, GpuSample
 from device_plugin.gpus.readings import GpuFacts, GpuReading, RowRemaps
 from device_plugin.pods.holdings import core_by_container, core_by_gpu, held_by_container, held_by_gpu
-from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind
+from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.measuring import Measurement, UseKey
+from extender.contract.containers import ContainerKind
 from extender.contract.names import Names
 from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid
 

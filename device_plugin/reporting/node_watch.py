@@ -29,7 +29,7 @@ class NodeFollower(Protocol):
         ...
 
 
-class NodeSink:
+class OwnNodeSink:
     """A reflector's sink for one Node, which tells each of some followers, in order."""
 
     def __init__(self, node_name: str, names: Names, followers: Sequence[NodeFollower]) -> None:

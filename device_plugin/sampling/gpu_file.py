@@ -62,14 +62,14 @@ class SimulatedProcess:
 
 
 @dataclass(frozen=True, slots=True)
-class SimulatedNode:
+class GpuFile:
     """What a file describes: GPUs, and processes with their `gpu` as a position among all of them."""
 
     samples: tuple[GpuSample, ...] = ()
     processes: tuple[SimulatedProcess, ...] = ()
 
 
-def parse_gpus(text: str, node_name: str) -> SimulatedNode:
+def parse_gpus(text: str, node_name: str) -> GpuFile:
     """The GPUs and processes that a file describes.
 
     Raises:
@@ -90,7 +90,7 @@ def parse_gpus(text: str, node_name: str) -> SimulatedNode:
         samples += found
     if len({sample.uuid for sample in samples}) != len(samples):
         raise GpuFileError("gpus names one uuid twice, expected each once")
-    return SimulatedNode(tuple(samples), tuple(processes))
+    return GpuFile(tuple(samples), tuple(processes))
 
 
 def _parse_processes(entry: Mapping[str, Any], number: int, first: int, count: int) -> list[SimulatedProcess]:

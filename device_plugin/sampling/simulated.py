@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from device_plugin.gpus.gpu import GpuSample
-from device_plugin.sampling.gpu_file import GpuFileError, SimulatedNode, SimulatedProcess, parse_gpus
+from device_plugin.sampling.gpu_file import GpuFile, GpuFileError, SimulatedProcess, parse_gpus
 from device_plugin.settings import SettingsError
 
 _LOG = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class SimulatedSource:
         node = self._node
         return node.samples, node.processes
 
-    def _read(self) -> SimulatedNode:
+    def _read(self) -> GpuFile:
         return parse_gpus(self._path.read_text(encoding="utf-8"), self._node_name)
 
 

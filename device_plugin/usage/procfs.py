@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_plugin.usage.accounting.processes import Owner
+from device_plugin.usage.accounting.processes import ProcessOwner
 
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 """PROC_PID_INIT_INO of the kernel (include/uapi/linux/nsfs.h): the namespace that NVML's PIDs belong to."""
@@ -36,9 +36,9 @@ class ProcFolder:
             return ""
         return "the plugin does not see the node's processes: set hostPID: true in its pod"
 
-    def locate(self, pids: Iterable[int]) -> Mapping[int, Owner]:
+    def locate(self, pids: Iterable[int]) -> Mapping[int, ProcessOwner]:
         """The owner of each process; those that have ended are left out."""
-        found: dict[int, Owner] = {}
+        found: dict[int, ProcessOwner] = {}
         for pid in pids:
             try:
                 text = (self._folder / str(pid) / "cgroup").read_text(errors="replace")
@@ -46,7 +46,7 @@ class ProcFolder:
             except OSError:
                 continue
             place = parse_cgroup(text)
-            found[pid] = Owner(
+            found[pid] = ProcessOwner(
                 place.pod_uid, place.container_id, place.path, is_mps_server=comm.startswith(_MPS_SERVER)
             )
         return found

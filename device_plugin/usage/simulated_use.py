@@ -6,7 +6,7 @@ from device_plugin.gpus.gpu import GpuSample
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
 from device_plugin.pods.pod import BoundPod
 from device_plugin.sampling.gpu_file import SimulatedProcess
-from device_plugin.usage.accounting.processes import Owner
+from device_plugin.usage.accounting.processes import ProcessOwner
 
 _MIB = 1024 * 1024
 
@@ -48,13 +48,13 @@ class SimulatedUse:
         """Every process can be looked up."""
         return ""
 
-    def locate(self, pids: Iterable[int]) -> Mapping[int, Owner]:
+    def locate(self, pids: Iterable[int]) -> Mapping[int, ProcessOwner]:
         """The owner of each process, as the file says."""
         uids = {pod.path: pod.uid for pod in (self._pods() or {}).values()}
         processes = {pid: self._processes[pid - 1] for pid in pids}
         # A pod that does not exist counts as outside of pods, under a UID of its own.
         return {
-            pid: Owner(pod_uid=uids.get(process.pod, process.pod), container=process.container)
+            pid: ProcessOwner(pod_uid=uids.get(process.pod, process.pod), container=process.container)
             for pid, process in processes.items()
         }
 

@@ -16,7 +16,7 @@ from extender.scheduling.policies.table import policies_with, policy_named
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class Controller:
     """The controller that recreates a pod when it is deleted."""
 
     kind: str
@@ -41,7 +41,7 @@ class PodTraits:
     """
 
     constraints: Constraints = ANYWHERE
-    owner: Owner | None = None
+    owner: Controller | None = None
     with_node: bool = False
     leaving: bool = False
     pinned: str = ""

@@ -11,12 +11,13 @@ from typing import TypeVar
 
 import msgspec
 
+from extender.contract.containers import ContainerKind
 from extender.contract.names import Names
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError
 from extender.kube.objects import ABSENT, Container, PodSpec, Quantities, Resources
 from extender.scheduling.pods.models import ANY_MODEL, RequestError, parse_models
-from extender.scheduling.pods.request import ContainerKind, ContainerRequest, PodRequest, pod_request
+from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.table import policy_named
 
 MAX_REMEMBERED = 4096

@@ -51,7 +51,7 @@ class Identified(Camel):
     metadata: Identity
 
 
-class Owner(Camel):
+class OwnerReference(Camel):
     """OwnerReference."""
 
     kind: str = ""
@@ -80,7 +80,7 @@ class Metadata(PodMetadata):
 
     creation_timestamp: str | None = None
     labels: dict[str, str] | None = None
-    owner_references: list[Owner] | None = None
+    owner_references: list[OwnerReference] | None = None
 
 
 class Condition(Camel):
@@ -103,7 +103,7 @@ class Present(Camel):
     """An object; that it is there is all that counts."""
 
 
-class Waiting(Camel):
+class ContainerStateWaiting(Camel):
     """ContainerStateWaiting."""
 
     reason: str = ""
@@ -113,7 +113,7 @@ class Waiting(Camel):
 class ContainerState(Camel):
     """ContainerState; present fields say which state it is."""
 
-    waiting: Waiting | None = None
+    waiting: ContainerStateWaiting | None = None
     terminated: Present | None = None
 
 
@@ -180,7 +180,7 @@ class Taint(Camel):
     effect: str = ""
 
 
-class Requirement(Camel):
+class NodeSelectorRequirement(Camel):
     """NodeSelectorRequirement."""
 
     key: str = ""
@@ -191,8 +191,8 @@ class Requirement(Camel):
 class Term(Camel):
     """NodeSelectorTerm."""
 
-    match_expressions: list[Requirement] | None = None
-    match_fields: list[Requirement] | None = None
+    match_expressions: list[NodeSelectorRequirement] | None = None
+    match_fields: list[NodeSelectorRequirement] | None = None
 
 
 class NodeSelector(Camel):
@@ -221,7 +221,7 @@ class Affinity(Camel):
     pod_anti_affinity: PodAffinity | None = None
 
 
-class Spread(Camel):
+class TopologySpreadConstraint(Camel):
     """TopologySpreadConstraint."""
 
     when_unsatisfiable: str = ""
@@ -277,7 +277,7 @@ class PodObjectSpec(Camel):
     node_selector: dict[str, str] | None = None
     affinity: Affinity | None = None
     tolerations: list[Toleration] | None = None
-    topology_spread_constraints: list[Spread] | None = None
+    topology_spread_constraints: list[TopologySpreadConstraint] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[Named] | None = None
     scheduler_name: str = ""

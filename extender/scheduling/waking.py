@@ -19,7 +19,7 @@ _Kind = tuple[PodRequest, str, frozenset[str] | None, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedPod:
     """A pod that was refused, `waiting_since_s` on the caller's clock.
 
     `asked` are the nodes that kube-scheduler offered then, None for too many to remember: where a pod's own
@@ -42,19 +42,19 @@ class Refused:
 
 
 def worth_waking(
-    refused: Iterable[Refused],
+    refused: Iterable[RefusedPod],
     freed: Sequence[NodeInfo],
     *,
     limit: int,
     unit_mib: UnitMib,
     first_seen: Mapping[str, int] = MappingProxyType({}),
-) -> list[Refused]:
+) -> list[RefusedPod]:
     """At most `limit` pods that fit on the `freed` nodes together, by priority, then by how long they have waited.
 
     `first_seen` tells the generation in which a node came; 0 where it does not.
     """
     nodes = {node.name: node for node in freed}
-    chosen: list[Refused] = []
+    chosen: list[RefusedPod] = []
     # Room only shrinks here: what did not fit will not fit.
     hopeless: set[_Kind] = set()
     for pod in sorted(refused, key=lambda pod: (-pod.priority, pod.waiting_since_s, pod.uid)):
@@ -73,7 +73,7 @@ def worth_waking(
     return chosen
 
 
-def _place(pod: Refused, nodes: Iterable[NodeInfo], unit_mib: UnitMib) -> NodeInfo | None:
+def _place(pod: RefusedPod, nodes: Iterable[NodeInfo], unit_mib: UnitMib) -> NodeInfo | None:
     for node in nodes:
         answer = fit(node, pod.request, pod.policy)
         if isinstance(answer, Fit):

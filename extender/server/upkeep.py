@@ -12,7 +12,7 @@ from typing import Protocol
 
 from extender.kube.client import pod_path
 from extender.kube.errors import ApiError, ApiUnreachable
-from extender.scheduling.waking import Refused
+from extender.scheduling.waking import RefusedPod
 from extender.server.binder import Binder
 from extender.server.state.state import State
 
@@ -66,7 +66,7 @@ class Upkeep:
         self._annotation = retry_annotation
         self._clock = clock
         self._touched: OrderedDict[str, _Touched] = OrderedDict()
-        self._postponed: dict[str, tuple[Refused, float]] = {}
+        self._postponed: dict[str, tuple[RefusedPod, float]] = {}
         self._settle_after_s: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -106,7 +106,7 @@ class Upkeep:
                 self._postpone(pods[at:], self._touched[pod.uid].next_s)
                 return
 
-    def _due_again(self) -> list[Refused]:
+    def _due_again(self) -> list[RefusedPod]:
         """Pods that could not be woken and whose pause is over, if they still have no node."""
         now_s = self._clock()
         due = [uid for uid, (_, at_s) in self._postponed.items() if at_s <= now_s][:WAKES_A_ROUND]
@@ -114,7 +114,7 @@ class Upkeep:
         known = [(pod, self._state.pod(pod.uid)) for pod in pods]
         return [pod for pod, record in known if record is not None and not record.node]
 
-    def _postpone(self, pods: Sequence[Refused], until_s: float) -> None:
+    def _postpone(self, pods: Sequence[RefusedPod], until_s: float) -> None:
         for pod in pods:
             if len(self._postponed) < MAX_REMEMBERED:
                 self._postponed[pod.uid] = (pod, until_s)
@@ -130,11 +130,11 @@ class Upkeep:
             self._settle_after_s[one.holder.uid] = now_s + min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, age_s / 4))
             self._binder.settle(one, age_s)
 
-    def _may_touch(self, pod: Refused) -> bool:
+    def _may_touch(self, pod: RefusedPod) -> bool:
         touched = self._touched.get(pod.uid)
         return touched is None or self._clock() >= touched.next_s or pod.waiting_since_s != touched.refused_at_s
 
-    def _touch(self, pod: Refused) -> None:
+    def _touch(self, pod: RefusedPod) -> None:
         """Wake the pod.
 
         Raises:

@@ -6,9 +6,10 @@ from typing import Any
 
 from device_plugin.gpus.devices import core_id, unit_id
 from device_plugin.gpus.gpu import Gpus, GpuSample
-from device_plugin.pods.pod import BoundPod, ContainerKind, ContainerNeed
+from device_plugin.pods.pod import BoundPod, ContainerNeed
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import Resource
+from extender.contract.containers import ContainerKind
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, Units
 
 UNIT_MIB = UnitMib(1024)

@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry
 from bench.simulated.client import STRATEGIC_PATCH, ClusterClient
 from device_plugin.gpus.gpu import Gpus, GpuSample
 from device_plugin.gpus.readings import GpuReading
-from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind, ContainerNeed
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerNeed
 from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView
 from device_plugin.serving import Endpoints, Health
 from device_plugin.usage.accounting.usage import ContainerUse
 from device_plugin.usage.measuring import Measurement
+from extender.contract.containers import ContainerKind
 from extender.contract.inventory import Inventory
 from extender.contract.units import GpuUuid
 

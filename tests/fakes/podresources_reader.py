@@ -3,7 +3,7 @@
 import time
 
 from device_plugin.kubelet.deciding.attributing import Entry
-from device_plugin.kubelet.podresources import PodResourcesError, Snapshot
+from device_plugin.kubelet.podresources import DeviceSnapshot, PodResourcesError
 
 
 class FakePodResources:
@@ -17,11 +17,11 @@ class FakePodResources:
         """How many of the next questions are refused."""
         self.reads = 0
 
-    def read(self, newer_than_s: float, timeout_s: float) -> Snapshot:  # noqa: ARG002 - the answer is always new
+    def read(self, newer_than_s: float, timeout_s: float) -> DeviceSnapshot:  # noqa: ARG002 - the answer is always new
         self.reads += 1
         if self.refuses:
             self.refuses -= 1
             raise PodResourcesError("rejected by rate limit")
         if self.problem:
             raise PodResourcesError(self.problem)
-        return Snapshot(self.entries, time.monotonic(), pods=self.pods)
+        return DeviceSnapshot(self.entries, time.monotonic(), pods=self.pods)

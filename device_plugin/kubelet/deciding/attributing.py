@@ -12,8 +12,9 @@ from device_plugin.gpus.devices import DeviceIdError, gpu_of
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.kubelet.deciding.allocating import units_by_gpu
 from device_plugin.kubelet.deciding.matching import Occupied
-from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind, ContainerNeed, Placement
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerNeed, Placement
 from device_plugin.settings import Resource
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid, Units
 
 

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from device_plugin.gpus.devices import by_gpu
 from device_plugin.gpus.gpu import Gpus
-from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind, ContainerNeed
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerNeed
 from device_plugin.settings import Resource
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid
 
 AS_PLANNED = "as planned"

@@ -22,7 +22,7 @@ _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ProcessOwner:
     """The pod and container that a process belongs to.
 
     Args:
@@ -47,7 +47,7 @@ class Locator(Protocol):
         """Why no process can be looked up; empty when they can be."""
         ...
 
-    def locate(self, pids: Iterable[int]) -> Mapping[int, Owner]:
+    def locate(self, pids: Iterable[int]) -> Mapping[int, ProcessOwner]:
         """The owner of each process; those that have ended are left out."""
         ...
 
@@ -78,7 +78,7 @@ class _Sum:
     pids: set[int] = field(default_factory=set)
     cgroup: str = ""
 
-    def add(self, process: GpuProcess, owner: Owner) -> None:
+    def add(self, process: GpuProcess, owner: ProcessOwner) -> None:
         self.used_bytes += process.used_bytes or 0
         self.pids.add(process.pid)
         self.cgroup = self.cgroup or owner.cgroup
@@ -87,7 +87,7 @@ class _Sum:
 
 
 def account(
-    readings: Iterable[GpuReading], owners: Mapping[int, Owner], pods: Mapping[str, BoundPod], obstacle: str = ""
+    readings: Iterable[GpuReading], owners: Mapping[int, ProcessOwner], pods: Mapping[str, BoundPod], obstacle: str = ""
 ) -> Measured:
     """Attribute each process's memory to its owner; `obstacle` is why no process can be looked up, or empty."""
     names = {found: (pod, name) for pod in pods.values() for found, name in pod.container_ids.items()}

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from extender.capacity.cluster import Cluster, Owner, PodTraits
+from extender.capacity.cluster import Cluster, Controller, PodTraits
 from extender.capacity.eligibility import Constraints, Expression, NodeTraits, SelectorTerm, Taint, Toleration
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError
-from extender.kube.objects import NodeObject, PodObject, PodObjectSpec, Requirement, Term
+from extender.kube.objects import NodeObject, NodeSelectorRequirement, PodObject, PodObjectSpec, Term
 from extender.kubectl.cluster.view import ClusterView
 from extender.scheduling.policies.table import DEFAULT_POLICY, POLICIES
 
@@ -59,15 +59,15 @@ def pod_traits(pod: PodObject, names: Names) -> PodTraits:
     )
 
 
-def owner_of(pod: PodObject) -> Owner | None:
+def owner_of(pod: PodObject) -> Controller | None:
     """The controller of a pod; a ReplicaSet's Deployment, where the pod's own labels tell of it."""
     controller = next((owner for owner in pod.metadata.owner_references or () if owner.controller), None)
     if controller is None:
         return None
     hashed = "-" + (pod.metadata.labels or {}).get(_HASH_LABEL, "")
     if controller.kind == "ReplicaSet" and len(hashed) > 1 and controller.name.endswith(hashed):
-        return Owner("Deployment", controller.name.removesuffix(hashed))
-    return Owner(controller.kind, controller.name)
+        return Controller("Deployment", controller.name.removesuffix(hashed))
+    return Controller(controller.kind, controller.name)
 
 
 def workload_of(pod: PodObject) -> str:
@@ -106,7 +106,7 @@ def _term(term: Term) -> SelectorTerm:
     return SelectorTerm(_expressions(term.match_expressions or ()), _expressions(term.match_fields or ()))
 
 
-def _expressions(requirements: Iterable[Requirement]) -> tuple[Expression, ...]:
+def _expressions(requirements: Iterable[NodeSelectorRequirement]) -> tuple[Expression, ...]:
     return tuple(Expression(one.key, one.operator, tuple(one.values or ())) for one in requirements)
 
 
@@ -136,7 +136,7 @@ def _unchecked(spec: PodObjectSpec, names: Names) -> Iterator[str]:
     yield from sorted(asked - known)
 
 
-def _losses(pod: PodObject, owner: Owner | None) -> Iterator[str]:
+def _losses(pod: PodObject, owner: Controller | None) -> Iterator[str]:
     """What a pod would lose if it were recreated."""
     if any(volume.empty_dir is not None for volume in pod.spec.volumes or ()):
         yield "emptyDir volumes"

@@ -36,7 +36,7 @@ class NodeUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class MeasuredUsage:
     """What is known of the nodes, and of the others why not."""
 
     nodes: Mapping[str, NodeUsage] = field(default_factory=dict)
@@ -125,19 +125,19 @@ def proxied(pod: PodObject, path: str) -> str | None:
     return f"/api/v1/namespaces/{segment(metadata.namespace)}/pods/{segment(metadata.name)}:{port}/proxy{path}"
 
 
-def scrape(session: Session, view: ClusterView, nodes: Iterable[str], *, insist: bool = False) -> Usage:
+def scrape(session: Session, view: ClusterView, nodes: Iterable[str], *, insist: bool = False) -> MeasuredUsage:
     """What the device plugins of these nodes measured.
 
     A node whose plugin is not found, not allowed to be asked or does not answer in time has a problem instead.
     """
     names = sorted(set(nodes))
     if len(names) > MOST_NODES and not insist:
-        return Usage(problems=dict.fromkeys(names, f"more than {MOST_NODES} nodes; --used asks them all"))
+        return MeasuredUsage(problems=dict.fromkeys(names, f"more than {MOST_NODES} nodes; --used asks them all"))
     plugins = {pod.spec.node_name: pod for pod in plugins_of(view.pods.values()) if pod.status.phase == "Running"}
     asker = _Asker(session, plugins)
     with ThreadPoolExecutor(AT_A_TIME) as workers:
         answers = list(workers.map(asker.ask, names))
-    return Usage(
+    return MeasuredUsage(
         {name: answer for name, answer in zip(names, answers, strict=True) if isinstance(answer, NodeUsage)},
         {name: answer for name, answer in zip(names, answers, strict=True) if isinstance(answer, str)},
     )

@@ -8,7 +8,7 @@ import click
 
 from extender.kube.objects import PodObject
 from extender.kubectl.cluster.session import Session
-from extender.kubectl.cluster.usage import Usage, scrape
+from extender.kubectl.cluster.usage import MeasuredUsage, scrape
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.options import Options, common_options
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
@@ -45,13 +45,13 @@ def command(options: Options, *, node: str, pending: bool, used: bool | None) ->
             and (not pending or (not pod.node and not pod.ended))
         ]
         nodes = {pod.node for pod in pods if pod.node and not pod.ended}
-        usage = Usage() if used is False else scrape(session, view, nodes, insist=bool(used))
+        usage = MeasuredUsage() if used is False else scrape(session, view, nodes, insist=bool(used))
         return pods_answer(view, pods, usage)
 
     run(options, question)
 
 
-def pods_answer(view: ClusterView, pods: Sequence[PodRecord], usage: Usage) -> Answer:
+def pods_answer(view: ClusterView, pods: Sequence[PodRecord], usage: MeasuredUsage) -> Answer:
     """The pods by namespace and name."""
     ordered = sorted(pods, key=lambda pod: (pod.namespace, natural(pod.name), pod.uid))
     columns = (
@@ -76,7 +76,7 @@ def pods_answer(view: ClusterView, pods: Sequence[PodRecord], usage: Usage) -> A
     return Answer([_document(view, pod, usage) for pod in ordered], tuple(body))
 
 
-def _row(view: ClusterView, pod: PodRecord, usage: Usage) -> tuple[str | Cell, ...]:
+def _row(view: ClusterView, pod: PodRecord, usage: MeasuredUsage) -> tuple[str | Cell, ...]:
     used_mib = usage.of_pod(pod.node, pod.namespace, pod.name) if pod.node else None
     problem = usage.problems.get(pod.node, "") if pod.node and used_mib is None else ""
     reason = _why_waiting(view, pod)
@@ -125,7 +125,7 @@ def _scheduler_message(pod: PodObject | None) -> str:
     return text.partition("nodes are available: ")[2] or text or condition.reason
 
 
-def _document(view: ClusterView, pod: PodRecord, usage: Usage) -> dict[str, Any]:
+def _document(view: ClusterView, pod: PodRecord, usage: MeasuredUsage) -> dict[str, Any]:
     used_mib = usage.of_pod(pod.node, pod.namespace, pod.name) if pod.node else None
     phase = view.pods[pod.uid].status.phase if pod.uid in view.pods else ""
     placed = pod.footprint is not None and not pod.ended

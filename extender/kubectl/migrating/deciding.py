@@ -5,13 +5,14 @@ A pod is rewritten as a whole or not at all: one that asks half of its memory fr
 
 from collections.abc import Iterator
 
+from extender.contract.containers import ContainerKind
 from extender.contract.units import UnitMib
 from extender.kubectl.migrating import peers
 from extender.kubectl.migrating.requests import MigrateOptions, PeerContainer, PeerPod, Rewrite, Undecided
 from extender.kubectl.migrating.rewriting import Wish, lost_annotations, rewrite
 from extender.kubectl.migrating.shares import PeerShare, Question, container_share, kai_share
 from extender.scheduling.pods.models import RequestError, parse_models
-from extender.scheduling.pods.request import ContainerKind, ContainerRequest, pod_request
+from extender.scheduling.pods.request import ContainerRequest, pod_request
 
 PATTERN_CHARACTERS = frozenset("*?[]!")
 

@@ -8,7 +8,7 @@ from typing import Any
 from extender.contract.cordon import CordonError, parse_cordon
 from extender.contract.units import GpuUuid
 from extender.kube.objects import NodeObject
-from extender.kubectl.cluster.usage import Usage
+from extender.kubectl.cluster.usage import MeasuredUsage
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.output.texts import natural
 from extender.scheduling.fitting.describing import describe_node
@@ -53,7 +53,7 @@ class GpuRow:
     used_mib: float | None = None
     used_problem: str = ""
 
-    def with_usage(self, usage: Usage) -> "GpuRow":
+    def with_usage(self, usage: MeasuredUsage) -> "GpuRow":
         """The row with what was measured."""
         if self.gpu is None:
             return self

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from extender.contract.allocation import Allocation
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid, UnitMib, Units
-from extender.scheduling.pods.request import ContainerKind, ContainerRequest, PodRequest
+from extender.scheduling.pods.request import ContainerRequest, PodRequest
 
 Placed = Mapping[str, Mapping[GpuUuid, Units]]
 """Container name to its units on each GPU."""

@@ -8,22 +8,14 @@ Memory and compute have a pool each; containers sit together while either has so
 """
 
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from functools import lru_cache
 
+from extender.contract.containers import ContainerKind
 from extender.contract.units import CORE_PERCENT
 from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, RequestError
 
 MAX_CONTAINERS = 64
 MAX_UNITS = 1 << 20
-
-
-class ContainerKind(Enum):
-    """How the kubelet treats a container's devices."""
-
-    INIT = "init"
-    SIDECAR = "sidecar"
-    APP = "app"
 
 
 @dataclass(frozen=True, slots=True)

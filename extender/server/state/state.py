@@ -322,7 +322,7 @@ class State:
             self._in_force.rankings.follow(self._ledger)
             self._waiting.note_freed(self._ledger.snapshot().nodes, now_s)
 
-    def worth_waking(self, settled_s: float, limit: int) -> list[waking.Refused]:
+    def worth_waking(self, settled_s: float, limit: int) -> list[waking.RefusedPod]:
         """Pods to wake: refused before room appeared, still waiting `settled_s` after it did, and fitting now.
 
         At most `limit`; when that many are named, the next call goes on with the others. For one thread only.
@@ -355,7 +355,7 @@ class State:
         self, pod: PodRecord, request: PodRequest, policy: Policy, now_s: float, asked: frozenset[str] | None = None
     ) -> None:
         self._waiting.add(
-            waking.Refused(
+            waking.RefusedPod(
                 pod.uid, pod.namespace, pod.name, request, policy, pod.priority, now_s, asked, self._ledger.generation
             )
         )

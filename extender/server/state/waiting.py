@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.nodes.node import NodeInfo
-from extender.scheduling.waking import Refused
+from extender.scheduling.waking import RefusedPod
 
 MAX_ASKED = 64
 """Nodes that are remembered of a refused pod; one that was offered more is assumed to accept any."""
@@ -24,7 +24,7 @@ class Ripe:
 
     nodes: Sequence[NodeInfo]
     first_seen: Mapping[str, int]
-    pods: Sequence[Refused]
+    pods: Sequence[RefusedPod]
     names: Sequence[str]
 
 
@@ -32,7 +32,7 @@ class Waiting:
     """The refused pods, oldest refusal first."""
 
     def __init__(self) -> None:
-        self._pods: OrderedDict[str, Refused] = OrderedDict()
+        self._pods: OrderedDict[str, RefusedPod] = OrderedDict()
         self._freed: dict[str, float] = {}
         self._woken: set[str] = set()
 
@@ -43,7 +43,7 @@ class Waiting:
         """UIDs of the pods."""
         return list(self._pods)
 
-    def add(self, pod: Refused) -> None:
+    def add(self, pod: RefusedPod) -> None:
         """The pod was refused, now or again."""
         self._pods[pod.uid] = pod
         self._pods.move_to_end(pod.uid)
@@ -72,7 +72,7 @@ class Waiting:
         first_seen = {name: ledger.first_seen[name] for name in known}
         return Ripe([ledger.nodes[name] for name in known], first_seen, pods, list(ripe))
 
-    def woke(self, ripe: Ripe, pods: Iterable[Refused], now_s: float) -> None:
+    def woke(self, ripe: Ripe, pods: Iterable[RefusedPod], now_s: float) -> None:
         """Some pods were woken and there may be more: the nodes stay ripe for the others."""
         self._woken.update(pod.uid for pod in pods)
         for name in ripe.names:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_plugin.pods.decoding import NodeNotes, decode_node, decode_pod
-from device_plugin.pods.pod import BoundPod, ContainerKind, ContainerNeed
+from device_plugin.pods.pod import BoundPod, ContainerNeed
+from extender.contract.containers import ContainerKind
 from extender.contract.names import Names
 from extender.kube.objects import DecodeError
 from tests.device_plugin.builders import UNIT_MIB, placed

@@ -1,7 +1,8 @@
 """What containers and pods hold is added up as the kubelet reuses it."""
 
 from device_plugin.pods.holdings import core_by_container, core_by_gpu
-from device_plugin.pods.pod import ContainerKey, ContainerKind
+from device_plugin.pods.pod import ContainerKey
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import memory, placed, pod
 

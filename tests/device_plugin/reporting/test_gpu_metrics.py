@@ -14,11 +14,12 @@ from device_plugin.gpus.readings import GpuFacts, GpuReading, RowRemaps
 from device_plugin.gpus.standing import Standing
 from device_plugin.metrics import PluginMetrics
 from device_plugin.pods.holdings import held_by_container, held_by_gpu
-from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind
+from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
 from device_plugin.settings import Resource, Rung
 from device_plugin.usage.accounting.usage import ContainerUse
 from device_plugin.usage.measuring import Measurement
+from extender.contract.containers import ContainerKind
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, memory, placed, pod, sample, whole

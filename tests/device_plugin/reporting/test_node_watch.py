@@ -6,7 +6,7 @@ from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import ADVISORY_ONLY
 from device_plugin.pods.decoding import NodeNotes
 from device_plugin.pods.events import Events
-from device_plugin.reporting.node_watch import CordonWatch, NodeSink
+from device_plugin.reporting.node_watch import CordonWatch, OwnNodeSink
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource
 from extender.contract.names import Names
@@ -38,7 +38,7 @@ def notes(name: str = "n1", cordon: str | None = None) -> NodeNotes:
 def test_every_follower_hears_of_its_node_alone() -> None:
     """Even if the API server ignores the selector; a Node that cannot be read is not gone."""
     followers = [Follower(), Follower()]
-    sink = NodeSink("n1", Names(), followers)
+    sink = OwnNodeSink("n1", Names(), followers)
     sink.replaced([notes(), notes("n2")], [], "1")
     sink.changed(notes("n2"))
     sink.deleted(Identity(name="n2"))

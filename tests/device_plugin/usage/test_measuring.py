@@ -9,7 +9,7 @@ import pytest
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
 from device_plugin.pods.pod import BoundPod, ContainerKey
-from device_plugin.usage.accounting.processes import Owner
+from device_plugin.usage.accounting.processes import ProcessOwner
 from device_plugin.usage.accounting.usage import Usage
 from device_plugin.usage.measuring import HIDDEN, NO_PODS, STALE, Meter
 from extender.contract.units import GpuUuid
@@ -28,7 +28,7 @@ class Node:
         self.problem = ""
         self.obstacle_text = ""
         self.sizes_mib: dict[int, int] = {}
-        self.owners: dict[int, Owner] = {}
+        self.owners: dict[int, ProcessOwner] = {}
         self.reads = 0
         self.closed = False
         bound = replace(pod("p", allocated={"main": placed(a=8)}), container_ids={"id": "main"})
@@ -52,10 +52,10 @@ class Node:
     def obstacle(self) -> str:
         return self.obstacle_text
 
-    def locate(self, pids: Iterable[int]) -> Mapping[int, Owner]:
+    def locate(self, pids: Iterable[int]) -> Mapping[int, ProcessOwner]:
         return {pid: self.owners[pid] for pid in pids if pid in self.owners}
 
-    def run(self, pid: int, size_mib: int, owner: Owner = Owner("uid-p", "id")) -> None:  # noqa: B008 - a value
+    def run(self, pid: int, size_mib: int, owner: ProcessOwner = ProcessOwner("uid-p", "id")) -> None:  # noqa: B008 - a value
         """A process starts, or grows, and it is measured."""
         self.sizes_mib[pid], self.owners[pid] = size_mib, owner
         self.meter.step()
@@ -69,7 +69,7 @@ def node() -> Node:
 
 def test_the_first_question_measures(node: Node) -> None:
     """Whoever asks before the loop runs gets an answer; later ones only look."""
-    node.sizes_mib, node.owners = {1: 1000}, {1: Owner("uid-p", "id")}
+    node.sizes_mib, node.owners = {1: 1000}, {1: ProcessOwner("uid-p", "id")}
     usages = [node.meter.usage() for _ in range(3)]
     assert ([use.used_mib for use in usages[0].uses], usages[0].problem, node.reads) == ([1000], "", 1)
     assert usages[1:] == usages[:1] * 2
@@ -98,7 +98,7 @@ def test_an_nvml_that_cannot_start_is_a_problem_and_no_measurement(node: Node) -
 def test_a_driver_that_fails_later_leaves_what_was_seen(node: Node) -> None:
     """Peaks, facts and what is outside; nobody's use is claimed any more."""
     node.run(1, 1000)
-    node.run(2, 500, Owner())
+    node.run(2, 500, ProcessOwner())
     node.problem = "gone"
     node.meter.step()
     newest = node.meter.newest

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from device_plugin.usage.accounting.processes import Owner
+from device_plugin.usage.accounting.processes import ProcessOwner
 from device_plugin.usage.procfs import INITIAL_PID_NAMESPACE, ProcFolder
 
 UID = "0f5e7a52-6f0b-4b1e-9d3c-2b1f6a7c8d90"
@@ -32,9 +32,9 @@ def test_processes_are_located(proc: Path) -> None:
     process(proc, 11, "/user.slice/user-1000.slice/session-3.scope")
     process(proc, 12, "/system.slice/mps.service", "nvidia-cuda-mps")
     assert ProcFolder(proc).locate([10, 11, 12, 13]) == {
-        10: Owner(UID, ID, f"/kubepods/burstable/pod{UID}/{ID}"),
-        11: Owner(cgroup="/user.slice/user-1000.slice/session-3.scope"),
-        12: Owner(cgroup="/system.slice/mps.service", is_mps_server=True),
+        10: ProcessOwner(UID, ID, f"/kubepods/burstable/pod{UID}/{ID}"),
+        11: ProcessOwner(cgroup="/user.slice/user-1000.slice/session-3.scope"),
+        12: ProcessOwner(cgroup="/system.slice/mps.service", is_mps_server=True),
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from extender.capacity.cluster import Cluster, Owner, PodTraits
+from extender.capacity.cluster import Cluster, Controller, PodTraits
 from extender.capacity.eligibility import ANYWHERE, Constraints, NodeTraits
 from extender.contract.inventory import InventoryGpu
 from extender.contract.units import GpuUuid
@@ -14,7 +14,7 @@ from extender.scheduling.pods.request import PodRequest
 from tests.extender.scheduling.builders import T4, UNIT_MIB, record, shares
 
 _GIB = 1 << 30
-OWNER = Owner("Deployment", "llm")
+OWNER = Controller("Deployment", "llm")
 
 
 def uuid(node: str, at: int) -> GpuUuid:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from extender.contract.containers import ContainerKind
 from extender.contract.names import Names
 from extender.decoding.decoder import Decoder
 from extender.kube.objects import DecodeError
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.pods.request import ContainerKind, ContainerRequest, pod_request
+from extender.scheduling.pods.request import ContainerRequest, pod_request
 from tests.extender.objects import UNIT_MIB, allocation, container, node, pod, raw, sidecar, uuid
 
 Json = dict[str, Any]

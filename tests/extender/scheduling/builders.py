@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from extender.contract.containers import ContainerKind
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.units import GpuUuid, UnitMib
 from extender.scheduling.fitting.fitting import Fit, fit
@@ -11,7 +12,7 @@ from extender.scheduling.nodes.node import Holder, NodeInfo, NodeRecord, node_in
 from extender.scheduling.nodes.snapshot import Snapshot
 from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, parse_models
-from extender.scheduling.pods.request import ContainerKind, ContainerRequest, PodRequest, pod_request
+from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import POLICIES
 

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
-from extender.scheduling.pods.request import ContainerKind, ContainerRequest
+from extender.contract.containers import ContainerKind
+from extender.scheduling.pods.request import ContainerRequest
 
 Device = tuple[str, int]
 """GPU, and which of its units; a whole GPU is its unit 0."""

@@ -2,10 +2,11 @@
 
 from hypothesis import strategies as st
 
+from extender.contract.containers import ContainerKind
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.scheduling.nodes.node import Holder, NodeInfo, NodeRecord
 from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, RequestError, parse_models
-from extender.scheduling.pods.request import ContainerKind, ContainerRequest, PodRequest, pod_request
+from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import POLICIES
 from tests.extender.scheduling.builders import A100, T4, UNIT_MIB, gpu, holder, info, on, record

@@ -8,19 +8,19 @@ from extender.scheduling.fitting.placing import footprint_of_choice
 from extender.scheduling.nodes.node import Hold, Holder, NodeInfo
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.waking import Refused, worth_waking
+from extender.scheduling.waking import RefusedPod, worth_waking
 from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, holder, info, node, on, shares, wholes
 from tests.extender.scheduling.strategies import POLICY, clusters, requests
 
 
 def waiting(
     uid: str, request: PodRequest, priority: int = 0, since_s: float = 0.0, policy: Policy = BINPACK
-) -> Refused:
+) -> RefusedPod:
     """A refused pod."""
-    return Refused(uid, "default", uid, request, policy, priority, since_s)
+    return RefusedPod(uid, "default", uid, request, policy, priority, since_s)
 
 
-def woken(refused: list[Refused], *freed: NodeInfo, limit: int = 10) -> list[str]:
+def woken(refused: list[RefusedPod], *freed: NodeInfo, limit: int = 10) -> list[str]:
     """UIDs of the pods worth another try."""
     return [each.uid for each in worth_waking(refused, freed, limit=limit, unit_mib=UNIT_MIB)]
 
@@ -104,7 +104,7 @@ def test_chosen_pods_fit_together(
 
 def test_room_where_a_pods_own_constraints_do_not_let_it_is_no_room() -> None:
     """Its node selector left one node; others are of no use to it, unless they are new."""
-    wants = Refused("a", "default", "a", shares(8), BINPACK, 0, 0.0, frozenset({"mine"}), 5)
+    wants = RefusedPod("a", "default", "a", shares(8), BINPACK, 0, 0.0, frozenset({"mine"}), 5)
     mine, other = node(16, name="mine"), node(16, name="other")
     old, new = {"mine": 1, "other": 1}, {"mine": 1, "other": 6}
     assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=old) == []

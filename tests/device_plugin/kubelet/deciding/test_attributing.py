@@ -16,8 +16,9 @@ from device_plugin.kubelet.deciding.attributing import (
     taken_by,
 )
 from device_plugin.kubelet.deciding.matching import Occupied
-from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind, ContainerNeed
+from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerNeed
 from device_plugin.settings import Resource
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import core_ids, gpus, ids, memory, placed, pod, whole
 

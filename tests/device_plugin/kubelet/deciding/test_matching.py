@@ -23,8 +23,9 @@ from device_plugin.kubelet.deciding.matching import (
     prefer,
     reserved_by,
 )
-from device_plugin.pods.pod import BoundPod, ContainerKey, ContainerKind
+from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.settings import Resource
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import all_ids, core_ids, gpus, ids, memory, placed, pod, whole
 

@@ -12,7 +12,7 @@ from device_plugin.usage.accounting.processes import (
     NO_MEMORY,
     NOT_LISTED,
     Measured,
-    Owner,
+    ProcessOwner,
     account,
     holds,
 )
@@ -27,7 +27,7 @@ POD = replace(
     container_ids={"id-main": "main", "id-side": "side", "id-free": "free"},
 )
 PODS = {POD.uid: POD}
-MAIN, SIDE = Owner("uid-p", "id-main", "/main"), Owner("uid-p", "id-side")
+MAIN, SIDE = ProcessOwner("uid-p", "id-main", "/main"), ProcessOwner("uid-p", "id-side")
 
 
 def reading(uuid: GpuUuid, *sizes: tuple[int, int | None]) -> GpuReading:
@@ -36,7 +36,7 @@ def reading(uuid: GpuUuid, *sizes: tuple[int, int | None]) -> GpuReading:
     return GpuReading(uuid, processes=tuple(found))
 
 
-def accounted(readings: list[GpuReading], owners: Mapping[int, Owner]) -> Measured:
+def accounted(readings: list[GpuReading], owners: Mapping[int, ProcessOwner]) -> Measured:
     """With the pod above."""
     return account(readings, owners, PODS)
 
@@ -56,7 +56,7 @@ def test_a_containers_processes_are_added_up() -> None:
 def test_measured_memory_is_rounded_up_to_whole_mib() -> None:
     """A byte over is a MiB over, inside and outside; an MPS server that uses less than is allowed takes nothing off."""
     processes = (GpuProcess(1, MIB + 1), GpuProcess(2, 10 * MIB + 1), GpuProcess(3, MIB))
-    owners = {1: MAIN, 2: Owner(), 3: Owner(is_mps_server=True)}
+    owners = {1: MAIN, 2: ProcessOwner(), 3: ProcessOwner(is_mps_server=True)}
     found = accounted([GpuReading(A, processes=processes)], owners)
     assert ([use.used_mib for use in found.uses], found.outside_mib) == ([2], {A: 11})
 
@@ -72,17 +72,17 @@ def test_utilization_is_added_up_to_the_whole_gpu_at_most() -> None:
 @pytest.mark.parametrize(
     ("owner", "outside_mib"),
     [
-        (Owner(), 1000),
-        (Owner("uid-other", "id-other"), 1000),
-        (Owner("uid-p", ""), 0),
-        (Owner("uid-p", "id-free"), 0),
-        (Owner("uid-p", "id-not-known-yet"), 0),
-        (Owner("", "id-main"), 0),
-        (Owner("uid-of-a-static-pod", "id-main"), 0),
-        (Owner(is_mps_server=True), 1000 - MPS_SERVER_MIB),
+        (ProcessOwner(), 1000),
+        (ProcessOwner("uid-other", "id-other"), 1000),
+        (ProcessOwner("uid-p", ""), 0),
+        (ProcessOwner("uid-p", "id-free"), 0),
+        (ProcessOwner("uid-p", "id-not-known-yet"), 0),
+        (ProcessOwner("", "id-main"), 0),
+        (ProcessOwner("uid-of-a-static-pod", "id-main"), 0),
+        (ProcessOwner(is_mps_server=True), 1000 - MPS_SERVER_MIB),
     ],
 )
-def test_what_is_outside(owner: Owner, outside_mib: int) -> None:
+def test_what_is_outside(owner: ProcessOwner, outside_mib: int) -> None:
     """No pod, or one that asks for nothing; a container ID is proof where the pod's UID is another or not known."""
     assert accounted([reading(A, (1, 1000))], {1: owner}).outside_mib == {A: outside_mib}
 
@@ -90,14 +90,14 @@ def test_what_is_outside(owner: Owner, outside_mib: int) -> None:
 def test_a_pod_on_a_gpu_that_is_not_its_own_is_outside_there() -> None:
     """And seen using what it has no share of."""
     pods = {"uid-q": replace(pod("q", allocated={"main": placed(a=8)}), container_ids={"x": "main"})}
-    found = account([reading(B, (1, 1000))], {1: Owner("uid-q", "x")}, pods)
+    found = account([reading(B, (1, 1000))], {1: ProcessOwner("uid-q", "x")}, pods)
     assert (found.outside_mib, [(use.gpu, use.used_mib) for use in found.uses]) == ({B: 1000}, [(B, 1000)])
 
 
 def test_pods_on_gpus_of_which_they_hold_nothing_are_guests() -> None:
     """One that is not known, one that is known for another GPU; what is in no pod is nobody's guest."""
     pods = {"uid-q": replace(pod("q", allocated={"main": placed(a=8)}), container_ids={"x": "main"})}
-    owners = {1: Owner("uid-q", "x"), 2: Owner("uid-other"), 3: Owner()}
+    owners = {1: ProcessOwner("uid-q", "x"), 2: ProcessOwner("uid-other"), 3: ProcessOwner()}
     found = account([reading(A, (1, 10)), reading(B, (1, 10), (2, 10), (3, 10))], owners, pods)
     assert found.guests == {B: {"uid-q", "uid-other"}}
 
@@ -117,11 +117,11 @@ def test_what_the_driver_reserves_is_not_outside() -> None:
     [
         (GpuReading(A), {}, {A: NOT_LISTED}),
         (reading(A, (1, None)), {1: MAIN}, {A: NO_MEMORY}),
-        (reading(A, (1, None)), {1: Owner()}, {}),
+        (reading(A, (1, None)), {1: ProcessOwner()}, {}),
     ],
 )
 def test_what_cannot_be_told_is_unknown(
-    given: GpuReading, owners: dict[int, Owner], unknown: dict[GpuUuid, str]
+    given: GpuReading, owners: dict[int, ProcessOwner], unknown: dict[GpuUuid, str]
 ) -> None:
     """Never zero for a container; a GPU whose processes are not listed has no number at all."""
     found = accounted([given], owners)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from extender.capacity.cluster import Owner, PodTraits
+from extender.capacity.cluster import Controller, PodTraits
 from extender.capacity.eligibility import Constraints, Expression, NodeTraits, SelectorTerm, Taint, Toleration
 from extender.contract.names import Names
 from extender.kube.objects import NodeObject, PodObject, read_node, read_pod
@@ -81,9 +81,9 @@ def test_what_nobody_looks_at_is_named(spec: dict[str, Any], unchecked: str) -> 
 def test_the_owner_is_the_controller_and_a_replica_sets_deployment() -> None:
     """By the hash in the pod's labels; other owners do not make pods."""
     labels = {"pod-template-hash": "5d9"}
-    assert owner_of(_owned("ReplicaSet", "llm-5d9", labels=labels)) == Owner("Deployment", "llm")
-    assert owner_of(_owned("ReplicaSet", "own")) == Owner("ReplicaSet", "own")
-    assert owner_of(_owned("Job", "train")) == Owner("Job", "train")
+    assert owner_of(_owned("ReplicaSet", "llm-5d9", labels=labels)) == Controller("Deployment", "llm")
+    assert owner_of(_owned("ReplicaSet", "own")) == Controller("ReplicaSet", "own")
+    assert owner_of(_owned("Job", "train")) == Controller("Job", "train")
     assert owner_of(_pod(ownerReferences=[{"kind": "Node", "name": "n1"}])) is None
 
 
@@ -96,9 +96,9 @@ def test_the_workload_is_a_label_or_the_kind_of_owner() -> None:
 @pytest.mark.parametrize(
     ("pod", "traits"),
     [
-        (_owned("DaemonSet", "d"), PodTraits(owner=Owner("DaemonSet", "d"), with_node=True, workload="DaemonSet")),
+        (_owned("DaemonSet", "d"), PodTraits(owner=Controller("DaemonSet", "d"), with_node=True, workload="DaemonSet")),
         (_pod(annotations={"kubernetes.io/config.mirror": "x"}), PodTraits(with_node=True, workload="Pod")),
-        (_owned("Node", "n1"), PodTraits(owner=Owner("Node", "n1"), with_node=True, workload="Node")),
+        (_owned("Node", "n1"), PodTraits(owner=Controller("Node", "n1"), with_node=True, workload="Node")),
         (_pod(deletionTimestamp="2026-01-01T00:00:00Z"), PodTraits(leaving=True, workload="Pod")),
         (
             _pod(annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}),
@@ -108,7 +108,9 @@ def test_the_workload_is_a_label_or_the_kind_of_owner() -> None:
         (
             _owned("PyTorchJob", "train"),
             PodTraits(
-                owner=Owner("PyTorchJob", "train"), loses=("work since its last checkpoint",), workload="PyTorchJob"
+                owner=Controller("PyTorchJob", "train"),
+                loses=("work since its last checkpoint",),
+                workload="PyTorchJob",
             ),
         ),
     ],

@@ -13,7 +13,7 @@ from device_plugin.usage.measuring import Measurement
 from extender.contract.units import GpuUuid
 from extender.kubectl.cluster import usage as usage_module
 from extender.kubectl.cluster.session import Session
-from extender.kubectl.cluster.usage import NodeUsage, Usage, parse_usage, scrape
+from extender.kubectl.cluster.usage import MeasuredUsage, NodeUsage, parse_usage, scrape
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.options import Options
 from tests.device_plugin.builders import gpus, memory, placed, pod
@@ -57,7 +57,7 @@ def test_what_the_device_plugin_serves_is_read_back() -> None:
     """Per GPU by whomever, per pod over its containers; of a GPU that could not be read nothing."""
     usage = parse_usage(exposition())
     assert usage == NodeUsage({A: 10 * 1024}, {("default", "p"): {A: 9 * 1024}}, {("default", "p"): {A: 11 * 1024}})
-    of_node = Usage({"n1": usage})
+    of_node = MeasuredUsage({"n1": usage})
     assert (of_node.of_gpu("n1", A), of_node.of_gpu("n1", B), of_node.of_gpu("n2", A)) == (10 * 1024, None, None)
     assert (of_node.of_pod("n1", "default", "p"), of_node.of_pod("n1", "default", "q")) == (9 * 1024, None)
 
@@ -68,7 +68,9 @@ def test_what_is_no_exposition_is_an_error() -> None:
         parse_usage("<html>sign in</html>")
 
 
-def asked(tmp_path: Path, seen: ClusterView, answers: dict[str, tuple[int, object]], *, insist: bool = False) -> Usage:
+def asked(
+    tmp_path: Path, seen: ClusterView, answers: dict[str, tuple[int, object]], *, insist: bool = False
+) -> MeasuredUsage:
     """What is found out of an API server that passes on so; it is asked no other path."""
     with ApiServer() as server:
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.contract.units import GpuUuid
-from extender.kubectl.cluster.usage import NodeUsage, Usage
+from extender.kubectl.cluster.usage import MeasuredUsage, NodeUsage
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.commands.pods import pods_answer
 from extender.kubectl.options import Output
@@ -53,7 +53,7 @@ def cluster() -> ClusterView:
     return view([ill, lost, labelled, node("gpu-1", 80, 80, model=A100), node("cpu")], pods)
 
 
-USED = Usage(
+USED = MeasuredUsage(
     {
         "gpu-1": NodeUsage(
             {GpuUuid(uuid("gpu-1", 0)): 12_300.0, GpuUuid(uuid("gpu-1", 1)): 0.0},

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.contract.allocation import Allocation
+from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid, UnitMib, Units
 from extender.scheduling.pods.footprint import Footprint, Placed, footprint, footprint_of
-from extender.scheduling.pods.request import ContainerKind, ContainerRequest, PodRequest, pod_request
+from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from tests.extender.scheduling.builders import UNIT_MIB, app, init, on, shares, sidecar, uuid, wholes
 from tests.extender.scheduling.kubelet_devices import Device, EvenOnOwnGpus, admitted, memory, per_gpu, whole
 from tests.extender.scheduling.strategies import containers
