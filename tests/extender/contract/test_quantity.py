@@ -25,6 +25,14 @@ def test_cpu_quantities_are_milli(text: str, expected: int) -> None:
     assert parse_milli_quantity(text) == expected
 
 
+@pytest.mark.parametrize("power", range(1, 7))
+def test_every_suffix_has_its_power(power: int) -> None:
+    """Of 1000 and of 1024; below one there are three, each of 1000."""
+    assert parse_quantity(f"3{'kMGTPE'[power - 1]}") == 3 * 1000**power
+    assert parse_quantity(f"3{'KMGTPE'[power - 1]}i") == 3 * 1024**power
+    assert [parse_quantity(f"{2 * 10**9}{suffix}") for suffix in "num"] == [2, 2000, 2_000_000]
+
+
 def test_exponents_reach_to_thirty() -> None:
     """A smaller amount still counts as one; what is beyond is refused."""
     assert (parse_quantity("1e-30"), parse_quantity("1E18")) == (1, 10**18)

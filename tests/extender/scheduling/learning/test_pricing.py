@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -75,6 +75,7 @@ def test_many_sizes_are_merged_into_larger_ones() -> None:
     assert (len(prices), max(prices)) == (MOST_SIZES, 80)
 
 
+@example(demand={6: 1.0, 10: 1.0, 17: 1.0}, capacity=31)
 @given(demand=DEMANDS, capacity=st.integers(1, 60))
 def test_prices_pay_for_as_many_gpus_as_the_relaxed_problem_needs(demand: dict[int, float], capacity: int) -> None:
     """Strong duality, against a solver that is given every pattern that a demand of few sizes has."""

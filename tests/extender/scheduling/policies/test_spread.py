@@ -32,6 +32,7 @@ def test_costs_are_shares_in_use() -> None:
     """Of the fullest GPU touched, then of the node; GPUs held whole are full."""
     assert answer(node_of(16, 16), pod(8), POLICY).cost == (0.5, 0.25)
     assert answer(node_of(16, 16), pod(gpus=1), POLICY).cost == (1.0, 0.5)
+    assert answer(node_of(), pod(), POLICY).cost == (0.0, 1.0)
 
 
 def test_of_two_gpus_the_emptier_is_chosen_wherever_it_is() -> None:
