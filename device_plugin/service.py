@@ -169,7 +169,7 @@ class _Plugin:
             mps=settings.safeguards.mps,
         )
         self._reconciler = self._make_reconciler(admissions, granted)
-        state = PluginState(names, lambda: self._feed.gpus, self._reconciler.lag_s)
+        state = PluginState(names, lambda: self._feed.gpus, self._reconciler.lag_s, self._unreadable)
         metrics = PluginMetrics(names, [state, GpuCollector(self._view(source))])
         self._lifecycle = self._make_lifecycle(admissions, metrics)
         self.endpoints = Endpoints(settings.address(), self._make_health(), metrics.registry)
@@ -291,6 +291,9 @@ class _Plugin:
         if not isinstance(source, NvmlSource):
             return view
         return replace(view, left_out=lambda: source.left_out, xid_counts=lambda: source.xid_counts)
+
+    def _unreadable(self) -> Mapping[str, int]:
+        return {"node": self._node_watch.counts.unreadable, "pod": self._pod_watch.counts.unreadable}
 
     def _known_pods(self) -> Mapping[str, BoundPod] | None:
         return self._pods.pods() if self._pod_watch.synced else None

@@ -278,12 +278,20 @@ class PluginState(Collector):
         names: of the installation.
         gpus: the newest GPUs, None before the first sample.
         reconcile_lag_s: seconds since podresources and all annotations last agreed.
+        unreadable: API objects that could not be read, by kind.
     """
 
-    def __init__(self, names: Names, gpus: Callable[[], Gpus | None], reconcile_lag_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        gpus: Callable[[], Gpus | None],
+        reconcile_lag_s: Callable[[], float],
+        unreadable: Callable[[], Mapping[str, int]],
+    ) -> None:
         self._names = names
         self._gpus = gpus
         self._reconcile_lag_s = reconcile_lag_s
+        self._unreadable = unreadable
 
     def collect(self) -> Iterator[Metric]:
         """The gauges as of now."""
@@ -307,3 +315,11 @@ class PluginState(Collector):
             "Time since all pods' annotations last agreed with the kubelet.",
             value=self._reconcile_lag_s(),
         )
+        unreadable = CounterMetricFamily(
+            "gpupack_plugin_unreadable_objects",
+            "API objects of this node that could not be read and were left out, each time that one was seen.",
+            labels=["kind"],
+        )
+        for kind, seen in self._unreadable().items():
+            unreadable.add_metric([kind], seen)
+        yield unreadable

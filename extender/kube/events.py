@@ -183,7 +183,11 @@ class EventRecorder:
                 item = self._waiting.popitem(last=False) if due and not self._stop.is_set() else None
             if item is not None:
                 self._tokens -= 1.0
-                self._deliver(*item)
+                try:
+                    self._deliver(*item)
+                except Exception:  # noqa: BLE001 - a bug met by one Event must not silence all others
+                    self._count("failed")
+                    _LOG.exception("event is not written: unexpected error")
             elif not due:
                 self._stop.wait(_LOOK_S)
 

@@ -46,12 +46,14 @@ class StateCollector(Collector):
         woken: Callable[[], int],
         synced: Callable[[], bool],
         writes_denied: Callable[[], bool],
+        unreadable: Callable[[], Mapping[str, int]],
     ) -> None:
         self._state = state
         self._view_age_s = view_age_s
         self._synced = synced
         self._woken = woken
         self._writes_denied = writes_denied
+        self._unreadable = unreadable
 
     def describe(self) -> Iterable[Metric]:
         """Describe nothing: the registry must not collect before the first lists are in."""
@@ -80,6 +82,14 @@ class StateCollector(Collector):
         yield _gauge("gpupack_extender_view_age_seconds", "Seconds since the API server was last heard from.", age_s)
         text = "1 while the API server keeps denying the extender's writes: credentials, TLS or RBAC."
         yield _gauge("gpupack_extender_writes_denied", text, float(self._writes_denied()))
+        unreadable = CounterMetricFamily(
+            "gpupack_extender_unreadable_objects",
+            "API objects that could not be read and were left out, each time that one was seen.",
+            labels=["kind"],
+        )
+        for kind, count in self._unreadable().items():
+            unreadable.add_metric([kind], count)
+        yield unreadable
         woken = CounterMetricFamily("gpupack_extender_pods_woken", "Refused pods that were put back into the queue.")
         woken.add_metric([], self._woken())
         yield woken

@@ -83,6 +83,7 @@ class Service:
                 woken=lambda: self._upkeep.woken,
                 synced=self._synced,
                 writes_denied=lambda: bool(api.writes.problem),
+                unreadable=self._unreadable,
             )
         )
         registry.register(LearningCollector(lambda: self._learning.considered))
@@ -161,6 +162,10 @@ class Service:
     def _view_age_s(self) -> float:
         now_s, (nodes, pods) = time.monotonic(), self._reflectors
         return max(nodes.contact_age_s(now_s), pods.contact_age_s(now_s))
+
+    def _unreadable(self) -> dict[str, int]:
+        nodes, pods = self._reflectors
+        return {"node": nodes.counts.unreadable, "pod": pods.counts.unreadable}
 
     def _synced(self) -> bool:
         nodes, pods = self._reflectors

@@ -20,7 +20,11 @@ NODE = Gpus(UNIT_MIB, (sample("GPU-a", 16), sample("GPU-b", 8), sample("GPU-c", 
 def metrics() -> PluginMetrics:
     """Metrics with something counted."""
     found = PluginMetrics(
-        Names(), [PluginState(Names(), lambda: NODE, lambda: 1.5), GpuCollector(NodeView(gpus=lambda: NODE))]
+        Names(),
+        [
+            PluginState(Names(), lambda: NODE, lambda: 1.5, dict),
+            GpuCollector(NodeView(gpus=lambda: NODE)),
+        ],
     )
     found.allocated(Resource.MEMORY, "given")
     found.preferred(Resource.MEMORY, planned=True)

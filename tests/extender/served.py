@@ -36,6 +36,7 @@ class Served:
         self.view_age_s = 0.5
         self.synced = True
         self.writes_denied = False
+        self.unreadable = {"node": 0, "pod": 0}
         self.registry = CollectorRegistry()
         self.registry.register(
             StateCollector(
@@ -44,6 +45,7 @@ class Served:
                 woken=lambda: 3,
                 synced=lambda: self.synced,
                 writes_denied=lambda: self.writes_denied,
+                unreadable=lambda: self.unreadable,
             )
         )
         state, decoder = self.cluster.state, self.cluster.decoder

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.errors import ApiError
 
 _ONCE_S = 10.0
 
@@ -18,7 +18,7 @@ class EventsApi:
 
     def __init__(self) -> None:
         self.events: dict[str, dict[str, Any]] = {}
-        self.troubles: deque[ApiError | ApiUnreachable] = deque()
+        self.troubles: deque[Exception] = deque()
         self.tried = 0
         self.gate = threading.Event()
         self.gate.set()

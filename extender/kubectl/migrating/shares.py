@@ -90,7 +90,7 @@ def _gpushare(asked: Mapping[str, str], pod: PeerPod, options: MigrateOptions) -
         )
     gpus = number(peers.GPUSHARE_COUNT, pod.labels.get(peers.GPUSHARE_COUNT, "1"))
     if amount % gpus:
-        raise Question(f"{peers.GPUSHARE_MEMORY} {amount} does not divide by the label {peers.GPUSHARE_COUNT} {gpus}")
+        raise Question(f"{peers.GPUSHARE_MEMORY} {amount} is not divisible by the label {peers.GPUSHARE_COUNT} {gpus}")
     unit = "GiB" if options.gpushare_unit_mib == GIB_MIB else "MiB"
     words = f"{peers.GPUSHARE_MEMORY}: {amount} ({unit})"
     core = _core(asked, peers.GPUSHARE_CORE)

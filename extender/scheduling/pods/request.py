@@ -49,7 +49,9 @@ class ContainerRequest:
                 f"container {self.name}: gpu-core is {self.core_percent}, expected 0 to {CORE_PERCENT} percent per GPU"
             )
         if self.core_percent and self.gpus:
-            raise RequestError(f"container {self.name}: asks for gpu-core and for whole GPUs, which have all of theirs")
+            raise RequestError(
+                f"container {self.name}: asks for gpu-core and for whole GPUs, which include all of their compute"
+            )
         if self.core_percent and not self.memory_units:
             raise RequestError(f"container {self.name}: asks for gpu-core without gpu-mem, expected both")
 
@@ -173,11 +175,14 @@ def _check_count(asking: tuple[ContainerRequest, ...], gpu_count: int) -> None:
     if gpu_count == 1:
         return
     if asking and not any(container.memory_units for container in asking):
-        raise RequestError(f"gpu-count is {gpu_count} but no container asks for gpu-mem, expected gpu-mem to divide")
+        raise RequestError(
+            f"gpu-count is {gpu_count} but no container asks for gpu-mem, expected gpu-mem to spread over the GPUs"
+        )
     for container in asking:
         if container.memory_units % gpu_count:
             raise RequestError(
-                f"container {container.name}: gpu-mem {container.memory_units} does not divide by gpu-count {gpu_count}"
+                f"container {container.name}: gpu-mem {container.memory_units} is not divisible"
+                f" by gpu-count {gpu_count}"
             )
 
 
@@ -189,7 +194,7 @@ def _check_core(container: ContainerRequest, gpu_count: int) -> None:
         )
     if container.core_percent % gpu_count:
         raise RequestError(
-            f"container {container.name}: gpu-core {container.core_percent} does not divide by gpu-count {gpu_count}"
+            f"container {container.name}: gpu-core {container.core_percent} is not divisible by gpu-count {gpu_count}"
         )
 
 

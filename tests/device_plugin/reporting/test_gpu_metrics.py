@@ -216,7 +216,7 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 
 def exported() -> dict[str, tuple[str, frozenset[str]]]:
     """The same of what a plugin exports when everything happened once."""
-    state = PluginState(Names(), lambda: GPUS, lambda: 0.0)
+    state = PluginState(Names(), lambda: GPUS, lambda: 0.0, lambda: {"pod": 2})
     metrics = PluginMetrics(Names(), [state, GpuCollector(view())])
     calls: list[Callable[[], None]] = [
         lambda: metrics.allocated(Resource.MEMORY, "given"),

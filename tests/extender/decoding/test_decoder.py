@@ -130,7 +130,7 @@ def test_gpu_mem_and_whole_gpus_in_one_container_are_refused() -> None:
         ("gpu-count", "-2", "annotation gpupack.io/gpu-count is '-2', expected a number of GPUs"),
         ("gpu-count", "٣", "annotation gpupack.io/gpu-count is '٣', expected a number of GPUs"),
         ("gpu-count", "0", "gpu-count is 0, expected 1 or more GPUs"),
-        ("gpu-count", "3", "container main: gpu-mem 8 does not divide by gpu-count 3"),
+        ("gpu-count", "3", "container main: gpu-mem 8 is not divisible by gpu-count 3"),
         ("gpu-model", "", "gpu-model '': expected patterns such as A100*,!*MIG*"),
         ("gpu-model", "A100,,T4", "gpu-model 'A100,,T4': expected patterns such as A100*,!*MIG*"),
         ("policy", "best", "policy 'best': expected one of "),

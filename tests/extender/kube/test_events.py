@@ -57,6 +57,18 @@ def said(api: EventsApi) -> list[tuple[Any, ...]]:
     ]
 
 
+def test_a_bug_met_by_one_event_does_not_silence_the_others() -> None:
+    """It is logged, counted as failed, and the next one is written."""
+    api = EventsApi()
+    api.troubles.append(KeyError("a bug"))
+    with writing(api) as events:
+        events.put(news("first"))
+        until(lambda: events.counts()["failed"] == 1)
+        events.put(news("second"))
+        until(lambda: events.counts()["written"] == 1)
+    assert [name for name, *_ in said(api)] == ["second"]
+
+
 def test_news_of_a_pod_becomes_an_event_on_it() -> None:
     """With all that `kubectl describe` and `kubectl get events` look for."""
     api = EventsApi()

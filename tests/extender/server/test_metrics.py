@@ -98,6 +98,15 @@ def test_whether_writes_are_denied_shows() -> None:
     assert made.sample("gpupack_extender_writes_denied") == 1
 
 
+def test_unreadable_objects_are_counted_by_kind() -> None:
+    """An admin sees that the view lacks something."""
+    made = served()
+    assert made.sample("gpupack_extender_unreadable_objects_total", kind="pod") == 0
+    made.unreadable["pod"] = 2
+    assert made.sample("gpupack_extender_unreadable_objects_total", kind="pod") == 2
+    assert made.sample("gpupack_extender_unreadable_objects_total", kind="node") == 0
+
+
 def test_what_became_of_the_record_is_counted() -> None:
     """Events by outcome, and lines that found no room."""
     registry = CollectorRegistry()

@@ -114,7 +114,7 @@ def test_what_is_clear_is_translated(pod: PeerPod, options: dict[str, Any], expe
         (asking({"aliyun.com/gpu-mem": "3000"}), {}, "pass --gpushare-unit MiB"),
         (asking({"aliyun.com/gpu-count": "2"}), {}, "say how much memory"),
         (asking({"aliyun.com/gpu-mem": "4", "aliyun.com/gpu-count": "2"}), {}, "as a label of the pod it is"),
-        (asking({"aliyun.com/gpu-mem": "4"}, labels={"aliyun.com/gpu-count": "3"}), {}, "does not divide"),
+        (asking({"aliyun.com/gpu-mem": "4"}, labels={"aliyun.com/gpu-count": "3"}), {}, "is not divisible"),
         (asking({"aliyun.com/gpu-mem": "4", "nvidia.com/gpumem": "4"}), {}, "names of several programs"),
         (asking({"aliyun.com/gpu-mem": "4", "gpupack.io/gpu-mem": "4"}), {}, "asks for gpupack.io/gpu-mem already"),
         (asking({"aliyun.com/gpu-mem": "4"}, annotations={"gpupack.io/gpu-count": "2"}), {}, "is there already"),

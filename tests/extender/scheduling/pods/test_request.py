@@ -234,7 +234,7 @@ def test_absurd_quantities_name_the_field_and_the_value(memory_units: int, gpus:
     [
         (8, 0, -1, "container main: gpu-core is -1, expected 0 to 100 percent per GPU"),
         (8, 0, MAX_UNITS + 1, "gpu-core is 1048577"),
-        (0, 1, 50, "container main: asks for gpu-core and for whole GPUs, which have all of theirs"),
+        (0, 1, 50, "container main: asks for gpu-core and for whole GPUs, which include all of their compute"),
         (0, 0, 50, "container main: asks for gpu-core without gpu-mem, expected both"),
     ],
 )
@@ -251,8 +251,8 @@ def test_compute_that_means_nothing_is_refused(memory_units: int, gpus: int, cor
         ((app(8),), 0, "gpu-count is 0, expected 1 or more GPUs"),
         ((app(8),), -2, "gpu-count is -2, expected 1 or more GPUs"),
         ((app(8),), MAX_UNITS + 1, "gpu-count is 1048577"),
-        ((app(8),), 3, "container main: gpu-mem 8 does not divide by gpu-count 3"),
-        ((app(8), app(3, name="b")), 2, "container b: gpu-mem 3 does not divide by gpu-count 2"),
+        ((app(8),), 3, "container main: gpu-mem 8 is not divisible by gpu-count 3"),
+        ((app(8), app(3, name="b")), 2, "container b: gpu-mem 3 is not divisible by gpu-count 2"),
         ((app(gpus=2),), 2, "gpu-count is 2 but no container asks for gpu-mem"),
         ((init(8), app(4)), 2, "container main: asks for less gpu-mem than an init container before it"),
         (
@@ -262,7 +262,7 @@ def test_compute_that_means_nothing_is_refused(memory_units: int, gpus: int, cor
         ),
         ((app(8, core=101),), 1, "container main: gpu-core is 101, expected at most 100 percent for each of its GPUs"),
         ((app(8, core=202),), 2, "container main: gpu-core is 202, expected at most 100 percent for each of its GPUs"),
-        ((app(8, core=25),), 2, "container main: gpu-core 25 does not divide by gpu-count 2"),
+        ((app(8, core=25),), 2, "container main: gpu-core 25 is not divisible by gpu-count 2"),
         (tuple(app(1, name=str(at)) for at in range(MAX_CONTAINERS + 1)), 1, "65 containers ask for GPUs"),
     ],
 )
