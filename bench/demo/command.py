@@ -28,7 +28,7 @@ GPUS = sum(gpu.count for node in NODES for gpu in node.gpus)
 
 
 @dataclass(slots=True)
-class Run:
+class DemoRun:
     """One run of the demo; `frames` drives it and yields the nodes to draw in each frame."""
 
     cluster: SimulatedCluster
@@ -89,7 +89,7 @@ def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep
     settings = ClusterSettings(nodes=NODES, extender_arguments=arguments)
     with SimulatedCluster(settings) as cluster:
         table = load_prices(prices)
-        run = Run(cluster, pods, seconds, Tally(table))
+        run = DemoRun(cluster, pods, seconds, Tally(table))
         _draw(console, run)
         whole = on_whole_gpus(pods, NODES, table, seconds)
         click.echo(summary(run.tally.outcome, whole, len(pods), GPUS, seconds))
@@ -102,7 +102,7 @@ def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep
         sys.exit(1)
 
 
-def _draw(console: Console, run: Run) -> None:
+def _draw(console: Console, run: DemoRun) -> None:
     if not console.is_terminal:
         # A log gets a line now and then instead of a moving picture.
         next_s = 0.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from bench.demo.workload import DemoPod
-from bench.simulated.specs import NodeSpec
+from bench.simulated.specs import MachineSpec
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, units_in
 from extender.kubectl.cluster.prices import PriceTable
@@ -49,7 +49,7 @@ class _End:
     gpus: list[_Gpu] = field(compare=False)
 
 
-def on_whole_gpus(pods: Sequence[DemoPod], nodes: Sequence[NodeSpec], prices: PriceTable, seconds: float) -> Outcome:
+def on_whole_gpus(pods: Sequence[DemoPod], nodes: Sequence[MachineSpec], prices: PriceTable, seconds: float) -> Outcome:
     """Run the stream for `seconds` with one or more whole GPUs per pod."""
     gpus = [
         _Gpu(node.name, gpu.model, units_in(gpu.memory_mib, DEFAULT_UNIT_MIB), prices.usd_per_hour(gpu.model))

@@ -4,14 +4,14 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench.simulated.specs import GpuSpec, NodeSpec
+from bench.simulated.specs import GpuSpec, MachineSpec
 
 NODES = (
-    NodeSpec("t4-a", (GpuSpec("Tesla T4", 15360, 4),), cpu=64, memory_gib=256),
-    NodeSpec("t4-b", (GpuSpec("Tesla T4", 15360, 4),), cpu=64, memory_gib=256),
-    NodeSpec("a10-a", (GpuSpec("NVIDIA A10", 23028, 4),), cpu=96, memory_gib=384),
-    NodeSpec("a100-a", (GpuSpec("NVIDIA A100-SXM4-40GB", 40960, 8),), cpu=128, memory_gib=1024),
-    NodeSpec("h100-a", (GpuSpec("NVIDIA H100 80GB HBM3", 81559, 4),), cpu=128, memory_gib=1024),
+    MachineSpec("t4-a", (GpuSpec("Tesla T4", 15360, 4),), cpu=64, memory_gib=256),
+    MachineSpec("t4-b", (GpuSpec("Tesla T4", 15360, 4),), cpu=64, memory_gib=256),
+    MachineSpec("a10-a", (GpuSpec("NVIDIA A10", 23028, 4),), cpu=96, memory_gib=384),
+    MachineSpec("a100-a", (GpuSpec("NVIDIA A100-SXM4-40GB", 40960, 8),), cpu=128, memory_gib=1024),
+    MachineSpec("h100-a", (GpuSpec("NVIDIA H100 80GB HBM3", 81559, 4),), cpu=128, memory_gib=1024),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bench.simulated.specs import GpuSpec, NodeSpec
+from bench.simulated.specs import GpuSpec, MachineSpec
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, Units
@@ -33,10 +33,10 @@ class Load:
         if self.nodes < 1 or self.gpus < 1:
             raise ValueError(f"nodes is {self.nodes}, gpus is {self.gpus}: expected at least 1 of each")
 
-    def specs(self) -> list[NodeSpec]:
+    def specs(self) -> list[MachineSpec]:
         """The nodes."""
         gpus = (GpuSpec(GPU.model, GPU.memory_mib, self.gpus),)
-        return [NodeSpec(f"n{number:05}", gpus, cpu=128, memory_gib=1024) for number in range(self.nodes)]
+        return [MachineSpec(f"n{number:05}", gpus, cpu=128, memory_gib=1024) for number in range(self.nodes)]
 
 
 def pod_body(name: str, units: int) -> Body:

@@ -13,11 +13,11 @@ from typing import Any
 import click
 
 from bench.node.measure import Cost, Delays, Listening, measure_calls, measure_cost, measure_xids
-from bench.node.stage import Load, staged
+from bench.node.stage import NodeLoad, staged
 from bench.simulated.nvml.driver import BuildError
 from extender.contract.units import UNIT_CHOICES_MIB, UnitMib
 
-_DEFAULTS = Load()
+_DEFAULTS = NodeLoad()
 
 
 @click.command(name="node")
@@ -55,7 +55,7 @@ def command(  # noqa: PLR0917 - click passes options by name
     The shipped program reads GPUs through the real NVML binding from a simulated driver (a C compiler is needed), at
     its default intervals, with every pod's process working and a scrape every 15 s.
     """
-    load = Load(gpus, memory_mib, pods, UnitMib(int(memory_unit_mib)))
+    load = NodeLoad(gpus, memory_mib, pods, UnitMib(int(memory_unit_mib)))
     folder = Path(tempfile.mkdtemp(prefix="gpn"))
     try:
         with staged(load, folder) as stage:
@@ -82,7 +82,7 @@ def command(  # noqa: PLR0917 - click passes options by name
         json_file.write_text(json.dumps(_rounded(figures), indent=2) + "\n", encoding="utf-8")
 
 
-def report(load: Load, cost: Cost, preferred: Delays, allocated: Delays, xids: Delays) -> str:
+def report(load: NodeLoad, cost: Cost, preferred: Delays, allocated: Delays, xids: Delays) -> str:
     """The figures for people, as Markdown."""
     rows = [
         ("CPU, of one core", f"{cost.cpu_ratio:.2%}"),

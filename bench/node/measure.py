@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.latency.percentiles import cpu_seconds, percentile, rss_mib
-from bench.node.stage import MEMORY, Stage, measured
+from bench.node.stage import MEMORY, NodeStage, measured
 from bench.simulated.kubelet.plugin_endpoint import PluginEndpoint
 
 SCRAPE_INTERVAL_S = 15.0
@@ -51,7 +51,7 @@ def delays(seconds: list[float]) -> Delays:
     return Delays(len(ordered), percentile(ordered, 0.5), percentile(ordered, 0.99), ordered[-1])
 
 
-def measure_cost(stage: Stage, seconds: float) -> Cost:
+def measure_cost(stage: NodeStage, seconds: float) -> Cost:
     """Let the pods work for `seconds`, scrape as Prometheus does, and measure what the plugin used."""
     started_s, cpu_s = time.monotonic(), cpu_seconds(stage.pid)
     calls, writes = stage.driver.state.calls, stage.node_writes()
@@ -81,7 +81,7 @@ def measure_cost(stage: Stage, seconds: float) -> Cost:
 class Listening:
     """A second listener to the plugin's list of devices, besides the kubelet."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: NodeStage) -> None:
         self._changed = threading.Condition()
         self.healthy: frozenset[str] = frozenset()
         self.unhealthy: frozenset[str] = frozenset()
@@ -109,7 +109,7 @@ class Listening:
             self._changed.notify_all()
 
 
-def measure_calls(stage: Stage, listening: Listening, count: int, pause_s: float) -> tuple[Delays, Delays]:
+def measure_calls(stage: NodeStage, listening: Listening, count: int, pause_s: float) -> tuple[Delays, Delays]:
     """Time GetPreferredAllocation, with all devices as available, and Allocate of what it chose; one after the other.
 
     The pause keeps the account of fresh Allocates as short as a kubelet keeps it.
@@ -128,7 +128,7 @@ def measure_calls(stage: Stage, listening: Listening, count: int, pause_s: float
     return delays(preferred_s), delays(allocated_s)
 
 
-def measure_xids(stage: Stage, listening: Listening, pause_s: float) -> Delays:
+def measure_xids(stage: NodeStage, listening: Listening, pause_s: float) -> Delays:
     """Let each GPU in turn report a critical XID, and time until the kubelet knows that its devices are unhealthy."""
     listening.wait(lambda: bool(listening.healthy), _CALL_TIMEOUT_S)
     found = []

@@ -18,7 +18,7 @@ from bench.simulated.client import ClusterClient
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
 from bench.simulated.nvml.driver import Model, SimulatedDriver, build
 from bench.simulated.processes import ModuleProcess, free_port
-from bench.simulated.specs import NodeSpec
+from bench.simulated.specs import MachineSpec
 from bench.simulated.waiting import wait_until
 from device_plugin.usage.procfs import INITIAL_PID_NAMESPACE
 from extender.contract.allocation import Allocation
@@ -36,7 +36,7 @@ _FIRST_PID = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class NodeLoad:
     """What the node has: `gpus` of `memory_mib` that can be given out, and `pods` spread evenly over them."""
 
     gpus: int = 8
@@ -57,10 +57,10 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class NodeStage:
     """A node under load; `pid` is the plugin's."""
 
-    load: Load
+    load: NodeLoad
     server: ApiServer
     driver: SimulatedDriver
     pid: int
@@ -96,7 +96,7 @@ def measured(exposition: bytes) -> int:
 
 
 @contextmanager
-def staged(load: Load, folder: Path) -> Iterator[Stage]:
+def staged(load: NodeLoad, folder: Path) -> Iterator[NodeStage]:
     """A node under load; `folder` is new and has a short path.
 
     Raises:
@@ -113,7 +113,7 @@ def staged(load: Load, folder: Path) -> Iterator[Stage]:
         kubeconfig = server.write_kubeconfig(folder / "kubeconfig")
         client = ClusterClient.from_kubeconfig(kubeconfig)
         stack.callback(client.close)
-        kubelet = SimulatedKubelet(NodeSpec(NODE), client, folder)
+        kubelet = SimulatedKubelet(MachineSpec(NODE), client, folder)
         stack.enter_context(kubelet)
         port, log = free_port(), folder / "plugin.log"
         arguments = {
@@ -132,7 +132,7 @@ def staged(load: Load, folder: Path) -> Iterator[Stage]:
         )
         stack.enter_context(plugin)
         socket = kubelet.plugins_folder / "gpupack-gpu-mem.sock"
-        stage = Stage(load, server, driver, plugin.pid, port, socket, log)
+        stage = NodeStage(load, server, driver, plugin.pid, port, socket, log)
         _fill(stage, client, folder / "proc")
         wait_until(lambda: measured(stage.scrape()) == load.pods, "measurements of all pods", timeout_s=_READY_S)
         yield stage
@@ -153,7 +153,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _fill(stage: Stage, client: ClusterClient, proc: Path) -> None:
+def _fill(stage: NodeStage, client: ClusterClient, proc: Path) -> None:
     """Bind the pods as the extender does, let the kubelet admit them, and start their processes."""
     load = stage.load
     wanted = str(load.gpus * load.units)

@@ -54,7 +54,7 @@ def style() -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Curve:
     """A curve: points in data units; `bound` marks the points alone, since nothing is known between them."""
 
     label: str
@@ -86,7 +86,7 @@ def svg(made: Figure) -> str:
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def draw_lines(axes: Axes, lines: Sequence[Line], *, x_from: float, y_from: float) -> None:
+def draw_lines(axes: Axes, lines: Sequence[Curve], *, x_from: float, y_from: float) -> None:
     """Curves from there on, the legend in the order of their ends."""
     colors = colors_of([line.label for line in lines if not line.bound])
     for line in sorted(lines, key=lambda one: -one.points[-1][1]):
@@ -137,16 +137,16 @@ def draw(summary: dict[str, Any], results: Sequence[Result], *, caption: str) ->
     """The figure of these results as SVG; curves and markers are means over seeds, dots are single seeds."""
     means = {name: policy["mean"] for name, policy in summary["policies"].items()}
     curves = {name: [result.curve for result in results if result.policy == name and result.curve] for name in means}
-    lines = [Line(name, mean_curve(own)) for name, own in curves.items() if own]
+    lines = [Curve(name, mean_curve(own)) for name, own in curves.items() if own]
     lines = [line for line in lines if line.points]
     if "bound" in summary:
         marks = summary["bound"]["mean"]["allocation_percent"]
-        lines.append(Line("LP bound", [(float(mark), value) for mark, value in marks.items()], bound=True))
+        lines.append(Curve("LP bound", [(float(mark), value) for mark, value in marks.items()], bound=True))
     with style():
         return _draw_arrivals(means, lines, caption) if lines else _draw_rejected(summary, caption)
 
 
-def _draw_arrivals(means: Mapping[str, Any], lines: Sequence[Line], caption: str) -> str:
+def _draw_arrivals(means: Mapping[str, Any], lines: Sequence[Curve], caption: str) -> str:
     made, (left, right) = figure(2, caption=caption)
     left.set_title("GPU demand allocated")
     left.set_xlabel("demand arrived, % of capacity")

@@ -11,7 +11,7 @@ from extender.scheduling.nodes.node import NodeInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ReplayUsage:
     """One moment of a replay.
 
     Args:
@@ -37,7 +37,7 @@ class Usage:
         return asdict(self)
 
 
-def usage_of(run: Run, prices: PriceTable, fragmentation: Fragmentation, wanted_milli: int) -> Usage:
+def usage_of(run: Run, prices: PriceTable, fragmentation: Fragmentation, wanted_milli: int) -> ReplayUsage:
     """The cluster of `run` now, when pods that ask for `wanted_milli` thousandths of GPUs would run.
 
     Raises:
@@ -48,7 +48,7 @@ def usage_of(run: Run, prices: PriceTable, fragmentation: Fragmentation, wanted_
     usd_per_hour = _usd_per_hour(used, prices)
     units = sum(node.capacity for node in nodes)
     fragment = sum(fragmentation.of(node.record.shape, node.free, node.cpu_free_milli) for node in nodes)
-    return Usage(
+    return ReplayUsage(
         allocation_percent=100 * run.placed_milli / run.capacity_milli,
         served_percent=100 * run.placed_milli / wanted_milli if wanted_milli else 100.0,
         nodes_in_use=len(used),

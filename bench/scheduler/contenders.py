@@ -11,7 +11,7 @@ from tests.e2e.schedulerconfig import ExtenderStanza, scheduler_configuration
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class Setup:
     """`placement` of the extender, or how many names a stub keeps (0: all); neither: no extender."""
 
     name: str
@@ -20,18 +20,18 @@ class Contender:
 
 
 CONTENDERS = (
-    Contender("none"),
-    Contender("stub-one", keep=1),
-    Contender("exact", placement="exact"),
-    Contender("stub-16", keep=16),
-    Contender("scored", placement="scored"),
-    Contender("stub-all", keep=0),
+    Setup("none"),
+    Setup("stub-one", keep=1),
+    Setup("exact", placement="exact"),
+    Setup("stub-16", keep=16),
+    Setup("scored", placement="scored"),
+    Setup("stub-all", keep=0),
 )
 """In the order of a round; `scored` answers with 16 nodes by default, so `stub-16` is what it is held to."""
 
 
 @contextmanager
-def running(contender: Contender, kubeconfig: Path, folder: Path, percentage: int) -> Iterator[dict[str, Any]]:
+def running(contender: Setup, kubeconfig: Path, folder: Path, percentage: int) -> Iterator[dict[str, Any]]:
     """Start the extender or stub; yields kube-scheduler's configuration for it."""
     if not contender.placement and contender.keep is None:
         yield scheduler_configuration(percentage_of_nodes_to_score=percentage)
@@ -41,7 +41,7 @@ def running(contender: Contender, kubeconfig: Path, folder: Path, percentage: in
         yield scheduler_configuration([stanza], percentage_of_nodes_to_score=percentage)
 
 
-def _process(contender: Contender, kubeconfig: Path, folder: Path) -> ModuleProcess:
+def _process(contender: Setup, kubeconfig: Path, folder: Path) -> ModuleProcess:
     if contender.placement:
         arguments = ["--log-level", "warning", "--placement", contender.placement]
         return ExtenderProcess(kubeconfig, folder / "extender.log", arguments)

@@ -8,7 +8,7 @@ import click
 
 from bench.latency.load import Load
 from bench.scheduler.cluster import create_nodes, create_pods, delete_pods, watching
-from bench.scheduler.contenders import CONTENDERS, Contender, running
+from bench.scheduler.contenders import CONTENDERS, Setup, running
 from tests.e2e.binaries import find_binaries
 from tests.e2e.controlplane import ControlPlane
 
@@ -49,7 +49,7 @@ def measure(
     return rates
 
 
-def _run(plane: ControlPlane, contender: Contender, prefix: str, pods: int, percentage: int) -> float:
+def _run(plane: ControlPlane, contender: Setup, prefix: str, pods: int, percentage: int) -> float:
     folder = plane.folder / prefix
     folder.mkdir()
     with running(contender, Path(plane.admin_kubeconfig), folder, percentage) as configuration:

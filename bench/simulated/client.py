@@ -19,7 +19,7 @@ _PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ApiAccess:
     """How to reach an API server: address, CA and client credentials; paths of PEM files, empty where unused."""
 
     server: str
@@ -29,7 +29,7 @@ class Access:
     token: str = ""
 
 
-def write_kubeconfig(path: Path, access: Access) -> Path:
+def write_kubeconfig(path: Path, access: ApiAccess) -> Path:
     """Write a kubeconfig with one cluster, user and context, all called "test", and return its path."""
     cluster = {"server": access.server, "certificate-authority": access.ca_file}
     user = {"client-certificate": access.cert_file, "client-key": access.key_file, "token": access.token}
@@ -46,7 +46,7 @@ def write_kubeconfig(path: Path, access: Access) -> Path:
     return path
 
 
-def read_kubeconfig(path: Path) -> Access:
+def read_kubeconfig(path: Path) -> ApiAccess:
     """Read the current context of a kubeconfig; embedded certificates go to temporary files until this process ends.
 
     Raises:
@@ -58,10 +58,10 @@ def read_kubeconfig(path: Path) -> Access:
     found: Any = client.Configuration()
     loaders.load_kube_config(str(path), client_configuration=found, persist_config=False)
     token = found.api_key.get("BearerToken", "").removeprefix("Bearer ")
-    return Access(found.host, found.ssl_ca_cert or "", found.cert_file or "", found.key_file or "", token)
+    return ApiAccess(found.host, found.ssl_ca_cert or "", found.cert_file or "", found.key_file or "", token)
 
 
-class RequestError(Exception):
+class FailureStatusError(Exception):
     """The API server answered with a failure Status."""
 
     def __init__(self, request: str, status: int, body: bytes) -> None:
@@ -94,7 +94,7 @@ class ClusterClient:
         connections: connections kept open.
     """
 
-    def __init__(self, access: Access, *, timeout_s: float = 30.0, connections: int = 16) -> None:
+    def __init__(self, access: ApiAccess, *, timeout_s: float = 30.0, connections: int = 16) -> None:
         self._server = access.server
         self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {access.token}"} if access.token else {}
@@ -139,7 +139,7 @@ class ClusterClient:
         except urllib3.exceptions.HTTPError as error:
             raise UnreachableError(f"{method} {path}: {error}") from error
         if reply.status >= 300:
-            raise RequestError(f"{method} {path}", reply.status, reply.data)
+            raise FailureStatusError(f"{method} {path}", reply.status, reply.data)
         return msgspec.json.decode(reply.data, type=dict[str, Any])
 
     def stream(self, path: str, *, read_timeout_s: float, **query: str) -> Generator[bytes]:
@@ -155,7 +155,7 @@ class ClusterClient:
         try:
             reply = self._pool.request("GET", url, headers=self._headers, preload_content=False, timeout=timeout)
             if reply.status >= 300:
-                raise RequestError(f"WATCH {path}", reply.status, reply.read())
+                raise FailureStatusError(f"WATCH {path}", reply.status, reply.read())
             yield from _lines(reply)
         except urllib3.exceptions.HTTPError as error:
             raise UnreachableError(f"WATCH {path}: {error}") from error
@@ -190,7 +190,7 @@ class ClusterClient:
         """
         try:
             return self.request("GET", path)
-        except RequestError as error:
+        except FailureStatusError as error:
             if error.status == 404:
                 return None
             raise
@@ -216,7 +216,7 @@ class ClusterClient:
             options["preconditions"] = {"uid": uid}
         try:
             return self.request("DELETE", pods_path(namespace, name), options)
-        except RequestError as error:
+        except FailureStatusError as error:
             if error.status == 404 or (uid and error.status == 409):
                 return None
             raise

@@ -20,7 +20,7 @@ from bench.simulated.node import NAMES, SimulatedNode
 from bench.simulated.processes import ExtenderProcess
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.scheduler.scheduler import SimulatedScheduler
-from bench.simulated.specs import NodeSpec
+from bench.simulated.specs import MachineSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ClusterSettings:
         extender_arguments: further options of the extender.
     """
 
-    nodes: tuple[NodeSpec, ...]
+    nodes: tuple[MachineSpec, ...]
     hollow: bool = False
     extender_arguments: tuple[str, ...] = ()
 
@@ -72,7 +72,7 @@ class SimulatedCluster:
     ) -> None:
         self._cleanup.close()
 
-    def add_node(self, spec: NodeSpec, *, generation: int = 0, wait: bool = True) -> None:
+    def add_node(self, spec: MachineSpec, *, generation: int = 0, wait: bool = True) -> None:
         """Add a node; another `generation` has other GPU UUIDs."""
         if self.settings.hollow:
             self.client.create_node(spec.hollow_node_object(NAMES))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from bench.simulated.client import ClusterClient, RequestError, UnreachableError
+from bench.simulated.client import ClusterClient, FailureStatusError, UnreachableError
 
 Body = dict[str, Any]
 Handler = Callable[[str, Body], None]
@@ -73,8 +73,8 @@ class Informer:
                 pause_s = _SHORTEST_S
             except _RelistError:
                 self._version = ""
-            except (RequestError, UnreachableError) as error:
-                if isinstance(error, RequestError) and error.status == 410:
+            except (FailureStatusError, UnreachableError) as error:
+                if isinstance(error, FailureStatusError) and error.status == 410:
                     self._version = ""
                 _LOG.debug("%s: %s", self._path, error)
                 # Jitter keeps many informers from coming back in step.

@@ -9,7 +9,7 @@ from typing import Any, Self
 from bench.simulated.client import ClusterClient
 from bench.simulated.kubelet.kubelet import KubeletSettings, SimulatedKubelet
 from bench.simulated.kubelet.plugin_runner import PluginRunner, write_gpu_file
-from bench.simulated.specs import NodeSpec
+from bench.simulated.specs import MachineSpec
 from bench.simulated.starting import Startable
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
@@ -31,7 +31,7 @@ class SimulatedNode(Startable):
 
     def __init__(
         self,
-        spec: NodeSpec,
+        spec: MachineSpec,
         kubeconfig: Path,
         settings: KubeletSettings | None = None,
         *,

@@ -26,7 +26,7 @@ class GpuSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeSpec:
+class MachineSpec:
     """One node.
 
     Args:

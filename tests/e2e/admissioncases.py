@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.simulated.client import RequestError
+from bench.simulated.client import FailureStatusError
 from tests.e2e.api import Api, Json
 from tests.e2e.podspecs import container, pod
 
@@ -161,12 +161,12 @@ def refusal(api: Api, body: Mapping[str, Any], path: str = PODS) -> str:
     """What a policy says of creating the object, without the API server's own words before it; empty when it may be."""
     try:
         api.create(f"{path}?dryRun=All", body)
-    except RequestError as error:
+    except FailureStatusError as error:
         return said(error)
     return ""
 
 
-def said(error: RequestError) -> str:
+def said(error: FailureStatusError) -> str:
     """The policy's sentence alone.
 
     Raises:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.simulated.client import MERGE_PATCH, Access, ClusterClient, RequestError
+from bench.simulated.client import MERGE_PATCH, ApiAccess, ClusterClient, FailureStatusError
 from bench.simulated.waiting import wait_until
 
 Json = dict[str, Any]
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 class Api:
     """One user's requests to one API server. Safe to use from several threads."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ApiAccess) -> None:
         self.server = access.server
         self._client = ClusterClient(access)
 
@@ -63,7 +63,7 @@ class Api:
             try:
                 self.get(collection)
                 return plural in {each["name"] for each in self.get(group)["resources"]}
-            except RequestError as error:
+            except FailureStatusError as error:
                 if error.status in (404, 429, 503):
                     return False
                 raise
@@ -120,7 +120,7 @@ class Api:
         """Force-delete a pod that somebody else may be deleting, too."""
         try:
             self.delete_pod(namespace, name, grace_period_s=0)
-        except RequestError as error:
+        except FailureStatusError as error:
             if error.status != 404:
                 raise
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import yaml
 
-from bench.simulated.client import Access, write_kubeconfig
+from bench.simulated.client import ApiAccess, write_kubeconfig
 from bench.simulated.processes import ServerProcess, free_port
 from bench.simulated.waiting import wait_until
 from tests.e2e import audit, servers
@@ -116,14 +116,14 @@ class ControlPlane:
         """The API as the service account."""
         return Api(self.access_of(namespace, service_account))
 
-    def access_of(self, namespace: str, service_account: str) -> Access:
+    def access_of(self, namespace: str, service_account: str) -> ApiAccess:
         """How to reach the API as the service account."""
         return self.access(token=self.token_for(namespace, service_account))
 
-    def access(self, *, token: str = "", client: KeyPair | None = None) -> Access:
+    def access(self, *, token: str = "", client: KeyPair | None = None) -> ApiAccess:
         """How to reach the API with a token or a client certificate."""
         pair = (str(client.certificate), str(client.key)) if client is not None else ("", "")
-        return Access(self.server_url, str(self.authority.path), *pair, token)
+        return ApiAccess(self.server_url, str(self.authority.path), *pair, token)
 
     def audited(self, namespace: str, service_account: str) -> list[AuditedRequest]:
         """Every request that the service account has made so far: which rights it used, which it lacked."""

@@ -22,7 +22,7 @@ import yaml
 from bench.simulated.client import ClusterClient
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
 from bench.simulated.processes import free_port
-from bench.simulated.specs import NodeSpec
+from bench.simulated.specs import MachineSpec
 from tests.e2e.api import Json
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.installation import SYSTEM, ContainerProcess, pods_of
@@ -57,7 +57,7 @@ class Machine:
         self._stack.callback(client.close)
         # A short path: it holds Unix sockets.
         root = self._stack.enter_context(TemporaryDirectory(prefix="gpupack-kubelet-", ignore_cleanup_errors=True))
-        self.kubelet = SimulatedKubelet(NodeSpec(NODE), client, Path(root))
+        self.kubelet = SimulatedKubelet(MachineSpec(NODE), client, Path(root))
         self._stack.enter_context(self.kubelet)
         return self
 

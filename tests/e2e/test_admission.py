@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.client import STRATEGIC_PATCH, RequestError
+from bench.simulated.client import STRATEGIC_PATCH, FailureStatusError
 from bench.simulated.waiting import wait_until
 from tests.e2e.admissioncases import (
     ALLOCATED,
@@ -146,7 +146,7 @@ def test_what_was_there_before_the_policy_can_be_changed_and_deleted(control_pla
     wait_until(lambda: refusal(api, old), what="gpupack-requests to be in force again")
     api.patch(f"{PODS}/old", {"metadata": {"labels": {"seen": "yes"}}})
     api.patch(f"{collection('Deployment')}/old", {"spec": {"replicas": 0}})
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(FailureStatusError) as refused:
         api.patch(f"{PODS}/old", {"metadata": {"annotations": {COUNT: "3"}}})
     assert said(refused.value) == "container main: gpupack.io/gpu-mem 7 is not divisible by gpupack.io/gpu-count 3"
     api.delete(f"{collection('Deployment')}/old")
@@ -159,7 +159,7 @@ def test_a_debug_container_gets_no_gpus_by_variable(api: Api) -> None:
     debugger = {"name": "debugger", "image": "busybox", "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]}
     path = f"{PODS}/debugged/ephemeralcontainers"
     body = {"spec": {"ephemeralContainers": [debugger]}}
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(FailureStatusError) as refused:
         api.patch(path, body, STRATEGIC_PATCH)
     assert said(refused.value) == bypassing("debugger", "NVIDIA_VISIBLE_DEVICES")
     plain = {"spec": {"ephemeralContainers": [{"name": "debugger", "image": "busybox"}]}}

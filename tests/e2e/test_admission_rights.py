@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulated.client import RequestError
+from bench.simulated.client import FailureStatusError
 from bench.simulated.waiting import wait_until
 from tests.e2e.admissioncases import ALLOCATED, ALLOCATION, MEM, NAMESPACE, PODS, asking, refusal, said
 from tests.e2e.api import Api
@@ -55,11 +55,11 @@ def test_a_tenant_does_not_say_on_which_gpus_a_pod_is(api: Api, tenant: Api, ann
     assert refusal(tenant, asking({MEM: 8}, {annotation: "{}"})) == sentence
     name = annotation.rpartition("/")[2]
     api.create_pod(NAMESPACE, {**asking({MEM: 8}), "metadata": {"name": name}})
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(FailureStatusError) as refused:
         tenant.patch(f"{PODS}/{name}", {"metadata": {"annotations": {annotation: "{}"}}})
     assert said(refused.value) == sentence
     api.patch(f"{PODS}/{name}", {"metadata": {"annotations": {annotation: "{}"}}})
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(FailureStatusError) as refused:
         tenant.patch(f"{PODS}/{name}", {"metadata": {"annotations": {annotation: None}}})
     assert said(refused.value) == sentence
     tenant.patch(f"{PODS}/{name}", {"metadata": {"annotations": {"team": "a"}}})
@@ -126,7 +126,7 @@ def test_a_device_plugin_changes_its_own_annotations_on_its_own_node_only(
         ("/api/v1/nodes/node-a", {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, owner),
         ("/api/v1/nodes/node-a", {"spec": {"unschedulable": True}}, owner),
     ):
-        with pytest.raises(RequestError) as refused:
+        with pytest.raises(FailureStatusError) as refused:
             plugin.patch(path, body)
         assert said(refused.value) == sentence
     plugin.close()
@@ -137,7 +137,7 @@ def test_the_extender_changes_its_own_annotations_only(control_plane: ControlPla
     api.create_pod(NAMESPACE, {**asking({MEM: 8}), "metadata": {"name": "woken", "annotations": {"team": "a"}}})
     extender = control_plane.api_as("gpupack-system", "gpupack-scheduler")
     extender.patch(f"{PODS}/woken", {"metadata": {"annotations": {"gpupack.io/retry": "1"}}})
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(FailureStatusError) as refused:
         extender.patch(f"{PODS}/woken", {"metadata": {"annotations": {"team": None}}})
     assert said(refused.value) == f"{ACCOUNTS}scheduler {OWN}"
     extender.close()

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bench.simulated.processes import ServerProcess, free_port
-from bench.simulated.specs import GpuSpec, NodeSpec
+from bench.simulated.specs import GpuSpec, MachineSpec
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.e2e.admissioncases import asking
@@ -28,7 +28,7 @@ def test_the_page_puts_the_extender_beside_the_control_planes_scheduler(
     control_plane: ControlPlane, tmp_path: Path
 ) -> None:
     """With the kubeconfig, the configuration and the static pod's options that the page leads to, a pod is bound."""
-    spec = NodeSpec("node", (GpuSpec("NVIDIA A100-SXM4-80GB", 81920, 1),))
+    spec = MachineSpec("node", (GpuSpec("NVIDIA A100-SXM4-80GB", 81920, 1),))
     control_plane.api.create("/api/v1/nodes", spec.hollow_node_object(NAMES))
     etc = tmp_path / "kubernetes"
     (etc / "manifests").mkdir(parents=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.simulated.client import RequestError
+from bench.simulated.client import FailureStatusError
 from bench.simulated.processes import ProcessError
 from bench.simulated.waiting import wait_until
 from tests.e2e.api import Api
@@ -92,7 +92,7 @@ def test_a_service_account_may_do_what_its_role_grants_and_no_more(control_plane
     api.wait_allowed("system:serviceaccount:rights:reader", "list", "nodes")
     reader = control_plane.api_as("rights", "reader")
     assert [node["metadata"]["name"] for node in reader.get("/api/v1/nodes")["items"]] == ["node-a"]
-    with pytest.raises(RequestError, match="is forbidden") as refused:
+    with pytest.raises(FailureStatusError, match="is forbidden") as refused:
         reader.get("/api/v1/namespaces/work/pods/plain")
     assert refused.value.status == 403
     reader.close()

@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 import pytest
 import yaml
 
-from bench.simulated.client import ClusterClient, RequestError
+from bench.simulated.client import ClusterClient, FailureStatusError
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
 from bench.simulated.processes import free_port
-from bench.simulated.specs import NodeSpec
+from bench.simulated.specs import MachineSpec
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.e2e.admissioncases import LET_THROUGH, REFUSED, refusal
@@ -82,7 +82,7 @@ def pod_security(system: ControlPlane, level: str, spec: Json) -> str:
     used = {each: spec[each] for each in spec if each not in ("serviceAccountName", "priorityClassName")}
     try:
         system.api.create(f"/api/v1/namespaces/{name}/pods?dryRun=All", {"metadata": {"name": "p"}, "spec": used})
-    except RequestError as error:
+    except FailureStatusError as error:
         if "violates PodSecurity" not in error.message and "service account" in error.message:
             wait_until(
                 lambda: system.api.exists(f"/api/v1/namespaces/{name}/serviceaccounts/default"), what="its account"
@@ -182,7 +182,7 @@ def installed(control_plane: ControlPlane, tmp_path: Path) -> Iterator[ControlPl
         stack.callback(client.close)
         # A short path: it holds Unix sockets.
         root = stack.enter_context(TemporaryDirectory(prefix="gpupack-kubelet-", ignore_cleanup_errors=True))
-        kubelet = SimulatedKubelet(NodeSpec("node"), client, Path(root))
+        kubelet = SimulatedKubelet(MachineSpec("node"), client, Path(root))
         stack.enter_context(kubelet)
         control_plane.apply(overlay("simulated"))
 

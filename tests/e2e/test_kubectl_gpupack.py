@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.inventory import Inventory
 from tests.docs.pages import REPOSITORY, commands, fences
@@ -39,9 +39,9 @@ def environment(control_plane: ControlPlane) -> Iterator[Environment]:
     started = Environment(RealBackend(control_plane), extender_arguments=("--policy", "binpack"))
     try:
         started.start()
-        spec = NodeSpec("gpu-1", gpus(a100=2))
+        spec = MachineSpec("gpu-1", gpus(a100=2))
         started.add_hollow_node(spec)
-        started.client.create_node(_with_an_unhealthy_gpu(NodeSpec("gpu-2", (T4, T4))))
+        started.client.create_node(_with_an_unhealthy_gpu(MachineSpec("gpu-2", (T4, T4))))
         wait_until(lambda: len(started.extender_nodes()) == 2, "the extender to know the nodes")
         model = {"gpupack.io/gpu-model": "A100*"}
         for name, units in (("llm", 48), ("notebook", 8), ("trial", 40)):
@@ -58,7 +58,7 @@ def environment(control_plane: ControlPlane) -> Iterator[Environment]:
         started.stop()
 
 
-def _with_an_unhealthy_gpu(spec: NodeSpec) -> dict[str, object]:
+def _with_an_unhealthy_gpu(spec: MachineSpec) -> dict[str, object]:
     body = spec.hollow_node_object(NAMES)
     healthy = spec.inventory()
     first, *others = healthy.gpus

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bench.simulated.client import ClusterClient
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
@@ -134,7 +134,7 @@ def test_describe_says_why_a_pod_waits_as_the_readme_says(user: NewUser, control
     # Whoever places a pod on the last of them knows all of this: nodes come and go for everyone in this order.
     client.delete_node(NODE)
     for place in reversed(range(10)):
-        client.create_node(NodeSpec(f"n{place}", two if place < 3 else small).hollow_node_object(NAMES))
+        client.create_node(MachineSpec(f"n{place}", two if place < 3 else small).hollow_node_object(NAMES))
     for place in range(3):
         for name in ("a", "b"):
             only = {"kubernetes.io/hostname": f"n{place}"}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench.simulated.apiserver.server import ApiServer
-from bench.simulated.client import MERGE_PATCH, STRATEGIC_PATCH, Access, ClusterClient, RequestError, pods_path
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.client import MERGE_PATCH, STRATEGIC_PATCH, ApiAccess, ClusterClient, FailureStatusError, pods_path
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.controlplane import ControlPlane
 
@@ -36,7 +36,7 @@ def real(control_plane: ControlPlane) -> Iterator[ClusterClient]:
 def simulated() -> Iterator[ClusterClient]:
     """A client of the simulated server."""
     with ApiServer() as server:
-        client = ClusterClient(Access(server.url))
+        client = ClusterClient(ApiAccess(server.url))
         yield client
         client.close()
 
@@ -44,7 +44,7 @@ def simulated() -> Iterator[ClusterClient]:
 def _answer(client: ClusterClient, method: str, path: str, *, body: object, kind: str, query: dict[str, str]) -> Any:
     try:
         return client.request(method, path, body, content_type=kind, **query)
-    except RequestError as error:
+    except FailureStatusError as error:
         # The real server adds a diff of the spec to some texts; values that differ by nature are made equal.
         first = error.message.split("\n")[0]
         return error.status, error.reason, _NUMBER.sub("N", _UID.sub("UID", first))
@@ -235,7 +235,7 @@ def test_selected_watches_see_the_same(servers: tuple[ClusterClient, ClusterClie
 
 def test_nodes_keep_their_status_at_creation(servers: tuple[ClusterClient, ClusterClient]) -> None:
     """And a patch of the node leaves its status alone."""
-    spec = NodeSpec("n7", labels={"a": "b"})
+    spec = MachineSpec("n7", labels={"a": "b"})
     answers = []
     for client in servers:
         node = client.create_node(spec.node_object({MEMORY: "10k"}))

@@ -11,9 +11,9 @@ from typing import cast
 
 from bench.simulated.apiserver import http11
 from bench.simulated.apiserver.faults import Fault, FaultPlan
-from bench.simulated.apiserver.handling import Answer, Handler
-from bench.simulated.apiserver.objects.resources import Resource
-from bench.simulated.apiserver.objects.statuses import ApiError, expired
+from bench.simulated.apiserver.handling import Handler, HttpAnswer
+from bench.simulated.apiserver.objects.resources import ApiResource
+from bench.simulated.apiserver.objects.statuses import StatusError, expired
 from bench.simulated.apiserver.objects.store import CompactedError, Event, Store
 from bench.simulated.apiserver.watching import Watch, bookmark_line, error_line, event_line
 
@@ -32,13 +32,13 @@ class Hub:
         self.faults = FaultPlan()
         self.paused = False
         self.seen: deque[str] = deque(maxlen=100_000)
-        self.connections: set[Connection] = set()
+        self.connections: set[ClientConnection] = set()
         self.handler: Handler | None = None
-        self._streams: dict[Resource, list[Stream]] = {}
+        self._streams: dict[ApiResource, list[Stream]] = {}
 
-    def publish(self, resource: Resource, event: Event) -> None:
+    def publish(self, resource: ApiResource, event: Event) -> None:
         """Hand an event to every watch of its resource."""
-        lines: dict[Resource, bytes] = {}
+        lines: dict[ApiResource, bytes] = {}
         for stream in self._streams.get(resource, ()):
             shown = stream.watch.resource
             if shown not in lines:
@@ -66,13 +66,13 @@ class Hub:
         self.loop.call_later(self._bookmark_interval_s, self.send_bookmarks)
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """One client's connection."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._reader = http11.RequestReader()
-        self._requests: deque[http11.Request] = deque()
+        self._requests: deque[http11.HttpRequest] = deque()
         self._busy = False
         self.stream: Stream | None = None
         self.transport: asyncio.Transport | None = None
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._requests.extend(self._reader.feed(data))
-        except ApiError as error:
+        except StatusError as error:
             self.transport.write(http11.render(error.code, error.body(), keep_alive=False))
             self.transport.close()
             return
@@ -110,16 +110,16 @@ class Connection(asyncio.Protocol):
                 return
             self._serve(self._requests.popleft(), self.transport)
 
-    def _serve(self, request: http11.Request, transport: asyncio.Transport) -> None:
+    def _serve(self, request: http11.HttpRequest, transport: asyncio.Transport) -> None:
         hub = self._hub
         if hub.handler is None:
             raise RuntimeError("a request came before the server was complete")
         hub.seen.append(f"{request.method} {request.path}")
         fault = hub.faults.take(request) or Fault()
-        answer: Answer | Watch
+        answer: HttpAnswer | Watch
         if fault.status:
-            error = ApiError(fault.status, f"fault ordered for {request.method} {request.path}")
-            answer = Answer(error.code, error.body())
+            error = StatusError(fault.status, f"fault ordered for {request.method} {request.path}")
+            answer = HttpAnswer(error.code, error.body())
         else:
             answer = hub.handler.handle(request)
         if isinstance(answer, Watch):
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
 class Stream:
     """One open watch: gathers lines and writes them in few chunks."""
 
-    def __init__(self, hub: Hub, connection: Connection, watch: Watch) -> None:
+    def __init__(self, hub: Hub, connection: ClientConnection, watch: Watch) -> None:
         self.watch = watch
         self.timer: asyncio.TimerHandle | None = None
         self._hub = hub

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from bench.simulated.apiserver.http11 import Request
+from bench.simulated.apiserver.http11 import HttpRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Fault:
         if self.times < 1 or self.delay_s < 0:
             raise ValueError(f"fault: times is {self.times}, delay_s {self.delay_s}; expected at least 1 and 0")
 
-    def hits(self, request: Request) -> bool:
+    def hits(self, request: HttpRequest) -> bool:
         """Whether it applies to a request."""
         return self.path in request.path and self.method in ("", request.method)
 
@@ -38,7 +38,7 @@ class FaultPlan:
 
     pending: list[Fault] = field(default_factory=list)
 
-    def take(self, request: Request) -> Fault | None:
+    def take(self, request: HttpRequest) -> Fault | None:
         """The fault for a request, if any, counted down."""
         for position, fault in enumerate(self.pending):
             if fault.hits(request):

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from bench.simulated.apiserver.http11 import Request
+from bench.simulated.apiserver.http11 import HttpRequest
 from bench.simulated.apiserver.listing import Lister, ListOptions, render_object
 from bench.simulated.apiserver.objects import patching
 from bench.simulated.apiserver.objects.registry import DeleteOptions, Moment, Registry
-from bench.simulated.apiserver.objects.resources import PODS, Resource, discovery, find_resource
+from bench.simulated.apiserver.objects.resources import PODS, ApiResource, discovery, find_resource
 from bench.simulated.apiserver.objects.selectors import parse_selector
-from bench.simulated.apiserver.objects.statuses import ApiError, not_found, success
+from bench.simulated.apiserver.objects.statuses import StatusError, not_found, success
 from bench.simulated.apiserver.watching import Watch, WatchOptions
 
 Body = dict[str, Any]
@@ -25,7 +25,7 @@ _WRITES = {"": ("PUT", "PATCH"), "status": ("PUT", "PATCH"), "binding": ("POST",
 class Route:
     """What a URL points to; `name` is empty for a collection, `namespace` for all of them."""
 
-    resource: Resource
+    resource: ApiResource
     namespace: str = ""
     name: str = ""
     subresource: str = ""
@@ -59,7 +59,7 @@ def parse_route(path: str) -> Route | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """A whole HTTP answer."""
 
     code: int
@@ -92,32 +92,32 @@ class Handler:
         self._later = later
         self._extra = extra
 
-    def handle(self, request: Request) -> Answer | Watch:
+    def handle(self, request: HttpRequest) -> HttpAnswer | Watch:
         """Carry out one request; every failure is an answer too."""
         try:
             return self._handle(request)
-        except ApiError as error:
-            return Answer(error.code, error.body())
+        except StatusError as error:
+            return HttpAnswer(error.code, error.body())
 
-    def _handle(self, request: Request) -> Answer | Watch:
+    def _handle(self, request: HttpRequest) -> HttpAnswer | Watch:
         path = request.path.rstrip("/") or "/"
         if path in self._extra:
-            return Answer(200, self._extra[path](request.body))
+            return HttpAnswer(200, self._extra[path](request.body))
         if request.method == "GET" and path in _PROBES:
-            return Answer(200, b"ok", "text/plain")
+            return HttpAnswer(200, b"ok", "text/plain")
         if request.method == "GET" and path == "/version":
-            return Answer(200, msgspec.json.encode(_VERSION))
+            return HttpAnswer(200, msgspec.json.encode(_VERSION))
         document = discovery(path) if request.method == "GET" else None
         if document is not None:
-            return Answer(200, msgspec.json.encode(document))
+            return HttpAnswer(200, msgspec.json.encode(document))
         route = parse_route(path)
         if route is None:
-            raise ApiError(404, "the server could not find the requested resource")
+            raise StatusError(404, "the server could not find the requested resource")
         if not route.name and route.subresource != "binding":
             return self._collection(request, route)
         return self._object(request, route)
 
-    def _collection(self, request: Request, route: Route) -> Answer | Watch:
+    def _collection(self, request: HttpRequest, route: Route) -> HttpAnswer | Watch:
         resource, query = route.resource, request.query
         if request.method == "POST":
             return self._create(request, route)
@@ -131,35 +131,35 @@ class Handler:
                 resource_version=query.get("resourceVersion", ""),
                 match=query.get("resourceVersionMatch", ""),
             )
-            return Answer(200, self._lister.list(resource, route.namespace, selector, options))
-        raise ApiError(405, "the server does not allow this method on the requested resource")
+            return HttpAnswer(200, self._lister.list(resource, route.namespace, selector, options))
+        raise StatusError(405, "the server does not allow this method on the requested resource")
 
-    def _create(self, request: Request, route: Route) -> Answer:
+    def _create(self, request: HttpRequest, route: Route) -> HttpAnswer:
         resource = route.resource
         body = _object_in(request)
         if resource.namespaced and not route.namespace:
-            raise ApiError(405, "the server does not allow this method on the requested resource")
+            raise StatusError(405, "the server does not allow this method on the requested resource")
         record = self._registry.create(resource, route.namespace, body, self._moment())
-        return Answer(201, render_object(resource, record))
+        return HttpAnswer(201, render_object(resource, record))
 
-    def _object(self, request: Request, route: Route) -> Answer:
+    def _object(self, request: HttpRequest, route: Route) -> HttpAnswer:
         resource = route.resource
         if route.subresource in ("binding", "eviction") and resource is not PODS:
             raise not_found(resource.plural, f"{route.name}/{route.subresource}")
         if request.method == "GET" and route.subresource in ("", "status"):
-            return Answer(200, render_object(resource, self._registry.get(resource, route.key)))
+            return HttpAnswer(200, render_object(resource, self._registry.get(resource, route.key)))
         if request.method == "DELETE" and not route.subresource:
             return self._delete(request, route)
         if route.subresource not in _WRITES:
-            raise ApiError(404, "the server could not find the requested resource")
+            raise StatusError(404, "the server could not find the requested resource")
         if request.method not in _WRITES[route.subresource]:
-            raise ApiError(405, "the server does not allow this method on the requested resource")
+            raise StatusError(405, "the server does not allow this method on the requested resource")
         if route.subresource == "binding":
             return self._bind(request, route)
         if route.subresource == "eviction":
             options = msgspec.json.encode(_object_in(request).get("deleteOptions") or {})
             self._delete(replace(request, body=options), route)
-            return Answer(201, success(code=201))
+            return HttpAnswer(201, success(code=201))
         patch = _decoded(request) if request.method == "PATCH" else _object_in(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
 
@@ -168,47 +168,47 @@ class Handler:
 
         patched = request.method == "PATCH"
         record = self._registry.update(resource, route.key, route.subresource, change, patched=patched)
-        return Answer(200, render_object(resource, record))
+        return HttpAnswer(200, render_object(resource, record))
 
-    def _bind(self, request: Request, route: Route) -> Answer:
+    def _bind(self, request: HttpRequest, route: Route) -> HttpAnswer:
         body = _object_in(request)
         name = route.name or (body.get("metadata") or {}).get("name", "")
         self._registry.bind(route.namespace, name, body, self._later(0))
-        return Answer(201, success(code=201))
+        return HttpAnswer(201, success(code=201))
 
-    def _delete(self, request: Request, route: Route) -> Answer:
+    def _delete(self, request: HttpRequest, route: Route) -> HttpAnswer:
         resource = route.resource
         record = self._registry.delete(resource, route.key, _delete_options(request), self._later)
         if resource is PODS:
-            return Answer(200, render_object(resource, record))
-        return Answer(200, success({"name": route.name, "kind": resource.plural, "uid": record.uid}))
+            return HttpAnswer(200, render_object(resource, record))
+        return HttpAnswer(200, success({"name": route.name, "kind": resource.plural, "uid": record.uid}))
 
 
-def _decoded(request: Request) -> Any:
+def _decoded(request: HttpRequest) -> Any:
     try:
         return msgspec.json.decode(request.body)
     except msgspec.MsgspecError as error:
-        raise ApiError(400, f"the body is not JSON: {error}") from error
+        raise StatusError(400, f"the body is not JSON: {error}") from error
 
 
-def _object_in(request: Request) -> Body:
+def _object_in(request: HttpRequest) -> Body:
     body = _decoded(request)
     if not isinstance(body, dict):
-        raise ApiError(400, f"the body is a {type(body).__name__}, expected an object")
+        raise StatusError(400, f"the body is a {type(body).__name__}, expected an object")
     return body
 
 
 def _number(query: Any, key: str) -> int:
     text = query.get(key) or "0"
     if not text.isdigit():
-        raise ApiError(400, f"{key} is {text!r}, expected a number")
+        raise StatusError(400, f"{key} is {text!r}, expected a number")
     return int(text)
 
 
 def _watch_options(query: Any) -> WatchOptions:
     version = query.get("resourceVersion", "")
     if version and not version.isdigit():
-        raise ApiError(400, f"resourceVersion is {version!r}, expected a number")
+        raise StatusError(400, f"resourceVersion is {version!r}, expected a number")
     return WatchOptions(
         resource_version=version,
         bookmarks=query.get("allowWatchBookmarks") in ("true", "1"),
@@ -216,7 +216,7 @@ def _watch_options(query: Any) -> WatchOptions:
     )
 
 
-def _delete_options(request: Request) -> DeleteOptions:
+def _delete_options(request: HttpRequest) -> DeleteOptions:
     body = _object_in(request) if request.body else {}
     grace = body.get("gracePeriodSeconds")
     if grace is None and "gracePeriodSeconds" in request.query:

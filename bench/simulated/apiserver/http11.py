@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from bench.simulated.apiserver.objects.statuses import ApiError
+from bench.simulated.apiserver.objects.statuses import StatusError
 
 _LONGEST_BODY = 3 * 1024 * 1024
 LAST_CHUNK = b"0\r\n\r\n"
@@ -16,7 +16,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """One request; header names are in lower case, `path` and `query` are decoded."""
 
     method: str
@@ -45,7 +45,7 @@ class RequestReader:
         awaits, self._message.awaits_continue = self._message.awaits_continue, False
         return awaits
 
-    def feed(self, data: bytes) -> list[Request]:
+    def feed(self, data: bytes) -> list[HttpRequest]:
         """The requests that `data` completes.
 
         Raises:
@@ -54,9 +54,9 @@ class RequestReader:
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            raise ApiError(400, f"not an HTTP/1.1 request: {error}") from error
+            raise StatusError(400, f"not an HTTP/1.1 request: {error}") from error
         if self._message.size > _LONGEST_BODY:
-            raise ApiError(413, f"request body of more than {_LONGEST_BODY} bytes")
+            raise StatusError(413, f"request body of more than {_LONGEST_BODY} bytes")
         found, self._message.complete = self._message.complete, []
         return found
 
@@ -66,7 +66,7 @@ class _Message:
 
     def __init__(self) -> None:
         self.parser: HttpRequestParser | None = None
-        self.complete: list[Request] = []
+        self.complete: list[HttpRequest] = []
         self.awaits_continue = False
         self.on_message_begin()
 
@@ -93,7 +93,7 @@ class _Message:
         path, _, query = self.target.decode("latin-1").partition("?")
         pairs = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
         method = self.parser.get_method().decode("ascii")
-        self.complete.append(Request(method, unquote(path), pairs, self.headers, b"".join(self.parts)))
+        self.complete.append(HttpRequest(method, unquote(path), pairs, self.headers, b"".join(self.parts)))
 
 
 def render(code: int, body: bytes, *, content_type: str = "application/json", keep_alive: bool = True) -> bytes:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.simulated.apiserver.objects.resources import Resource
+from bench.simulated.apiserver.objects.resources import ApiResource
 from bench.simulated.apiserver.objects.selectors import Selector
-from bench.simulated.apiserver.objects.statuses import ApiError, expired, expired_token
+from bench.simulated.apiserver.objects.statuses import StatusError, expired, expired_token
 from bench.simulated.apiserver.objects.store import Record, Store
 
 _SNAPSHOTS_KEPT = 32
@@ -34,7 +34,7 @@ class _Snapshot:
     records: tuple[Record, ...]
 
 
-def render_object(resource: Resource, record: Record) -> bytes:
+def render_object(resource: ApiResource, record: Record) -> bytes:
     """A record as a single object, with kind and apiVersion."""
     return b'{"kind":"%b","apiVersion":"%b",%b' % (
         resource.kind.encode(),
@@ -51,7 +51,7 @@ class Lister:
         self._snapshots: dict[int, _Snapshot] = {}
         self._next = 0
 
-    def list(self, resource: Resource, namespace: str, selector: Selector, options: ListOptions) -> bytes:
+    def list(self, resource: ApiResource, namespace: str, selector: Selector, options: ListOptions) -> bytes:
         """One page as a Kubernetes list object.
 
         Raises:
@@ -76,7 +76,7 @@ class Lister:
         """Forget every snapshot: all continue tokens answer 410 from now on."""
         self._snapshots.clear()
 
-    def _page(self, resource: Resource, snapshot: _Snapshot, number: int, offset: int, limit: int) -> bytes:
+    def _page(self, resource: ApiResource, snapshot: _Snapshot, number: int, offset: int, limit: int) -> bytes:
         end = offset + limit if limit else len(snapshot.records)
         metadata: dict[str, str | int] = {"resourceVersion": str(snapshot.revision)}
         if end < len(snapshot.records):
@@ -95,14 +95,14 @@ class Lister:
         while len(self._snapshots) > _SNAPSHOTS_KEPT:
             del self._snapshots[next(iter(self._snapshots))]
 
-    def _check_version(self, resource: Resource, options: ListOptions) -> None:
+    def _check_version(self, resource: ApiResource, options: ListOptions) -> None:
         if not options.resource_version or options.resource_version == "0":
             return
         if not options.resource_version.isdigit():
-            raise ApiError(400, f"resourceVersion {options.resource_version!r}: expected a number")
+            raise StatusError(400, f"resourceVersion {options.resource_version!r}: expected a number")
         wanted = int(options.resource_version)
         if wanted > self._store.revision:
-            raise ApiError(504, f"Timeout: Too large resource version: {wanted}, current: {self._store.revision}")
+            raise StatusError(504, f"Timeout: Too large resource version: {wanted}, current: {self._store.revision}")
         if options.match == "Exact" and wanted < self._store.changed_at(resource):
             raise expired(wanted, self._store.changed_at(resource))
 
@@ -111,4 +111,4 @@ def _decode_token(text: str) -> _Token:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Token)
     except (ValueError, msgspec.MsgspecError) as error:
-        raise ApiError(400, f"continue key is not valid: {error}") from error
+        raise StatusError(400, f"continue key is not valid: {error}") from error

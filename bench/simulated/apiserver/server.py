@@ -12,14 +12,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.simulated.apiserver.connections import Connection, Hub
+from bench.simulated.apiserver.connections import ClientConnection, Hub
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
 from bench.simulated.apiserver.objects.registry import Moment, Registry
-from bench.simulated.apiserver.objects.resources import NAMESPACES, Resource
+from bench.simulated.apiserver.objects.resources import NAMESPACES, ApiResource
 from bench.simulated.apiserver.objects.store import Event, Store
-from bench.simulated.client import Access, write_kubeconfig
+from bench.simulated.client import ApiAccess, write_kubeconfig
 from bench.simulated.specs import timestamp
 from bench.simulated.starting import Startable
 
@@ -70,7 +70,7 @@ class ApiServer(Startable):
         for name in _FIRST_NAMESPACES:
             self._registry.create(NAMESPACES, "", {"metadata": {"name": name}}, _moment())
         self._server = self._loop.run_until_complete(
-            self._loop.create_server(lambda: Connection(self._hub), "127.0.0.1", self._wanted_port, backlog=1024)
+            self._loop.create_server(lambda: ClientConnection(self._hub), "127.0.0.1", self._wanted_port, backlog=1024)
         )
         self.port = self._server.sockets[0].getsockname()[1]
         self._hub.send_bookmarks()
@@ -87,15 +87,15 @@ class ApiServer(Startable):
 
     def write_kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig for this server and return its path."""
-        return write_kubeconfig(path, Access(self.url))
+        return write_kubeconfig(path, ApiAccess(self.url))
 
-    def put(self, resource: Resource, body: dict[str, Any]) -> None:
+    def put(self, resource: ApiResource, body: dict[str, Any]) -> None:
         """Store an object as it is, without the rules for new ones; before `start`, or in the server's loop."""
         metadata = body["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}" if resource.namespaced else metadata["name"]
         self._hub.publish(resource, self._store.put(resource, key, body))
 
-    def show(self, resource: Resource, events: Iterable[Event]) -> None:
+    def show(self, resource: ApiResource, events: Iterable[Event]) -> None:
         """Send events of objects that are not stored to the open watches; in the server's loop."""
         for event in events:
             self._hub.publish(resource, event)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.simulated.apiserver.listing import render_object
-from bench.simulated.apiserver.objects.resources import Resource
+from bench.simulated.apiserver.objects.resources import ApiResource
 from bench.simulated.apiserver.objects.selectors import Selector
-from bench.simulated.apiserver.objects.statuses import ApiError
+from bench.simulated.apiserver.objects.statuses import StatusError
 from bench.simulated.apiserver.objects.store import Event, Record
 
 
@@ -27,7 +27,7 @@ class WatchOptions:
 class Watch:
     """What one client watches."""
 
-    resource: Resource
+    resource: ApiResource
     namespace: str
     selector: Selector
     options: WatchOptions
@@ -62,18 +62,18 @@ def _at(record: Record, event: Event) -> Record:
     return Record(record.key, record.uid, event.revision, record.fields, record.labels, raw)
 
 
-def event_line(resource: Resource, kind: str, record: Record) -> bytes:
+def event_line(resource: ApiResource, kind: str, record: Record) -> bytes:
     """One event of a watch."""
     return b'{"type":"%b","object":%b}\n' % (kind.encode(), render_object(resource, record))
 
 
-def bookmark_line(resource: Resource, revision: int) -> bytes:
+def bookmark_line(resource: ApiResource, revision: int) -> bytes:
     """A BOOKMARK event, which only carries a revision."""
     metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
     body = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
     return msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n"
 
 
-def error_line(error: ApiError) -> bytes:
+def error_line(error: StatusError) -> bytes:
     """The event that ends a watch with a Status."""
     return b'{"type":"ERROR","object":%b}\n' % error.body()

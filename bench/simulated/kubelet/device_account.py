@@ -15,7 +15,7 @@ import msgspec
 Order = Callable[[Collection[str]], list[str]]
 
 
-class Holder(NamedTuple):
+class DeviceHolder(NamedTuple):
     """The container that holds devices of a resource."""
 
     pod_uid: str
@@ -32,7 +32,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class NoDevices:
     """Why a container gets no devices, in the kubelet's words."""
 
     message: str
@@ -77,7 +77,7 @@ class DeviceAccount:
     def __init__(self) -> None:
         self.healthy: dict[str, frozenset[str]] = {}
         self.unhealthy: dict[str, frozenset[str]] = {}
-        self.held: dict[Holder, Held] = {}
+        self.held: dict[DeviceHolder, Held] = {}
 
     def set_devices(self, resource: str, healthy: Iterable[str], unhealthy: Iterable[str]) -> None:
         """Take over a plugin's device list."""
@@ -104,31 +104,31 @@ class DeviceAccount:
         """Free the devices of every pod that is not among the `active` UIDs; the kubelet does so at admissions."""
         self.held = {holder: held for holder, held in self.held.items() if holder.pod_uid in active}
 
-    def draft(self, holder: Holder, size: int, pool: frozenset[str], order: Order) -> Draft | Refused | None:
+    def draft(self, holder: DeviceHolder, size: int, pool: frozenset[str], order: Order) -> Draft | NoDevices | None:
         """Begin the choice of devices for a container; None when it has them already."""
         resource = holder.resource
         healthy = self.healthy.get(resource)
         own = self.held.get(holder)
         if own is not None and len(own.ids) != size:
             changed = f"changed request for resource {resource!r} from {len(own.ids)} to {size}"
-            return Refused(f"pod {holder.pod_uid!r} container {holder.container!r} {changed}")
+            return NoDevices(f"pod {holder.pod_uid!r} container {holder.container!r} {changed}")
         if healthy is None:
-            return Refused(f"cannot allocate unregistered device {resource}")
+            return NoDevices(f"cannot allocate unregistered device {resource}")
         if not healthy:
-            return Refused(f"no healthy devices present; cannot allocate unhealthy devices {resource}")
+            return NoDevices(f"no healthy devices present; cannot allocate unhealthy devices {resource}")
         if own is not None and not own.ids <= healthy:
             gone = "previously allocated devices are no longer healthy"
-            return Refused(f"{gone}; cannot allocate unhealthy devices {resource}")
+            return NoDevices(f"{gone}; cannot allocate unhealthy devices {resource}")
         if own is not None or size == 0:
             return None
         taken = frozenset(order(pool)[:size])
         available = healthy - self._in_use(resource)
         if len(available) < size - len(taken):
             counts = f"Requested: {size - len(taken)}, Available: {len(available)}"
-            return Refused(f"requested number of devices unavailable for {resource}. {counts}")
+            return NoDevices(f"requested number of devices unavailable for {resource}. {counts}")
         return Draft(taken, available, size)
 
-    def record(self, holder: Holder, ids: frozenset[str], response: bytes) -> None:
+    def record(self, holder: DeviceHolder, ids: frozenset[str], response: bytes) -> None:
         """A plugin's Allocate succeeded."""
         self.held[holder] = Held(ids, response)
 
@@ -174,7 +174,7 @@ def from_checkpoint(text: bytes) -> DeviceAccount:
         account = DeviceAccount()
         for entry in data["PodDeviceEntries"]:
             ids = frozenset(identity for group in entry["DeviceIDs"].values() for identity in group)
-            holder = Holder(entry["PodUID"], entry["ContainerName"], entry["ResourceName"])
+            holder = DeviceHolder(entry["PodUID"], entry["ContainerName"], entry["ResourceName"])
             account.record(holder, ids, base64.b64decode(entry["AllocResp"]))
         for resource in data["RegisteredDevices"]:
             account.forget(resource)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.simulated.kubelet.device_account import DeviceAccount, Holder, Refused, from_checkpoint
+from bench.simulated.kubelet.device_account import DeviceAccount, DeviceHolder, NoDevices, from_checkpoint
 from bench.simulated.kubelet.plugin_endpoint import PluginEndpoint, PluginError, environment_of
 from bench.simulated.pod_demand import containers_in_order
 from extender.contract.quantity import parse_quantity
@@ -82,7 +82,7 @@ class DeviceManager:
                     del self._gone_since[resource]
             return self._account.capacity()
 
-    def admit(self, pod_uid: str, spec: Mapping[str, Any], active: Collection[str]) -> Refused | None:
+    def admit(self, pod_uid: str, spec: Mapping[str, Any], active: Collection[str]) -> NoDevices | None:
         """Give every container of a pod its devices, one Allocate per container and resource, in the kubelet's order.
 
         Args:
@@ -100,7 +100,7 @@ class DeviceManager:
                 with self._lock:
                     managed = resource in self._account.healthy
                 if managed:
-                    holder = Holder(pod_uid, container["name"], resource)
+                    holder = DeviceHolder(pod_uid, container["name"], resource)
                     refused = self._allocate(holder, parse_quantity(str(amount)), pool.get(resource, frozenset()))
                     if refused is not None:
                         return refused
@@ -111,14 +111,14 @@ class DeviceManager:
                 self._write_checkpoint()
         return None
 
-    def _allocate(self, holder: Holder, size: int, pool: frozenset[str]) -> Refused | None:
+    def _allocate(self, holder: DeviceHolder, size: int, pool: frozenset[str]) -> NoDevices | None:
         with self._lock:
             draft = self._account.draft(holder, size, pool, self._any_order)
             endpoint = self._endpoints.get(holder.resource)
-        if draft is None or isinstance(draft, Refused):
+        if draft is None or isinstance(draft, NoDevices):
             return draft
         if endpoint is None:
-            return Refused(f"endpoint of resource {holder.resource} has stopped")
+            return NoDevices(f"endpoint of resource {holder.resource} has stopped")
         # No lock while the plugin is called, as in the kubelet: it may ask podresources meanwhile.
         try:
             preferred: Collection[str] = ()
@@ -128,7 +128,7 @@ class DeviceManager:
             ids = draft.finish(preferred, self._any_order)
             response = endpoint.allocate(self._any_order(ids))
         except PluginError as error:
-            return Refused(str(error))
+            return NoDevices(str(error))
         with self._lock:
             self._account.record(holder, ids, response)
         return None

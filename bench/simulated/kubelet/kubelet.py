@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.simulated.client import ClusterClient, RequestError, UnreachableError
+from bench.simulated.client import ClusterClient, FailureStatusError, UnreachableError
 from bench.simulated.informer import Informer
 from bench.simulated.kubelet.agenda import Agenda
 from bench.simulated.kubelet.device_manager import DeviceManager
 from bench.simulated.kubelet.pod_workers import PodWorkers
 from bench.simulated.kubelet.sockets import KubeletSockets
-from bench.simulated.specs import NodeSpec, ready_condition
+from bench.simulated.specs import MachineSpec, ready_condition
 from bench.simulated.starting import Startable
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 
@@ -58,7 +58,7 @@ class SimulatedKubelet(Startable):
     """
 
     def __init__(
-        self, spec: NodeSpec, client: ClusterClient, root: Path, settings: KubeletSettings | None = None
+        self, spec: MachineSpec, client: ClusterClient, root: Path, settings: KubeletSettings | None = None
     ) -> None:
         self.spec = spec
         self.plugins_folder = root / "device-plugins"
@@ -186,7 +186,7 @@ class SimulatedKubelet(Startable):
         status = {**wanted, "conditions": [ready_condition()]}
         try:
             self._client.patch_node(self.spec.name, {"status": status}, subresource="status")
-        except (RequestError, UnreachableError) as error:
+        except (FailureStatusError, UnreachableError) as error:
             _LOG.info("kubelet of %s: node status not written: %s", self.spec.name, error)
             return
         self._reported = wanted

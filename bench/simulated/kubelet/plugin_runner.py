@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from bench.simulated.kubelet.kubelet import SimulatedKubelet
-from bench.simulated.specs import NodeSpec
+from bench.simulated.specs import MachineSpec
 from bench.simulated.starting import Startable
 from device_plugin.service import run
 from device_plugin.settings import Safeguards, Settings
@@ -16,7 +16,7 @@ from device_plugin.settings import Safeguards, Settings
 _STOP_TIMEOUT_S = 30.0
 
 
-def write_gpu_file(path: Path, spec: NodeSpec, *, generation: int = 0, unhealthy: Sequence[int] = ()) -> None:
+def write_gpu_file(path: Path, spec: MachineSpec, *, generation: int = 0, unhealthy: Sequence[int] = ()) -> None:
     """Write the plugin's description of a node's GPUs; `unhealthy` are indices on the node.
 
     Another `generation` has other UUIDs: the node came back with other GPUs.

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from bench.simulated.client import ClusterClient, RequestError, UnreachableError
+from bench.simulated.client import ClusterClient, FailureStatusError, UnreachableError
 from bench.simulated.kubelet.agenda import Agenda
 from bench.simulated.kubelet.device_manager import DeviceManager
 from bench.simulated.kubelet.plugin_endpoint import PluginError
@@ -240,7 +240,7 @@ class PodWorkers:
         metadata = worker.pod["metadata"]
         try:
             self._client.delete_pod(metadata["name"], metadata["namespace"], grace_s=0, uid=worker.uid)
-        except (RequestError, UnreachableError):
+        except (FailureStatusError, UnreachableError):
             self._again(attempt, lambda: self._confirm(worker, attempt + 1))
             return
         with self._lock:
@@ -251,7 +251,7 @@ class PodWorkers:
         patch = {"metadata": {"uid": worker.uid}, "status": status}
         try:
             self._client.patch_pod(metadata["name"], patch, metadata["namespace"], subresource="status")
-        except RequestError as error:
+        except FailureStatusError as error:
             # Gone, or another pod of that name (422: its UID is not the patch's): nothing is left to report on.
             if error.status not in (404, 409, 422):
                 self._again(attempt, lambda: self._write(worker, status, attempt + 1))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from bench.simulated.scheduler.cluster_view import ClusterView
-from bench.simulated.scheduler.native_fit import Misfit, PodView, misfit
+from bench.simulated.scheduler.cache import SchedulerCache
+from bench.simulated.scheduler.native_fit import NativeMisfit, PodView, misfit
 
 _TABLES_KEPT = 128
 
@@ -22,13 +22,13 @@ class FitTable:
 
     seen: int = -1
     fitting: dict[str, None] = field(default_factory=dict)
-    misfits: dict[str, Misfit] = field(default_factory=dict)
+    misfits: dict[str, NativeMisfit] = field(default_factory=dict)
 
 
 class FitCache:
     """Tables of one view, those of the latest kinds of pods."""
 
-    def __init__(self, view: ClusterView) -> None:
+    def __init__(self, view: SchedulerCache) -> None:
         self._view = view
         self._tables: OrderedDict[bytes, FitTable] = OrderedDict()
 

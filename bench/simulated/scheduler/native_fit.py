@@ -96,18 +96,18 @@ def node_state(body: Body) -> NodeState:
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class NativeMisfit:
     """Why a node does not take a pod; `resolvable` when fewer pods on it would help."""
 
     reasons: tuple[str, ...]
     resolvable: bool = False
 
 
-def misfit(pod: PodView, node: NodeState) -> Misfit | None:
+def misfit(pod: PodView, node: NodeState) -> NativeMisfit | None:
     """Why a node does not take the pod, in kube-scheduler's order and words; None when it does."""
     passed_over = ineligible(pod.constraints, node.traits)
     if passed_over is not None:
-        return Misfit((passed_over.text,))
+        return NativeMisfit((passed_over.text,))
     reasons = []
     resolvable = True
     if len(node.pods) + 1 > node.allocatable.get("pods", 0):
@@ -117,14 +117,14 @@ def misfit(pod: PodView, node: NodeState) -> Misfit | None:
         if node.used.get(name, 0) + amount > offered:
             reasons.append(f"Insufficient {name}")
             resolvable = resolvable and amount <= offered
-    return Misfit(tuple(reasons), resolvable) if reasons else None
+    return NativeMisfit(tuple(reasons), resolvable) if reasons else None
 
 
-_UNEVEN = Misfit(("node(s) didn't match pod topology spread constraints",))
-_NO_LABEL = Misfit(("node(s) didn't match pod topology spread constraints (missing required label)",))
+_UNEVEN = NativeMisfit(("node(s) didn't match pod topology spread constraints",))
+_NO_LABEL = NativeMisfit(("node(s) didn't match pod topology spread constraints (missing required label)",))
 
 
-def spread_misfits(pod: PodView, nodes: Collection[NodeState]) -> dict[str, Misfit]:
+def spread_misfits(pod: PodView, nodes: Collection[NodeState]) -> dict[str, NativeMisfit]:
     """Why nodes do not take the pod, by name; empty for a pod without constraints."""
     constraints = [
         constraint

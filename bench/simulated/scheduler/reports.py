@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from bench.simulated.client import STRATEGIC_PATCH, ClusterClient, RequestError, UnreachableError
+from bench.simulated.client import STRATEGIC_PATCH, ClusterClient, FailureStatusError, UnreachableError
 from bench.simulated.scheduler.native_fit import PodView
 from bench.simulated.specs import timestamp
 
@@ -92,5 +92,5 @@ class SchedulerReports:
     def _try(self, pod: PodView, write: Any) -> None:
         try:
             write()
-        except (RequestError, UnreachableError) as error:
+        except (FailureStatusError, UnreachableError) as error:
             _LOG.info("scheduler: nothing written about %s/%s: %s", pod.namespace, pod.name, error)

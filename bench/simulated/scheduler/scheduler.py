@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from bench.simulated.client import ClusterClient, RequestError, UnreachableError
+from bench.simulated.client import ClusterClient, FailureStatusError, UnreachableError
 from bench.simulated.informer import Informer
 from bench.simulated.scheduler import preempting
-from bench.simulated.scheduler.cluster_view import ClusterView
+from bench.simulated.scheduler.cache import SchedulerCache
 from bench.simulated.scheduler.extender_client import ExtenderClient, ExtenderError
 from bench.simulated.scheduler.fit_cache import FitCache
 from bench.simulated.scheduler.native_fit import (
-    Misfit,
+    NativeMisfit,
     NodeState,
     PodView,
     fit_error,
@@ -74,7 +74,7 @@ class SimulatedScheduler(Startable):
         self._rng = random.Random(0)
         self._changed = threading.Condition()
         self._queue = SchedulingQueue(queue)
-        self._view = ClusterView()
+        self._view = SchedulerCache()
         self._fits = FitCache(self._view)
         self._pending: dict[str, Body] = {}
         # Known here before the API server's watch shows it: victims may end sooner than that.
@@ -215,7 +215,7 @@ class SimulatedScheduler(Startable):
                 _LOG.debug("the nominated node of %s does not fit", pod.name)
         return self._ask_filter(pod, fitting, misfits)
 
-    def _ask_filter(self, pod: PodView, fitting: list[str], misfits: dict[str, Misfit]) -> list[str]:
+    def _ask_filter(self, pod: PodView, fitting: list[str], misfits: dict[str, NativeMisfit]) -> list[str]:
         nodes = len(fitting) + len(misfits)
         failed: dict[str, str] = {}
         unresolvable: dict[str, str] = {}
@@ -268,7 +268,7 @@ class SimulatedScheduler(Startable):
                 self._extender.bind(pod.namespace, pod.name, pod.uid, node)
             else:
                 self._client.bind_pod(pod.name, node, pod.namespace, uid=pod.uid)
-        except (ExtenderError, RequestError, UnreachableError) as error:
+        except (ExtenderError, FailureStatusError, UnreachableError) as error:
             self.calls["bind errors"] += 1
             self._unbound(pod, str(error))
             return
@@ -352,7 +352,7 @@ class SimulatedScheduler(Startable):
     def _evict(self, victim: PodView, pod: PodView) -> None:
         try:
             self._client.delete_pod(victim.name, victim.namespace, uid=victim.uid)
-        except (RequestError, UnreachableError) as error:
+        except (FailureStatusError, UnreachableError) as error:
             _LOG.info("victim %s not deleted: %s", victim.name, error)
             return
         self._reports.event(victim, "Normal", "Preempted", f"Preempted by pod {pod.uid}")

@@ -4,12 +4,12 @@ import pytest
 
 from bench.demo.exclusive import on_whole_gpus
 from bench.demo.workload import DemoPod
-from bench.simulated.specs import GpuSpec, NodeSpec
+from bench.simulated.specs import GpuSpec, MachineSpec
 from extender.kubectl.cluster.prices import load_prices
 
 PRICES = load_prices()
 T4, A100 = GpuSpec("Tesla T4", 15360), GpuSpec("NVIDIA A100-SXM4-40GB", 40960, 2)
-NODES = (NodeSpec("t4", (T4,)), NodeSpec("a100", (A100,)))
+NODES = (MachineSpec("t4", (T4,)), MachineSpec("a100", (A100,)))
 
 
 def _pod(name: str, at_s: float, runs_s: float, units: int = 4, *, gpus: int = 1, model: str = "*") -> DemoPod:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bench.node.command import command
 from bench.node.measure import delays
-from bench.node.stage import Load
+from bench.node.stage import NodeLoad
 from bench.simulated.nvml.driver import BuildError, build
 from extender.contract.units import UnitMib
 
@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_default_load_is_a_node_with_4512_devices() -> None:
     """Eight GPUs of 141 GiB in units of 256 MiB, and 64 pods that leave a fifth free."""
-    load = Load()
+    load = NodeLoad()
     assert (load.gpus * load.units, load.pods * load.share) == (4512, 3584)
 
 
 @pytest.mark.parametrize(("pods", "share"), [(1, 12), (3, 12), (4, 12), (5, 6), (1000, 1)])
 def test_shares_fit_the_gpus(pods: int, share: int) -> None:
     """Of four GPUs with 15 units."""
-    assert Load(gpus=4, memory_mib=15 * 1024, pods=pods, unit_mib=UnitMib(1024)).share == share
+    assert NodeLoad(gpus=4, memory_mib=15 * 1024, pods=pods, unit_mib=UnitMib(1024)).share == share
 
 
 def test_delays() -> None:

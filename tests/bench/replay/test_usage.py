@@ -7,7 +7,7 @@ import pytest
 from bench.replay.deciding.learning import parse_contender
 from bench.replay.deciding.mapping import mapping_named
 from bench.replay.deciding.run import Run
-from bench.replay.usage import Usage, usage_of
+from bench.replay.usage import ReplayUsage, usage_of
 from bench.trace.reading import TraceNode, TracePod
 from extender.kubectl.cluster.prices import Price, PriceTable
 from extender.scheduling.learning.fragmentation import Fragmentation, TypicalPod
@@ -22,7 +22,7 @@ PRICES = PriceTable(
 NODES = [TraceNode("a", 64_000, 65_536, 2, "A100"), TraceNode("b", 64_000, 65_536, 4, "T4")]
 
 
-def _usage(*pods: TracePod, wanted_milli: int) -> Usage:
+def _usage(*pods: TracePod, wanted_milli: int) -> ReplayUsage:
     run = Run(parse_contender("first-fit"), NODES, [], mapping_named("relative"), seed=1)
     for at, pod in enumerate(pods):
         assert run.arrive(str(at), pod) is not None

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from bench.simulated.checker import UsageCheck
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, Units
 
 NAMES = Names()
-NODE = NodeSpec("n", (GpuSpec("Tesla T4", 16 * 1024, 2),))
+NODE = MachineSpec("n", (GpuSpec("Tesla T4", 16 * 1024, 2),))
 G0, G1 = "GPU-n-0", "GPU-n-1"
 
 

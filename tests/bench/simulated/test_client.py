@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from bench.simulated.client import Access, read_kubeconfig, write_kubeconfig
+from bench.simulated.client import ApiAccess, read_kubeconfig, write_kubeconfig
 
 
 def test_an_access_that_was_written_is_read_again(tmp_path: Path) -> None:
@@ -14,13 +14,13 @@ def test_an_access_that_was_written_is_read_again(tmp_path: Path) -> None:
     for file in files:
         file.write_text("PEM")
     ca, certificate, key = (str(file) for file in files)
-    for access in (Access("https://one:6443", ca, token="t"), Access("https://two:6443", ca, certificate, key)):
+    for access in (ApiAccess("https://one:6443", ca, token="t"), ApiAccess("https://two:6443", ca, certificate, key)):
         assert read_kubeconfig(write_kubeconfig(tmp_path / "kubeconfig", access)) == access
 
 
 def test_an_embedded_certificate_becomes_a_file(tmp_path: Path) -> None:
     """As urllib3 wants it."""
-    path = write_kubeconfig(tmp_path / "kubeconfig", Access("https://one:6443"))
+    path = write_kubeconfig(tmp_path / "kubeconfig", ApiAccess("https://one:6443"))
     config = yaml.safe_load(path.read_text())
     config["clusters"][0]["cluster"]["certificate-authority-data"] = base64.b64encode(b"PEM").decode()
     path.write_text(yaml.safe_dump(config))

@@ -7,15 +7,15 @@ import pytest
 
 from bench.simulated.checker import Checker
 from bench.simulated.cluster import ClusterSettings, SimulatedCluster
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
 
 NAMES = Names()
 NODES = (
-    NodeSpec("t4", (GpuSpec("Tesla T4", 15360, 2),)),
-    NodeSpec("mixed", (GpuSpec("NVIDIA A10", 24576), GpuSpec("NVIDIA A100-SXM4-80GB", 81920))),
+    MachineSpec("t4", (GpuSpec("Tesla T4", 15360, 2),)),
+    MachineSpec("mixed", (GpuSpec("NVIDIA A10", 24576), GpuSpec("NVIDIA A100-SXM4-80GB", 81920))),
 )
 
 
@@ -89,7 +89,7 @@ def test_a_killed_extender_comes_back_and_schedules(cluster: SimulatedCluster) -
 
 def test_hollow_nodes_are_scheduled_too() -> None:
     """Objects only: for loads of thousands of nodes."""
-    nodes = tuple(NodeSpec(f"h{number}", (GpuSpec("NVIDIA H100", 81920, 8),)) for number in range(5))
+    nodes = tuple(MachineSpec(f"h{number}", (GpuSpec("NVIDIA H100", 81920, 8),)) for number in range(5))
     with SimulatedCluster(ClusterSettings(nodes, hollow=True)) as cluster, Checker(cluster.client) as checker:
         for number in range(20):
             cluster.client.create_pod(gpu_pod(f"p{number}", {NAMES.memory_resource: 40}))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, Units
@@ -59,7 +59,7 @@ def test_a_live_cluster_is_read_through_its_api_server(tmp_path: Path) -> None:
         kubeconfig = server.write_kubeconfig(tmp_path / "kubeconfig")
         client = ClusterClient.from_kubeconfig(kubeconfig)
         for node in ("n1", "n2"):
-            client.create_node(NodeSpec(node, (GpuSpec("Tesla T4", 15360, 1),)).hollow_node_object(names))
+            client.create_node(MachineSpec(node, (GpuSpec("Tesla T4", 15360, 1),)).hollow_node_object(names))
             client.create_pod(gpu_pod(node, {names.memory_resource: 6}))
             plan = Allocation(DEFAULT_UNIT_MIB, {"main": {GpuUuid(f"GPU-{node}-0"): Units(6)}})
             client.bind_pod(node, node, annotations={names.allocation_annotation: plan.to_json()})

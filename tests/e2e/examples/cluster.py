@@ -20,7 +20,7 @@ import yaml
 from bench.simulated.checker import Checker
 from bench.simulated.client import MERGE_PATCH
 from bench.simulated.kubelet.pod_lifecycle import RUN_ANNOTATION
-from bench.simulated.specs import NodeSpec
+from bench.simulated.specs import MachineSpec
 from bench.simulated.waiting import wait_until
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.examples.customresources import CUSTOM_KINDS, CustomKind
@@ -29,7 +29,7 @@ from tests.e2e.examples.metricsadapter import MetricsAdapter
 from tests.e2e.scenarios.environment import MANIFESTS, NAMES, NAMESPACE, Environment, gpus
 
 Body = dict[str, Any]
-NODES = (NodeSpec("gpu-a", gpus(a100=2)), NodeSpec("gpu-b", gpus(a100=2)), NodeSpec("gpu-c", gpus(t4=4)))
+NODES = (MachineSpec("gpu-a", gpus(a100=2)), MachineSpec("gpu-b", gpus(a100=2)), MachineSpec("gpu-c", gpus(t4=4)))
 _OVERLAY = MANIFESTS / "overlays" / "second-scheduler"
 _COMMAND_TIMEOUT_S = 150.0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.client import RequestError
+from bench.simulated.client import FailureStatusError
 from bench.simulated.waiting import wait_until
 from tests.e2e.examples.cluster import ExampleCluster, Walk
 from tests.e2e.scenarios.environment import NAMES
@@ -115,6 +115,6 @@ def _evict(cluster: ExampleCluster, pod: str) -> int:
     body: dict[str, Any] = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
     try:
         cluster.client.request("POST", f"/api/v1/namespaces/default/pods/{pod}/eviction", body)
-    except RequestError as error:
+    except FailureStatusError as error:
         return error.status
     return 201

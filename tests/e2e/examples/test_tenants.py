@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.simulated.client import RequestError
+from bench.simulated.client import FailureStatusError
 from bench.simulated.specs import gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.examples.cluster import ExampleCluster, Walk
@@ -31,7 +31,7 @@ def test_two_tenants(cluster: ExampleCluster, walk: Walk) -> None:
 
 def _refusal(cluster: ExampleCluster, limits: dict[str, int]) -> tuple[int, str]:
     """Status and the telling part of the message when the second team creates a pod with these limits."""
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(FailureStatusError) as refused:
         cluster.client.create_pod(gpu_pod("greedy", limits), "team-blue")
     texts = ("exceeded quota", "maximum gpupack.io/gpu-mem usage per Container is 40")
     return refused.value.status, next((text for text in texts if text in refused.value.message), refused.value.message)

@@ -23,7 +23,7 @@ from bench.simulated.node import SimulatedNode
 from bench.simulated.processes import ExtenderProcess
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.scheduler.scheduler import SimulatedScheduler
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.e2e.controlplane import ControlPlane
@@ -123,7 +123,7 @@ class Environment:
         """Stop everything and delete what was made."""
         self._stack.close()
 
-    def add_node(self, spec: NodeSpec, *, generation: int = 0) -> SimulatedNode:
+    def add_node(self, spec: MachineSpec, *, generation: int = 0) -> SimulatedNode:
         """A node with kubelet and device plugin, ready; another `generation` has other GPUs."""
         node = SimulatedNode(
             spec,
@@ -137,7 +137,7 @@ class Environment:
         node.wait_ready(timeout_s=180)
         return node
 
-    def add_hollow_node(self, spec: NodeSpec) -> None:
+    def add_hollow_node(self, spec: MachineSpec) -> None:
         """A node that exists in the API only: enough where scheduling is the question."""
         self.client.create_node(spec.hollow_node_object(NAMES))
 
@@ -174,7 +174,7 @@ class Environment:
         It learns of nodes in the order of the writes: once it binds a pod to a new one, it knows what came before.
         """
         name = "the-newest"
-        self.client.create_node(NodeSpec(name).node_object({}))
+        self.client.create_node(MachineSpec(name).node_object({}))
         here = {"kubernetes.io/hostname": name}
         # It asks for no GPU, so that it passes the extender by.
         self.client.create_pod(gpu_pod(name, {}, nodeSelector=here))

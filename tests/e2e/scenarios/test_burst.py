@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.simulated.checker import Checker
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, Environment, gpus
@@ -25,7 +25,7 @@ def _units(pods: int) -> list[int]:
 def _cluster(start: Start) -> Environment:
     environment = start()
     for number in range(10):
-        environment.add_hollow_node(NodeSpec(f"n{number}", gpus(a100=4, t4=4), pods=200))
+        environment.add_hollow_node(MachineSpec(f"n{number}", gpus(a100=4, t4=4), pods=200))
     # kube-scheduler and the extender learn of the nodes from their watches.
     wait_until(lambda: len(environment.extender_nodes()) == 10, "the extender to know ten nodes")
     return environment

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main as bench
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.allocation import parse_allocation
 from extender.kubectl.cli import main as kubectl_gpupack
@@ -39,7 +39,7 @@ spec:
 """
 
 
-def _cluster(start: Start, *specs: NodeSpec) -> Environment:
+def _cluster(start: Start, *specs: MachineSpec) -> Environment:
     environment = start(extender_arguments=("--policy", "binpack"))
     for spec in specs:
         environment.add_hollow_node(spec)
@@ -66,9 +66,9 @@ def test_simulated_pods_go_where_real_ones_then_go(start: Start, tmp_path: Path)
     zone = {"zone": "a"}
     environment = _cluster(
         start,
-        NodeSpec("n1", gpus(a100=2), labels=zone),
-        NodeSpec("n2", gpus(a100=1, t4=1), labels=zone, cpu=10),
-        NodeSpec("n3", gpus(a100=2)),
+        MachineSpec("n1", gpus(a100=2), labels=zone),
+        MachineSpec("n2", gpus(a100=1, t4=1), labels=zone, cpu=10),
+        MachineSpec("n3", gpus(a100=2)),
     )
     environment.client.create_pod(gpu_pod("old", {MEMORY: 25}, nodeSelector=zone))
     environment.wait_bound("old")
@@ -89,7 +89,7 @@ def test_simulated_pods_go_where_real_ones_then_go(start: Start, tmp_path: Path)
 
 def test_bare_pods_keep_their_nodes_and_idle_nodes_are_named(start: Start) -> None:
     """Nobody would make them anew; one that is made anew by hand goes beside the other."""
-    environment = _cluster(start, NodeSpec("n1", gpus(a100=1)), NodeSpec("n2", gpus(a100=1)))
+    environment = _cluster(start, MachineSpec("n1", gpus(a100=1)), MachineSpec("n2", gpus(a100=1)))
     for name, node, units in (("small", "n1", 20), ("large", "n2", 50)):
         environment.client.create_pod(gpu_pod(name, {MEMORY: units}, nodeSelector={"kubernetes.io/hostname": node}))
         environment.wait_bound(name)
@@ -104,10 +104,10 @@ def test_bare_pods_keep_their_nodes_and_idle_nodes_are_named(start: Start) -> No
 
 def test_moves_are_those_that_then_happen(start: Start) -> None:
     """The first pod sits alone on n1; made anew after n1 is cordoned, it gets the GPU foretold, and n1 idles."""
-    environment = _cluster(start, NodeSpec("n1", gpus(a100=1)))
+    environment = _cluster(start, MachineSpec("n1", gpus(a100=1)))
     environment.client.create_pod(gpu_pod("mover", {MEMORY: 20}))
     environment.wait_bound("mover")
-    environment.add_hollow_node(NodeSpec("n2", gpus(t4=1, a100=1)))
+    environment.add_hollow_node(MachineSpec("n2", gpus(t4=1, a100=1)))
     environment.client.create_pod(gpu_pod("large", {MEMORY: 50}, nodeSelector={"kubernetes.io/hostname": "n2"}))
     environment.wait_bound("large")
     told = _ask(environment, "drain-advice", "--force", *POLICY)
@@ -124,7 +124,7 @@ def test_moves_are_those_that_then_happen(start: Start) -> None:
 
 def test_sizes_and_costs_are_of_the_pods_that_run(start: Start, tmp_path: Path) -> None:
     """The figures of bench cost and kubectl gpupack cost agree; nobody knows what most pods use."""
-    environment = _cluster(start, NodeSpec("n1", gpus(a100=2)), NodeSpec("n2", gpus(a100=2)))
+    environment = _cluster(start, MachineSpec("n1", gpus(a100=2)), MachineSpec("n2", gpus(a100=2)))
     for number in range(2):
         environment.client.create_pod(gpu_pod(f"half-{number}", {MEMORY: 41}))
         environment.wait_bound(f"half-{number}")
@@ -149,7 +149,7 @@ def test_sizes_and_costs_are_of_the_pods_that_run(start: Start, tmp_path: Path) 
 
 def test_the_commands_of_the_page_work_and_say_what_it_shows(start: Start, tmp_path: Path) -> None:
     """All of docs/capacity.md, on a node with two A100; its price table is one."""
-    environment = _cluster(start, NodeSpec("gpu-1", gpus(a100=2)))
+    environment = _cluster(start, MachineSpec("gpu-1", gpus(a100=2)))
     access = ["--kubeconfig", str(environment.backend.admin)]
     said = ""
     for command in commands(PAGE):

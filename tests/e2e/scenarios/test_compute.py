@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.simulated.kubelet.kubelet import KubeletSettings
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, NAMES, Environment, gpus
@@ -48,7 +48,7 @@ def _used(environment: Environment) -> dict[str, int]:
 def test_compute_of_a_gpu_is_given_out_once_and_told_to_the_container(start: Start) -> None:
     """The memory of all would fit on one GPU; the third with 60 percent waits, one that asks for none does not."""
     environment = start()
-    node = environment.add_node(NodeSpec("n0", gpus(a100=2)))
+    node = environment.add_node(MachineSpec("n0", gpus(a100=2)))
     first, second = (_run(environment, name, 4, 60) for name in ("first", "second"))
     assert len({*first, *second}) == 2
     pod = _pod(environment, "first")
@@ -68,7 +68,7 @@ def test_compute_of_a_gpu_is_given_out_once_and_told_to_the_container(start: Sta
 def test_compute_is_spread_over_gpus_as_memory_is(start: Start) -> None:
     """120 percent over two GPUs are 60 of each; 40 of both are left for another."""
     environment = start()
-    node = environment.add_node(NodeSpec("n0", gpus(a100=2)))
+    node = environment.add_node(MachineSpec("n0", gpus(a100=2)))
     both = _run(environment, "both", 8, 120, count=2)
     assert node.kubelet.environment(_pod(environment, "both"))["GPUPACK_GPU_CORE_PERCENT"] == "60"
     wait_until(lambda: _used(environment) == dict.fromkeys(both, 60), "60 percent of each to be charged")
@@ -79,7 +79,7 @@ def test_compute_is_spread_over_gpus_as_memory_is(start: Start) -> None:
 def test_compute_that_means_nothing_is_refused_with_the_reason(start: Start) -> None:
     """Without memory, or more than a GPU has."""
     environment = start()
-    environment.add_hollow_node(NodeSpec("n0", gpus(a100=2)))
+    environment.add_hollow_node(MachineSpec("n0", gpus(a100=2)))
     wait_until(lambda: len(environment.extender_nodes()) == 1, "the extender to know the node")
     environment.client.create_pod(gpu_pod("alone", {CORE: 30}))
     environment.wait_refused("alone", "asks for gpu-core without gpu-mem, expected both")
@@ -90,7 +90,7 @@ def test_compute_that_means_nothing_is_refused_with_the_reason(start: Start) -> 
 def test_containers_of_one_size_and_several_shapes_are_told_apart(start: Start) -> None:
     """Admitted in random order, each gets as many GPUs as it asked for, and its compute where its memory is."""
     environment = start(kubelet=KubeletSettings(shuffled_admission=True, seed=3))
-    node = environment.add_node(NodeSpec("n0", gpus(a100=4), pods=100))
+    node = environment.add_node(MachineSpec("n0", gpus(a100=4), pods=100))
     node.kubelet.hold_admissions()
     shapes = {f"pod-{number}": ((1, 0), (2, 0), (1, 20), (2, 20))[number % 4] for number in range(16)}
     for name, (count, core) in shapes.items():

@@ -8,7 +8,7 @@ import pytest
 import urllib3
 from click.testing import CliRunner
 
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.units import UnitMib
 from extender.kubectl.cli import main
@@ -48,7 +48,7 @@ def known(environment: Environment, nodes: int) -> None:
 
 def hollow(environment: Environment, name: str, *specs: GpuSpec, **labels: str) -> None:
     """A node that exists in the API only."""
-    environment.add_hollow_node(NodeSpec(name, specs, labels=labels))
+    environment.add_hollow_node(MachineSpec(name, specs, labels=labels))
 
 
 def test_fragmented(start: Start) -> None:
@@ -83,7 +83,7 @@ def test_model(start: Start) -> None:
 def test_unhealthy(start: Start) -> None:
     """The GPU's own reason, from the device plugin."""
     environment = start()
-    node = environment.add_node(NodeSpec("n0", gpus(a100=1, t4=1)))
+    node = environment.add_node(MachineSpec("n0", gpus(a100=1, t4=1)))
     known(environment, 1)
     node.set_unhealthy([0])
     wait_until(lambda: not environment.extender_nodes()[0]["gpus"][0]["healthy"], "the GPU to be unhealthy")
@@ -95,7 +95,7 @@ def test_unhealthy(start: Start) -> None:
 def test_cordoned(start: Start) -> None:
     """With the command that undoes it; cordoning twice changes nothing, and the pod starts once it is undone."""
     environment = start()
-    environment.add_node(NodeSpec("n0", gpus(a100=1, t4=1)))
+    environment.add_node(MachineSpec("n0", gpus(a100=1, t4=1)))
     known(environment, 1)
     assert [gpu["changed"] for gpu in ask(environment, "cordon", "n0/0")] == [True]
     assert [gpu["changed"] for gpu in ask(environment, "cordon", "n0/0")] == [False]
@@ -184,7 +184,7 @@ def test_taint(start: Start) -> None:
 def test_no_plugin(start: Start, *, inventory: bool) -> None:
     """A node labelled as one with GPUs shows none, or its kubelet offers nothing any more."""
     environment = start()
-    spec = NodeSpec("n0", gpus(a100=1), labels={"gpupack.io/gpu": "true"})
+    spec = MachineSpec("n0", gpus(a100=1), labels={"gpupack.io/gpu": "true"})
     annotations = {NAMES.inventory_annotation: spec.inventory().to_json()} if inventory else {}
     environment.client.create_node(spec.node_object({MEMORY: "0"} if inventory else {}, annotations))
     known(environment, 1)
@@ -203,8 +203,8 @@ def test_no_plugin(start: Start, *, inventory: bool) -> None:
 def test_unit_mismatch(start: Start) -> None:
     """The node whose device plugin counts in other units is named with both units."""
     environment = start()
-    environment.add_hollow_node(NodeSpec("n0", gpus(t4=2)))
-    other = NodeSpec("n1", gpus(a100=1))
+    environment.add_hollow_node(MachineSpec("n0", gpus(t4=2)))
+    other = MachineSpec("n1", gpus(a100=1))
     environment.client.create_node(other.hollow_node_object(NAMES, UnitMib(512)))
     known(environment, 2)
     answer = refused(environment, gpu_pod("waits", {MEMORY: 40}))
@@ -271,7 +271,7 @@ def _is_decided(pod: Mapping[str, Any]) -> bool:
 def test_top_and_pods_show_what_the_extender_shows(start: Start) -> None:
     """Two ledgers made of the same lists agree, on every GPU and holder."""
     environment = start()
-    environment.add_node(NodeSpec("n0", gpus(a100=2, t4=1)))
+    environment.add_node(MachineSpec("n0", gpus(a100=2, t4=1)))
     hollow(environment, "n1", *gpus(t4=2))
     known(environment, 2)
     for number, units in enumerate((20, 30, 70, 8)):

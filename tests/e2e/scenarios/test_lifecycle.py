@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.simulated.kubelet.kubelet import KubeletSettings
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, NAMES, Environment, gpus
@@ -24,7 +24,7 @@ def _free(environment: Environment) -> list[int]:
 def test_lesson_07_force_delete_and_recreate_under_the_same_name_leaks_nothing(start: Start) -> None:
     """Forty times the same name; every time another UID, and in the end one pod's memory."""
     environment = start()
-    environment.add_hollow_node(NodeSpec("n0", gpus(a100=1)))
+    environment.add_hollow_node(MachineSpec("n0", gpus(a100=1)))
     wait_until(lambda: len(environment.extender_nodes()) == 1, "the extender to know the node")
     for _ in range(40):
         environment.client.create_pod(gpu_pod("again", {MEMORY: 8}))
@@ -38,7 +38,7 @@ def test_lesson_07_force_delete_and_recreate_under_the_same_name_leaks_nothing(s
 def test_lesson_05_a_terminating_pod_holds_its_memory_until_it_has_stopped(start: Start) -> None:
     """DeletionTimestamp frees nothing; the end of the containers does."""
     environment = start(kubelet=KubeletSettings(stop_s=10.0))
-    environment.add_node(NodeSpec("n0", gpus(t4=1)))
+    environment.add_node(MachineSpec("n0", gpus(t4=1)))
     environment.client.create_pod(gpu_pod("old", {MEMORY: 15}))
     environment.client.wait_for_phase("old", "Running")
     environment.client.delete_pod("old", grace_s=30)
@@ -55,12 +55,12 @@ def test_lesson_05_a_terminating_pod_holds_its_memory_until_it_has_stopped(start
 def test_lesson_10_a_node_that_comes_back_with_other_gpus_starts_empty(start: Start) -> None:
     """No ghost usage of GPUs that are gone, and no pod on a node that is away."""
     environment = start()
-    environment.add_node(NodeSpec("n0", gpus(a100=2)))
+    environment.add_node(MachineSpec("n0", gpus(a100=2)))
     environment.client.create_pod(gpu_pod("before", {MEMORY: 50}))
     environment.client.wait_for_phase("before", "Running")
     environment.remove_node("n0")
     wait_until(lambda: environment.extender_nodes() == [], "the node to be gone")
-    environment.add_node(NodeSpec("n0", gpus(a100=1)), generation=1)
+    environment.add_node(MachineSpec("n0", gpus(a100=1)), generation=1)
     wait_until(
         lambda: [gpu["free"] for node in environment.extender_nodes() for gpu in node["gpus"]] == [80], "80 free"
     )
@@ -71,7 +71,7 @@ def test_lesson_10_a_node_that_comes_back_with_other_gpus_starts_empty(start: St
 def test_a_pod_bound_by_hand_is_charged_and_then_found(start: Start) -> None:
     """Charged to the emptiest GPU at once, then where the kubelet really put it."""
     environment = start()
-    node = environment.add_node(NodeSpec("n0", gpus(t4=2)))
+    node = environment.add_node(MachineSpec("n0", gpus(t4=2)))
     environment.client.create_pod(gpu_pod("by-hand", {MEMORY: 10}, schedulerName="nobody"))
     environment.client.bind_pod("by-hand", "n0")
     pod = environment.client.wait_for_pod(
@@ -91,7 +91,7 @@ def test_a_pod_bound_by_hand_is_charged_and_then_found(start: Start) -> None:
 def test_lesson_18_an_unhealthy_gpu_is_not_given_out_and_comes_back(start: Start) -> None:
     """Out within seconds, its pods stay, and back again when it is well."""
     environment = start()
-    node = environment.add_node(NodeSpec("n0", gpus(t4=2)))
+    node = environment.add_node(MachineSpec("n0", gpus(t4=2)))
     environment.client.create_pod(gpu_pod("stays", {MEMORY: 4}))
     environment.client.wait_for_phase("stays", "Running")
     node.set_unhealthy([0, 1])
@@ -110,7 +110,7 @@ def test_lesson_18_an_unhealthy_gpu_is_not_given_out_and_comes_back(start: Start
 def test_lesson_13_what_a_tenant_writes_hides_nothing(start: Start) -> None:
     """Forged annotations on a new pod change neither where it goes nor what it is charged."""
     environment = start()
-    environment.add_node(NodeSpec("n0", gpus(t4=1)))
+    environment.add_node(MachineSpec("n0", gpus(t4=1)))
     forged = '{"version":1,"unitMib":1024,"containers":{"main":{"GPU-elsewhere":1}}}'
     annotations = {NAMES.allocation_annotation: forged, NAMES.allocated_annotation: forged}
     environment.client.create_pod(gpu_pod("liar", {MEMORY: 15}, annotations=annotations))
@@ -123,7 +123,7 @@ def test_lesson_13_what_a_tenant_writes_hides_nothing(start: Start) -> None:
 def test_lesson_13_a_forged_report_of_the_kubelet_does_not_survive_the_bind(start: Start) -> None:
     """The right amount on another real GPU: charged where the extender put it, all the same."""
     environment = start()
-    spec = NodeSpec("n0", gpus(t4=2))
+    spec = MachineSpec("n0", gpus(t4=2))
     environment.add_hollow_node(spec)
     wait_until(lambda: len(environment.extender_nodes()) == 1, "the extender to know the node")
     first, second = (gpu.uuid for gpu in spec.inventory().gpus)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.simulated.checker import Checker
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, Environment, gpus
@@ -18,7 +18,7 @@ PLACEMENTS = pytest.mark.parametrize("placement", ["exact", "scored"])
 def _cluster(start: Start, placement: str) -> Environment:
     environment = start(extender_arguments=("--placement", placement))
     for number in range(3):
-        environment.add_hollow_node(NodeSpec(f"n{number}", gpus(a100=2)))
+        environment.add_hollow_node(MachineSpec(f"n{number}", gpus(a100=2)))
     wait_until(lambda: len(environment.extender_nodes()) == 3, "the extender to know the nodes")
     environment.wait_scheduler_knows_nodes()
     return environment
@@ -85,7 +85,7 @@ def test_a_pod_of_higher_priority_evicts_where_that_makes_room(start: Start, pla
     """Every node's total is full; the victims are on one GPU of the node that the pod is then nominated to."""
     environment = start(extender_arguments=("--placement", placement))
     for number in range(2):
-        environment.add_node(NodeSpec(f"n{number}", gpus(a100=2)))  # with kubelets: victims must really end
+        environment.add_node(MachineSpec(f"n{number}", gpus(a100=2)))  # with kubelets: victims must really end
     for number in range(8):
         _node_of(environment, gpu_pod(f"low-{number}", {MEMORY: 40}))
     environment.wait_ledger(8)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, Environment, gpus
@@ -19,8 +19,8 @@ def _told(environment: Environment, pod: str) -> dict[str, str]:
 def test_a_placement_and_a_refusal_are_told_on_the_pods_and_read_back(start: Start) -> None:
     """The first pod takes the one GPU; the second is told why it waits, and where it went when there is room."""
     environment = start()
-    environment.add_hollow_node(NodeSpec("n0", gpus(a100=1)))
-    environment.add_hollow_node(NodeSpec("n1", gpus(a100=2)))
+    environment.add_hollow_node(MachineSpec("n0", gpus(a100=1)))
+    environment.add_hollow_node(MachineSpec("n1", gpus(a100=2)))
     wait_until(lambda: len(environment.extender_nodes()) == 2, "the extender to know the nodes")
     for name, units in (("a", 50), ("b", 50), ("c", 50)):
         environment.client.create_pod(gpu_pod(name, {MEMORY: units}))

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, WHOLE, Environment, gpus
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
 def _fill(environment: Environment, nodes: int, units: int) -> None:
     """On each node's one A100 a pod of so many units."""
     for number in range(nodes):
-        environment.add_hollow_node(NodeSpec(f"n{number}", gpus(a100=1)))
+        environment.add_hollow_node(MachineSpec(f"n{number}", gpus(a100=1)))
     wait_until(lambda: len(environment.extender_nodes()) == nodes, "the extender to know the nodes")
     for number in range(nodes):
         environment.client.create_pod(gpu_pod(f"there-{number}", {MEMORY: units}))
@@ -27,7 +27,7 @@ def _fill(environment: Environment, nodes: int, units: int) -> None:
 def test_a_delete_lets_a_waiting_pod_in(start: Start) -> None:
     """Refused by the extender because the free memory is split; retried at once when a pod goes (lesson 16)."""
     environment = start()
-    environment.add_hollow_node(NodeSpec("n0", gpus(a100=2)))
+    environment.add_hollow_node(MachineSpec("n0", gpus(a100=2)))
     wait_until(lambda: len(environment.extender_nodes()) == 1, "the extender to know the node")
     for number in range(2):
         pod = gpu_pod(f"there-{number}", {MEMORY: 50}, annotations={"gpupack.io/policy": "spread"})

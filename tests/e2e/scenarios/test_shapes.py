@@ -8,7 +8,7 @@ import pytest
 
 from bench.simulated.checker import Checker
 from bench.simulated.kubelet.kubelet import KubeletSettings
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, NAMES, WHOLE, Environment, gpus
@@ -47,7 +47,7 @@ def _model_of(environment: Environment, uuid: str) -> str:
 def test_the_container_sees_the_gpu_that_the_extender_chose(start: Start) -> None:
     """Plan, kubelet's account, annotation and environment name one GPU."""
     environment = start()
-    node = environment.add_node(NodeSpec("n0", gpus(a100=2, t4=2)))
+    node = environment.add_node(MachineSpec("n0", gpus(a100=2, t4=2)))
     pod = _run(environment, gpu_pod("one", {MEMORY: 6}))
     ((uuid, units),) = _placed(pod)["main"].items()
     assert _placed(pod, NAMES.allocation_annotation) == {"main": {uuid: 6}} == _placed(pod)
@@ -59,7 +59,7 @@ def test_the_container_sees_the_gpu_that_the_extender_chose(start: Start) -> Non
 def test_containers_of_one_pod_get_their_own_share_each(start: Start) -> None:
     """Two GPU containers, one without; the sum does not have to come from one GPU (lesson 2)."""
     environment = start()
-    node = environment.add_node(NodeSpec("n0", gpus(t4=2)))
+    node = environment.add_node(MachineSpec("n0", gpus(t4=2)))
     containers = [_container("a", {MEMORY: 10}), _container("b", {MEMORY: 9}), {"name": "c", "image": "simulated"}]
     pod = _run(environment, gpu_pod("two", {}, containers=containers))
     placed = _placed(pod)
@@ -72,7 +72,7 @@ def test_containers_of_one_pod_get_their_own_share_each(start: Start) -> None:
 def test_an_init_containers_memory_is_used_again_by_the_app_container(start: Start) -> None:
     """Init 12 and app 8 hold 12 together, on one GPU, as the kubelet's reuse of devices makes it."""
     environment = start()
-    environment.add_node(NodeSpec("n0", gpus(t4=2)))
+    environment.add_node(MachineSpec("n0", gpus(t4=2)))
     init = [_container("prepare", {MEMORY: 12})]
     pod = _run(environment, gpu_pod("with-init", {MEMORY: 8}, initContainers=init))
     (uuid,) = _placed(pod)["main"]
@@ -90,7 +90,7 @@ def _allocated(environment: Environment, uuid: str) -> int:
 def test_a_sidecar_keeps_its_share_beside_the_app_container(start: Start) -> None:
     """A restartable init container holds its memory for the pod's life."""
     environment = start()
-    environment.add_node(NodeSpec("n0", gpus(a100=1)))
+    environment.add_node(MachineSpec("n0", gpus(a100=1)))
     sidecar = [_container("cache", {MEMORY: 5}, restartPolicy="Always")]
     pod = _run(environment, gpu_pod("with-sidecar", {MEMORY: 8}, initContainers=sidecar))
     (uuid,) = _placed(pod)["main"]
@@ -101,7 +101,7 @@ def test_a_sidecar_keeps_its_share_beside_the_app_container(start: Start) -> Non
 def test_gpu_count_spreads_evenly_over_gpus_of_one_node(start: Start, count: int) -> None:
     """Each GPU gives the same number of units; the container sees all of them."""
     environment = start()
-    node = environment.add_node(NodeSpec("n0", gpus(a100=4)))
+    node = environment.add_node(MachineSpec("n0", gpus(a100=4)))
     annotations = {NAMES.count_annotation: str(count)}
     pod = _run(environment, gpu_pod("spread", {MEMORY: 20 * count}, annotations=annotations))
     assert sorted(_placed(pod)["main"].values()) == [20] * count
@@ -113,7 +113,7 @@ def test_gpu_count_spreads_evenly_over_gpus_of_one_node(start: Start, count: int
 def test_whole_gpus_and_shares_live_on_one_node_but_never_on_one_gpu(start: Start) -> None:
     """Two shares, two whole GPUs, four GPUs in all; a third whole GPU does not fit."""
     environment = start()
-    environment.add_node(NodeSpec("n0", gpus(a100=4)))
+    environment.add_node(MachineSpec("n0", gpus(a100=4)))
     with Checker(environment.client) as checker:
         spread = {NAMES.policy_annotation: "spread"}
         shares = [_run(environment, gpu_pod(f"share-{n}", {MEMORY: 8}, annotations=spread)) for n in range(2)]
@@ -129,7 +129,7 @@ def test_whole_gpus_and_shares_live_on_one_node_but_never_on_one_gpu(start: Star
 def test_gpu_model_and_mixed_sizes_on_one_node(start: Start) -> None:
     """Each GPU has its own size; a pattern chooses the model, whatever else would be tighter (lesson 12)."""
     environment = start()
-    environment.add_node(NodeSpec("n0", gpus(a100=1, t4=3)))
+    environment.add_node(MachineSpec("n0", gpus(a100=1, t4=3)))
     large = _run(environment, gpu_pod("large", {MEMORY: 16}))
     assert "A100" in _model_of(environment, next(iter(_placed(large)["main"])))
     chosen = {NAMES.model_annotation: "A100*"}
@@ -143,7 +143,7 @@ def test_gpu_model_and_mixed_sizes_on_one_node(start: Start) -> None:
 def test_lesson_01_64_containers_of_one_size_admitted_in_random_order(start: Start) -> None:
     """Whichever GPU each container got, the annotation says so, and the ledger and the kubelet agree."""
     environment = start(kubelet=KubeletSettings(shuffled_admission=True, seed=5))
-    node = environment.add_node(NodeSpec("n0", gpus(a100=8), pods=200))
+    node = environment.add_node(MachineSpec("n0", gpus(a100=8), pods=200))
     node.kubelet.hold_admissions()
     for number in range(32):
         containers = [_container("a", {MEMORY: 10}), _container("b", {MEMORY: 10})]

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from extender.contract.names import Names
 from extender.kubectl.cli import COMMANDS, main
 from extender.kubectl.cluster.session import Session
@@ -31,7 +31,7 @@ CORDON = "gpupack.io/cordon"
 
 def plant(client: ClusterClient, name: str, *specs: GpuSpec) -> None:
     """A node in the API only."""
-    client.create_node(NodeSpec(name, specs).hollow_node_object(Names()))
+    client.create_node(MachineSpec(name, specs).hollow_node_object(Names()))
 
 
 def annotation(client: ClusterClient, node: str) -> str | None:

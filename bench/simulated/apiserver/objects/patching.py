@@ -6,7 +6,7 @@ pods and nodes declare (`patchMergeKey` in k8s.io/api/core/v1/types.go); lists w
 
 from typing import Any
 
-from bench.simulated.apiserver.objects.statuses import ApiError
+from bench.simulated.apiserver.objects.statuses import StatusError
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -32,12 +32,12 @@ def apply_patch(kind: str, body: dict[str, Any], patch: Any) -> dict[str, Any]:
         ApiError: 415 for another content type, 400 or 422 for a patch that cannot be applied.
     """
     if not isinstance(patch, dict):
-        raise ApiError(400, f"patch: expected an object, got {type(patch).__name__}")
+        raise StatusError(400, f"patch: expected an object, got {type(patch).__name__}")
     if kind == MERGE:
         return merge(body, patch)
     if kind == STRATEGIC:
         return _strategic(body, patch, "")
-    raise ApiError(
+    raise StatusError(
         415, f"the body of the request was in an unknown format - accepted media types: {MERGE}, {STRATEGIC}"
     )
 
@@ -91,7 +91,7 @@ def _merge_list(held: list[Any], patch: list[Any], merge_key: str) -> list[Any]:
     touched: list[Any] = []
     for entry in patch:
         if not isinstance(entry, dict) or merge_key not in entry:
-            raise ApiError(422, f"strategic merge patch: list entry {entry!r} has no merge key {merge_key!r}")
+            raise StatusError(422, f"strategic merge patch: list entry {entry!r} has no merge key {merge_key!r}")
         old = by_key.pop(entry[merge_key], None)
         if entry.get("$patch") != "delete":
             touched.append(entry if old is None else _strategic(old, entry, ""))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.simulated.apiserver.objects.resources import PODS
-from bench.simulated.apiserver.objects.statuses import ApiError, conflict, forbidden, invalid, other_object
+from bench.simulated.apiserver.objects.statuses import StatusError, conflict, forbidden, invalid, other_object
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError
 
@@ -192,7 +192,7 @@ def bind(pod: Body, binding: Mapping[str, Any], now: str) -> None:
         )
     if not target.get("name"):
         # The real server returns this error unwrapped.
-        raise ApiError(500, "target.name: Required value", reason="")
+        raise StatusError(500, "target.name: Required value", reason="")
     if wanted.get("uid") and wanted["uid"] != metadata["uid"]:
         raise other_object("pods", f"{metadata['namespace']}/{name}", wanted["uid"], metadata["uid"])
     if wanted.get("resourceVersion") and wanted["resourceVersion"] != metadata["resourceVersion"]:

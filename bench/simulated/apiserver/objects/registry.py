@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.simulated.apiserver.objects import pod_rules
-from bench.simulated.apiserver.objects.resources import EVENTS, NAMESPACES, NODES, PODS, PRIORITY_CLASSES, Resource
+from bench.simulated.apiserver.objects.resources import EVENTS, NAMESPACES, NODES, PODS, PRIORITY_CLASSES, ApiResource
 from bench.simulated.apiserver.objects.statuses import (
-    ApiError,
+    StatusError,
     already_exists,
     conflict,
     invalid,
@@ -51,12 +51,12 @@ class Registry:
         publish: called with every event, in order of revision, within the call that caused it.
     """
 
-    def __init__(self, store: Store, publish: Callable[[Resource, Event], None]) -> None:
+    def __init__(self, store: Store, publish: Callable[[ApiResource, Event], None]) -> None:
         self.store = store
         self._publish = publish
         self._event_keys: deque[str] = deque()
 
-    def get(self, resource: Resource, key: str) -> Record:
+    def get(self, resource: ApiResource, key: str) -> Record:
         """One record.
 
         Raises:
@@ -67,7 +67,7 @@ class Registry:
             raise not_found(resource.plural, key.rpartition("/")[2])
         return record
 
-    def create(self, resource: Resource, namespace: str, body: Body, moment: Moment) -> Record:
+    def create(self, resource: ApiResource, namespace: str, body: Body, moment: Moment) -> Record:
         """Store a new object under the namespace of the URL.
 
         Raises:
@@ -99,7 +99,7 @@ class Registry:
         return record
 
     def update(
-        self, resource: Resource, key: str, subresource: str, change: Callable[[Body], Body], *, patched: bool
+        self, resource: ApiResource, key: str, subresource: str, change: Callable[[Body], Body], *, patched: bool
     ) -> Record:
         """Replace an object by what `change` makes of its current state; without a change nothing is written.
 
@@ -147,7 +147,7 @@ class Registry:
         pod_rules.bind(body, binding, now)
         return self._put(PODS, key, body)
 
-    def delete(self, resource: Resource, key: str, options: DeleteOptions, later: Callable[[int], str]) -> Record:
+    def delete(self, resource: ApiResource, key: str, options: DeleteOptions, later: Callable[[int], str]) -> Record:
         """Delete at once, or mark a bound pod (or one with finalizers) for deletion.
 
         Args:
@@ -177,13 +177,13 @@ class Registry:
         # A pod is marked before it goes, also when it goes at once: watchers see both.
         return self._remove(resource, key) if goes else record
 
-    def _put(self, resource: Resource, key: str, body: Body) -> Record:
+    def _put(self, resource: ApiResource, key: str, body: Body) -> Record:
         _drop_empty(body["metadata"])
         event = self.store.put(resource, key, body)
         self._publish(resource, event)
         return event.record
 
-    def _remove(self, resource: Resource, key: str) -> Record:
+    def _remove(self, resource: ApiResource, key: str) -> Record:
         event = self.store.remove(resource, key)
         self._publish(resource, event)
         return event.record
@@ -197,18 +197,18 @@ class Registry:
                 self._remove(EVENTS, oldest)
 
 
-def _metadata_of(resource: Resource, namespace: str, body: Body) -> Body:
+def _metadata_of(resource: ApiResource, namespace: str, body: Body) -> Body:
     kind = body.pop("kind", resource.kind)
     body.pop("apiVersion", None)
     if kind != resource.kind:
-        raise ApiError(400, f"{kind} in the body, expected {resource.kind}")
+        raise StatusError(400, f"{kind} in the body, expected {resource.kind}")
     metadata = body.setdefault("metadata", {})
     if not isinstance(metadata, dict):
-        raise ApiError(400, f"metadata is {metadata!r}, expected an object")
+        raise StatusError(400, f"metadata is {metadata!r}, expected an object")
     if not resource.namespaced:
         metadata.pop("namespace", None)
     elif metadata.setdefault("namespace", namespace) != namespace:
-        raise ApiError(400, "the namespace of the provided object does not match the namespace sent on the request")
+        raise StatusError(400, "the namespace of the provided object does not match the namespace sent on the request")
     metadata.pop("managedFields", None)
     return metadata
 
@@ -224,17 +224,19 @@ def _default_node(body: Body, now: str) -> None:
         taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule", "timeAdded": now})
 
 
-def _check_identity(resource: Resource, key: str, old: Body, new: Body, *, patched: bool) -> None:
+def _check_identity(resource: ApiResource, key: str, old: Body, new: Body, *, patched: bool) -> None:
     new.pop("kind", None)
     new.pop("apiVersion", None)
     metadata, held = new.get("metadata"), old["metadata"]
     if not isinstance(metadata, dict):
-        raise ApiError(400, f"metadata is {metadata!r}, expected an object")
+        raise StatusError(400, f"metadata is {metadata!r}, expected an object")
     name = held["name"]
     if resource.namespaced:
         metadata.setdefault("namespace", held["namespace"])
     if metadata.setdefault("name", name) != name or metadata.get("namespace", "") != held.get("namespace", ""):
-        raise ApiError(400, f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+        raise StatusError(
+            400, f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        )
     uid = metadata.get("uid")
     if uid and uid != held["uid"]:
         if patched:
@@ -247,7 +249,7 @@ def _check_identity(resource: Resource, key: str, old: Body, new: Body, *, patch
     metadata.pop("managedFields", None)
 
 
-def _check_preconditions(resource: Resource, metadata: Body, options: DeleteOptions) -> None:
+def _check_preconditions(resource: ApiResource, metadata: Body, options: DeleteOptions) -> None:
     for label, field, wanted in (
         ("UID", "uid", options.uid),
         ("ResourceVersion", "resourceVersion", options.resource_version),

@@ -8,7 +8,7 @@ _COMMON = ("metadata.name", "metadata.namespace")
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class ApiResource:
     """One kind of object.
 
     Args:
@@ -50,14 +50,14 @@ def _text_at(body: Mapping[str, Any], field: str) -> str:
     return "" if value is None else str(value)
 
 
-PODS = Resource(
+PODS = ApiResource(
     "pods",
     "Pod",
     selectable=(*_COMMON, "spec.nodeName", "spec.schedulerName", "status.phase", "status.nominatedNodeName"),
 )
-NODES = Resource("nodes", "Node", namespaced=False, selectable=(*_COMMON, "spec.unschedulable"))
-NAMESPACES = Resource("namespaces", "Namespace", namespaced=False, selectable=(*_COMMON, "status.phase"))
-EVENTS = Resource(
+NODES = ApiResource("nodes", "Node", namespaced=False, selectable=(*_COMMON, "spec.unschedulable"))
+NAMESPACES = ApiResource("namespaces", "Namespace", namespaced=False, selectable=(*_COMMON, "status.phase"))
+EVENTS = ApiResource(
     "events",
     "Event",
     selectable=(
@@ -70,15 +70,15 @@ EVENTS = Resource(
         "type",
     ),
 )
-PRIORITY_CLASSES = Resource("priorityclasses", "PriorityClass", group="scheduling.k8s.io", namespaced=False)
-LEASES = Resource("leases", "Lease", group="coordination.k8s.io")
+PRIORITY_CLASSES = ApiResource("priorityclasses", "PriorityClass", group="scheduling.k8s.io", namespaced=False)
+LEASES = ApiResource("leases", "Lease", group="coordination.k8s.io")
 
 SERVED = (PODS, NODES, NAMESPACES, EVENTS, PRIORITY_CLASSES, LEASES)
 
 _BY_URL = {(resource.group, resource.version, resource.plural): resource for resource in SERVED}
 
 
-def find_resource(group: str, version: str, plural: str) -> Resource | None:
+def find_resource(group: str, version: str, plural: str) -> ApiResource | None:
     """The resource of a URL; None when the server has no such kind."""
     return _BY_URL.get((group, version, plural))
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.simulated.apiserver.objects.resources import Resource
-from bench.simulated.apiserver.objects.statuses import ApiError
+from bench.simulated.apiserver.objects.resources import ApiResource
+from bench.simulated.apiserver.objects.statuses import StatusError
 
 _TERM = re.compile(
     r"\s*(?:(?P<absent>!)\s*(?P<absent_key>[^\s!=,()]+)"
@@ -45,7 +45,7 @@ class Selector:
         )
 
 
-def parse_selector(resource: Resource, fields: str, labels: str) -> Selector:
+def parse_selector(resource: ApiResource, fields: str, labels: str) -> Selector:
     """Read both texts of one request.
 
     Raises:
@@ -54,9 +54,9 @@ def parse_selector(resource: Resource, fields: str, labels: str) -> Selector:
     wanted = _terms(fields, "field")
     for term in wanted:
         if term.key not in resource.selectable:
-            raise ApiError(400, f"field label not supported: {term.key}")
+            raise StatusError(400, f"field label not supported: {term.key}")
         if term.values is None:
-            raise ApiError(400, f"invalid field selector: {fields!r}")
+            raise StatusError(400, f"invalid field selector: {fields!r}")
     return Selector(fields=wanted, labels=_terms(labels, "label"))
 
 
@@ -66,7 +66,7 @@ def _terms(text: str, what: str) -> tuple[Requirement, ...]:
     while position < len(text):
         match = _TERM.match(text, position)
         if match is None or match.end() == position:
-            raise ApiError(400, f"invalid {what} selector: {text!r}")
+            raise StatusError(400, f"invalid {what} selector: {text!r}")
         found.append(_requirement(match))
         position = match.end()
     return tuple(found)

@@ -24,7 +24,7 @@ _REASONS = {
 }
 
 
-class ApiError(Exception):
+class StatusError(Exception):
     """A request that gets a failure Status.
 
     Args:
@@ -70,24 +70,24 @@ def success(details: dict[str, Any] | None = None, *, code: int = 200) -> bytes:
     return msgspec.json.encode(status)
 
 
-def not_found(plural: str, name: str) -> ApiError:
+def not_found(plural: str, name: str) -> StatusError:
     """404 for an object that is not there."""
-    return ApiError(404, f'{plural} "{name}" not found', details={"name": name, "kind": plural})
+    return StatusError(404, f'{plural} "{name}" not found', details={"name": name, "kind": plural})
 
 
-def already_exists(plural: str, name: str) -> ApiError:
+def already_exists(plural: str, name: str) -> StatusError:
     """409 for a create of an object that is there."""
     details = {"name": name, "kind": plural}
-    return ApiError(409, f'{plural} "{name}" already exists', reason="AlreadyExists", details=details)
+    return StatusError(409, f'{plural} "{name}" already exists', reason="AlreadyExists", details=details)
 
 
-def conflict(plural: str, name: str, why: str) -> ApiError:
+def conflict(plural: str, name: str, why: str) -> StatusError:
     """409 for a failed precondition."""
     text = f'Operation cannot be fulfilled on {plural} "{name}": {why}'
-    return ApiError(409, text, details={"name": name, "kind": plural})
+    return StatusError(409, text, details={"name": name, "kind": plural})
 
 
-def other_object(plural: str, key: str, wanted: str, held: str) -> ApiError:
+def other_object(plural: str, key: str, wanted: str, held: str) -> StatusError:
     """409 for a write whose UID is that of another object; the text is that of the real server's storage."""
     why = (
         f"StorageError: invalid object, Code: 4, Key: /registry/{plural}/{key}, ResourceVersion: 0, "
@@ -96,12 +96,12 @@ def other_object(plural: str, key: str, wanted: str, held: str) -> ApiError:
     return conflict(plural, key.rpartition("/")[2], why)
 
 
-def forbidden(plural: str, name: str, why: str) -> ApiError:
+def forbidden(plural: str, name: str, why: str) -> StatusError:
     """403 from an admission plugin."""
-    return ApiError(403, f'{plural} "{name}" is forbidden: {why}', details={"name": name, "kind": plural})
+    return StatusError(403, f'{plural} "{name}" is forbidden: {why}', details={"name": name, "kind": plural})
 
 
-def invalid(kind: str, name: str, causes: list[tuple[str, str]]) -> ApiError:
+def invalid(kind: str, name: str, causes: list[tuple[str, str]]) -> StatusError:
     """422 for an object that breaks the rules of its kind; `causes` are pairs of field and text."""
     listed = [f"{field}: {text}" for field, text in causes]
     text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
@@ -110,17 +110,17 @@ def invalid(kind: str, name: str, causes: list[tuple[str, str]]) -> ApiError:
         "kind": kind,
         "causes": [{"reason": "FieldValueInvalid", "message": text, "field": field} for field, text in causes],
     }
-    return ApiError(422, f'{kind} "{name}" is invalid: {text}', details=details)
+    return StatusError(422, f'{kind} "{name}" is invalid: {text}', details=details)
 
 
-def expired(requested: int, oldest: int) -> ApiError:
+def expired(requested: int, oldest: int) -> StatusError:
     """410 for a revision that has left the history."""
-    return ApiError(410, f"too old resource version: {requested} ({oldest})")
+    return StatusError(410, f"too old resource version: {requested} ({oldest})")
 
 
-def expired_token() -> ApiError:
+def expired_token() -> StatusError:
     """410 for a continue token whose snapshot is gone."""
-    return ApiError(
+    return StatusError(
         410,
         "The provided continue parameter is too old to display a consistent list result. You can start a new list "
         "without the continue parameter.",

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bench.simulated.apiserver.objects.resources import Resource
+from bench.simulated.apiserver.objects.resources import ApiResource
 
 _encode = msgspec.json.Encoder().encode
 
@@ -64,29 +64,29 @@ class Store:
             raise ValueError(f"history_limit is {history_limit}, expected at least 1")
         self.revision = 0
         self._limit = history_limit
-        self._records: dict[Resource, dict[str, Record]] = {}
-        self._history: dict[Resource, list[Event]] = {}
-        self._floor: dict[Resource, int] = {}
+        self._records: dict[ApiResource, dict[str, Record]] = {}
+        self._history: dict[ApiResource, list[Event]] = {}
+        self._floor: dict[ApiResource, int] = {}
         self._compacted = 0
 
-    def get(self, resource: Resource, key: str) -> Record | None:
+    def get(self, resource: ApiResource, key: str) -> Record | None:
         """The current record at `key` (`namespace/name`, or the name of a cluster-scoped object)."""
         return self._records.get(resource, {}).get(key)
 
-    def records(self, resource: Resource, namespace: str = "") -> Iterator[Record]:
+    def records(self, resource: ApiResource, namespace: str = "") -> Iterator[Record]:
         """Current records in key order, as etcd lists them; only those of `namespace` unless empty."""
         held = self._records.get(resource, {})
         keys = sorted(held) if not namespace else sorted(key for key in held if key.startswith(f"{namespace}/"))
         return (held[key] for key in keys)
 
-    def put(self, resource: Resource, key: str, body: dict[str, Any]) -> Event:
+    def put(self, resource: ApiResource, key: str, body: dict[str, Any]) -> Event:
         """Create or replace; writes the new resourceVersion into `body` and returns the event."""
         previous = self.get(resource, key)
         record = self._record(resource, key, body)
         self._records.setdefault(resource, {})[key] = record
         return self._remember(resource, Event("MODIFIED" if previous else "ADDED", record.revision, record, previous))
 
-    def remove(self, resource: Resource, key: str) -> Event:
+    def remove(self, resource: ApiResource, key: str) -> Event:
         """Delete; the event carries the last state under the revision of the deletion.
 
         Raises:
@@ -96,7 +96,7 @@ class Store:
         record = self._record(resource, key, previous.body())
         return self._remember(resource, Event("DELETED", record.revision, record, previous))
 
-    def events_after(self, resource: Resource, revision: int) -> list[Event]:
+    def events_after(self, resource: ApiResource, revision: int) -> list[Event]:
         """Every event of a resource newer than `revision`, oldest first.
 
         Raises:
@@ -108,11 +108,11 @@ class Store:
         history = self._history.get(resource, [])
         return history[bisect_right(history, revision, key=lambda event: event.revision) :]
 
-    def oldest(self, resource: Resource) -> int:
+    def oldest(self, resource: ApiResource) -> int:
         """The oldest revision that a watch of the resource may start from."""
         return max(self._compacted, self._floor.get(resource, 0))
 
-    def changed_at(self, resource: Resource) -> int:
+    def changed_at(self, resource: ApiResource) -> int:
         """Revision of the last change of a resource that is still in the history, else the history's beginning."""
         history = self._history.get(resource)
         return history[-1].revision if history else self.oldest(resource)
@@ -122,7 +122,7 @@ class Store:
         self._compacted = self.revision
         self._history.clear()
 
-    def _record(self, resource: Resource, key: str, body: dict[str, Any]) -> Record:
+    def _record(self, resource: ApiResource, key: str, body: dict[str, Any]) -> Record:
         self.revision += 1
         metadata = body["metadata"]
         metadata["resourceVersion"] = str(self.revision)
@@ -135,7 +135,7 @@ class Store:
             raw=_encode(body),
         )
 
-    def _remember(self, resource: Resource, event: Event) -> Event:
+    def _remember(self, resource: ApiResource, event: Event) -> Event:
         history = self._history.setdefault(resource, [])
         history.append(event)
         # Trimmed in steps: deleting from the front on every write would cost the list's length each time.

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import pytest
 
-from bench.simulated.kubelet.device_account import DeviceAccount, Draft, Holder, Refused, from_checkpoint
+from bench.simulated.kubelet.device_account import DeviceAccount, DeviceHolder, Draft, NoDevices, from_checkpoint
 
 RESOURCE = "gpupack.io/gpu-mem"
 
@@ -19,12 +19,12 @@ def _account(*ids: str) -> DeviceAccount:
     return account
 
 
-def _holder(container: str = "main", pod: str = "u1") -> Holder:
-    return Holder(pod, container, RESOURCE)
+def _holder(container: str = "main", pod: str = "u1") -> DeviceHolder:
+    return DeviceHolder(pod, container, RESOURCE)
 
 
-def _message(answer: Draft | Refused | None) -> str:
-    assert isinstance(answer, Refused)
+def _message(answer: Draft | NoDevices | None) -> str:
+    assert isinstance(answer, NoDevices)
     return answer.message
 
 
@@ -88,7 +88,7 @@ def test_devices_of_ended_pods_are_freed_when_asked() -> None:
     """They stay in use until the next admission drops them."""
     account = _account("a")
     account.record(_holder(pod="old"), frozenset("a"), b"")
-    assert isinstance(account.draft(_holder(), 1, frozenset(), _sorted), Refused)
+    assert isinstance(account.draft(_holder(), 1, frozenset(), _sorted), NoDevices)
     account.drop_ended({"u1"})
     assert isinstance(account.draft(_holder(), 1, frozenset(), _sorted), Draft)
 

@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from bench.simulated.apiserver.server import ApiServer
-from bench.simulated.client import Access, ClusterClient
+from bench.simulated.client import ApiAccess, ClusterClient
 from bench.simulated.kubelet.kubelet import KubeletSettings, SimulatedKubelet
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from device_plugin.kubelet.podresources_v1 import podresources_pb2, podresources_pb2_grpc
 from tests.fakes.scripted_plugin import ScriptedPlugin
@@ -33,7 +33,7 @@ def root() -> Iterator[Path]:
 def client() -> Iterator[ClusterClient]:
     """A client of a fresh API server."""
     with ApiServer() as server:
-        connected = ClusterClient(Access(server.url))
+        connected = ClusterClient(ApiAccess(server.url))
         yield connected
         connected.close()
 
@@ -42,7 +42,7 @@ def client() -> Iterator[ClusterClient]:
 def kubelet(client: ClusterClient, root: Path) -> Iterator[SimulatedKubelet]:
     """A node without plugin."""
     settings = KubeletSettings(status_interval_s=0.05, endpoint_grace_s=3.0)
-    with SimulatedKubelet(NodeSpec("n1", pods=6), client, root, settings) as running:
+    with SimulatedKubelet(MachineSpec("n1", pods=6), client, root, settings) as running:
         yield running
 
 
@@ -185,7 +185,7 @@ def test_a_terminating_pod_holds_its_devices(client: ClusterClient, plugin: Scri
 def test_held_admissions_come_in_random_order(client: ClusterClient, root: Path) -> None:
     """The order depends on the seed, and is not that of the binds."""
     settings = KubeletSettings(status_interval_s=0.05, shuffled_admission=True, seed=3)
-    with SimulatedKubelet(NodeSpec("n1"), client, root, settings) as kubelet:
+    with SimulatedKubelet(MachineSpec("n1"), client, root, settings) as kubelet:
         plugin = ScriptedPlugin(kubelet.plugins_folder, RESOURCE, IDS, prefers=IDS)
         plugin.start()
         wait_until(lambda: _amounts(client) == ("8", "8"), "the plugin's devices in the node status")

@@ -3,10 +3,10 @@
 import random
 from typing import Any
 
-from bench.simulated.scheduler.cluster_view import ClusterView
+from bench.simulated.scheduler.cache import SchedulerCache
 from bench.simulated.scheduler.fit_cache import FitCache
 from bench.simulated.scheduler.native_fit import PodView, misfit, view_of
-from bench.simulated.specs import GpuSpec, NodeSpec
+from bench.simulated.specs import GpuSpec, MachineSpec
 from extender.contract.names import Names
 
 MEMORY = "gpupack.io/gpu-mem"
@@ -19,13 +19,13 @@ def _pod(uid: str, amount: int, **spec: Any) -> PodView:
 
 
 def _node(name: str, gpus: int) -> dict[str, Any]:
-    return NodeSpec(name, (GpuSpec("T4", 16384, gpus),), labels={"size": str(gpus)}).hollow_node_object(Names())
+    return MachineSpec(name, (GpuSpec("T4", 16384, gpus),), labels={"size": str(gpus)}).hollow_node_object(Names())
 
 
 def test_the_table_follows_every_change() -> None:
     """Random nodes and pods that come, go and move, checked after every step against all nodes."""
     rng = random.Random(1)
-    view = ClusterView()
+    view = SchedulerCache()
     cache = FitCache(view)
     kinds = [_pod("x", 8), _pod("y", 20), _pod("z", 8, nodeSelector={"size": "2"})]
     for step in range(600):
@@ -48,7 +48,7 @@ def test_the_table_follows_every_change() -> None:
 
 def test_a_view_that_has_forgotten_its_changes_is_read_anew() -> None:
     """Too many changes since the last look: all nodes are looked at."""
-    view = ClusterView()
+    view = SchedulerCache()
     view.set_node(_node("n", 1))
     cache = FitCache(view)
     assert list(cache.table(_pod("x", 8)).fitting) == ["n"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.simulated.scheduler.native_fit import (
-    Misfit,
+    NativeMisfit,
     NodeState,
     PodView,
     fit_error,
@@ -44,8 +44,8 @@ def test_a_node_with_room_takes_the_pod() -> None:
 def test_every_short_resource_is_a_reason() -> None:
     """Insufficient of each, and whether eviction could help."""
     full = _node("n", _pod("a", 6), _pod("b", 1), _pod("c", 1))
-    assert misfit(_pod(), full) == Misfit(("Too many pods", f"Insufficient {MEMORY}"), resolvable=True)
-    assert misfit(_pod(amount=9), _node()) == Misfit((f"Insufficient {MEMORY}",), resolvable=False)
+    assert misfit(_pod(), full) == NativeMisfit(("Too many pods", f"Insufficient {MEMORY}"), resolvable=True)
+    assert misfit(_pod(amount=9), _node()) == NativeMisfit((f"Insufficient {MEMORY}",), resolvable=False)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_every_short_resource_is_a_reason() -> None:
 )
 def test_nodes_that_do_not_want_pods(node: dict[str, Any], reason: str) -> None:
     """Cordoned and tainted nodes; eviction does not help."""
-    assert misfit(_pod(), _node(**node)) == Misfit((reason,))
+    assert misfit(_pod(), _node(**node)) == NativeMisfit((reason,))
 
 
 def test_a_toleration_lets_the_pod_in() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from bench.simulated.apiserver.server import ApiServer
-from bench.simulated.client import Access, ClusterClient
+from bench.simulated.client import ApiAccess, ClusterClient
 from bench.simulated.scheduler.extender_client import ExtenderClient
 from bench.simulated.scheduler.queue import QueueSettings
 from bench.simulated.scheduler.scheduler import SimulatedScheduler
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
 from tests.fakes.scripted_extender import ScriptedExtender
@@ -30,9 +30,9 @@ def server() -> Iterator[ApiServer]:
 @pytest.fixture
 def client(server: ApiServer) -> Iterator[ClusterClient]:
     """A client of it, and three nodes of 16 units."""
-    connected = ClusterClient(Access(server.url))
+    connected = ClusterClient(ApiAccess(server.url))
     for number in range(3):
-        connected.create_node(NodeSpec(f"n{number}", (GpuSpec("T4", 16384),)).hollow_node_object(Names()))
+        connected.create_node(MachineSpec(f"n{number}", (GpuSpec("T4", 16384),)).hollow_node_object(Names()))
     yield connected
     connected.close()
 

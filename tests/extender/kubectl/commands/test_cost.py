@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.specs import NodeSpec, gpu_pod
+from bench.simulated.specs import MachineSpec, gpu_pod
 from extender.capacity.case import CaseError
 from extender.capacity.cost_report import scenario_rows
 from extender.capacity.scenarios import scenarios_of
@@ -115,7 +115,7 @@ def test_a_stock_cluster_is_found_out_by_itself(tmp_path: Path) -> None:
     with ApiServer() as server:
         access = server.write_kubeconfig(tmp_path / "kubeconfig")
         client = ClusterClient.from_kubeconfig(access)
-        client.create_node(NodeSpec("stock", labels=labels).node_object({"nvidia.com/gpu": "2"}))
+        client.create_node(MachineSpec("stock", labels=labels).node_object({"nvidia.com/gpu": "2"}))
         client.create_pod(gpu_pod("a", {"nvidia.com/gpu": 1}))
         client.bind_pod("a", "stock")
         client.close()

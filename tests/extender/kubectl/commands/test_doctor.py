@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bench.simulated.client import ClusterClient
-from bench.simulated.specs import GpuSpec, NodeSpec
+from bench.simulated.specs import GpuSpec, MachineSpec
 from extender.contract.findings import Finding, Level
 from extender.contract.names import Names
 from extender.kubectl.cluster.view import ClusterView
@@ -232,7 +232,7 @@ def test_findings_are_written_with_what_to_do_below() -> None:
 
 def test_as_it_is_typed(client: ClusterClient, kubectl: Run, tmp_path: Path) -> None:
     """On a cluster without gpupack it warns; a configuration in a file is read; a broken inventory is an error."""
-    client.create_node(NodeSpec("n1", (GpuSpec("Tesla T4", 15360),)).hollow_node_object(Names()))
+    client.create_node(MachineSpec("n1", (GpuSpec("Tesla T4", 15360),)).hollow_node_object(Names()))
     file = tmp_path / "scheduler.yaml"
     file.write_text(yaml.safe_dump({**scheduler(), "percentageOfNodesToScore": 50}))
     result = kubectl("doctor", "--scheduler-config", str(file))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.simulated.client import ClusterClient
-from bench.simulated.specs import GpuSpec, NodeSpec, gpu_pod
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from extender.contract.names import Names
 from extender.kube.objects import EventObject, Metadata
 from extender.kubectl.explaining.explanation import explained
@@ -98,7 +98,7 @@ def test_a_waiting_pod_to_the_letter() -> None:
 @pytest.mark.parametrize("name", ["train", "pod/train", "po/train", "pods/train"])
 def test_a_pod_by_its_name(client: ClusterClient, kubectl: Run, name: str) -> None:
     """With its kind or without; the Events of gpupack on it are shown."""
-    client.create_node(NodeSpec("n1", (GpuSpec("Tesla T4", 15360),)).hollow_node_object(Names()))
+    client.create_node(MachineSpec("n1", (GpuSpec("Tesla T4", 15360),)).hollow_node_object(Names()))
     uid = client.create_pod(gpu_pod("train", {MEMORY: 80}))["metadata"]["uid"]
     event = {
         "metadata": {"name": "e", "namespace": "default"},
@@ -124,7 +124,7 @@ def test_a_pod_by_its_name(client: ClusterClient, kubectl: Run, name: str) -> No
 
 def test_by_the_name_of_whatever_owns_the_pods(client: ClusterClient, kubectl: Run) -> None:
     """A kind of a training operator, which is not known here; the first of its pods that waits is explained."""
-    client.create_node(NodeSpec("n1", (GpuSpec("Tesla T4", 15360),)).hollow_node_object(Names()))
+    client.create_node(MachineSpec("n1", (GpuSpec("Tesla T4", 15360),)).hollow_node_object(Names()))
     for number in range(3):
         client.create_pod(owned(f"bert-worker-{number}", "PyTorchJob", "bert"))
     answer = json.loads(kubectl("explain", "bert", "-o", "json").stdout)

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
-from bench.simulated.specs import GpuSpec, NodeSpec
+from bench.simulated.specs import GpuSpec, MachineSpec
 from extender.capacity.simulating import Wanted
 from extender.contract.names import Names
 from extender.kubectl.cli import main
@@ -115,7 +115,7 @@ def test_the_exit_code_says_what_a_script_must_know(tmp_path: Path) -> None:
     with ApiServer() as server:
         access = ["--kubeconfig", str(server.write_kubeconfig(tmp_path / "kubeconfig"))]
         client = ClusterClient.from_kubeconfig(tmp_path / "kubeconfig")
-        client.create_node(NodeSpec("n1", (GpuSpec("Tesla T4", 15360, 2),)).hollow_node_object(Names()))
+        client.create_node(MachineSpec("n1", (GpuSpec("Tesla T4", 15360, 2),)).hollow_node_object(Names()))
         client.close()
 
         def exit_code(*words: str, given: str = "") -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.simulated.apiserver.objects.patching import MERGE, STRATEGIC, apply_patch
-from bench.simulated.apiserver.objects.statuses import ApiError
+from bench.simulated.apiserver.objects.statuses import StatusError
 
 
 def _pod() -> dict[str, Any]:
@@ -56,6 +56,6 @@ def test_strategic_patch_understands_directives() -> None:
 )
 def test_a_patch_that_cannot_be_applied_is_refused(kind: str, patch: object, code: int) -> None:
     """Nothing is half applied silently: the client gets the code."""
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(StatusError) as caught:
         apply_patch(kind, _pod(), patch)
     assert caught.value.code == code

@@ -4,7 +4,7 @@ import pytest
 
 from bench.simulated.apiserver.objects.resources import NODES, PODS
 from bench.simulated.apiserver.objects.selectors import parse_selector
-from bench.simulated.apiserver.objects.statuses import ApiError
+from bench.simulated.apiserver.objects.statuses import StatusError
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_label_selectors(labels: str, *, expected: bool) -> None:
 @pytest.mark.parametrize(("fields", "labels"), [("spec.hostIP=1", ""), ("spec.nodeName", ""), ("", "a=b=c"), ("", ",")])
 def test_what_does_not_parse_is_a_bad_request(fields: str, labels: str) -> None:
     """Unknown fields and broken texts get 400."""
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(StatusError) as caught:
         parse_selector(PODS, fields, labels)
     assert caught.value.code == 400
 
 
 def test_each_resource_has_its_own_fields() -> None:
     """Nodes have no nodeName."""
-    with pytest.raises(ApiError):
+    with pytest.raises(StatusError):
         parse_selector(NODES, "spec.nodeName=n1", "")

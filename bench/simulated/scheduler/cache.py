@@ -8,7 +8,7 @@ from bench.simulated.scheduler.native_fit import NodeState, PodView, node_state
 _CHANGES_KEPT = 100_000
 
 
-class ClusterView:
+class SchedulerCache:
     """The cluster as one scheduler believes it to be."""
 
     def __init__(self) -> None:
