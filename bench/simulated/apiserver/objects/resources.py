@@ -40,7 +40,7 @@ class ApiResource:
 def _text_at(body: Mapping[str, Any], field: str) -> str:
     value: Any = body
     for step in field.split("."):
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return ""
         value = value.get(step)
     if isinstance(value, bool):
