@@ -57,7 +57,10 @@ def compare(
         stack.callback(api.close)
         create_nodes(api, machines)
         options = ["--memory-unit-mib", str(UNIT_MIB), "--policy", policy]
-        extender = stack.enter_context(ExtenderProcess(kubeconfig, folder / "extender.log", options))
+        log = folder / "extender.log"
+        extender = stack.enter_context(ExtenderProcess(kubeconfig, log, options))
+        # Its first estimate must not count pods that the replay has not seen yet.
+        wait_until(lambda: "ready: " in log.read_text(encoding="utf-8"), "the first estimate", timeout_s=_TIMEOUT_S)
         driver = Driver(run, api, extender)
         stack.callback(driver.close)
         return driver.drive(order, sent)
