@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from device_plugin.doctoring.doctor import doctor
+from device_plugin.doctoring.doctor import doctor, kubeconfig_option, podresources_option, strategy_option
 from device_plugin.loops import stopping_at_signals
 from device_plugin.settings import LADDER, DeviceListStrategy, Rung, Safeguards, Settings, SettingsError
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
@@ -26,24 +26,14 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--node-name", envvar=["GPUPACK_NODE_NAME", "NODE_NAME"], help="Name of this machine's Node object; required."
 )
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path, dir_okay=False),
-    show_default="the pod's service account",
-    help="Kubeconfig file that says how to reach the API server.",
-)
+@kubeconfig_option
 @click.option(
     "--kubelet-dir",
     type=_FOLDER,
     default=_DEFAULTS.kubelet_dir,
     help="The kubelet's device plugin folder, with kubelet.sock.",
 )
-@click.option(
-    "--podresources-socket",
-    type=click.Path(path_type=Path),
-    default=_DEFAULTS.podresources_socket,
-    help="The kubelet's podresources socket.",
-)
+@podresources_option
 @click.option(
     "--gpus",
     default=_DEFAULTS.gpus,
@@ -64,12 +54,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--prefix", default=_DEFAULTS.prefix, help="Domain in front of every resource and annotation.")
 @click.option("--gpu-resource", default="", show_default="PREFIX/gpu", help="Name of the whole-GPU resource.")
-@click.option(
-    "--device-list-strategy",
-    type=click.Choice([strategy.value for strategy in DeviceListStrategy]),
-    default=_DEFAULTS.device_list_strategy.value,
-    help="How the container runtime is told which GPUs to give: NVIDIA_VISIBLE_DEVICES, or CDI device names.",
-)
+@strategy_option
 @click.option(
     "--sample-interval-s",
     type=float,

@@ -9,8 +9,6 @@ import click
 
 from bench.latency.load import Load
 
-_READY_TIMEOUT_S = 300.0
-
 
 def _sizes(_: click.Context, __: click.Parameter, text: str) -> list[int]:
     try:

@@ -22,13 +22,29 @@ _GUARDS = _DEFAULTS.safeguards
 _MARKS = {Level.OK: "ok     ", Level.NOTE: "note   ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  "}
 
 
-@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120})
-@click.option(
+# Options that running the plugin takes, too.
+kubeconfig_option = click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path, dir_okay=False),
     show_default="the pod's service account",
     help="Kubeconfig file that says how to reach the API server.",
 )
+podresources_option = click.option(
+    "--podresources-socket",
+    type=click.Path(path_type=Path),
+    default=_DEFAULTS.podresources_socket,
+    help="The kubelet's podresources socket.",
+)
+strategy_option = click.option(
+    "--device-list-strategy",
+    type=click.Choice([strategy.value for strategy in DeviceListStrategy]),
+    default=_DEFAULTS.device_list_strategy.value,
+    help="How the container runtime is told which GPUs to give: NVIDIA_VISIBLE_DEVICES, or CDI device names.",
+)
+
+
+@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120})
+@kubeconfig_option
 @click.option(
     "--host-root",
     type=click.Path(path_type=Path, file_okay=False),
@@ -36,18 +52,8 @@ _MARKS = {Level.OK: "ok     ", Level.NOTE: "note   ", Level.WARNING: "WARNING", 
     help="Where the node's file system is mounted, for configuration files, CDI and the driver.",
 )
 @click.option("--kubelet-dir", type=click.Path(path_type=Path), default=_DEFAULTS.kubelet_dir, help="As the plugin's.")
-@click.option(
-    "--podresources-socket",
-    type=click.Path(path_type=Path),
-    default=_DEFAULTS.podresources_socket,
-    help="As the plugin's.",
-)
-@click.option(
-    "--device-list-strategy",
-    type=click.Choice([strategy.value for strategy in DeviceListStrategy]),
-    default=_DEFAULTS.device_list_strategy.value,
-    help="As the plugin's.",
-)
+@podresources_option
+@strategy_option
 @click.option("--mps-pipe-directory", type=click.Path(path_type=Path), show_default="no MPS", help="As the plugin's.")
 @click.option("--mps-control", default=_GUARDS.mps_control, help="As the plugin's.")
 @click.option("--evict-overuse/--no-evict-overuse", default=_GUARDS.evict_overuse, help="As the plugin's.")

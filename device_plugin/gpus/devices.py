@@ -62,15 +62,6 @@ def core_id(uuid: GpuUuid, number: int) -> str:
     return text
 
 
-def parse_unit_id(text: str) -> tuple[GpuUuid, int]:
-    """GPU and unit number of a `gpu-mem` device.
-
-    Raises:
-        DeviceIdError: not of the form `<GPU uuid>-<n>`.
-    """
-    return _numbered(text, "-")
-
-
 def parse_id(resource: Resource, text: str) -> tuple[GpuUuid, int]:
     """GPU and number of a device of any resource; a whole GPU is number 0.
 

@@ -15,7 +15,6 @@ from device_plugin.gpus.devices import (
     devices_of,
     message_bytes,
     parse_id,
-    parse_unit_id,
     unit_id,
 )
 from device_plugin.gpus.gpu import Gpus, GpuSample
@@ -33,14 +32,14 @@ UUIDS = st.text("abcdef0123456789-", min_size=1, max_size=54).map(lambda tail: G
 def test_an_id_names_its_gpu_and_unit(uuid: GpuUuid, number: int) -> None:
     """Writing and reading gives the same; no ID is longer than the kubelet takes."""
     text = unit_id(uuid, number)
-    assert (parse_unit_id(text), len(text) <= LONGEST_ID) == ((uuid, number), True)
+    assert (parse_id(Resource.MEMORY, text), len(text) <= LONGEST_ID) == ((uuid, number), True)
 
 
 @given(st.text(max_size=80))
 def test_no_text_is_read_as_another_id(text: str) -> None:
     """What can be read writes back to the same text; the rest is an error."""
     try:
-        uuid, number = parse_unit_id(text)
+        uuid, number = parse_id(Resource.MEMORY, text)
     except DeviceIdError:
         return
     assert unit_id(uuid, number) == text
@@ -50,7 +49,7 @@ def test_no_text_is_read_as_another_id(text: str) -> None:
 def test_foreign_ids_are_errors(text: str) -> None:
     """Leading zeros, other digits and over-long texts included."""
     with pytest.raises(DeviceIdError, match="expected <GPU uuid>-<n>"):
-        parse_unit_id(text)
+        parse_id(Resource.MEMORY, text)
 
 
 def test_an_id_that_the_kubelet_would_refuse_is_an_error() -> None:
@@ -94,7 +93,7 @@ def test_an_id_of_compute_names_its_gpu_and_is_no_memory(uuid: GpuUuid, number: 
     text = core_id(uuid, number)
     assert (parse_id(Resource.CORE, text), len(text) <= LONGEST_ID) == ((uuid, number), True)
     with pytest.raises(DeviceIdError):
-        parse_unit_id(text)
+        parse_id(Resource.MEMORY, text)
     with pytest.raises(DeviceIdError):
         parse_id(Resource.CORE, unit_id(uuid, number))
 
