@@ -50,6 +50,7 @@ class Verbs:
         self._state = state
         self._binder = binder
         self._record = CalledPods(decoder).record
+        self._answered: ExtenderArgs | None = None
 
     def filter(self, body: bytes) -> Result:
         """Answer filter; waits for a moment while victims of the pod still hold their memory."""
@@ -65,9 +66,13 @@ class Verbs:
 
     def filter_at_once(self, body: bytes) -> Result | None:
         """Answer filter without waiting; None while victims of the pod still hold their memory."""
-        args = decode_extender_args(body)
+        self._answered = args = decode_extender_args(body)
         outcome = self._state.filter(self._record(args.pod), args.names())
         return None if isinstance(outcome, VictimsTerminating) else _filter_result(args, outcome)
+
+    def release(self) -> None:
+        """Free the names of the latest filter call, which takes 0.1 ms for 5,000: nobody should wait for that."""
+        self._answered = None
 
     def prioritize(self, body: bytes) -> Result:
         """Answer prioritize."""
@@ -91,7 +96,9 @@ def create_calls(verbs: Verbs, metrics: Metrics) -> dict[str, Call]:
     prioritize = _measured("prioritize", verbs.prioritize, metrics)
     return {
         "/filter": Call(
-            _measured("filter", verbs.filter, metrics), at_once=_measured("filter", verbs.filter_at_once, metrics)
+            _measured("filter", verbs.filter, metrics),
+            at_once=_measured("filter", verbs.filter_at_once, metrics),
+            afterwards=verbs.release,
         ),
         "/prioritize": Call(prioritize, at_once=prioritize),
         "/preempt": Call(_measured("preempt", verbs.preempt, metrics)),

@@ -111,6 +111,9 @@ class App:
             connection.body_is_complete()
             await self._send(request, (404, b'{"error":"not found"}'))
         connection.is_answered()
+        if call is not None and call.afterwards is not None:
+            await asyncio.sleep(0)  # the loop writes the answer between two steps
+            call.afterwards()
 
     def _refusal(self, scope: Any, call: Call | None) -> Answer | None:
         """What is wrong with the head, as an answer."""

@@ -17,11 +17,13 @@ class Call:
         answer: from the request's body to the answer; may take its time, so it runs in a thread.
         at_once: the same without waiting for anything, so it runs in the event loop; None in its place means that
             this request has to wait after all, and `answer` is called.
+        afterwards: runs once an answer is on its way: work that no client should wait for.
         method: the only method that is taken; GET includes HEAD.
         content_type: of the answer.
     """
 
     answer: Callable[[bytes], Answer]
     at_once: Callable[[bytes], Answer | None] | None = None
+    afterwards: Callable[[], None] | None = None
     method: str = "POST"
     content_type: str = JSON_TYPE

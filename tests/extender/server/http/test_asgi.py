@@ -17,6 +17,8 @@ from extender.server.settings import Address
 ONCE_S = 30.0
 LONGEST = 1000
 GATE = threading.Event()
+ANSWERED = threading.Event()
+AFTERWARDS: list[bool] = []
 
 
 def _status(body: bytes) -> int:
@@ -36,6 +38,7 @@ def _waiting(body: bytes) -> Answer:
 CALLS = {
     "/filter": Call(_waiting, at_once=_at_once),
     "/bind": Call(_waiting),
+    "/names": Call(_waiting, at_once=_at_once, afterwards=lambda: AFTERWARDS.append(ANSWERED.wait(ONCE_S))),
     "/health": Call(_waiting, at_once=lambda _body: (503, b"no"), method="GET", content_type="text/plain"),
 }
 
@@ -154,6 +157,14 @@ def received(client: socket.socket, until: bytes) -> bytes:
         assert block, data
         data += block
     return data
+
+
+def test_what_comes_afterwards_keeps_no_client_waiting(patient: int) -> None:
+    """The answer is there while it still runs."""
+    assert ask(patient, "POST", "/names", b"{}", {}) == (200, b"{}")
+    assert AFTERWARDS == []
+    ANSWERED.set()
+    until(lambda: AFTERWARDS == [True], "the work after the answer to end")
 
 
 def test_a_body_in_parts_is_put_together(patient: int) -> None:
