@@ -87,10 +87,8 @@ def main(context: click.Context, /, log_level: str, check: bool, **options: Any)
     try:
         service = Service(settings, api)
         service.start()
-    except SettingsError as error:
+    except (SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"can't listen on {settings.listen.host}:{settings.listen.port}: {error}") from error
     signal.sigwait(STOP_SIGNALS)
     service.stop()
     sys.exit(0)

@@ -18,7 +18,14 @@ from extender.kube.reflector import Reflector
 from extender.scheduling.ledger.events import PodRecord
 from extender.server.binder import Binder
 from extender.server.http.routes import Health, create_app, probe_calls
-from extender.server.http.server import probe_server, scheduler_server
+from extender.server.http.server import (
+    PROBE_LIMITS,
+    SCHEDULER_LIMITS,
+    fitted,
+    probe_server,
+    raise_open_files,
+    scheduler_server,
+)
 from extender.server.learning import Learning
 from extender.server.metrics import LearningCollector, Metrics, RecordCollector, StateCollector
 from extender.server.record.decisions import Decisions
@@ -91,6 +98,7 @@ class Service:
         health = Health(dead=self._dead, not_ready=self._not_ready)
         probes = probe_calls(health, registry)
         verbs = create_calls(Verbs(self.state, binder, decoder), Metrics(registry))
+        files = raise_open_files()
         self._servers = [
             scheduler_server(
                 settings.listen,
@@ -100,10 +108,11 @@ class Service:
                 max_body_bytes=settings.max_body_bytes,
                 tls=settings.tls,
                 allowed_hosts=settings.allowed_hosts,
+                limits=fitted(SCHEDULER_LIMITS, files, 4),
             )
         ]
         if settings.observe is not None:
-            self._servers.append(probe_server(settings.observe, probes))
+            self._servers.append(probe_server(settings.observe, probes, fitted(PROBE_LIMITS, files, 8)))
 
     @property
     def port(self) -> int:

@@ -26,6 +26,7 @@ _BROWSERS_SEND = frozenset({b"origin", b"sec-fetch-site"})
 _ENDS_CONNECTION = frozenset({HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 """What is left of such a body is not waited for."""
 
+_LENGTH_DIGITS = 18
 _LENGTHS = {b"content-length", b"transfer-encoding"}
 
 
@@ -95,8 +96,19 @@ class App:
         """Answer one request."""
         connection: Connection = scope["state"]["connection"]
         connection.head_is_complete()
-        request = _Request(scope, receive, send, connection)
         call = self._calls.get(scope["path"])
+        try:
+            await self._serve(_Request(scope, receive, send, connection), call)
+        except RuntimeError:
+            if not connection.is_closing:  # else the client has gone, and uvicorn could not send
+                raise
+        connection.is_answered()
+        if call is not None and call.afterwards is not None:
+            await asyncio.sleep(0)  # the loop writes the answer between two steps
+            call.afterwards()
+
+    async def _serve(self, request: _Request, call: Call | None) -> None:
+        scope, connection = request.scope, request.connection
         refusal = self._refusal(scope, call)
         if refusal is not None:
             connection.body_is_complete()
@@ -106,28 +118,24 @@ class App:
             await self._answer(request, call)
         elif self._framework is not None:
             connection.body_is_complete()
-            await self._framework(scope, receive, send)
+            await self._framework(scope, request.receive, request.send)
         else:
             connection.body_is_complete()
             await self._send(request, (404, b'{"error":"not found"}'))
-        connection.is_answered()
-        if call is not None and call.afterwards is not None:
-            await asyncio.sleep(0)  # the loop writes the answer between two steps
-            call.afterwards()
 
     def _refusal(self, scope: Any, call: Call | None) -> Answer | None:
         """What is wrong with the head, as an answer."""
-        host, from_browser = "", False
+        host, hosts, from_browser = "", 0, False
         for name, value in scope["headers"]:
             if name in _LENGTHS:
                 if name == b"transfer-encoding":
                     return _error(411, "body has no Content-Length, expected one")
-                if not value.isdigit() or int(value) > self._limits.one_bytes:
+                if not value.isdigit() or len(value) > _LENGTH_DIGITS or int(value) > self._limits.one_bytes:
                     return _error(413, f"body is too large, expected at most {self._limits.one_bytes} bytes")
             elif name in _BROWSERS_SEND:
                 from_browser = True
             elif name == b"host":
-                host = value.decode("latin-1")
+                host, hosts = value.decode("latin-1"), hosts + 1
         if call is not None:
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             if method != call.method:
@@ -135,6 +143,8 @@ class App:
             if from_browser and method == "POST":
                 return _error(403, "calls from a browser are refused")
             return None
+        if hosts > 1:
+            return _error(400, f"request has {hosts} Host headers, expected one")
         server = scope["server"]
         if self._framework is not None and not self._hosts.allows(host, server[0] if server else ""):
             return _error(421, f"host is {host!r}, expected a loopback name, this address or an --allowed-host")

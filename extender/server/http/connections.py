@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_SWEEP_S = 1.0
+MAX_PIPELINED = 16
+"""Requests in one read; kube-scheduler, kubelets and Prometheus wait for an answer before they send the next."""
+
 SMALL_HEAD_BYTES = 1024
 """Heads up to this size, as kube-scheduler and probes send, are taken whatever others have sent."""
 
@@ -149,6 +152,10 @@ class Connection(asyncio.Protocol):
             if self._exceeds():
                 self._refuse()
                 return
+        if data.count(_END_OF_HEAD) > MAX_PIPELINED:
+            # uvicorn stops reading at the second, but has parsed all of this read by then.
+            self._refuse()
+            return
         self.inner.data_received(data)
 
     def eof_received(self) -> bool | None:

@@ -4,8 +4,13 @@ A page of `evil.example` whose name is made to resolve to 127.0.0.1 may read wha
 still says `evil.example`.
 """
 
+import re
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+_LITERAL = re.compile(r"\[([0-9a-f:.]+)\](?::[0-9]+)?", re.IGNORECASE | re.ASCII)
+_BARE = re.compile(r"([0-9a-f]*:[0-9a-f:.]*:[0-9a-f.]*)", re.IGNORECASE | re.ASCII)
+_NAME = re.compile(r"([^\[\]:]+)(?::[0-9]+)?", re.ASCII)
 
 
 class AllowedHosts:
@@ -16,18 +21,14 @@ class AllowedHosts:
 
     def allows(self, host: str, own_address: str) -> bool:
         """Whether a request to `own_address` may carry this Host header (NAME, NAME:PORT or [ADDRESS]:PORT)."""
-        name = _without_port(host).lower().removesuffix(".")
+        found = _LITERAL.fullmatch(host) or _BARE.fullmatch(host) or _NAME.fullmatch(host)
+        if found is None:
+            return False
+        name = found[1].lower().removesuffix(".")
         if name in self._names or name.endswith(".localhost"):
             return True
         address = _address(name)
         return address is not None and (address.is_loopback or address == _address(own_address))
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    name, separator, port = host.rpartition(":")
-    return name if separator and port.isdigit() and ":" not in name else host
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -1,9 +1,11 @@
 """Runs uvicorn on one address in a thread: the port that kube-scheduler calls, and the one for probes and metrics."""
 
 import logging
+import resource
 import socket
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import uvicorn
@@ -46,6 +48,25 @@ MAX_BODIES = 2
 
 SHUTDOWN_TIMEOUT_S = 6
 """Longer than a bind may take."""
+
+
+FILES_WANTED = 8_192
+"""Open files for all connections of both servers, and several times as many that are in a TLS handshake."""
+
+
+def raise_open_files() -> int:
+    """Raise this process's limit of open files to `FILES_WANTED`, or as far as it may be; return the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return FILES_WANTED if soft == resource.RLIM_INFINITY else soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def fitted(limits: Limits, files: int, share: int) -> Limits:
+    """Limits whose connections take at most one of `share` parts of the files that may be open."""
+    return replace(limits, connections=min(limits.connections, max(1, files // share)))
 
 
 def scheduler_server(
@@ -140,7 +161,10 @@ class Server:
         Raises:
             OSError: the address can't be listened on.
         """
-        self._socket = _listen(self._address, self._backlog)
+        try:
+            self._socket = _listen(self._address, self._backlog)
+        except OSError as error:
+            raise OSError(f"can't listen on {self._address.host}:{self._address.port}: {error}") from error
         self._port = int(self._socket.getsockname()[1])
         self._thread.start()
 

@@ -181,9 +181,10 @@ def test_a_body_in_parts_is_put_together(patient: int) -> None:
     ("rest", "status"),
     [
         (b"Content-Length: 1001\r\n\r\n", b"413"),
+        (b"Content-Length: %b\r\n\r\n" % (b"0" * 5000 + b"1"), b"413"),
         (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", b"411"),
     ],
-    ids=["too long", "chunked"],
+    ids=["too long", "absurdly long", "chunked"],
 )
 def test_a_body_beyond_the_limit_or_without_a_length_is_refused(
     patient: int, path: str, rest: bytes, status: bytes
@@ -226,6 +227,21 @@ def test_answers_come_in_the_order_of_the_calls(patient: int) -> None:
         assert rest.index(b"gate waited") < rest.index(b"POST /nowhere") < rest.index(b"POST /else")
         client.sendall(call("/last", b""))
         assert received(client, b"POST /last").startswith(b"HTTP/1.1 418 ")
+
+
+def test_a_flood_of_calls_in_one_read_is_refused_before_it_is_parsed(patient: int) -> None:
+    """Each would take far more memory than its bytes."""
+    with socket.create_connection(("127.0.0.1", patient), timeout=ONCE_S) as client:
+        client.sendall(b"GET /a HTTP/1.1\r\n\r\n" * 1000)
+        assert received(client, b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        assert ended(client)
+
+
+def test_two_host_headers_are_refused(patient: int) -> None:
+    """A proxy may believe in one, and we in the other."""
+    with socket.create_connection(("127.0.0.1", patient), timeout=ONCE_S) as client:
+        client.sendall(b"GET /page HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n")
+        assert received(client, b"expected one").startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_client_that_does_not_wait_does_no_harm(patient: int) -> None:

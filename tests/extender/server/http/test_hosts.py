@@ -43,6 +43,12 @@ def test_loopback_the_own_address_and_the_setting_are_allowed(host: str) -> None
         "[::2]:80",
         "[evil.example]:80",
         "localhost:evil",
+        "[::1].evil.example",
+        "[::1",
+        "::1]",
+        "[::1%25evil]",
+        "[::1]:80:80",
+        "user@localhost",
     ],
 )
 def test_all_other_names_are_refused(host: str) -> None:

@@ -3,16 +3,19 @@
 import gc
 import http.client
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import pytest
 
 from bench.simulated.waiting import wait_until
 from extender.kube.errors import ApiError, ApiUnreachable
-from extender.server.http.server import Server
+from extender.server.http.server import SCHEDULER_LIMITS, Server, fitted
 from extender.server.settings import Tls
 from tests.extender import golden
 from tests.extender.go_answers import FilterResult, read
@@ -195,10 +198,28 @@ def listens(port: int) -> bool:
 def test_an_address_that_is_taken_is_an_os_error(served: Served, server: Server) -> None:
     """At start, not later."""
     second = served.server(port=server.port)
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match=f"can't listen on 127.0.0.1:{server.port}: .*in use"):
         second.start()
     del second
     gc.collect()
+
+
+@pytest.mark.parametrize(("files", "expected"), [(8192, 1024), (1024, 256), (3, 1)])
+def test_connections_leave_files_for_the_rest(files: int, expected: int) -> None:
+    """Else strangers' connections keep the API server and the probes out."""
+    assert fitted(SCHEDULER_LIMITS, files, 4) == replace(SCHEDULER_LIMITS, connections=expected)
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
+    """Container runtimes start processes with 1,024."""
+    program = (
+        "import resource\n"
+        "from extender.server.http.server import raise_open_files\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 2048))\n"
+        "print(raise_open_files(), resource.getrlimit(resource.RLIMIT_NOFILE), raise_open_files())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "2048 (2048, 2048) 2048\n"
 
 
 def test_threads_end_with_the_server() -> None:
