@@ -12,6 +12,7 @@ import click
 from device_plugin.doctoring.doctor import doctor, kubeconfig_option, podresources_option, strategy_option
 from device_plugin.loops import stopping_at_signals
 from device_plugin.settings import LADDER, DeviceListStrategy, Rung, Safeguards, Settings, SettingsError
+from extender.contract.quantity import parse_digits
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 
 _DEFAULTS = Settings(node_name="default")
@@ -196,10 +197,10 @@ def parse_xids(text: str) -> frozenset[int]:
     Raises:
         SettingsError: anything but numbers.
     """
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isascii() and part.isdigit() for part in found):
+    found = [parse_digits(part.strip()) for part in text.split(",") if part.strip()]
+    if None in found:
         raise SettingsError(f"ignored_xids {text!r}: expected numbers and commas, such as 94,119")
-    return frozenset(map(int, found))
+    return frozenset(number for number in found if number is not None)
 
 
 main.add_command(doctor)

@@ -5,6 +5,7 @@ from enum import Enum
 from pathlib import Path, PurePath
 
 from extender.contract.names import Names
+from extender.contract.quantity import parse_digits
 from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
 
 LONGEST_SOCKET_PATH = 107
@@ -188,10 +189,11 @@ class Settings:
         Raises:
             SettingsError: not HOST:PORT.
         """
-        host, colon, port = self.listen.rpartition(":")
-        if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
+        host, colon, digits = self.listen.rpartition(":")
+        port = parse_digits(digits)
+        if not (colon and host) or port is None or port > 65535:
             raise SettingsError(f"listen {self.listen!r}: expected HOST:PORT such as 127.0.0.1:39998 or [::]:39998")
-        return host.strip("[]"), int(port)
+        return host.strip("[]"), port
 
     def socket_name(self, resource: Resource) -> str:
         """File name of the plugin's socket for a resource; installations with other prefixes get other names."""

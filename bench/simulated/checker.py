@@ -19,7 +19,7 @@ from bench.simulated.starting import Startable
 from extender.contract.allocation import Allocation, parse_allocation
 from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
-from extender.contract.quantity import parse_quantity
+from extender.contract.quantity import parse_digits, parse_quantity
 from extender.contract.units import ContractError, GpuUuid
 
 Body = Mapping[str, Any]
@@ -158,7 +158,8 @@ class UsageCheck:
 
     def _mismatches(self, pod: Body, node: str, allocation: Allocation, *, actual: bool) -> Iterator[str]:
         text = (pod["metadata"].get("annotations") or {}).get(self.names.count_annotation, "1")
-        count = int(text) if text.isdigit() else 1
+        number = parse_digits(text)
+        count = 1 if number is None else number
         capacity = self._capacity.get(node, {})
         for name, plain_init, units, whole in self._wanted(pod):
             given = allocation.containers.get(name, {})

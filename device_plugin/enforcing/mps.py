@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_plugin.gpus.standing import MPS_CLIENTS_PER_GPU
+from extender.contract.quantity import parse_digits
 
 _TIMEOUT_S = 3.0
 _LEAST_CAPABILITY = (7, 0)
@@ -92,10 +93,11 @@ class MpsControl:
         """The process IDs in the daemon's answer, one per line."""
         done = self._run(command)
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        if done.returncode or not all(line.isascii() and line.isdigit() for line in lines):
+        found = [pid for line in lines if (pid := parse_digits(line)) is not None]
+        if done.returncode or len(found) < len(lines):
             said = " ".join([*lines, *done.stderr.split()])[:200]
             raise MpsError(f"the MPS control daemon answered {command!r} with {said or done.returncode!r}")
-        return tuple(map(int, lines))
+        return tuple(found)
 
 
 def mps_obstacle(

@@ -19,6 +19,7 @@ from typing import IO
 
 from device_plugin.enforcing.mps import MpsControl, MpsError, MpsState
 from device_plugin.enforcing.mps_trial import LIMIT_MIB
+from extender.contract.quantity import parse_digits
 from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)
@@ -113,14 +114,15 @@ class MpsProofs:
 
     def _try(self, uuid: GpuUuid) -> str:
         with _Trial(self._environment(uuid)) as trial:
-            pid = trial.line(self._timeout_s)
-            if not pid.isdigit():
-                return pid.removeprefix("not known: ") or "the trial ended without a result"
+            first = trial.line(self._timeout_s)
+            pid = parse_digits(first)
+            if pid is None:
+                return first.removeprefix("not known: ") or "the trial ended without a result"
             try:
                 clients = self._control.state().clients
             except MpsError as error:
                 return str(error)
-            if int(pid) not in clients:
+            if pid not in clients:
                 return "a process of ours on this GPU is not a client of the daemon"
             trial.go_on()
             return trial.line(self._timeout_s).removeprefix("not known: ")
@@ -138,7 +140,7 @@ class MpsProofs:
         try:
             found = json.loads((self._pipe_directory / _FILE).read_text(encoding="utf-8"))
             return {GpuUuid(uuid): (int(a), int(b), int(c)) for uuid, (a, b, c) in found.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError, OverflowError):
             return {}
 
     def _write(self) -> None:

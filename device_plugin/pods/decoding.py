@@ -11,7 +11,7 @@ from device_plugin.pods.pod import BoundPod, ContainerNeed, Placement
 from extender.contract.allocation import parse_allocation
 from extender.contract.containers import ContainerKind
 from extender.contract.names import Names
-from extender.contract.quantity import parse_quantity
+from extender.contract.quantity import parse_digits, parse_quantity
 from extender.contract.units import ContractError, UnitMib
 from extender.kube.objects import ContainerArguments, PodObject, PodObjectSpec, PodObjectStatus, read_node, read_pod
 
@@ -74,7 +74,7 @@ def decode_pod(body: bytes, names: Names, unit_mib: UnitMib) -> DecodedPod:
         gpu_count=_gpu_count(metadata.annotation(names.count_annotation) or "1"),
         plan=plan,
         allocated=allocated,
-        version=int(metadata.resource_version) if metadata.resource_version.isdigit() else 0,
+        version=parse_digits(metadata.resource_version) or 0,
         bound_at=bound_at,
         created_at=metadata.creation_timestamp or "",
         admitted=bool(status.start_time) or status.phase == "Running",

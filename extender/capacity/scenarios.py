@@ -180,8 +180,10 @@ def _held(node: NodeInfo, holder: Holder, prices: Prices) -> tuple[float, float]
 
 
 def _cpu_per_gpu(case: Case) -> float:
-    """Thousandths of a core that go with a GPU, by what the pods ask for."""
+    """Thousandths of a core that go with a GPU, by what the pods ask for; 0 where no GPU has a unit of memory."""
     reference = [units for record in case.nodes for units in record.shape.capacities if units]
+    if not reference:
+        return 0.0
     mean = sum(reference) / len(reference)
     gpus = sum(pod.request.whole_gpus + pod.request.memory_units / mean for pod in case.pods)
     return sum(pod.request.cpu_milli for pod in case.pods) / gpus if gpus else 0.0

@@ -12,6 +12,9 @@ from typing import Any
 from extender.contract.units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib
 
 VERSION = 1
+LARGEST = 1 << 30
+"""The largest number in an annotation, in MiB or units."""
+
 _LONGEST = 256 * 1024
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -82,10 +85,7 @@ def parse_object(text: str, *, what: str, version: int) -> dict[str, Any]:
     """
     if len(text) > _LONGEST:
         raise ContractError(f"{what}: {len(text)} characters, expected at most {_LONGEST}")
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ContractError(f"{what}: not JSON: {error}") from error
+    body = parse_json(text, what=what)
     if not isinstance(body, dict):
         raise ContractError(f"{what}: expected a JSON object, got {type(body).__name__}")
     if body.get("version") != version:
@@ -93,15 +93,34 @@ def parse_object(text: str, *, what: str, version: int) -> dict[str, Any]:
     return body
 
 
+def parse_json(text: str, *, what: str) -> object:
+    r"""The value in `text`.
+
+    Raises:
+        ContractError: not JSON, or with an escape such as `\ud800` alone, which no UTF-8 can hold.
+    """
+    try:
+        body: object = json.loads(text)
+        if "\\u" in text:
+            json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ContractError(f"{what}: expected text that UTF-8 can hold, got half of a surrogate pair") from error
+    except (ValueError, RecursionError) as error:
+        raise ContractError(f"{what}: not JSON: {error}") from error
+    return body
+
+
 def integer_of(body: Mapping[str, Any], key: str, where: str) -> int:
     """`body[key]` as an integer.
 
     Raises:
-        ContractError: absent or not an integer.
+        ContractError: absent, not an integer, or beyond `LARGEST`.
     """
     value = body.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ContractError(f"{where}.{key} is {value!r}, expected an integer")
+    if abs(value) > LARGEST:
+        raise ContractError(f"{where}.{key} is beyond {LARGEST}")
     return value
 
 

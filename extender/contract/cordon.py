@@ -1,8 +1,8 @@
 """Writes and reads the cordon annotation of a node: the GPUs that an admin took out of scheduling by hand."""
 
-import json
 from collections.abc import Iterable
 
+from extender.contract.allocation import parse_json
 from extender.contract.units import ContractError, GpuUuid
 
 _LONGEST = 64 * 1024
@@ -24,9 +24,9 @@ def parse_cordon(text: str) -> frozenset[GpuUuid]:
         found: list[object] = [part.strip() for part in text.split(",") if part.strip()]
     else:
         try:
-            body = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise CordonError(f"cordon {text[:80]!r}: not JSON: {error}") from error
+            body = parse_json(text, what=f"cordon {text[:80]!r}")
+        except ContractError as error:
+            raise CordonError(str(error)) from error
         if not isinstance(body, list):
             raise CordonError(f"cordon {text[:80]!r}: expected a list of GPU UUIDs")
         found = body

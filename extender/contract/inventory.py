@@ -10,11 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from extender.contract.allocation import integer_of, parse_object, string_of
+from extender.contract.allocation import LARGEST, integer_of, parse_object, string_of
 from extender.contract.units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib, units_in
 
 VERSION = 1
-_LARGEST_MIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,10 @@ class InventoryGpu:
     def __post_init__(self) -> None:
         if not self.uuid or len(self.uuid) > 58:
             raise ContractError(f"inventory: uuid is {self.uuid!r}, expected 1 to 58 characters")
-        if not 0 <= self.memory_mib <= _LARGEST_MIB:
-            raise ContractError(f"inventory: {self.uuid}.memoryMib is {self.memory_mib}, expected 0 to {_LARGEST_MIB}")
-        if not 0 <= self.outside_mib <= _LARGEST_MIB:
-            raise ContractError(
-                f"inventory: {self.uuid}.outsideMib is {self.outside_mib}, expected 0 to {_LARGEST_MIB}"
-            )
+        if not 0 <= self.memory_mib <= LARGEST:
+            raise ContractError(f"inventory: {self.uuid}.memoryMib is {self.memory_mib}, expected 0 to {LARGEST}")
+        if not 0 <= self.outside_mib <= LARGEST:
+            raise ContractError(f"inventory: {self.uuid}.outsideMib is {self.outside_mib}, expected 0 to {LARGEST}")
 
 
 @dataclass(frozen=True, slots=True)

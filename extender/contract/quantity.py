@@ -51,6 +51,14 @@ def _parse(text: str) -> Fraction:
     return value
 
 
+def parse_digits(text: str) -> int | None:
+    """The number that 1 to 64 ASCII digits write, None of any other text.
+
+    `str.isdigit` takes `²`, and `int` raises ValueError for that and for more than 4,300 digits.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST else None
+
+
 def parse_quantity(text: str) -> int:
     """Value of a quantity, rounded up.
 

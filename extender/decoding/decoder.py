@@ -9,7 +9,7 @@ import msgspec
 from extender.contract.allocation import Allocation, parse_allocation
 from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
-from extender.contract.quantity import parse_milli_quantity, parse_quantity
+from extender.contract.quantity import parse_digits, parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError, UnitMib
 from extender.decoding.requests import Asked, Asking
 from extender.kube.objects import (
@@ -191,9 +191,10 @@ def _allocation(text: str) -> Allocation | None:
 def _version(metadata: PodMetadata) -> int:
     # Comparable integers within one resource since Kubernetes 1.35 (KEP-5504), and in fact ever since etcd3.
     text = metadata.resource_version
-    if not (text.isascii() and text.isdigit()):
+    version = parse_digits(text)
+    if version is None:
         raise DecodeError(f"{metadata.namespace}/{metadata.name}: resourceVersion is {text!r}, expected a number")
-    return int(text)
+    return version
 
 
 def _quantity(quantities: Mapping[str, str | int | float], name: str, parse: Callable[[str], int]) -> int | None:

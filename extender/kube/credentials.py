@@ -34,7 +34,7 @@ class Credentials:
 
     A changed certificate file gets a new pool of connections, as client-go does, so that no old connection goes on with
     an expired certificate. Files that do not fit together (one of a pair is replaced, the other not yet) are tried
-    again, and until they fit the connections stay as they are.
+    again, and until they fit the connections stay as they are. So does the token while its file is missing or unusable.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Credentials:
         self._failed_signature: _Signature | None = None
         self._pool = _pool(settings)
         self._token_signature: _Signature = ()
+        self._failed_token_signature: _Signature = ()
         self._token = ""
         self._read_token()
         self._authorization: dict[str, str] = {}
@@ -141,12 +142,17 @@ class Credentials:
         if self._token_file is None:
             return
         signature = _signature([self._token_file])
-        if signature == self._token_signature and self._token:
-            return
-        token = self._token_file.read_text(encoding="utf-8").strip()
-        if not token:
-            raise ValueError(f"{self._token_file}: expected a token, the file is empty")
-        self._token, self._token_signature = token, signature
+        if signature != self._token_signature or not self._token:
+            try:
+                self._token, self._token_signature = _token_in(self._token_file), signature
+            except (OSError, ValueError) as error:
+                if not self._token:
+                    raise
+                if signature != self._failed_token_signature:
+                    self._failed_token_signature = signature
+                    _LOG.warning("changed token file cannot be used yet, the last token is kept: %s", error)
+                return
+        self._failed_token_signature = ()
 
 
 class WriteHealth:
@@ -270,6 +276,15 @@ def _pool(settings: Any) -> urllib3.PoolManager:
     if settings.cert_file:
         context.load_cert_chain(settings.cert_file, settings.key_file)
     return RESTClientObject(settings).pool_manager
+
+
+def _token_in(file: Path) -> str:
+    """The token; an error does not show the content, since it may be a secret."""
+    token = file.read_text(encoding="utf-8", errors="replace").strip()
+    if not (token and token.isascii() and token.isprintable()):
+        found = "another text" if token else "an empty file"
+        raise ValueError(f"{file}: expected a token in one line of printable ASCII characters, got {found}")
+    return token
 
 
 def _signature(files: list[Path]) -> _Signature:

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from math import isfinite
 
 from extender.contract.names import Names
+from extender.contract.quantity import parse_digits
 from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
 from extender.scheduling.policies.table import DEFAULT_POLICY, policy_named
 
@@ -38,10 +39,11 @@ def parse_address(text: str, *, setting: str) -> Address:
     Raises:
         SettingsError: not of that form.
     """
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    host, separator, digits = text.rpartition(":")
+    port = parse_digits(digits)
+    if not separator or not host or port is None or port > 65535:
         raise SettingsError(f"{setting} is {text!r}, expected HOST:PORT such as {DEFAULT_LISTEN}")
-    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+    return Address(host.removeprefix("[").removesuffix("]"), port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,3 +37,5 @@ def test_xids_come_as_numbers_and_commas() -> None:
     assert (parse_xids("94, 119"), parse_xids("")) == (frozenset({94, 119}), frozenset())
     with pytest.raises(SettingsError, match="'94;119': expected numbers and commas"):
         parse_xids("94;119")
+    with pytest.raises(SettingsError, match="expected numbers and commas"):
+        parse_xids("94," + "9" * 5000)

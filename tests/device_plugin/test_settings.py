@@ -16,6 +16,7 @@ from extender.contract.units import UnitMib
         ({"gpus": ""}, "gpus '': expected nvml or a YAML file"),
         ({"listen": "39998"}, "listen '39998': expected HOST:PORT"),
         ({"listen": "localhost:99999"}, "listen 'localhost:99999': expected HOST:PORT"),
+        ({"listen": "a:" + "9" * 5000}, "expected HOST:PORT"),
         ({"memory_unit_mib": UnitMib(1)}, "memory unit of 1 MiB: expected one of 256, 512, 1024"),
         ({"prefix": "Not A Domain"}, "prefix 'Not A Domain'"),
         ({"gpu_resource": "gpu"}, "gpu_resource 'gpu'"),

@@ -14,6 +14,7 @@ from bench.simulated.apiserver.objects.resources import PODS, ApiResource, disco
 from bench.simulated.apiserver.objects.selectors import parse_selector
 from bench.simulated.apiserver.objects.statuses import StatusError, not_found, success
 from bench.simulated.apiserver.watching import Watch, WatchOptions
+from extender.contract.quantity import parse_digits
 
 Body = dict[str, Any]
 _VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.0-simulated", "platform": "linux/amd64"}
@@ -200,14 +201,15 @@ def _object_in(request: HttpRequest) -> Body:
 
 def _number(query: Any, key: str) -> int:
     text = query.get(key) or "0"
-    if not text.isdigit():
+    number = parse_digits(text)
+    if number is None:
         raise StatusError(400, f"{key} is {text!r}, expected a number")
-    return int(text)
+    return number
 
 
 def _watch_options(query: Any) -> WatchOptions:
     version = query.get("resourceVersion", "")
-    if version and not version.isdigit():
+    if version and parse_digits(version) is None:
         raise StatusError(400, f"resourceVersion is {version!r}, expected a number")
     return WatchOptions(
         resource_version=version,

@@ -9,6 +9,7 @@ from bench.simulated.apiserver.objects.resources import ApiResource
 from bench.simulated.apiserver.objects.selectors import Selector
 from bench.simulated.apiserver.objects.statuses import StatusError, expired, expired_token
 from bench.simulated.apiserver.objects.store import Record, Store
+from extender.contract.quantity import parse_digits
 
 _SNAPSHOTS_KEPT = 32
 
@@ -98,9 +99,9 @@ class Lister:
     def _check_version(self, resource: ApiResource, options: ListOptions) -> None:
         if not options.resource_version or options.resource_version == "0":
             return
-        if not options.resource_version.isdigit():
+        wanted = parse_digits(options.resource_version)
+        if wanted is None:
             raise StatusError(400, f"resourceVersion {options.resource_version!r}: expected a number")
-        wanted = int(options.resource_version)
         if wanted > self._store.revision:
             raise StatusError(504, f"Timeout: Too large resource version: {wanted}, current: {self._store.revision}")
         if options.match == "Exact" and wanted < self._store.changed_at(resource):

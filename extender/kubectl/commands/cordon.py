@@ -9,6 +9,7 @@ import click
 from extender.contract.cordon import CordonError, cordon_text, parse_cordon
 from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
+from extender.contract.quantity import parse_digits
 from extender.contract.units import ContractError, GpuUuid
 from extender.kube.client import node_path
 from extender.kube.errors import ApiError, ApiUnreachable
@@ -69,9 +70,10 @@ def _resolve(word: str, known: Sequence[Target]) -> Target:
         on_node = [target for target in known if target.node == node]
         if not on_node:
             raise No(f"{word!r}: no node {node!r} with GPUs; kubectl gpupack top lists them")
-        if not (index.isascii() and index.isdigit()):
+        number = parse_digits(index)
+        if number is None:
             raise BadUsage(f"{word!r}: expected NODE/INDEX such as {node}/0, or a GPU's UUID")
-        found = [target for target in on_node if target.index == int(index)]
+        found = [target for target in on_node if target.index == number]
         if not found:
             there = listed([str(target.index) for target in on_node if target.index is not None], 16)
             raise No(f"{word!r}: node {node} has no GPU {index}, it has {there or 'none'}")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from extender.contract.quantity import parse_digits
 from extender.contract.units import UnitMib
 from extender.kubectl.cluster.view import ClusterView
 from extender.scheduling.pods.request import PodRequest
@@ -36,7 +37,8 @@ def of_usd(amount: float | None) -> str:
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """A key that sorts `node-2` before `node-10`, and numbers before letters."""
-    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in _NUMBER.split(name) if part)
+    parts = [(parse_digits(part), part) for part in _NUMBER.split(name) if part]
+    return tuple((1, 0, part) if number is None else (0, number, part) for number, part in parts)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

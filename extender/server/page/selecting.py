@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from extender.contract.quantity import parse_digits
 from extender.server.page.query import Query
 from extender.server.page.tiles import IDLE, LEVELS, NODES_A_SLICE, Tile
 
@@ -120,4 +121,5 @@ def _texts(tile: Tile) -> Iterable[str]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(name)]
+    parts = [(parse_digits(part), part) for part in _DIGITS.split(name)]
+    return [(-1, part) if number is None else (number, "") for number, part in parts]

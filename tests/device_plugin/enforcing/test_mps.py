@@ -30,6 +30,9 @@ def test_no_daemon_a_hanging_one_and_strange_answers_are_errors(tmp_path: Path) 
     daemon.answer("get_client_list 100", "Server 100 not found\n")
     with pytest.raises(MpsError, match="answered 'get_client_list 100' with 'Server 100 not found'"):
         control(daemon).state()
+    daemon.answer("get_client_list 100", "9" * 5000)
+    with pytest.raises(MpsError, match="answered 'get_client_list 100' with '999"):
+        control(daemon).state()
     (daemon.pipe_directory / "get_server_list").unlink()
     with pytest.raises(MpsError, match="Cannot find MPS control daemon process"):
         control(daemon).state()

@@ -94,6 +94,12 @@ def test_states_of_a_pod(changes: dict[str, Any], field: str, value: object) -> 
     assert getattr(decoded(pod_json(**changes)), field) == value
 
 
+@pytest.mark.parametrize("version", ["\u00b22001", "9" * 5000, ""])
+def test_a_pod_whose_version_is_no_number_is_read(version: str) -> None:
+    """One such pod must not keep the others away."""
+    assert decoded(pod_json(metadata={"resourceVersion": version})).version == 0
+
+
 def test_containers_are_known_by_the_runtimes_id() -> None:
     """Of every kind; one that waits has none yet."""
     status = {

@@ -84,6 +84,12 @@ def test_pods_that_ask_for_no_cpu_strand_nothing() -> None:
     assert as_it_is(_case(_pod("a", 8, "n1")), PRICES).stranded_gpus == 0.0
 
 
+def test_gpus_of_less_than_a_unit_hold_nothing() -> None:
+    """A node with no other GPUs is no error."""
+    case = Case("test", UNIT_MIB, (machine("n1", 0),), (_pod("a", 8),), placed=True)
+    assert [(one.pods, one.unplaced) for one in scenarios_of(case, PRICES, "binpack")] == [(0, 1)] * 4
+
+
 def test_what_other_pods_take_of_the_cpu_is_not_given_out() -> None:
     """No CPU, no place."""
     asks = replace(shares(4), cpu_milli=1000)

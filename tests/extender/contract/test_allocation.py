@@ -44,6 +44,15 @@ def test_the_text_is_what_the_documentation_shows() -> None:
         ('{"version":1,"unitMib":1024,"containers":{"a":{"GPU-a":0}}}', "containers.a.GPU-a is 0, expected at least 1"),
         ('{"version":1,"unitMib":1024,"containers":{"a":{"GPU-a":true}}}', "is True, expected an integer"),
         ('{"version":1,"unitMib":1024,"containers":{"a":[]}}', "containers.a is"),
+        (
+            '{"version":1,"unitMib":1024,"containers":{"a":{"GPU-a":9999999999}}}',
+            "containers.a.GPU-a is beyond 1073741824",
+        ),
+        (
+            '{"version":1,"unitMib":1024,"containers":{},"policy":"\\ud800"}',
+            "allocation: expected text that UTF-8 can hold",
+        ),
+        ('{"version":1,"unitMib":1024,"containers":{"\\uDFFF":{}}}', "got half of a surrogate pair"),
         ("[" * 100_000, "not JSON"),
         (" " * 300_000, "expected at most"),
     ],
@@ -53,3 +62,9 @@ def test_bad_annotations_name_the_field(text: str, message: str) -> None:
     with pytest.raises(ContractError) as caught:
         parse_allocation(text)
     assert message in str(caught.value)
+
+
+def test_a_whole_surrogate_pair_is_text() -> None:
+    """Only half of one is refused."""
+    text = r'{"version":1,"unitMib":1024,"containers":{},"policy":"\ud83d\ude00"}'
+    assert parse_allocation(text).policy == "\U0001f600"

@@ -25,6 +25,7 @@ def test_both_forms(text: str, expected: set[str]) -> None:
     ("text", "words"),
     [
         ('["GPU-a"', "not JSON"),
+        (r'["GPU-\ud800"]', "expected text that UTF-8 can hold"),
         ('{"GPU-a": true}', "expected a list of GPU UUIDs"),
         ('["GPU-a", 0]', "0 is no GPU UUID, expected GPU-..."),
         ("0,1", "'0' is no GPU UUID"),

@@ -56,6 +56,10 @@ def test_a_gpu_has_its_own_size_in_whole_units() -> None:
             '{"version":1,"unitMib":1024,"gpus":[{"uuid":"a","index":0,"memoryMib":1},{"uuid":"a","index":1,"memoryMib":1}]}',
             "name one uuid twice",
         ),
+        (
+            '{"version":1,"unitMib":1024,"gpus":[{"uuid":"a","index":0,"memoryMib":1,"reason":"\\ud800"}]}',
+            "inventory: expected text that UTF-8 can hold, got half of a surrogate pair",
+        ),
     ],
 )
 def test_bad_annotations_name_the_field(text: str, message: str) -> None:

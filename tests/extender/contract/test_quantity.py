@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.contract.quantity import parse_milli_quantity, parse_quantity
+from extender.contract.quantity import parse_digits, parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError
 
 
@@ -23,6 +23,27 @@ def test_quantities_round_up(text: str, expected: int) -> None:
 def test_cpu_quantities_are_milli(text: str, expected: int) -> None:
     """CPU is counted in thousandths."""
     assert parse_milli_quantity(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0),
+        ("2001", 2001),
+        ("9" * 64, 10**64 - 1),
+        ("", None),
+        ("\u00b22001", None),
+        ("\u0663", None),
+        ("-1", None),
+        ("1_0", None),
+        (" 1", None),
+        ("9" * 65, None),
+        ("9" * 5000, None),
+    ],
+)
+def test_digits_are_a_number_and_nothing_else_is(text: str, expected: int | None) -> None:
+    """Neither what only Unicode calls a digit, nor more of them than Python would read."""
+    assert parse_digits(text) == expected
 
 
 @pytest.mark.parametrize("power", range(1, 7))

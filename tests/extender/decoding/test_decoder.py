@@ -276,6 +276,8 @@ def test_unknown_fields_are_ignored() -> None:
         b'{"metadata":{"resourceVersion":"1","name":"\xff"},"spec":{}}',
         b'{"metadata":{"resourceVersion":"abc"},"spec":{}}',
         b'{"metadata":{"resourceVersion":""},"spec":{}}',
+        '{"metadata":{"resourceVersion":"²2001"},"spec":{}}'.encode(),
+        b'{"metadata":{"resourceVersion":"' + b"9" * 5000 + b'"},"spec":{}}',
         b'{"metadata":{"resourceVersion":"1"},"spec":{},"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )

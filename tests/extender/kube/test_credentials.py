@@ -96,6 +96,43 @@ def test_a_rotated_token_file_of_a_kubeconfig_is_read_again(
     assert expected == [request.headers["authorization"] for request in server.requests]
 
 
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe", b"sec\x00ret"])
+def test_a_token_file_that_cannot_be_used_keeps_the_last_token(
+    server: ApiServer, tmp_path: Path, clock: StandingClock, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    """One warning, without what the file says; a good file is taken at once."""
+    file = tmp_path / "token"
+    file.write_text("first")
+    server.on_list(*[listing(1, [])] * 4)
+    api = KubeApi(load_credentials(kubeconfig_for(server, tmp_path, tokenFile="token"), None, tmp_path, "test", clock))
+    api.list_page(PODS, 0, "", 5.0)
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    for _ in range(2):
+        clock.advance(CHECK_S)
+        api.list_page(PODS, 0, "", 5.0)
+    file.write_text("the second")
+    clock.advance(CHECK_S)
+    api.list_page(PODS, 0, "", 5.0)
+    expected = ["Bearer first", "Bearer first", "Bearer first", "Bearer the second"]
+    assert expected == [request.headers["authorization"] for request in server.requests]
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert str(file) in warning
+    assert "sec" not in warning
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"two\nlines"])
+def test_a_token_file_that_cannot_be_used_is_named_at_the_start(
+    server: ApiServer, tmp_path: Path, content: bytes
+) -> None:
+    """There is no other token yet."""
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(KubeConfigError, match="token"):
+        load_credentials(kubeconfig_for(server, tmp_path, tokenFile="token"), None, tmp_path, "test")
+
+
 def test_a_refused_token_is_read_again_at_once(server: ApiServer, tmp_path: Path, clock: StandingClock) -> None:
     """The second is for the file system's sake."""
     (tmp_path / "token").write_text("first")

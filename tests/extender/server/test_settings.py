@@ -23,7 +23,10 @@ def test_addresses_are_host_and_port(text: str, expected: Address) -> None:
     assert expected == parse_address(text, setting="listen")
 
 
-@pytest.mark.parametrize("text", ["", "39999", ":39999", "127.0.0.1", "127.0.0.1:", "a:b", "a:65536", "a:-1", "a:٣"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "39999", ":39999", "127.0.0.1", "127.0.0.1:", "a:b", "a:65536", "a:-1", "a:٣", "a:²", "a:" + "9" * 5000],
+)
 def test_a_bad_address_is_named(text: str) -> None:
     """The setting, the value, the form."""
     with pytest.raises(SettingsError) as caught:

@@ -40,6 +40,12 @@ def test_any_names_can_be_sorted(names: list[str]) -> None:
     assert len({natural(name) for name in names}) == len(set(names))
 
 
+def test_more_digits_than_a_number_has_are_sorted_as_text() -> None:
+    """Python reads 4,300 at most."""
+    long = "n" + "9" * 5000
+    assert sorted([long, "n10", "n2"], key=natural) == ["n2", "n10", long]
+
+
 def test_counts_and_lists() -> None:
     """With their plural, and not longer than can be read."""
     assert [counted(1, "node"), counted(2, "node"), counted(5000, "GPU")] == ["1 node", "2 nodes", "5,000 GPUs"]
