@@ -31,7 +31,7 @@ _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Metrics of node agents in Prometheus' text format. Default: read through the API server. Repeatable.",
+    help="Metrics of device plugins in Prometheus' text format. Default: read through the API server. Repeatable.",
 )
 @click.option(
     "--trace",
@@ -109,7 +109,7 @@ def trace_advice(demand: Mapping[int, float], source: str, *, reach: float = 0.1
     Args:
         demand: GPUs asked for by size in thousandths of a GPU.
         source: where they were read, for people.
-        reach: how much smaller a size may become, as a part of it.
+        reach: how much smaller a size may become, as a fraction of it.
     """
     found = advise(demand, WHOLE_MILLI, reach=reach)
     asked = sum(size * count for size, count in demand.items()) / WHOLE_MILLI

@@ -20,7 +20,15 @@ from extender.scheduling.ledger.events import PodRecord
 NODES_SHOWN = 3
 MOST_HELPS = 5
 _HOLDS_END = "nothing: holds end with the binding, or after some seconds"
-_WAIT_FOR_ROOM = (Cause.FRAGMENTED, Cause.FULL, Cause.NOT_IDLE, Cause.NO_CORE, Cause.MODEL, Cause.TOO_LARGE)
+_WAIT_FOR_ROOM = (
+    Cause.FRAGMENTED,
+    Cause.FULL,
+    Cause.NOT_IDLE,
+    Cause.NO_CORE,
+    Cause.MODEL,
+    Cause.TOO_FEW_GPUS,
+    Cause.TOO_LARGE,
+)
 
 Extender = Mapping[str, Any]
 """What a running extender says: `explain` of the pod, `nodes`, and `notReady` where it is not."""
@@ -46,6 +54,7 @@ def explain_waiting(
     asker = asker_of(view, record, record.request)
     diagnosis = diagnose(view, asker)
     cause, helps, facts = _cause(view, asker, diagnosis, message, extender) if early is None else early
+    facts = (*facts, *_other_schedulers(view, pod))
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
@@ -129,12 +138,7 @@ def _although_it_fits(
     pod = view.pods[asker.record.uid]
     condition = pod.condition("PodScheduled")
     if condition is None or condition.status != "False":
-        scheduler = pod.spec.scheduler_name or "default-scheduler"
-        others = sorted({pod.scheduler for pod in view.gpu_pods if pod.node and pod.scheduler} - {scheduler})
-        facts = [places, f"its schedulerName is {scheduler}"]
-        if others:
-            facts.append(f"pods with GPUs here are placed by {listed(others)}")
-        return Cause.NOT_SEEN, (f"check that a kube-scheduler named {scheduler} runs",), tuple(facts)
+        return Cause.NOT_SEEN, (f"check that a kube-scheduler named {_scheduler_of(pod)} runs",), (places,)
     if not _is_about_gpus(view, message):
         return Cause.SCHEDULER, ("see its last message below",), (places,)
     binding = _in_flight(view)
@@ -146,6 +150,19 @@ def _although_it_fits(
         ("nothing: the extender wakes it within seconds, kube-scheduler retries it within minutes",),
         (places,),
     )
+
+
+def _scheduler_of(pod: PodObject) -> str:
+    return pod.spec.scheduler_name or "default-scheduler"
+
+
+def _other_schedulers(view: ClusterView, pod: PodObject) -> tuple[str, ...]:
+    """That other schedulers place the pods with GPUs here, and not the one that this pod names."""
+    own = _scheduler_of(pod)
+    here = {other.scheduler for other in view.gpu_pods if other.node and other.scheduler}
+    if not here or own in here:
+        return ()
+    return f"its schedulerName is {own}", f"pods with GPUs here are placed by {listed(sorted(here))}"
 
 
 def _held_there(view: ClusterView, diagnosis: Diagnosis, extender: Extender | None) -> str:

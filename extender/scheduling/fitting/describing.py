@@ -130,7 +130,7 @@ def _problem(node: NodeInfo) -> str:
         return "no inventory"
     if not node.unit_matches:
         return f"device plugin uses units of {record.inventory.unit_mib} MiB"
-    if not record.memory_units and not record.whole_gpus:
+    if not (record.memory_units or record.whole_gpus or node.all_unhealthy):
         return "device plugin is not serving"
     return ""
 

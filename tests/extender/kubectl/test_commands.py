@@ -154,7 +154,7 @@ def test_cordons_are_written_once_and_taken_back(client: ClusterClient, kubectl:
     assert annotation(client, "n1") == "GPU-n1-0,GPU-n1-2"
     before = client.node("n1")
     assert "already cordoned" in kubectl("cordon", "n1/2").stdout
-    assert "uncordoned" in kubectl("uncordon", "n1/0", "--dry-run").stdout
+    assert "would be uncordoned" in kubectl("uncordon", "n1/0", "--dry-run").stdout
     assert client.node("n1") == before
     answer = json.loads(kubectl("uncordon", "n1/0", "n1/1", "-o", "json").stdout)
     assert [(each["gpu"], each["changed"]) for each in answer] == [(0, True), (1, False)]

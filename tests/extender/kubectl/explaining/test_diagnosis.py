@@ -230,6 +230,27 @@ def test_uncordoning_is_advised_only_where_it_makes_room() -> None:
     assert causes(diagnosis([there], pod("waits", 10))) == [(Cause.UNHEALTHY, ["a"])]
 
 
+def test_a_node_whose_gpus_are_all_cordoned_opens_by_uncordoning() -> None:
+    """Its kubelet offers nothing until then, which is no fault of its device plugin."""
+    cordoned = node("a", 16, unhealthy={uuid("a", 0)}, annotations={"cordon": uuid("a", 0)})
+    (group,) = diagnosis([offering(cordoned, 0)], pod("waits", 10)).groups
+    assert (group.cause, group.opens, group.nearest.help) == (
+        Cause.GPU_CORDONED,
+        True,
+        "kubectl gpupack uncordon a/0",
+    )
+    ill = offering(node("a", 16, unhealthy={uuid("a", 0)}), 0)
+    (group,) = diagnosis([ill], pod("waits", 10)).groups
+    assert (group.cause, group.opens) == (Cause.UNHEALTHY, True)
+
+
+def test_the_requested_model_is_nearer_than_another() -> None:
+    """One GPU short of the right model comes before room on the wrong one."""
+    right, wrong = node("right", 80, 80, model="NVIDIA H100"), node("wrong", 80, 80, 80, model="NVIDIA A100")
+    waits = pod("waits", gpus=3, annotations={"gpu-model": "H100*"})
+    assert causes(diagnosis([wrong, right], waits)) == [(Cause.TOO_FEW_GPUS, ["right"]), (Cause.MODEL, ["wrong"])]
+
+
 def test_nodes_without_gpus_come_last() -> None:
     """Even after those that would be full if their device plugin ran."""
     broken = offering(node("broken", 16), 0)

@@ -76,5 +76,7 @@ def test_the_reason_where_least_is_missing_is_the_nearest() -> None:
     """Every reason has a place in the order; nodes without GPUs come last."""
     assert nearest([Misfit.NO_INVENTORY, Misfit.NO_INVENTORY, Misfit.TOO_LARGE, Misfit.FULL]) is Misfit.FULL
     assert nearest([Misfit.NO_INVENTORY, Misfit.NO_PLUGIN]) is Misfit.NO_PLUGIN
+    assert nearest([Misfit.NO_MODEL, Misfit.TOO_FEW_GPUS]) is Misfit.TOO_FEW_GPUS
+    assert nearest([Misfit.NO_MODEL, Misfit.TOO_LARGE]) is Misfit.TOO_LARGE
     assert {nearest([reason]) for reason in Misfit} == set(Misfit)
     assert nearest([]) is None
