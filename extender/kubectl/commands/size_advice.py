@@ -218,12 +218,11 @@ def _table(shown: Sequence[SizeAdvice], view: ClusterView) -> Table:
 def _summary(advice: SizingAdvice) -> str:
     if not advice.workloads:
         return "No running pod asks for GPUs."
-    saved = advice.needed_gpus - advice.needed_gpus_after
     changed = sum(one.better_units is not None for one in advice.workloads)
-    return (
-        f"Running pods need at least {advice.needed_gpus:,.1f} GPUs; with {counted(changed, 'better size')} "
-        f"{advice.needed_gpus_after:,.1f}, {saved:+,.1f} saved."
-    )
+    needed = f"Running pods need at least {advice.needed_gpus:,.1f} GPUs"
+    if not changed:
+        return f"{needed}. No better size found."
+    return f"{needed}; {advice.needed_gpus_after:,.1f} with {counted(changed, 'better size')}."
 
 
 def _document(one: SizeAdvice) -> dict[str, object]:

@@ -58,7 +58,7 @@ def explain_waiting(
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
-        why = f"{cause.text} ({nearest.nearest.what})"
+        why = f"{cause.text} ({nearest.nearest.what.replace('the node', nearest.nearest.node)})"
     if cause in _WAIT_FOR_ROOM:
         helps = (*helps, *advice_for(view, asker))
     return Explanation(
@@ -127,8 +127,10 @@ def _cause(view: ClusterView, asker: Asker, diagnosis: Diagnosis, message: str, 
 def _although_it_fits(
     view: ClusterView, asker: Asker, diagnosis: Diagnosis, message: str, extender: Extender | None
 ) -> Finding:
-    """By what is bound it fits: what else keeps it waiting."""
-    places = f"by what is bound it fits on {counted(len(diagnosis.fitting), 'node')}: {listed(diagnosis.fitting)}"
+    """Counting only bound pods, it fits: what else keeps it waiting."""
+    places = (
+        f"counting only bound pods, it fits on {counted(len(diagnosis.fitting), 'node')}: {listed(diagnosis.fitting)}"
+    )
     known = (extender or {}).get("explain") or {}
     if str(known.get("why", "")).startswith("room is held for it"):
         return Cause.BINDING, ("nothing: wait a few seconds",), (str(known["why"]),)
@@ -208,7 +210,7 @@ def _elsewhere(diagnosis: Diagnosis) -> tuple[str, ...]:
     which = f"on {listed(nearest.names, 4)}"
     if len(diagnosis.groups) == 1:
         return (which,)
-    others = [f"{len(group.verdicts):,} {group.cause.text}" for group in diagnosis.groups[1:]]
+    others = [f"{group.cause.text} ({len(group.verdicts):,})" for group in diagnosis.groups[1:]]
     return (f"{which}; of the other nodes: {listed(others, 4)}",)
 
 
@@ -217,7 +219,10 @@ def _asks(view: ClusterView, record: PodRecord) -> str:
     if request is None:
         return ""
     models = [*request.models.accepted, *(f"!{pattern}" for pattern in request.models.refused)]
-    return request_text(request, view) + (f" of GPUs {','.join(models)}" if models else "")
+    text = request_text(request, view, core="and {}% of the compute")
+    if models and not request.whole_gpus:
+        text += " on GPUs" if sum(demand.gpus for demand in request.demands) > 1 else " on a GPU"
+    return text + (f" matching {','.join(models)}" if models else "")
 
 
 def _gpus_of_nearest(view: ClusterView, asker: Asker, diagnosis: Diagnosis) -> dict[str, list[dict[str, Any]]]:
@@ -237,5 +242,5 @@ def _gpus(view: ClusterView, verdict: Verdict) -> list[dict[str, Any]]:
             "free": of_units(gpu.free, view.unit_mib),
             "why": why or "has room",
         }
-        for gpu, why in zip(verdict.node.gpus, verdict.gpu_reasons, strict=True)
+        for gpu, why in zip(verdict.node.gpus, verdict.gpu_reasons(view.unit_mib), strict=True)
     ]

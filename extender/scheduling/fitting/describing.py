@@ -113,7 +113,7 @@ def _explain_node(verdict: Verdict, unit_mib: UnitMib) -> Json:
             "capacity": gpu.capacity,
             "why": why,
         }
-        for gpu, why in zip(node.gpus, verdict.gpu_reasons, strict=True)
+        for gpu, why in zip(node.gpus, verdict.gpu_reasons(unit_mib), strict=True)
     ]
     if found is not None:
         chosen = allocation_of(node, verdict.request, found.chosen, unit_mib=unit_mib).containers

@@ -156,19 +156,24 @@ def test_a_device_plugin_that_does_not_run_is_named_with_its_state() -> None:
     ("waits", "nodes", "cause", "what"),
     [
         (pod("waits", gpus=2), [node("a", 16, 16)], Cause.NOT_IDLE, "2 whole GPUs wanted, 1 of 2 idle"),
-        (pod("waits", gpus=3), [node("a", 16, 16)], Cause.TOO_FEW_GPUS, "3 GPUs wanted, it has 2 that the pod accepts"),
-        (pod("waits", 20), [node("a", 16, 16)], Cause.TOO_LARGE, "20Gi wanted, its largest GPU has 16Gi"),
+        (
+            pod("waits", gpus=3),
+            [node("a", 16, 16)],
+            Cause.TOO_FEW_GPUS,
+            "3 GPUs wanted, the node has 2 that the pod accepts",
+        ),
+        (pod("waits", 20), [node("a", 16, 16)], Cause.TOO_LARGE, "20Gi wanted, the node's largest GPU has 16Gi"),
         (
             pod("waits", 24, annotations={"gpu-count": "2"}),
             [node("a", 16, 16)],
             Cause.FULL,
-            "12Gi wanted on each of 2 GPUs; largest hole 16Gi, 22Gi free in all",
+            "12Gi wanted on each of 2 GPUs; largest free on one GPU: 16Gi, in all: 22Gi",
         ),
         (
             pod("waits", 4, annotations={"gpu-model": "H100*"}),
             [node("a", 16, 16)],
             Cause.MODEL,
-            f"it has {T4}",
+            f"the node has {T4}",
         ),
     ],
 )
@@ -181,8 +186,8 @@ def test_causes_with_their_numbers(waits: Json, nodes: list[Json], cause: Cause,
 def test_the_numbers_per_gpu_are_those_of_the_extender() -> None:
     """The same function makes them."""
     seen = view([node("a", 16, 16)], [pod("waits", 12), on("there", 10, uuid("a", 0), "a")])
-    assert asker(seen).verdict(seen.snapshot.nodes["a"]).gpu_reasons == [
-        "12 units wanted, 6 of 16 free (10 charged to pods)",
+    assert asker(seen).verdict(seen.snapshot.nodes["a"]).gpu_reasons(seen.unit_mib) == [
+        "6Gi of 16Gi free; 12Gi needed",
         "",
     ]
 
@@ -193,7 +198,7 @@ def test_rules_beside_another_cause_are_kept() -> None:
     (verdict,) = group.verdicts
     assert (verdict.cause, verdict.opens) == (Cause.FULL, False)
     assert [rule.cause for rule in verdict.rules] == [Cause.TAINT]
-    assert verdict.what == "10Gi wanted on one GPU; largest hole 6Gi, 6Gi free in all"
+    assert verdict.what == "10Gi wanted on one GPU; largest free on one GPU: 6Gi, in all: 6Gi"
 
 
 def test_a_plugin_that_offers_no_compute_is_named_by_the_resource_that_it_lacks() -> None:

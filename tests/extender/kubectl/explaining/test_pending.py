@@ -150,5 +150,5 @@ def test_the_gpus_of_the_nearest_nodes_are_shown() -> None:
     found = waiting(refused(pod("waits", 8), FULL), *others, nodes=nodes)
     assert found.gpus is not None
     assert list(found.gpus) == ["n4", "n3", "n2"]
-    assert found.gpus["n4"][0]["why"] == "8 units wanted, 4 of 14 free (10 charged to pods)"
+    assert found.gpus["n4"][0]["why"] == "4Gi of 14Gi free; 8Gi needed"
     assert found.asks == "8Gi"

@@ -65,10 +65,10 @@ def test_each_gpu_has_a_reason_of_its_own() -> None:
     cluster.show_bound("other", 12, uuid("a", 2), "a")
     request = cluster.record(pod("train", 8)).request
     assert request is not None
-    assert judge(cluster.state.snapshot().nodes["a"], request, POLICY).gpu_reasons == [
+    assert judge(cluster.state.snapshot().nodes["a"], request, POLICY).gpu_reasons(cluster.state.unit_mib) == [
         "",
         "unhealthy",
-        "8 units wanted, 4 of 16 free (12 charged to pods)",
+        "4Gi of 16Gi free; 8Gi needed",
     ]
 
 
