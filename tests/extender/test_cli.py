@@ -140,3 +140,4 @@ def test_help_says_units_and_defaults() -> None:
         "GPUPACK_<OPTION>",
     ):
         assert part in text, part
+    assert '[default: ""]' not in text + run("migrate", "--help").stdout
