@@ -64,9 +64,9 @@ def test_an_extender_that_is_not_ready_is_asked() -> None:
 def test_what_it_asks_for_in_words() -> None:
     """Compute and models, for shares and for whole GPUs."""
     assert waiting(pod("waits", 4, core=90)).asks == "4Gi and 90% of the compute"
-    models = {"annotations": {"gpu-model": "A100"}}
-    assert waiting(pod("waits", 8, **models)).asks == "8Gi on a GPU matching A100"
-    assert waiting(pod("waits", gpus=2, **models)).asks == "2 GPUs matching A100"
+    model = {"gpu-model": "A100"}
+    assert waiting(pod("waits", 8, annotations=model)).asks == "8Gi on a GPU matching A100"
+    assert waiting(pod("waits", gpus=2, annotations=model)).asks == "2 GPUs matching A100"
 
 
 def test_a_model_without_its_wildcard() -> None:
