@@ -78,7 +78,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--report-interval-s",
     type=float,
     default=_DEFAULTS.report_interval_s,
-    help="Least seconds between two reports of memory used outside of pods; health is reported at once.",
+    help="Minimum seconds between two reports of memory used outside of pods; health is reported at once.",
 )
 @click.option(
     "--proc-root",
@@ -148,7 +148,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
-    help="Least level that is logged.",
+    help="Lowest level to log.",
 )
 def main(node_name: str | None, log_level: str, **options: Any) -> None:
     """Run the device plugin of this node: offer GPU memory, give containers the planned GPUs, report what they got.

@@ -24,11 +24,12 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 @click.group(invoke_without_command=True, context_settings={"auto_envvar_prefix": "GPUPACK", "show_default": True})
-@click.option("--kubeconfig", default="", help="Kubeconfig file; by default the pod's service account is used.")
+@click.option("--kubeconfig", default="", show_default="the pod's service account", help="Kubeconfig file.")
 @click.option("--listen", default=DEFAULT_LISTEN, help="HOST:PORT for kube-scheduler's calls; port 0 picks a free one.")
 @click.option(
     "--observe-listen",
     default="",
+    show_default=False,
     help="HOST:PORT that serves only /healthz, /readyz and /metrics.",
 )
 @click.option("--policy", type=click.Choice(list(POLICIES)), default=DEFAULT_POLICY, help="Packing policy.")
@@ -51,15 +52,19 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 @click.option("--stale-s", type=float, default=120.0, help="Seconds without the API server after which filter refuses.")
 @click.option("--events-per-s", type=float, default=20.0, help="Events on pods per second, on average; 0 writes none.")
 @click.option("--prefix", default="gpupack.io", help="Domain of resource and annotation names.")
-@click.option("--gpu-resource", default="", help="Name of the whole-GPU resource.  [default: PREFIX/gpu]")
+@click.option("--gpu-resource", default="", show_default="PREFIX/gpu", help="Name of the whole-GPU resource.")
 @click.option(
     "--allowed-host",
     multiple=True,
     help="Host name under which the page and /v1 are served, besides loopback names; may be given several times.",
 )
-@click.option("--tls-certificate", default="", help="PEM file; required to listen on anything but loopback.")
-@click.option("--tls-key", default="", help="PEM file.")
-@click.option("--tls-client-authority", default="", help="PEM file of the authority whose clients are accepted.")
+@click.option(
+    "--tls-certificate", default="", show_default=False, help="PEM file; required to listen on anything but loopback."
+)
+@click.option("--tls-key", default="", show_default=False, help="PEM file.")
+@click.option(
+    "--tls-client-authority", default="", show_default=False, help="PEM file of the accepted clients' authority."
+)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Lowest level to log."
 )

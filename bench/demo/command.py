@@ -72,7 +72,7 @@ def _manifest(pod: DemoPod) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--seconds", default=40.0, show_default=True, help="How long pods arrive.")
+@click.option("--seconds", default=40.0, show_default=True, help="Seconds during which pods arrive.")
 @click.option("--seed", default=7, show_default=True, help="Seed of the stream of pods.")
 @click.option("--policy", default="", help="Packing policy.  [default: the extender's]")
 @click.option("--prices", type=click.Path(path_type=Path, exists=True), help="Price table.  [default: the shipped one]")

@@ -14,7 +14,7 @@ from bench.demo.tally import Tally
 
 COLOURS = {"inference": "green", "notebook": "cyan", "trial": "yellow", "training": "magenta"}
 BAR_CELLS = 24
-SIMULATED = "Everything here is simulated except gpupack itself: no Kubernetes, no GPU, no container runs."
+SIMULATED = "Everything here is simulated except gpupack itself: no Kubernetes, GPUs or containers."
 
 
 def picture(
@@ -36,8 +36,8 @@ def picture(
     legend = Text("  ").join(Text(f"█ {name}", style=colour) for name, colour in COLOURS.items())
     counts = "  ".join(f"{state} {count}" for state, count in pods.items())
     money = (
-        f"GPUs in use {tally.in_use}, shared by {tally.parts} parts of pods; "
-        f"{tally.outcome.usd_per_pod_hour:.2f} $ per pod and hour so far"
+        f"GPUs in use {tally.in_use}, serving {tally.parts} container shares; "
+        f"${tally.outcome.usd_per_pod_hour:.2f} per pod-hour so far"
     )
     body = Group(table, Text(""), legend, Text(f"{clock_s:4.0f} s  {counts}"), Text(money, style="bold"))
     return Panel(body, title="gpupack on a simulated cluster", subtitle=SIMULATED)
@@ -49,7 +49,7 @@ def summary(shared: Outcome, whole: Outcome, pods: int, gpus: int, seconds: floa
     def row(name: str, outcome: Outcome) -> str:
         return (
             f"{name:11} {outcome.ran:4} of {pods} pods ran, at most {outcome.peak_gpus:2} of {gpus} GPUs in use, "
-            f"{outcome.usd_s / seconds:6.2f} $ an hour, {outcome.usd_per_pod_hour:5.2f} $ per pod and hour"
+            f"${outcome.usd_s / seconds:.2f} an hour, ${outcome.usd_per_pod_hour:.2f} per pod-hour"
         )
 
     saved = 1 - shared.usd_per_pod_hour / whole.usd_per_pod_hour if whole.usd_per_pod_hour else 0.0
@@ -58,7 +58,7 @@ def summary(shared: Outcome, whole: Outcome, pods: int, gpus: int, seconds: floa
             f"{seconds:.0f} s of pods on a simulated cluster (gpupack itself is real):",
             row("whole GPUs:", whole),
             row("shared:", shared),
-            f"saved per pod and hour: {saved:.0%}",
+            f"saved per pod-hour: {saved:.0%}",
         ]
     )
 

@@ -59,7 +59,7 @@ _LINES = (
 @click.option("--api-port", default=39998, show_default=True, help="With --against: port of the simulated API server.")
 @click.option("--pid", default=0, help="With --against: its process, for CPU and memory.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
-@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw case growth as SVG.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Plot the growth case as SVG.")
 @click.option(
     "--max-ratio", type=float, help="Fail when filter's fast calls (p10) take more than this times the floor's."
 )

@@ -136,7 +136,7 @@ def _size_class(pod: TracePod) -> str:
     type=click.FloatRange(0.01, 0.9),
     default=0.1,
     show_default=True,
-    help="How much smaller a size may become, as a part of it.",
+    help="How much smaller a size may become, as a fraction of it.",
 )
 @click.option("--json", "json_file", type=_OUT, help="Write the advice as JSON.")
 def advice(pods: Path, reach: float, json_file: Path | None) -> None:

@@ -58,10 +58,15 @@ def saving(scenarios: Sequence[Scenario]) -> str:
     count = drainable(first, last)
     nodes = f"{count} node{'' if count == 1 else 's'}"
     return (
-        f"{last.label} against {first.label}: {last.gpus_in_use - first.gpus_in_use:+d} GPUs, {change:+,.2f} $/h "
-        f"({share:+.0%}), {change * _HOURS_A_MONTH:+,.0f} $ a month; {nodes} could be drained. "
-        f"It places {last.pods} of {last.pods + last.unplaced} pods, {first.label} {first.pods}."
+        f"{last.label} against {first.label}: {last.gpus_in_use - first.gpus_in_use:+d} GPUs, {_usd(change, 2)}/h "
+        f"({share:+.0%}), {_usd(change * _HOURS_A_MONTH, 0)} a month; {nodes} could be drained. "
+        f"{last.label} places {last.pods} of the {last.pods + last.unplaced} pods; "
+        f"{first.pods} {'is' if first.pods == 1 else 'are'} placed now."
     )
+
+
+def _usd(change: float, digits: int) -> str:
+    return f"{'-' if change < 0 else '+'}${abs(change):,.{digits}f}"
 
 
 def namespace_rows(scenarios: Sequence[Scenario]) -> list[list[str]]:

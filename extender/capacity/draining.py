@@ -199,7 +199,7 @@ def _bill(node: NodeRecord, usd_per_hour: UsdPerHour) -> tuple[int, float | None
 
 
 def _notes(cluster: Cluster, emptied: Iterable[Emptied]) -> list[str]:
-    notes = ["pod disruption budgets are not looked at"]
+    notes = ["PodDisruptionBudgets are not considered"]
     unchecked: dict[str, int] = {}
     lost: dict[str, int] = {}
     for one in emptied:
@@ -208,7 +208,7 @@ def _notes(cluster: Cluster, emptied: Iterable[Emptied]) -> list[str]:
                 unchecked[name] = unchecked.get(name, 0) + 1
             for name in move.traits.loses:
                 lost[name] = lost.get(name, 0) + 1
-    notes.extend(f"{_pods(count)} to move: {name} is not looked at" for name, count in sorted(unchecked.items()))
+    notes.extend(f"{_pods(count)} to move: {name} is not considered" for name, count in sorted(unchecked.items()))
     notes.extend(f"{_pods(count)} to move would lose {name}" for name, count in sorted(lost.items()))
     pending = sum(not pod.node and pod.request is not None for pod in cluster.pods)
     if pending:

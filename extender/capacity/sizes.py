@@ -43,7 +43,7 @@ def advise(demand: Mapping[int, float], capacity: int, *, reach: float = 0.1, le
     Args:
         demand: GPUs asked for per size; `capacity` itself stands for whole GPUs.
         capacity: units of a GPU.
-        reach: how much smaller a size may become, as a part of it.
+        reach: how much smaller a size may become, as a fraction of it.
         least_gpus: what a smaller size must save to be worth a word.
     """
     prices = size_prices(demand, capacity)

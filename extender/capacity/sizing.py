@@ -103,7 +103,7 @@ def advise_sizes(uses: Iterable[Use], unit_mib: UnitMib, *, headroom: float = 0.
     Args:
         uses: of all running pods, so that what packs well is known; those without a known peak count as they are.
         unit_mib: memory unit of the installation.
-        headroom: what to leave above the peak, as a part of it.
+        headroom: what to leave above the peak, as a fraction of it.
     """
     all_uses = list(uses)
     demand = _demand(all_uses)

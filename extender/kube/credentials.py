@@ -96,7 +96,7 @@ class Credentials:
             self._checked_s = self._clock() - CHECK_S
 
     def leave_pool(self) -> None:
-        """Connect anew from now on: where one connection has fallen silent, idle ones to the same address have, too."""
+        """Open new connections from now on: where one has fallen silent, idle ones to the same address have, too."""
         with self._lock, suppress(OSError, ValueError):
             self._pool = _pool(self._settings)
 

@@ -77,7 +77,7 @@ def list_pages(
 
     How many objects are asked for follows the bytes of the page before: half of `page_bytes` is the aim, and an answer
     that passes `page_bytes` is given up and asked for in smaller pieces. So at most three times `page_bytes` are in
-    memory for a list of any size, beside what the caller keeps (or three times the largest object, if that is more).
+    memory for a list of any size, besides what the caller keeps (or three times the largest object, if that is more).
 
     Raises:
         ApiError: the server refuses; 410 when the list has outlived its continue token.

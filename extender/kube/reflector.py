@@ -49,7 +49,7 @@ class Sink(Protocol[_Record]):
     """Where the state goes; called from the reflector's thread only.
 
     An object that `read` refuses is left out, logged and counted, and the others go on. Any other exception from a sink
-    is logged and counted, too; one from `replaced` means that the list was not taken over, so it is tried again.
+    is logged and counted, too; one from `replaced` means that the list could not be applied, so it is tried again.
     """
 
     def read(self, raw: bytes, /) -> _Record:
@@ -226,7 +226,7 @@ class Reflector(Generic[_Record]):
             self._sink.replaced(records, unreadable, version)
         except Exception:  # noqa: BLE001 - whatever a sink raises, the loop outlives it
             self.counts.sink_errors += 1
-            _LOG.exception("%s: list of %d objects was not taken over", self.path, len(records))
+            _LOG.exception("%s: list of %d objects could not be applied", self.path, len(records))
             self._pause()
             return None
         self._listed_at = self._clock()
@@ -355,7 +355,7 @@ class Reflector(Generic[_Record]):
             self._left_out(event.identity, error)
         except Exception:  # noqa: BLE001 - one bad object must not hide the ones after it
             self.counts.sink_errors += 1
-            _LOG.exception("%s: event %s of %s was not taken over", self.path, event.kind, event.identity)
+            _LOG.exception("%s: event %s of %s could not be applied", self.path, event.kind, event.identity)
 
     def _watch_ended(self, version: str, end: Exception | None, lasted_s: float) -> str | None:
         """Decide what follows a watch that was open for `lasted_s`; as `_watch`."""

@@ -66,4 +66,4 @@ class FailureLog:
         """Note that `step` works; logged only when it had failed."""
         if step in self._known:
             kind, tries = self._known.pop(step)
-            self._logger.info("%s: %s works again after %d failures, last: %s", self._name, step, tries, kind)
+            self._logger.info("%s: %s recovered after %d failures (last: %s)", self._name, step, tries, kind)

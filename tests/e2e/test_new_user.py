@@ -26,7 +26,7 @@ NAMES = Names()
 DEMO = "make demo"
 SCHEDULER = "gpupack-scheduler"
 PROMISED = r"(\d+) of its (\d+) pods run.*?and about (\d+) when they share, for about (\d+) %"
-PRINTED = r"whole GPUs: +(\d+) of (\d+) pods ran.*?shared: +(\d+) of .*?saved per pod and hour: (\d+)"
+PRINTED = r"whole GPUs: +(\d+) of (\d+) pods ran.*?shared: +(\d+) of .*?saved per pod-hour: (\d+)"
 ABOUT = 5
 """By so much may what the demo prints differ: it runs in real time."""
 

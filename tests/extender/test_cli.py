@@ -136,7 +136,8 @@ def test_help_says_units_and_defaults() -> None:
         "[default: 120.0]",
         "[default: price-fit-robust]",
         "[default: gpupack.io]",
-        "[default: PREFIX/gpu]",
+        "[default: (PREFIX/gpu)]",
         "GPUPACK_<OPTION>",
     ):
         assert part in text, part
+    assert '[default: ""]' not in text + run("migrate", "--help").stdout

@@ -36,6 +36,7 @@ from extender.contract.names import Names
 Body = dict[str, Any]
 _LOG = logging.getLogger(__name__)
 _NAME = "default-scheduler"
+_SERVED = {_NAME, "gpupack-scheduler"}
 _NAMES = Names()
 _MANAGED = frozenset({_NAMES.memory_resource, _NAMES.gpu_resource, _NAMES.core_resource})
 """Resources that make a pod the extender's business."""
@@ -144,7 +145,7 @@ class SimulatedScheduler(Startable):
                 self._pending.pop(uid, None)
                 self._nominations.pop(uid, None)
                 self._view.forget(uid)
-            elif body["spec"].get("schedulerName") == _NAME and not body["spec"].get("schedulingGates"):
+            elif body["spec"].get("schedulerName") in _SERVED and not body["spec"].get("schedulingGates"):
                 self._wants_node(uid, body)
 
     def _wants_node(self, uid: str, body: Body) -> None:

@@ -78,6 +78,9 @@ def _resolve(word: str, known: Sequence[Target]) -> Target:
             there = listed([str(target.index) for target in on_node if target.index is not None], 16)
             raise No(f"{word!r}: node {node} has no GPU {index}, it has {there or 'none'}")
         return found[0]
+    first = next((target for target in known if target.node == word and target.index is not None), None)
+    if first is not None:
+        raise BadUsage(f"{word!r} is a node: name one of its GPUs, such as {word}/{first.index}")
     full = word if word.startswith("GPU-") else f"GPU-{word}"
     exact = [target for target in known if target.uuid == full]
     found = exact or [target for target in known if target.uuid.startswith(full)]
@@ -111,7 +114,7 @@ _PAUSE_S = 0.2
 def cordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
     """Take GPUs out of use.
 
-    A GPU is NODE/INDEX, or a UUID or its unique beginning. Pods on it keep running; new ones go elsewhere as soon as
+    A GPU is NODE/INDEX, or a UUID or unique prefix. Pods on it keep running; new ones go elsewhere as soon as
     the node's device plugin has seen the cordon.
     """
     _run(options, gpus, cordoned=True, dry_run=dry_run)
@@ -124,7 +127,7 @@ def cordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
 def uncordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
     """Bring GPUs back into use.
 
-    A GPU is NODE/INDEX, or a UUID or its unique beginning.
+    A GPU is NODE/INDEX, or a UUID or unique prefix.
     """
     _run(options, gpus, cordoned=False, dry_run=dry_run)
 
@@ -143,12 +146,13 @@ def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: b
         chosen = [target for target in targets if target.node == name]
         new |= _write(session, name, chosen, cordoned=cordoned, dry_run=dry_run)
     verb = "cordoned" if cordoned else "uncordoned"
+    state = f"would be {verb}" if dry_run else verb
     rows = tuple(
         (
             target.node,
             "-" if target.index is None else str(target.index),
             target.uuid,
-            Cell(verb if target.uuid in new else f"already {verb}", Tone.CAREFUL if cordoned else Tone.GOOD),
+            Cell(state if target.uuid in new else f"already {verb}", Tone.CAREFUL if cordoned else Tone.GOOD),
         )
         for target in targets
     )

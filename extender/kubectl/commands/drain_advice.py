@@ -147,7 +147,7 @@ def _summary(advice: DrainAdvice, saved: float | None) -> str:
         what += f", {len(advice.emptied)} more could be emptied by moving {counted(moved, 'pod')}"
     if saved is None:
         return f"{what}; the saving is unknown: a GPU model has no price."
-    return f"{what}: {of_usd(saved)} $/h, {saved * HOURS_A_MONTH:,.0f} $ a month at list prices."
+    return f"{what}: ${of_usd(saved)}/h, ${saved * HOURS_A_MONTH:,.0f} a month at list prices."
 
 
 def _node_document(one: Emptied, view: ClusterView) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _explain(session: Session, name: str) -> Explanation:
     events = [event for each in sorted(names) for event in _events(session, namespace, f"involvedObject.name={each}")]
     failures = failures_of(makers, events)
     if not makers and not failures and not records:
-        raise No(f"{namespace}/{bare}: no pod of that name, and no workload of that name")
+        raise No(f'no pod or workload named "{bare}" in namespace {namespace}')
     if failures or not records:
         subject = makers[0].path if makers else f"{namespace}/{bare}"
         return explain_missing(subject, failures, events)

@@ -46,7 +46,7 @@ class _Outcome:
     default=str(DEFAULT_UNIT_MIB),
     help="Size of one memory unit of the gpupack installation in MiB.",
 )
-@click.option("--scheduler-name", default="", help="schedulerName of migrated pods. Default: the cluster's.")
+@click.option("--scheduler-name", default="", show_default="the cluster's", help="schedulerName of migrated pods.")
 @click.option("--gpushare-unit", type=click.Choice(["GiB", "MiB"]), default="GiB", help="Unit of aliyun.com/gpu-mem.")
 @click.option("--replica-memory-mib", type=int, help="Memory of one time-sliced or MPS replica of a GPU.")
 @click.option("--gpu-memory-mib", type=int, help="Memory of one GPU, to convert percentages and fractions.")
@@ -57,7 +57,7 @@ class _Outcome:
     "--drop", multiple=True, metavar="NAME", help="Remove this resource or annotation, which gpupack lacks. Repeatable."
 )
 @click.option("--prefix", default="gpupack.io", help="Domain of resource and annotation names.")
-@click.option("--gpu-resource", default="", help="Name of the whole-GPU resource.  [default: PREFIX/gpu]")
+@click.option("--gpu-resource", default="", show_default="PREFIX/gpu", help="Name of the whole-GPU resource.")
 def command(paths: tuple[str, ...], check: bool, diff: bool, **given: Any) -> None:  # noqa: FBT001 (click passes by name)
     """Rewrite manifests to ask for gpupack's GPUs.
 

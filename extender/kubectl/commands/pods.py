@@ -46,13 +46,13 @@ def command(options: Options, *, node: str, pending: bool, used: bool | None) ->
         ]
         nodes = {pod.node for pod in pods if pod.node and not pod.ended}
         usage = MeasuredUsage() if used is False else scrape(session, view, nodes, insist=bool(used))
-        return pods_answer(view, pods, usage)
+        return pods_answer(view, pods, usage, pending=pending)
 
     run(options, question)
 
 
-def pods_answer(view: ClusterView, pods: Sequence[PodRecord], usage: MeasuredUsage) -> Answer:
-    """The pods by namespace and name."""
+def pods_answer(view: ClusterView, pods: Sequence[PodRecord], usage: MeasuredUsage, *, pending: bool = False) -> Answer:
+    """The pods by namespace and name; `pending` says that only those that wait were wanted."""
     ordered = sorted(pods, key=lambda pod: (pod.namespace, natural(pod.name), pod.uid))
     columns = (
         Column("namespace"),
@@ -70,7 +70,8 @@ def pods_answer(view: ClusterView, pods: Sequence[PodRecord], usage: MeasuredUsa
     table = Table(columns, tuple(_row(view, pod, usage) for pod in ordered))
     waiting = sum(_waits(pod) for pod in ordered)
     summary = counted(len(ordered), "pod") + (f", {waiting} pending" if waiting else "")
-    body: list[Table | Line] = [table, Line(), Line(summary)] if ordered else [Line("no pods that ask for GPUs")]
+    none = "no pods are waiting for GPUs" if pending else "no pods that ask for GPUs"
+    body: list[Table | Line] = [table, Line(), Line(summary)] if ordered else [Line(none)]
     if waiting:
         body.append(Line("kubectl gpupack explain NAME says what would help", Tone.FAINT))
     return Answer([_document(view, pod, usage) for pod in ordered], tuple(body))

@@ -31,7 +31,7 @@ _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Metrics of node agents in Prometheus' text format. Default: read through the API server. Repeatable.",
+    help="Metrics of device plugins in Prometheus' text format. Default: read through the API server. Repeatable.",
 )
 @click.option(
     "--trace",
@@ -109,7 +109,7 @@ def trace_advice(demand: Mapping[int, float], source: str, *, reach: float = 0.1
     Args:
         demand: GPUs asked for by size in thousandths of a GPU.
         source: where they were read, for people.
-        reach: how much smaller a size may become, as a part of it.
+        reach: how much smaller a size may become, as a fraction of it.
     """
     found = advise(demand, WHOLE_MILLI, reach=reach)
     asked = sum(size * count for size, count in demand.items()) / WHOLE_MILLI
@@ -218,12 +218,11 @@ def _table(shown: Sequence[SizeAdvice], view: ClusterView) -> Table:
 def _summary(advice: SizingAdvice) -> str:
     if not advice.workloads:
         return "No running pod asks for GPUs."
-    saved = advice.needed_gpus - advice.needed_gpus_after
     changed = sum(one.better_units is not None for one in advice.workloads)
-    return (
-        f"Running pods need at least {advice.needed_gpus:,.1f} GPUs; with {counted(changed, 'better size')} "
-        f"{advice.needed_gpus_after:,.1f}, {saved:+,.1f} saved."
-    )
+    needed = f"Running pods need at least {advice.needed_gpus:,.1f} GPUs"
+    if not changed:
+        return f"{needed}. No better size found."
+    return f"{needed}; {advice.needed_gpus_after:,.1f} with {counted(changed, 'better size')}."
 
 
 def _document(one: SizeAdvice) -> dict[str, object]:

@@ -47,9 +47,7 @@ def _extenders(facts: DoctorFacts) -> Iterator[Finding]:
             yield Finding("extender", Level.OK, "the extender of --extender is ready")
     pods = extenders_of(view.pods.values())
     if not pods and facts.asked_extender is None and not facts.asked_problem:
-        advice = (
-            "apply one of manifests/overlays; name an extender that runs outside of the cluster with --extender URL"
-        )
+        advice = "kubectl apply -k manifests; name an extender that runs outside of the cluster with --extender URL"
         yield Finding("extender", Level.WARNING, "no pod with the scheduler extender was found", advice)
     for pod in pods:
         health = facts.extender_health.get(pod.path)

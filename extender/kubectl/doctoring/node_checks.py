@@ -36,7 +36,7 @@ def _inventories(view: ClusterView) -> Iterator[Finding]:
             advice = "look at the log of the device plugin there, and at its right to patch nodes"
             found = f"{where} offers {names.memory_resource} but has no {names.inventory_annotation}"
             yield Finding("inventory", Level.ERROR, found, advice)
-        elif inventory is not None and inventory.gpus and not record.memory_units:
+        elif inventory is not None and any(gpu.healthy for gpu in inventory.gpus) and not record.memory_units:
             advice = "the device plugin there is not serving; remove the annotation if the node no longer has GPUs"
             found = f"{where} has {names.inventory_annotation} but offers no {names.memory_resource}"
             yield Finding("inventory", Level.WARNING, found, advice)

@@ -23,7 +23,7 @@ def check_schedulers(facts: DoctorFacts) -> Iterator[Finding]:
     }
     if not any(ours.values()):
         advice = (
-            "apply one of manifests/overlays; a configuration file of the control plane is not visible from here: "
+            "kubectl apply -k manifests; a configuration file of the control plane is not visible from here: "
             "pass it with --scheduler-config"
         )
         found = f"no KubeSchedulerConfiguration with an extender for {names.memory_resource} was found"

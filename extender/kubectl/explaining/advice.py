@@ -8,7 +8,7 @@ from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.node_verdict import Asker, rules_on
 from extender.kubectl.output.texts import counted, listed, of_units
 from extender.scheduling.nodes.node import Holder, NodeInfo, node_info
-from extender.scheduling.pods.models import ANY_MODEL, RequestError
+from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, RequestError
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 
 NODES_TRIED = 40
@@ -90,8 +90,14 @@ def _smaller(unit_mib: UnitMib, asker: Asker, nodes: Sequence[NodeInfo]) -> Iter
 
 
 def _other_model(view: ClusterView, asker: Asker, nodes: Sequence[NodeInfo]) -> Iterator[str]:
-    if asker.request.models == ANY_MODEL:
+    wanted = asker.request.models
+    if wanted == ANY_MODEL:
         return
+    there = sorted({gpu.model for info in view.snapshot.nodes.values() for gpu in info.gpus})
+    for pattern in wanted.accepted:
+        meant = [model for model in there if ModelPatterns((f"{pattern}*",), wanted.refused).match(model)]
+        if meant and not any(map(ModelPatterns((pattern,)).match, there)):
+            yield f'gpu-model "{pattern}*" would match {listed(meant)}'
     places = _fits(asker, replace(asker.request, models=ANY_MODEL), nodes)
     if places:
         models = sorted({gpu.model for name in places for gpu in view.snapshot.nodes[name].gpus})
@@ -100,8 +106,7 @@ def _other_model(view: ClusterView, asker: Asker, nodes: Sequence[NodeInfo]) -> 
             f"with {listed(models)}"
         )
         return
-    there = sorted({gpu.model for info in view.snapshot.nodes.values() for gpu in info.gpus})
-    if not any(asker.request.models.match(model) for model in there):
+    if not any(map(wanted.match, there)):
         yield f"the cluster's models are {listed(there, 8)}; {view.names.model_annotation} accepts none of them"
 
 

@@ -28,9 +28,9 @@ class Cause(Enum):
     NO_CORE = "no-core"
     FULL = "full"
     NOT_IDLE = "not-idle"
-    MODEL = "model"
     TOO_FEW_GPUS = "too-few-gpus"
     TOO_LARGE = "too-large"
+    MODEL = "model"
     NO_GPUS = "no-gpus"
 
     BAD_REQUEST = "bad-request"

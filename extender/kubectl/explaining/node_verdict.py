@@ -96,13 +96,20 @@ def _repairs(view: ClusterView, info: NodeInfo) -> Iterator[tuple[Cause, NodeInf
         return
     cordoned = cordoned_on(view, view.nodes.get(info.name))
     ill = {gpu.uuid for gpu in inventory.gpus if not gpu.healthy}
+    offered = replace(
+        record,
+        memory_units=record.memory_units or 1,
+        whole_gpus=record.whole_gpus or 1,
+        core_percent=record.core_percent or 1,
+    )
 
     def rebuilt(changed: NodeRecord) -> NodeInfo:
         return node_info(changed, info.holders, unit_mib=view.unit_mib)
 
     def with_gpus(change: Callable[[InventoryGpu], InventoryGpu]) -> NodeInfo:
         gpus = tuple([change(gpu) for gpu in inventory.gpus])
-        return rebuilt(replace(record, inventory=replace(inventory, gpus=gpus)))
+        known = offered if info.all_unhealthy else record  # its kubelet offers nothing until a GPU is healthy
+        return rebuilt(replace(known, inventory=replace(inventory, gpus=gpus)))
 
     if ill & cordoned:
         yield (
@@ -110,7 +117,6 @@ def _repairs(view: ClusterView, info: NodeInfo) -> Iterator[tuple[Cause, NodeInf
             with_gpus(lambda gpu: replace(gpu, healthy=gpu.healthy or gpu.uuid in cordoned)),
         )
     if not (record.memory_units and record.whole_gpus):
-        offered = replace(record, memory_units=record.memory_units or 1, whole_gpus=record.whole_gpus or 1)
         yield Cause.NO_PLUGIN, rebuilt(offered)
     if not info.unit_matches:
         yield Cause.UNIT_MISMATCH, rebuilt(replace(record, inventory=replace(inventory, unit_mib=view.unit_mib)))

@@ -66,17 +66,17 @@ def _sizes(cause: Cause, view: ClusterView, request: PodRequest, info: NodeInfo)
         case Cause.FULL | Cause.FRAGMENTED:
             each = f"on each of {found.wanted_gpus} GPUs" if found.wanted_gpus > 1 else "on one GPU"
             hole, total = of_units(found.largest_free_units, unit), of_units(found.free_units, unit)
-            return f"{wanted} wanted {each}; largest hole {hole}, {total} free in all"
+            return f"{wanted} wanted {each}; largest free on one GPU: {hole}, in all: {total}"
         case Cause.NO_CORE:
             most = found.largest_free_core_percent
             return f"{found.wanted_core_percent}% of a GPU's compute wanted; at most {most}% free"
         case Cause.NOT_IDLE:
             return f"{found.wanted_whole_gpus} whole GPUs wanted, {found.idle_gpus} of {found.gpus} idle"
         case Cause.MODEL:
-            return f"it has {', '.join(sorted({gpu.model for gpu in info.gpus})) or 'no GPU'}"
+            return f"the node has {', '.join(sorted({gpu.model for gpu in info.gpus})) or 'no GPU'}"
         case Cause.TOO_FEW_GPUS:
             gpus = max(found.wanted_gpus, found.wanted_whole_gpus)
-            return f"{gpus} GPUs wanted, it has {found.gpus} that the pod accepts"
+            return f"{gpus} GPUs wanted, the node has {found.gpus} that the pod accepts"
         case Cause.TOO_LARGE:
-            return f"{wanted} wanted, its largest GPU has {of_units(found.capacity_units, unit)}"
+            return f"{wanted} wanted, the node's largest GPU has {of_units(found.capacity_units, unit)}"
     return ""

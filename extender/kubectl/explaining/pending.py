@@ -20,7 +20,15 @@ from extender.scheduling.ledger.events import PodRecord
 NODES_SHOWN = 3
 MOST_HELPS = 5
 _HOLDS_END = "nothing: holds end with the binding, or after some seconds"
-_WAIT_FOR_ROOM = (Cause.FRAGMENTED, Cause.FULL, Cause.NOT_IDLE, Cause.NO_CORE, Cause.MODEL, Cause.TOO_LARGE)
+_WAIT_FOR_ROOM = (
+    Cause.FRAGMENTED,
+    Cause.FULL,
+    Cause.NOT_IDLE,
+    Cause.NO_CORE,
+    Cause.MODEL,
+    Cause.TOO_FEW_GPUS,
+    Cause.TOO_LARGE,
+)
 
 Extender = Mapping[str, Any]
 """What a running extender says: `explain` of the pod, `nodes`, and `notReady` where it is not."""
@@ -46,10 +54,11 @@ def explain_waiting(
     asker = asker_of(view, record, record.request)
     diagnosis = diagnose(view, asker)
     cause, helps, facts = _cause(view, asker, diagnosis, message, extender) if early is None else early
+    facts = (*facts, *_other_schedulers(view, pod))
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
-        why = f"{cause.text} ({nearest.nearest.what})"
+        why = f"{cause.text} ({nearest.nearest.what.replace('the node', nearest.nearest.node)})"
     if cause in _WAIT_FOR_ROOM:
         helps = (*helps, *advice_for(view, asker))
     return Explanation(
@@ -118,8 +127,10 @@ def _cause(view: ClusterView, asker: Asker, diagnosis: Diagnosis, message: str, 
 def _although_it_fits(
     view: ClusterView, asker: Asker, diagnosis: Diagnosis, message: str, extender: Extender | None
 ) -> Finding:
-    """By what is bound it fits: what else keeps it waiting."""
-    places = f"by what is bound it fits on {counted(len(diagnosis.fitting), 'node')}: {listed(diagnosis.fitting)}"
+    """Counting only bound pods, it fits: what else keeps it waiting."""
+    places = (
+        f"counting only bound pods, it fits on {counted(len(diagnosis.fitting), 'node')}: {listed(diagnosis.fitting)}"
+    )
     known = (extender or {}).get("explain") or {}
     if str(known.get("why", "")).startswith("room is held for it"):
         return Cause.BINDING, ("nothing: wait a few seconds",), (str(known["why"]),)
@@ -129,12 +140,7 @@ def _although_it_fits(
     pod = view.pods[asker.record.uid]
     condition = pod.condition("PodScheduled")
     if condition is None or condition.status != "False":
-        scheduler = pod.spec.scheduler_name or "default-scheduler"
-        others = sorted({pod.scheduler for pod in view.gpu_pods if pod.node and pod.scheduler} - {scheduler})
-        facts = [places, f"its schedulerName is {scheduler}"]
-        if others:
-            facts.append(f"pods with GPUs here are placed by {listed(others)}")
-        return Cause.NOT_SEEN, (f"check that a kube-scheduler named {scheduler} runs",), tuple(facts)
+        return Cause.NOT_SEEN, (f"check that a kube-scheduler named {_scheduler_of(pod)} runs",), (places,)
     if not _is_about_gpus(view, message):
         return Cause.SCHEDULER, ("see its last message below",), (places,)
     binding = _in_flight(view)
@@ -146,6 +152,19 @@ def _although_it_fits(
         ("nothing: the extender wakes it within seconds, kube-scheduler retries it within minutes",),
         (places,),
     )
+
+
+def _scheduler_of(pod: PodObject) -> str:
+    return pod.spec.scheduler_name or "default-scheduler"
+
+
+def _other_schedulers(view: ClusterView, pod: PodObject) -> tuple[str, ...]:
+    """That other schedulers place the pods with GPUs here, and not the one that this pod names."""
+    own = _scheduler_of(pod)
+    here = {other.scheduler for other in view.gpu_pods if other.node and other.scheduler}
+    if not here or own in here:
+        return ()
+    return f"its schedulerName is {own}", f"pods with GPUs here are placed by {listed(sorted(here))}"
 
 
 def _held_there(view: ClusterView, diagnosis: Diagnosis, extender: Extender | None) -> str:
@@ -191,7 +210,7 @@ def _elsewhere(diagnosis: Diagnosis) -> tuple[str, ...]:
     which = f"on {listed(nearest.names, 4)}"
     if len(diagnosis.groups) == 1:
         return (which,)
-    others = [f"{len(group.verdicts):,} {group.cause.text}" for group in diagnosis.groups[1:]]
+    others = [f"{group.cause.text} ({len(group.verdicts):,})" for group in diagnosis.groups[1:]]
     return (f"{which}; of the other nodes: {listed(others, 4)}",)
 
 
@@ -200,7 +219,10 @@ def _asks(view: ClusterView, record: PodRecord) -> str:
     if request is None:
         return ""
     models = [*request.models.accepted, *(f"!{pattern}" for pattern in request.models.refused)]
-    return request_text(request, view) + (f" of GPUs {','.join(models)}" if models else "")
+    text = request_text(request, view, core="and {}% of the compute")
+    if models and not request.whole_gpus:
+        text += " on GPUs" if sum(demand.gpus for demand in request.demands) > 1 else " on a GPU"
+    return text + (f" matching {','.join(models)}" if models else "")
 
 
 def _gpus_of_nearest(view: ClusterView, asker: Asker, diagnosis: Diagnosis) -> dict[str, list[dict[str, Any]]]:
@@ -220,5 +242,5 @@ def _gpus(view: ClusterView, verdict: Verdict) -> list[dict[str, Any]]:
             "free": of_units(gpu.free, view.unit_mib),
             "why": why or "has room",
         }
-        for gpu, why in zip(verdict.node.gpus, verdict.gpu_reasons, strict=True)
+        for gpu, why in zip(verdict.node.gpus, verdict.gpu_reasons(view.unit_mib), strict=True)
     ]

@@ -43,7 +43,7 @@ def explain_placed(
         }
         for gpu in gpus
     ]
-    asks = request_text(record.request, view) if record.request is not None else ""
+    asks = request_text(record.request, view, core="and {}% of the compute") if record.request is not None else ""
     return Explanation(
         f"pod {record.namespace}/{record.name}",
         "ended" if record.ended else "bound",

@@ -57,8 +57,8 @@ def named(names: Iterable[str]) -> str:
     return listed(sorted(names), 5)
 
 
-def request_text(request: PodRequest | None, view: ClusterView) -> str:
-    """`8Gi`, `2 x 8Gi`, `2 GPUs`, `8Gi + 4Gi`; UNKNOWN of an invalid request."""
+def request_text(request: PodRequest | None, view: ClusterView, *, core: str = "{}%") -> str:
+    """`8Gi`, `2 x 8Gi`, `2 GPUs`, `8Gi + 4Gi`; UNKNOWN of an invalid request. `core` writes the percent of compute."""
     if request is None:
         return UNKNOWN
     parts = []
@@ -66,7 +66,7 @@ def request_text(request: PodRequest | None, view: ClusterView) -> str:
         if demand.whole:
             parts.append(counted(demand.gpus, "GPU"))
             continue
-        core = f" {demand.core_percent}%" if demand.core_percent else ""
+        compute = f" {core.format(demand.core_percent)}" if demand.core_percent else ""
         many = f"{demand.gpus} x " if demand.gpus > 1 else ""
-        parts.append(f"{many}{of_units(demand.units, view.unit_mib)}{core}")
+        parts.append(f"{many}{of_units(demand.units, view.unit_mib)}{compute}")
     return " + ".join(parts)

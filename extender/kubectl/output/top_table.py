@@ -161,7 +161,7 @@ _SUM_COLUMNS = (
     Column("allocated", right=True),
     Column("used", right=True),
     Column("free", right=True),
-    Column("largest hole", right=True),
+    Column("largest free", right=True),
     Column("idle", right=True),
     Column("out", right=True),
 )
@@ -242,7 +242,7 @@ def _summary(view: ClusterView, rows: Sequence[GpuRow]) -> str:
     )
     return (
         f"{counted(total.gpus, 'GPU')} on {counted(total.nodes, 'node')}: {allocated} of {capacity} allocated{share}"
-        f"{used}; {free} free, largest hole {largest}, {total.idle} idle{out}{waiting}"
+        f"{used}; {free} free (largest free on one GPU: {largest}), {total.idle} idle{out}{waiting}"
     )
 
 

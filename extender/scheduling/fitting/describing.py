@@ -113,7 +113,7 @@ def _explain_node(verdict: Verdict, unit_mib: UnitMib) -> Json:
             "capacity": gpu.capacity,
             "why": why,
         }
-        for gpu, why in zip(node.gpus, verdict.gpu_reasons, strict=True)
+        for gpu, why in zip(node.gpus, verdict.gpu_reasons(unit_mib), strict=True)
     ]
     if found is not None:
         chosen = allocation_of(node, verdict.request, found.chosen, unit_mib=unit_mib).containers
@@ -130,7 +130,7 @@ def _problem(node: NodeInfo) -> str:
         return "no inventory"
     if not node.unit_matches:
         return f"device plugin uses units of {record.inventory.unit_mib} MiB"
-    if not record.memory_units and not record.whole_gpus:
+    if not (record.memory_units or record.whole_gpus or node.all_unhealthy):
         return "device plugin is not serving"
     return ""
 

@@ -55,10 +55,9 @@ def _blocked(node: NodeInfo, request: PodRequest) -> Misfit | None:
     if not node.unit_matches:
         return Misfit.UNIT_MISMATCH
     for demand in request.demands:
-        if not (record.whole_gpus if demand.whole else record.memory_units):
-            return Misfit.NO_PLUGIN
-        if demand.core_percent and not record.core_percent:
-            return Misfit.NO_PLUGIN
+        offered = record.whole_gpus if demand.whole else record.memory_units
+        if not offered or (demand.core_percent and not record.core_percent):
+            return misfit(node, request) if node.all_unhealthy else Misfit.NO_PLUGIN
     return None
 
 

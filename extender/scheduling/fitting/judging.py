@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from extender.contract.units import CORE_PERCENT
+from extender.contract.units import CORE_PERCENT, UnitMib
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.nodes.node import GpuInfo, NodeInfo
@@ -20,10 +20,9 @@ class Verdict:
     fit: Fit | None = None
     misfit: Misfit | None = None
 
-    @property
-    def gpu_reasons(self) -> list[str]:
+    def gpu_reasons(self, unit_mib: UnitMib) -> list[str]:
         """For each GPU of the node why no demand of the pod fits there, with numbers; empty where one does."""
-        return [_gpu_reason(gpu, self.request) for gpu in self.node.gpus]
+        return [_gpu_reason(gpu, self.request, unit_mib) for gpu in self.node.gpus]
 
 
 def judge(node: NodeInfo, request: PodRequest, policy: Policy) -> Verdict:
@@ -41,9 +40,9 @@ _NEAREST = (
     Misfit.FULL,
     Misfit.NOT_IDLE,
     Misfit.UNHEALTHY,
-    Misfit.NO_MODEL,
     Misfit.TOO_FEW_GPUS,
     Misfit.TOO_LARGE,
+    Misfit.NO_MODEL,
     Misfit.NO_PLUGIN,
     Misfit.UNIT_MISMATCH,
     Misfit.NO_INVENTORY,
@@ -57,7 +56,10 @@ def nearest(misfits: Iterable[Misfit]) -> Misfit | None:
     return min(misfits, key=_NEAREST.index, default=None)
 
 
-def _gpu_reason(gpu: GpuInfo, request: PodRequest) -> str:
+def _gpu_reason(gpu: GpuInfo, request: PodRequest, unit_mib: UnitMib) -> str:
+    def gib(units: int) -> str:
+        return f"{units * unit_mib / 1024:g}Gi"
+
     if not request.models.match(gpu.model):
         return f"model {gpu.model} is not accepted"
     if not gpu.healthy:
@@ -70,6 +72,7 @@ def _gpu_reason(gpu: GpuInfo, request: PodRequest) -> str:
         return f"gpu-core {least_core} wanted, {gpu.core_free_percent} of {CORE_PERCENT} percent free"
     if gpu.idle and request.whole_gpus:
         return ""
-    outside = f", {gpu.outside} in use outside" if gpu.outside else ""
-    wanted = f"{smallest} units" if smallest else "a whole GPU"
-    return f"{wanted} wanted, {gpu.free} of {gpu.capacity} free ({gpu.used} charged to pods{outside})"
+    outside = f", {gib(gpu.outside)} in use outside of pods' requests" if gpu.outside else ""
+    return (
+        f"{gib(gpu.free)} of {gib(gpu.capacity)} free{outside}; {gib(smallest) if smallest else 'a whole GPU'} needed"
+    )

@@ -141,6 +141,11 @@ class NodeInfo(Struct, frozen=True, gc=False):
         """Units of all healthy GPUs."""
         return sum(gpu.capacity for gpu in self.gpus if gpu.healthy)
 
+    @property
+    def all_unhealthy(self) -> bool:
+        """Whether it has GPUs and none is healthy, so that its kubelet rightly offers nothing."""
+        return bool(self.gpus) and not any(gpu.healthy for gpu in self.gpus)
+
     def held_by(self, holders: tuple[Holder, ...], generation: int) -> "NodeInfo":
         """The same GPUs with the same charges, where only how firmly a pod holds them has changed."""
         return NodeInfo(

@@ -58,7 +58,7 @@ def problem_of(node: NodeInfo) -> str:
         return "offers GPUs but has no inventory" if record.memory_units or record.whole_gpus else ""
     if not node.unit_matches:
         return f"its device plugin uses units of {record.inventory.unit_mib} MiB"
-    if not record.memory_units and not record.whole_gpus:
+    if not (record.memory_units or record.whole_gpus or node.all_unhealthy):
         return "its device plugin is not serving"
     return ""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from extender.contract.units import UnitMib
+from extender.contract.units import GpuUuid, UnitMib, Units
 from extender.kube.events import News
 from extender.server.record.decisions import Decided, Decision
 
@@ -60,8 +60,7 @@ def sentence(decision: Decision, unit_mib: UnitMib) -> str:
         case "bound":
             return f"{_gpus(decision, unit_mib)} on {decision.node}. {_why_there(decision)}"
         case "rejected":
-            nodes = sum(decision.rejected.values())
-            return decision.message or f"Fits on none of {_count(nodes, 'node')}: {_counted(decision.rejected)}."
+            return decision.message or _fits_nowhere(decision.rejected)
         case "preempting":
             return _evictions(decision.victims)
         case "not bound":
@@ -77,25 +76,28 @@ def amount(units: int, unit_mib: UnitMib) -> str:
 
 
 def _gpus(decision: Decision, unit_mib: UnitMib) -> str:
-    parts = [
-        f"{container} gets " + " and ".join(f"{amount(units, unit_mib)} of {uuid}" for uuid, units in gpus.items())
-        for container, gpus in decision.gpus.items()
-    ]
-    return ", ".join(parts)
+    def what(gpus: Mapping[GpuUuid, Units]) -> str:
+        if len(gpus) > 1 and len(set(gpus.values())) == 1:
+            return f"{amount(next(iter(gpus.values())), unit_mib)} on each of {len(gpus)} GPUs ({', '.join(gpus)})"
+        return " and ".join(f"{amount(units, unit_mib)} of {uuid}" for uuid, units in gpus.items())
+
+    return ", ".join(f"{container} gets {what(gpus)}" for container, gpus in decision.gpus.items())
 
 
 def _why_there(decision: Decision) -> str:
     if not decision.feasible:
         return f"Policy {decision.policy} chose the GPUs at bind."
     if decision.runner_up is None:
-        why = f"It fits on {_count(decision.feasible, 'node')} (policy {decision.policy})."
+        only = "only " if decision.feasible == 1 else ""
+        why = f"It fits on {only}{_count(decision.feasible, 'node')} (policy {decision.policy})."
     else:
-        tie = " (equal: by name)" if decision.runner_up.cost == decision.cost else ""
+        cost, other = _cost(decision.cost), _cost(decision.runner_up.cost)
+        second = f"also {other} (tie broken by name)" if decision.runner_up.cost == decision.cost else other
         why = (
             f"Policy {decision.policy} took the best of {_count(decision.feasible, 'node')}: "
-            f"cost {_cost(decision.cost)}, next {decision.runner_up.node} {_cost(decision.runner_up.cost)}{tie}."
+            f"cost {cost}; runner-up {decision.runner_up.node}, {second}."
         )
-    return f"{why} Elsewhere: {_counted(decision.rejected)}." if decision.rejected else why
+    return f"{why} Other nodes: {_counted(decision.rejected)}." if decision.rejected else why
 
 
 def _cost(cost: tuple[float, ...]) -> str:
@@ -104,7 +106,16 @@ def _cost(cost: tuple[float, ...]) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {text}" for text, count in ordered) or "there are none"
+    return ", ".join(f"{text} ({count})" for text, count in ordered)
+
+
+def _fits_nowhere(rejected: Mapping[str, int]) -> str:
+    nodes = sum(rejected.values())
+    if not nodes:
+        return "Does not fit: kube-scheduler offered no node."
+    if nodes == 1:
+        return f"Does not fit on the 1 node that kube-scheduler offered: {next(iter(rejected))}."
+    return f"Does not fit on any of the {nodes} nodes that kube-scheduler offered: {_counted(rejected)}."
 
 
 def _evictions(victims: Mapping[str, tuple[str, ...]]) -> str:

@@ -40,4 +40,4 @@ def test_the_summary_compares_by_pod_and_hour() -> None:
     """Half the dollars for the same pod time is half saved."""
     shared = Outcome(gpu_s=10, usd_s=5, pod_s=20, ran=2, peak_gpus=1)
     whole = Outcome(gpu_s=20, usd_s=10, pod_s=20, ran=2, peak_gpus=2)
-    assert "saved per pod and hour: 50%" in summary(shared, whole, 2, 4, 10.0)
+    assert "saved per pod-hour: 50%" in summary(shared, whole, 2, 4, 10.0)

@@ -62,7 +62,7 @@ def test_fragmented(start: Start) -> None:
         environment.wait_bound(f"there-{number}")
     answer = refused(environment, gpu_pod("waits", {MEMORY: 40}))
     assert answer["cause"] == "fragmented"
-    assert "40Gi wanted on one GPU; largest hole 30Gi, 60Gi free in all" in answer["why"]
+    assert "40Gi wanted on one GPU; largest free on one GPU: 30Gi, in all: 60Gi" in answer["why"]
     assert any(text.startswith('gpu-count: "2" (20Gi on each of 2 GPUs) fits now on n0') for text in answer["helps"])
     assert "a request of at most 30Gi fits now, on n0" in answer["helps"]
     assert any("there is room when default/there-0 (50Gi on n0) ends" in text for text in answer["helps"])
@@ -76,7 +76,7 @@ def test_model(start: Start) -> None:
     known(environment, 1)
     answer = refused(environment, gpu_pod("waits", {MEMORY: 8}, annotations={"gpupack.io/gpu-model": "H100*"}))
     assert answer["cause"] == "model"
-    assert "it has NVIDIA A100-SXM4-80GB" in answer["why"]
+    assert "has NVIDIA A100-SXM4-80GB" in answer["why"]
     assert "without the annotation gpupack.io/gpu-model it fits on 1 node with NVIDIA A100-SXM4-80GB" in answer["helps"]
 
 

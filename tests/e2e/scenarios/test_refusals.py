@@ -64,7 +64,7 @@ def test_explain_has_the_numbers_that_the_reason_leaves_out(start: Start) -> Non
     assert (explained["state"], explained["why"]) == ("pending", "no idle GPU for a whole-GPU request")
     assert explained["reasons"] == {"no idle GPU for a whole-GPU request": 2}
     whys = {gpu["why"] for node in explained["nodes"] for gpu in node["gpus"]}
-    assert whys == {"a whole GPU wanted, 10 of 80 free (70 charged to pods)"}
+    assert whys == {"10Gi of 80Gi free; a whole GPU needed"}
     bound = environment.explain("there-0")
     assert (bound["state"], bound["policy"], bound["gpus"][0]["units"]) == ("bound", "price-fit-robust", 70)
 

@@ -114,8 +114,8 @@ def test_what_is_not_known_is_said() -> None:
     traits = {"a": owned(Constraints(unchecked=("topologySpreadConstraints",)), loses=("emptyDir volumes",))}
     pods = [running("a", "n1", 4), running("b", "n2", 8), running("w", "", request=shares(99))]
     assert _advise(cluster(TWO, pods, pod_traits=traits)).notes == (
-        "pod disruption budgets are not looked at",
-        "1 pod to move: topologySpreadConstraints is not looked at",
+        "PodDisruptionBudgets are not considered",
+        "1 pod to move: topologySpreadConstraints is not considered",
         "1 pod to move would lose emptyDir volumes",
         "1 pod that ask for GPUs wait for a place",
     )

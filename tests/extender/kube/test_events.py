@@ -15,7 +15,7 @@ ONCE_S = 30.0
 SOON = Backoff(first_s=0.001, last_s=0.002)
 
 
-def news(name: str = "train", message: str = "Fits on none of 2 nodes.") -> News:
+def news(name: str = "train", message: str = "Does not fit.") -> News:
     """A refusal."""
     return News("team", name, f"uid-{name}", "Warning", "GpupackUnplaceable", message)
 
@@ -90,7 +90,7 @@ def test_news_of_a_pod_becomes_an_event_on_it() -> None:
         },
         "type": "Warning",
         "reason": "GpupackUnplaceable",
-        "message": "Fits on none of 2 nodes.",
+        "message": "Does not fit.",
         "source": {"component": "gpupack-extender"},
         "reportingComponent": "gpupack-extender",
         "reportingInstance": "here",
@@ -136,7 +136,7 @@ def test_an_event_that_the_api_server_forgot_is_written_anew() -> None:
         api.events.clear()
         events.put(news())
         until(lambda: events.counts()["written"] == 2)
-    assert said(api) == [("train", "GpupackUnplaceable", "Fits on none of 2 nodes.", 1)]
+    assert said(api) == [("train", "GpupackUnplaceable", "Does not fit.", 1)]
 
 
 def test_without_room_the_oldest_is_dropped_and_counted() -> None:

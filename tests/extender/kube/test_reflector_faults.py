@@ -204,7 +204,7 @@ def test_failures_then_recovery(here: World, caplog: pytest.LogCaptureFixture) -
     assert all(0.8 <= pause <= ceiling for pause, ceiling in zip(here.stopping.pauses, ceilings, strict=True))
     assert max(here.stopping.pauses) > 12.8
     assert logged(caplog, logging.WARNING) == [f"{PODS}: list failed: 500 InternalError: scripted 500"]
-    expected = f"{PODS}: list works again after 8 failures, last: 500 InternalError"
+    expected = f"{PODS}: list recovered after 8 failures (last: 500 InternalError)"
     assert logged(caplog, logging.INFO) == [expected]
 
 
@@ -251,7 +251,7 @@ def test_one_object_that_the_sink_cannot_take_does_not_stop_the_rest(
         here.start()
         assert wait_until(lambda: here.sink.objects == {"good": 12})
         assert (here.reflector.counts.events, here.reflector.counts.sink_errors) == (2, 1)
-        assert logged(caplog, logging.ERROR) == [f"{PODS}: event ADDED of team/bad was not taken over"]
+        assert logged(caplog, logging.ERROR) == [f"{PODS}: event ADDED of team/bad could not be applied"]
 
 
 def test_a_list_that_the_sink_cannot_take_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -267,7 +267,7 @@ def test_a_list_that_the_sink_cannot_take_is_tried_again(tmp_path: Path, caplog:
         here.start()
         assert before == [False]
         assert here.sink.calls == [("replaced", "11")]
-        assert logged(caplog, logging.ERROR) == [f"{PODS}: list of 0 objects was not taken over"]
+        assert logged(caplog, logging.ERROR) == [f"{PODS}: list of 0 objects could not be applied"]
         assert len(here.stopping.pauses) == 1
 
 

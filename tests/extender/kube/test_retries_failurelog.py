@@ -45,7 +45,7 @@ def test_recovery_is_logged_once_with_the_count(caplog: pytest.LogCaptureFixture
     log.succeeded("list")
     log.succeeded("list")
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
-    assert messages == ["pods: list works again after 2 failures, last: ApiUnreachable"]
+    assert messages == ["pods: list recovered after 2 failures (last: ApiUnreachable)"]
 
 
 @pytest.mark.parametrize("status", [401, 403])

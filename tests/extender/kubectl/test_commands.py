@@ -77,7 +77,7 @@ def test_an_unknown_command_is_wrong_usage() -> None:
         (["top", "--extender", "localhost:1"], 2, "--extender 'localhost:1': expected a URL"),
         (["top", "--model", ","], 2, "expected patterns such as A100*"),
         (["top", "--prefix", "No Prefix"], 2, "prefix 'No Prefix': expected a DNS subdomain"),
-        (["explain", "nothing"], 1, "default/nothing: no pod of that name, and no workload of that name"),
+        (["explain", "nothing"], 1, 'no pod or workload named "nothing" in namespace default'),
         (["explain", "pod/nothing"], 1, "pod default/nothing: not found"),
         (["explain", "service/web"], 2, "expected POD, or one of pod/NAME, deployment/NAME"),
         (["cordon", "n9/0"], 1, "no node 'n9' with GPUs"),
@@ -154,7 +154,7 @@ def test_cordons_are_written_once_and_taken_back(client: ClusterClient, kubectl:
     assert annotation(client, "n1") == "GPU-n1-0,GPU-n1-2"
     before = client.node("n1")
     assert "already cordoned" in kubectl("cordon", "n1/2").stdout
-    assert "uncordoned" in kubectl("uncordon", "n1/0", "--dry-run").stdout
+    assert "would be uncordoned" in kubectl("uncordon", "n1/0", "--dry-run").stdout
     assert client.node("n1") == before
     answer = json.loads(kubectl("uncordon", "n1/0", "n1/1", "-o", "json").stdout)
     assert [(each["gpu"], each["changed"]) for each in answer] == [(0, True), (1, False)]

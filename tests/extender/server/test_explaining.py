@@ -40,7 +40,7 @@ def test_a_pending_pod_is_told_the_nearest_reason_and_each_node_with_numbers() -
     }
     assert [each["node"] for each in answer["nodes"]] == ["a", "b"]
     (gpu,) = answer["nodes"][0]["gpus"]
-    assert gpu["why"] == "8 units wanted, 6 of 16 free (10 charged to pods)"
+    assert gpu["why"] == "6Gi of 16Gi free; 8Gi needed"
     assert answer["decision"]["verdict"] == "rejected"
     assert answer["request"]["demands"] == [{"units": 8, "gpus": 1, "whole": False, "corePercent": 0}]
 

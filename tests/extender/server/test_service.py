@@ -195,7 +195,10 @@ def test_what_is_decided_on_a_pod_is_told_as_events_on_it(cluster: Api, extender
         for event in cluster.call("GET", "/api/v1/namespaces/default/events")["items"]
         if event["involvedObject"]["name"] == "second"
     ]
-    assert (event["message"], event["count"]) == ("Fits on none of 1 node: 1 not enough free GPU memory.", 1)
+    assert (event["message"], event["count"]) == (
+        "Does not fit on the 1 node that kube-scheduler offered: not enough free GPU memory.",
+        1,
+    )
 
 
 def test_a_standby_that_sees_the_same_pods_tells_nothing(cluster: Api, extender: Extender) -> None:

@@ -225,14 +225,14 @@ def test_a_high_priority_pod_evicts_a_lower_one(server: ApiServer, client: Clust
 
 
 def test_other_schedulers_pods_are_left_alone(client: ClusterClient) -> None:
-    """But their room counts once they are bound."""
+    """Those for gpupack's own scheduler are served as those for the default one."""
     with (
         ScriptedExtender(bind=_binder(client)) as extender,
         SimulatedScheduler(client, ExtenderClient(extender.url), QUICK),
     ):
         client.create_pod(gpu_pod("other", {MEMORY: 16}, schedulerName="other"))
         for number in range(3):
-            client.create_pod(gpu_pod(f"p{number}", {MEMORY: 8}))
+            client.create_pod(gpu_pod(f"p{number}", {MEMORY: 8}, schedulerName="gpupack-scheduler"))
             _bound(client, f"p{number}")
         assert "nodeName" not in (client.pod("other") or {})["spec"]
     assert json.dumps(extender.calls("filter")).count('"other"') == 0

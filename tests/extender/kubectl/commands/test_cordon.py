@@ -38,6 +38,7 @@ def test_what_means_one_gpu(word: str, uuid: str) -> None:
         ("GPU-", BadUsage, "ambiguous"),
         ("zzz", No, "no GPU has a UUID that begins like this"),
         ("", No, "no GPU has a UUID"),
+        ("n1", BadUsage, "'n1' is a node: name one of its GPUs, such as n1/0"),
         ("n1/7", No, "node n1 has no GPU 7, it has 0, 1"),
         ("n9/0", No, "no node 'n9' with GPUs"),
         ("n1/" + "9" * 5000, BadUsage, "expected NODE/INDEX such as n1/0"),

@@ -39,8 +39,8 @@ def test_shares_on_two_gpus_fit_on_one() -> None:
     assert (bills["as it is"], bills["whole GPUs"], bills["gpupack"]) == ((2, 0.70), (2, 0.70), (1, 0.35))
     assert (told["drainable_nodes"], sorted(told["scenarios"]["gpupack"]["namespaces"])) == (1, ["default", "ml"])
     text = written(answer, Output.TABLE, colour=False)
-    assert "-1 GPUs, -0.35 $/h (-50%), -255 $ a month" in text
-    assert "1 node could be drained." in text
+    assert "-1 GPUs, -$0.35/h (-50%), -$255 a month" in text
+    assert "1 node could be drained. gpupack places 2 of the 2 pods; 2 are placed now." in text
 
 
 def test_pods_go_only_where_they_may() -> None:

@@ -42,8 +42,8 @@ def test_it_says_what_moves_where_and_what_that_saves() -> None:
     ]
     assert (round(told["savedUsdPerHour"], 2), answer.exit_code) == (1.05, 0)
     text = written(answer, Output.TABLE, colour=False)
-    assert "1 node idle, 1 more could be emptied by moving 1 pod: 1.05 $/h" in text
-    assert "pod disruption budgets are not looked at" in text
+    assert "1 node idle, 1 more could be emptied by moving 1 pod: $1.05/h" in text
+    assert "PodDisruptionBudgets are not considered" in text
 
 
 def test_bare_pods_keep_their_node_unless_forced() -> None:

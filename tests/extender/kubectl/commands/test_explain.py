@@ -105,7 +105,7 @@ def test_a_pod_by_its_name(client: ClusterClient, kubectl: Run, name: str) -> No
         "involvedObject": {"kind": "Pod", "namespace": "default", "name": "train", "uid": uid},
         "type": "Warning",
         "reason": "GpupackUnplaceable",
-        "message": "Fits on none of 1 node.",
+        "message": "Does not fit.",
         "lastTimestamp": "2026-01-31T12:00:00Z",
         "count": 3,
     }
@@ -118,7 +118,7 @@ def test_a_pod_by_its_name(client: ClusterClient, kubectl: Run, name: str) -> No
     answer = json.loads(kubectl("explain", name, "-o", "json").stdout)
     assert (answer["cause"], answer["subject"]) == ("too-large", "pod default/train")
     assert answer["events"] == [
-        {"at": "2026-01-31T12:00:00Z", "count": 3, "reason": "GpupackUnplaceable", "message": "Fits on none of 1 node."}
+        {"at": "2026-01-31T12:00:00Z", "count": 3, "reason": "GpupackUnplaceable", "message": "Does not fit."}
     ]
 
 

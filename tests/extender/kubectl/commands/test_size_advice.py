@@ -40,6 +40,7 @@ def test_a_workload_that_could_share_a_gpu_is_told_so() -> None:
     text = written(answer, Output.TABLE, colour=False)
     assert "use unknown on n3: no answer" in text
     assert "5.86Gi" in text
+    assert "Running pods need at least 4.0 GPUs; 2.0 with 1 better size." in text
 
 
 def test_a_namespace_is_shown_alone_and_judged_among_all() -> None:
@@ -47,6 +48,8 @@ def test_a_namespace_is_shown_alone_and_judged_among_all() -> None:
     answer = size_advice(_view(), PEAKS, {}, namespace="ml")
     told = _document(answer)
     assert ([one["workload"] for one in told["workloads"]], told["neededGpus"]) == (["Pod/solo"], 4.0)
+    unmeasured = written(size_advice(_view(), {}, {}), Output.TABLE, colour=False)
+    assert "Running pods need at least 4.0 GPUs. No better size found." in unmeasured
 
 
 def test_pods_of_unknown_place_are_counted_and_left_out() -> None:

@@ -167,3 +167,5 @@ def test_pods_with_what_they_hold_and_why_they_wait() -> None:
     seen = cluster()
     assert written(pods_answer(seen, seen.gpu_pods, USED), Output.TABLE, colour=False) == golden("pods")
     assert written(pods_answer(seen, [], USED), Output.TABLE, colour=False) == "no pods that ask for GPUs\n"
+    none = pods_answer(seen, [], USED, pending=True)
+    assert written(none, Output.TABLE, colour=False) == "no pods are waiting for GPUs\n"

@@ -49,6 +49,13 @@ def test_nodes(nodes: list[Json], check: str, expected: tuple[Level, str]) -> No
     assert [each for each in found if each[0] is expected[0] and each[1].startswith(expected[1])], found
 
 
+def test_no_offer_of_unhealthy_gpus_is_no_fault_of_the_plugin() -> None:
+    """It offers what is healthy."""
+    ill = offering(node("n1", 16, unhealthy={uuid("n1", 0)}), 0)
+    found = bad([*check_nodes(view([ill]))], "inventory")
+    assert not any("offers no" in text for _, text in found)
+
+
 def test_an_inventory_that_cannot_be_read_is_an_error() -> None:
     """In the words of the contract."""
     (finding,) = bad([*check_nodes(view([node("n1", annotations={"inventory": "{"})]))], "inventory")

@@ -156,19 +156,24 @@ def test_a_device_plugin_that_does_not_run_is_named_with_its_state() -> None:
     ("waits", "nodes", "cause", "what"),
     [
         (pod("waits", gpus=2), [node("a", 16, 16)], Cause.NOT_IDLE, "2 whole GPUs wanted, 1 of 2 idle"),
-        (pod("waits", gpus=3), [node("a", 16, 16)], Cause.TOO_FEW_GPUS, "3 GPUs wanted, it has 2 that the pod accepts"),
-        (pod("waits", 20), [node("a", 16, 16)], Cause.TOO_LARGE, "20Gi wanted, its largest GPU has 16Gi"),
+        (
+            pod("waits", gpus=3),
+            [node("a", 16, 16)],
+            Cause.TOO_FEW_GPUS,
+            "3 GPUs wanted, the node has 2 that the pod accepts",
+        ),
+        (pod("waits", 20), [node("a", 16, 16)], Cause.TOO_LARGE, "20Gi wanted, the node's largest GPU has 16Gi"),
         (
             pod("waits", 24, annotations={"gpu-count": "2"}),
             [node("a", 16, 16)],
             Cause.FULL,
-            "12Gi wanted on each of 2 GPUs; largest hole 16Gi, 22Gi free in all",
+            "12Gi wanted on each of 2 GPUs; largest free on one GPU: 16Gi, in all: 22Gi",
         ),
         (
             pod("waits", 4, annotations={"gpu-model": "H100*"}),
             [node("a", 16, 16)],
             Cause.MODEL,
-            f"it has {T4}",
+            f"the node has {T4}",
         ),
     ],
 )
@@ -181,8 +186,8 @@ def test_causes_with_their_numbers(waits: Json, nodes: list[Json], cause: Cause,
 def test_the_numbers_per_gpu_are_those_of_the_extender() -> None:
     """The same function makes them."""
     seen = view([node("a", 16, 16)], [pod("waits", 12), on("there", 10, uuid("a", 0), "a")])
-    assert asker(seen).verdict(seen.snapshot.nodes["a"]).gpu_reasons == [
-        "12 units wanted, 6 of 16 free (10 charged to pods)",
+    assert asker(seen).verdict(seen.snapshot.nodes["a"]).gpu_reasons(seen.unit_mib) == [
+        "6Gi of 16Gi free; 12Gi needed",
         "",
     ]
 
@@ -193,7 +198,7 @@ def test_rules_beside_another_cause_are_kept() -> None:
     (verdict,) = group.verdicts
     assert (verdict.cause, verdict.opens) == (Cause.FULL, False)
     assert [rule.cause for rule in verdict.rules] == [Cause.TAINT]
-    assert verdict.what == "10Gi wanted on one GPU; largest hole 6Gi, 6Gi free in all"
+    assert verdict.what == "10Gi wanted on one GPU; largest free on one GPU: 6Gi, in all: 6Gi"
 
 
 def test_a_plugin_that_offers_no_compute_is_named_by_the_resource_that_it_lacks() -> None:
@@ -228,6 +233,27 @@ def test_uncordoning_is_advised_only_where_it_makes_room() -> None:
     """The cordoned GPU is too small; the large one is unhealthy."""
     there = node("a", 4, 16, unhealthy={uuid("a", 0), uuid("a", 1)}, annotations={"cordon": uuid("a", 0)})
     assert causes(diagnosis([there], pod("waits", 10))) == [(Cause.UNHEALTHY, ["a"])]
+
+
+def test_a_node_whose_gpus_are_all_cordoned_opens_by_uncordoning() -> None:
+    """Its kubelet offers nothing until then, which is no fault of its device plugin."""
+    cordoned = node("a", 16, unhealthy={uuid("a", 0)}, annotations={"cordon": uuid("a", 0)})
+    (group,) = diagnosis([offering(cordoned, 0)], pod("waits", 10)).groups
+    assert (group.cause, group.opens, group.nearest.help) == (
+        Cause.GPU_CORDONED,
+        True,
+        "kubectl gpupack uncordon a/0",
+    )
+    ill = offering(node("a", 16, unhealthy={uuid("a", 0)}), 0)
+    (group,) = diagnosis([ill], pod("waits", 10)).groups
+    assert (group.cause, group.opens) == (Cause.UNHEALTHY, True)
+
+
+def test_the_requested_model_is_nearer_than_another() -> None:
+    """One GPU short of the right model comes before room on the wrong one."""
+    right, wrong = node("right", 80, 80, model="NVIDIA H100"), node("wrong", 80, 80, 80, model="NVIDIA A100")
+    waits = pod("waits", gpus=3, annotations={"gpu-model": "H100*"})
+    assert causes(diagnosis([wrong, right], waits)) == [(Cause.TOO_FEW_GPUS, ["right"]), (Cause.MODEL, ["wrong"])]
 
 
 def test_nodes_without_gpus_come_last() -> None:

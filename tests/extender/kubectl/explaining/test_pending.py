@@ -61,6 +61,21 @@ def test_an_extender_that_is_not_ready_is_asked() -> None:
     assert waiting(pod("waits", 4), extender=extender).cause is Cause.STALE_VIEW
 
 
+def test_what_it_asks_for_in_words() -> None:
+    """Compute and models, for shares and for whole GPUs."""
+    assert waiting(pod("waits", 4, core=90)).asks == "4Gi and 90% of the compute"
+    model = {"gpu-model": "A100"}
+    assert waiting(pod("waits", 8, annotations=model)).asks == "8Gi on a GPU matching A100"
+    assert waiting(pod("waits", gpus=2, annotations=model)).asks == "2 GPUs matching A100"
+
+
+def test_a_model_without_its_wildcard() -> None:
+    """The documented pitfall: `A100` is the whole name."""
+    here = node("a", 40, model="NVIDIA A100-SXM4-40GB")
+    found = waiting(pod("waits", 4, annotations={"gpu-model": "A100"}), nodes=(here,))
+    assert 'gpu-model "A100*" would match NVIDIA A100-SXM4-40GB' in found.helps
+
+
 def test_pods_that_are_evicted_for_it() -> None:
     """On the node that kube-scheduler nominated."""
     body = pod("waits", 4, status={"phase": "Pending", "nominatedNodeName": "a"})
@@ -74,7 +89,10 @@ def test_nobody_has_looked_at_it() -> None:
     other["spec"] = {**other["spec"], "schedulerName": "gpupack-scheduler"}
     found = waiting(pod("waits", 4, schedulerName="typo"), other)
     assert found.cause is Cause.NOT_SEEN
-    assert found.facts[1:] == ("its schedulerName is typo", "pods with GPUs here are placed by gpupack-scheduler")
+    responsible = ("its schedulerName is typo", "pods with GPUs here are placed by gpupack-scheduler")
+    assert found.facts[1:] == responsible
+    too_large = waiting(pod("waits", 40, schedulerName="typo"), other)
+    assert (too_large.cause, too_large.facts) == (Cause.TOO_LARGE, ("on a", *responsible))
 
 
 def test_a_rule_that_only_kube_scheduler_knows() -> None:
@@ -140,5 +158,5 @@ def test_the_gpus_of_the_nearest_nodes_are_shown() -> None:
     found = waiting(refused(pod("waits", 8), FULL), *others, nodes=nodes)
     assert found.gpus is not None
     assert list(found.gpus) == ["n4", "n3", "n2"]
-    assert found.gpus["n4"][0]["why"] == "8 units wanted, 4 of 14 free (10 charged to pods)"
+    assert found.gpus["n4"][0]["why"] == "4Gi of 14Gi free; 8Gi needed"
     assert found.asks == "8Gi"

@@ -11,6 +11,7 @@ from extender.scheduling.nodes.node import Hold, NodeRecord
 from tests.extender.scheduling.builders import T4, gpu, holder, info, node, on, record, shares, uuid
 
 KNOWN = record("node", [gpu(0, 16), gpu(1, 32)])
+ILL = record("node", [gpu(0, 16, healthy=False)])
 OTHER_UNIT = replace(KNOWN, inventory=replace(KNOWN.inventory, unit_mib=UnitMib(256)))  # type: ignore[type-var]
 
 
@@ -21,6 +22,7 @@ OTHER_UNIT = replace(KNOWN, inventory=replace(KNOWN.inventory, unit_mib=UnitMib(
         (replace(KNOWN, memory_units=0), ""),
         (replace(KNOWN, whole_gpus=None), ""),
         (replace(KNOWN, memory_units=None, whole_gpus=0), "device plugin is not serving"),
+        (replace(ILL, memory_units=0, whole_gpus=0), ""),
         (OTHER_UNIT, "device plugin uses units of 256 MiB"),
         (replace(KNOWN, inventory=None), "no inventory"),
         (replace(KNOWN, inventory=None, inventory_error="inventory: not JSON"), "inventory: not JSON"),

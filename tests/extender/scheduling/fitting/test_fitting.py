@@ -107,6 +107,16 @@ def test_lesson_10_no_allocatable_does_not_fit(units: int | None) -> None:
     assert refused(info(replace(known, whole_gpus=units)), wholes(1)) is Misfit.NO_PLUGIN
 
 
+@pytest.mark.parametrize("units", [None, 0])
+def test_a_node_whose_gpus_are_all_unhealthy_rightly_offers_nothing(units: int | None) -> None:
+    """Its device plugin serves; one healthy GPU and no offer is a plugin that does not."""
+    ill = replace(record("node", [gpu(0, healthy=False)]), memory_units=units, whole_gpus=units, core_percent=units)
+    for request in (shares(1), shares(1, core=1), wholes(1)):
+        assert refused(info(ill), request) is Misfit.UNHEALTHY
+    mixed = replace(record("node", [gpu(0), gpu(1, healthy=False)]), memory_units=units)
+    assert refused(info(mixed), shares(1)) is Misfit.NO_PLUGIN
+
+
 def test_lesson_10_no_allocatable_compute_matters_to_who_asks_for_it() -> None:
     """A device plugin from before the resource serves all other pods."""
     known = replace(record("node", gpus_of(16)), core_percent=None)

@@ -65,10 +65,10 @@ def test_each_gpu_has_a_reason_of_its_own() -> None:
     cluster.show_bound("other", 12, uuid("a", 2), "a")
     request = cluster.record(pod("train", 8)).request
     assert request is not None
-    assert judge(cluster.state.snapshot().nodes["a"], request, POLICY).gpu_reasons == [
+    assert judge(cluster.state.snapshot().nodes["a"], request, POLICY).gpu_reasons(cluster.state.unit_mib) == [
         "",
         "unhealthy",
-        "8 units wanted, 4 of 16 free (12 charged to pods)",
+        "4Gi of 16Gi free; 8Gi needed",
     ]
 
 
@@ -76,5 +76,7 @@ def test_the_reason_where_least_is_missing_is_the_nearest() -> None:
     """Every reason has a place in the order; nodes without GPUs come last."""
     assert nearest([Misfit.NO_INVENTORY, Misfit.NO_INVENTORY, Misfit.TOO_LARGE, Misfit.FULL]) is Misfit.FULL
     assert nearest([Misfit.NO_INVENTORY, Misfit.NO_PLUGIN]) is Misfit.NO_PLUGIN
+    assert nearest([Misfit.NO_MODEL, Misfit.TOO_FEW_GPUS]) is Misfit.TOO_FEW_GPUS
+    assert nearest([Misfit.NO_MODEL, Misfit.TOO_LARGE]) is Misfit.TOO_LARGE
     assert {nearest([reason]) for reason in Misfit} == set(Misfit)
     assert nearest([]) is None

@@ -107,7 +107,7 @@ def test_the_page_follows_the_cluster_by_itself(browser: Chromium) -> None:
         browser.value("window.mark = 1; document.querySelector('[name=q]').focus()")
         served.cluster.filter(pod("newcomer", 8))
         browser.until("document.querySelector('#pending').textContent.includes('newcomer')")
-        browser.until("document.querySelector('#decisions').textContent.includes('Fits on none of 1 node')")
+        browser.until("document.querySelector('#decisions').textContent.includes('Does not fit on the 1 node')")
         assert browser.value("[window.mark, document.activeElement.name]") == [1, "q"]
 
 

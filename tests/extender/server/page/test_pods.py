@@ -105,7 +105,7 @@ def test_decisions_are_told_newest_first() -> None:
     cluster.filter(pod("train", 8))
     cluster.decisions.not_bound(cluster.record(pod("other", 2)), "a", "API server: 500")
     _, latest = cluster.decisions.recent(10)
-    refusal = "Fits on none of 1 node: 1 request is larger than the GPUs of the node."
+    refusal = "Does not fit on the 1 node that kube-scheduler offered: request is larger than the GPUs of the node."
     assert decision_rows(latest, GIB) == [
         DecisionRow(NOON, "!", "not bound", "default", "other", "Not bound to a: API server: 500"),
         DecisionRow(NOON, "✕", "refused", "default", "train", refusal),

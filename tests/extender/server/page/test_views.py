@@ -65,7 +65,14 @@ def test_the_page_shows_nodes_pods_reasons_and_decisions() -> None:
     served.cluster.show_bound("chat", 8, uuid("a", 0), "a")
     served.cluster.filter(pod("train", 12))
     html = text_of(served)
-    for text in ("chat", "train", "12 GiB", "not enough free GPU memory", "Fits on none of 2 nodes", "2</b> GPU nodes"):
+    for text in (
+        "chat",
+        "train",
+        "12 GiB",
+        "not enough free GPU memory",
+        "Does not fit on any of the 2 nodes",
+        "2</b> GPU nodes",
+    ):
         assert text in html
     assert served.cluster.state.policy.name in html
 

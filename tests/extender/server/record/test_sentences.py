@@ -34,21 +34,27 @@ def test_amounts_are_in_gib_whatever_the_unit(units: int, unit_mib: int, expecte
 def test_a_placement_says_what_where_and_compared_with_what() -> None:
     """The GPU, the policy, the next best node, and why not elsewhere."""
     assert sentence(BOUND, GIB) == (
-        "main gets 8 GiB of GPU-a-0 on a. Policy binpack took the best of 12 nodes: cost 1/0.25, next b 1/0.5. "
-        "Elsewhere: 4 no GPU of the requested model, 3 not enough free GPU memory."
+        "main gets 8 GiB of GPU-a-0 on a. Policy binpack took the best of 12 nodes: cost 1/0.25; runner-up b, 1/0.5. "
+        "Other nodes: no GPU of the requested model (4), not enough free GPU memory (3)."
     )
+
+
+def test_equal_shares_of_several_gpus_are_said_once() -> None:
+    """Eight whole GPUs would fill the Event."""
+    many = Decision("bound", AT, "binpack", "a", {"main": {GpuUuid(f"GPU-{at}"): Units(8) for at in range(2)}})
+    assert sentence(many, GIB).startswith("main gets 8 GiB on each of 2 GPUs (GPU-0, GPU-1) on a.")
 
 
 def test_between_equal_nodes_the_name_decides_and_that_is_said() -> None:
     """No policy preferred one."""
     tied = Decision("bound", AT, "binpack", "a", BOUND.gpus, (1.0,), feasible=2, runner_up=RunnerUp("b", (1.0,)))
-    assert sentence(tied, GIB).endswith("took the best of 2 nodes: cost 1, next b 1 (equal: by name).")
+    assert sentence(tied, GIB).endswith("took the best of 2 nodes: cost 1; runner-up b, also 1 (tie broken by name).")
 
 
 def test_a_placement_without_choice_says_so() -> None:
     """One node fitted."""
     alone = Decision("bound", AT, "binpack", "a", BOUND.gpus, (1.0,), feasible=1)
-    assert sentence(alone, GIB) == "main gets 8 GiB of GPU-a-0 on a. It fits on 1 node (policy binpack)."
+    assert sentence(alone, GIB) == "main gets 8 GiB of GPU-a-0 on a. It fits on only 1 node (policy binpack)."
 
 
 def test_a_choice_at_bind_compares_nothing() -> None:
@@ -60,13 +66,18 @@ def test_a_choice_at_bind_compares_nothing() -> None:
 def test_a_refusal_counts_its_reasons_most_frequent_first() -> None:
     """As kube-scheduler does."""
     refused = Decision("rejected", AT, rejected={"not enough free GPU memory": 1, "fewer GPUs than requested": 2})
-    expected = "Fits on none of 3 nodes: 2 fewer GPUs than requested, 1 not enough free GPU memory."
-    assert sentence(refused, GIB) == expected
+    offered = "nodes that kube-scheduler offered"
+    assert sentence(refused, GIB) == (
+        f"Does not fit on any of the 3 {offered}: fewer GPUs than requested (2), not enough free GPU memory (1)."
+    )
+    assert sentence(Decision("rejected", AT, rejected={"not enough free GPU memory": 1}), GIB) == (
+        "Does not fit on the 1 node that kube-scheduler offered: not enough free GPU memory."
+    )
 
 
 def test_a_refusal_without_nodes_says_so() -> None:
     """Kube-scheduler asked about none."""
-    assert sentence(Decision("rejected", AT), GIB) == "Fits on none of 0 nodes: there are none."
+    assert sentence(Decision("rejected", AT), GIB) == "Does not fit: kube-scheduler offered no node."
 
 
 def test_evictions_name_the_first_nodes() -> None:
