@@ -212,7 +212,7 @@ def _notes(cluster: Cluster, emptied: Iterable[Emptied]) -> list[str]:
     notes.extend(f"{_pods(count)} to move would lose {name}" for name, count in sorted(lost.items()))
     pending = sum(not pod.node and pod.request is not None for pod in cluster.pods)
     if pending:
-        notes.append(f"{_pods(pending)} that ask for GPUs wait for a place")
+        notes.append(f"{_pods(pending)} waiting for GPUs")
     return notes
 
 

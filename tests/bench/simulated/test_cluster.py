@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.checker import Checker
 from bench.simulated.cluster import ClusterSettings, SimulatedCluster
 from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
 from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
+from tests.checker import Checker
 
 NAMES = Names()
 NODES = (

@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from bench.simulated.checker import Checker
 from bench.simulated.client import MERGE_PATCH
 from bench.simulated.kubelet.pod_lifecycle import RUN_ANNOTATION
 from bench.simulated.specs import MachineSpec
 from bench.simulated.waiting import wait_until
+from tests.checker import Checker
 from tests.e2e.controlplane import ControlPlane
 from tests.e2e.examples.customresources import CUSTOM_KINDS, CustomKind
 from tests.e2e.examples.documented import REPOSITORY, Block

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.simulated.checker import Checker
 from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
+from tests.checker import Checker
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, Environment, gpus
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.checker import Checker
 from bench.simulated.kubelet.kubelet import KubeletSettings
 from bench.simulated.specs import MachineSpec, gpu_pod
 from bench.simulated.waiting import wait_until
+from tests.checker import Checker
 from tests.e2e.scenarios.conftest import Start
 from tests.e2e.scenarios.environment import MEMORY, NAMES, WHOLE, Environment, gpus
 

@@ -117,7 +117,7 @@ def test_what_is_not_known_is_said() -> None:
         "PodDisruptionBudgets are not considered",
         "1 pod to move: topologySpreadConstraints is not considered",
         "1 pod to move would lose emptyDir volumes",
-        "1 pod that ask for GPUs wait for a place",
+        "1 pod waiting for GPUs",
     )
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from bench.simulated.checker import UsageCheck
 from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, Units
+from tests.checker import UsageCheck
 
 NAMES = Names()
 NODE = MachineSpec("n", (GpuSpec("Tesla T4", 16 * 1024, 2),))
