@@ -43,7 +43,7 @@ format: $(STAMP) ## Bring the sources into the project's form
 	$(BIN)/ruff format .
 
 bench-quick: $(STAMP) ## The benchmarks that check ratios, small
-	$(BIN)/python -m bench latency --nodes 1000 --cycles 300 --max-ratio 1.3
+	$(BIN)/python -m bench latency --nodes 1000 --cycles 300 --max-ratio 1.2
 	$(BIN)/python -m bench latency --nodes 1000 --pods-per-node 10 --pod-bytes 8000 --case start --max-rss-mib 125
 	$(BIN)/python -m bench latency --case growth --cycles 100 --max-growth 2
 
