@@ -58,6 +58,11 @@ class NodeVerdict:
     opens: bool = False
     rules: tuple[Rule, ...] = ()
 
+    @property
+    def what_there(self) -> str:
+        """`what` with the node's name in it, for where no list of nodes stands next to it."""
+        return self.what.replace("the node", self.node)
+
 
 def asker_of(view: ClusterView, record: PodRecord, request: PodRequest) -> Asker:
     """The pod of this record, with the policy that it asks for or the default."""

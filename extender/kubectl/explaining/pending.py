@@ -58,7 +58,7 @@ def explain_waiting(
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
-        why = f"{cause.text} ({nearest.nearest.what.replace('the node', nearest.nearest.node)})"
+        why = f"{cause.text} ({nearest.nearest.what_there})"
     if cause in _WAIT_FOR_ROOM:
         helps = (*helps, *advice_for(view, asker))
     return Explanation(
