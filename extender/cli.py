@@ -26,12 +26,7 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 @click.group(invoke_without_command=True, context_settings={"auto_envvar_prefix": "GPUPACK", "show_default": True})
 @click.option("--kubeconfig", default="", show_default="the pod's service account", help="Kubeconfig file.")
 @click.option("--listen", default=DEFAULT_LISTEN, help="HOST:PORT for kube-scheduler's calls; port 0 picks a free one.")
-@click.option(
-    "--observe-listen",
-    default="",
-    show_default=False,
-    help="HOST:PORT that serves only /healthz, /readyz and /metrics.",
-)
+@click.option("--observe-listen", help="HOST:PORT that serves only /healthz, /readyz and /metrics.")
 @click.option("--policy", type=click.Choice(list(POLICIES)), default=DEFAULT_POLICY, help="Packing policy.")
 @click.option(
     "--memory-unit-mib",
@@ -58,13 +53,9 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
     multiple=True,
     help="Host name under which the page and /v1 are served, besides loopback names; may be given several times.",
 )
-@click.option(
-    "--tls-certificate", default="", show_default=False, help="PEM file; required to listen on anything but loopback."
-)
-@click.option("--tls-key", default="", show_default=False, help="PEM file.")
-@click.option(
-    "--tls-client-authority", default="", show_default=False, help="PEM file of the accepted clients' authority."
-)
+@click.option("--tls-certificate", help="PEM file; required to listen on anything but loopback.")
+@click.option("--tls-key", help="PEM file.")
+@click.option("--tls-client-authority", help="PEM file of the authority whose clients are accepted.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="Lowest level to log."
 )

@@ -72,7 +72,7 @@ def _groups(diagnosis: Diagnosis) -> Table:
     for group in diagnosis.groups:
         whats = [f"{what} ({count})" if count > 1 else what for what, count in group.whats() if what]
         if len(whats) > _WHATS:
-            whats = [f"closest node: {group.nearest.what}"]
+            whats = [f"closest node: {group.nearest.what_there}"]
         others = sorted(
             {rule.what for verdict in group.verdicts for rule in verdict.rules} - {w for w, _ in group.whats()}
         )

@@ -58,6 +58,11 @@ class NodeVerdict:
     opens: bool = False
     rules: tuple[Rule, ...] = ()
 
+    @property
+    def what_there(self) -> str:
+        """`what` with the node's name in it, for where no list of nodes stands next to it."""
+        return self.what.replace("the node", self.node)
+
 
 def asker_of(view: ClusterView, record: PodRecord, request: PodRequest) -> Asker:
     """The pod of this record, with the policy that it asks for or the default."""
@@ -96,12 +101,8 @@ def _repairs(view: ClusterView, info: NodeInfo) -> Iterator[tuple[Cause, NodeInf
         return
     cordoned = cordoned_on(view, view.nodes.get(info.name))
     ill = {gpu.uuid for gpu in inventory.gpus if not gpu.healthy}
-    offered = replace(
-        record,
-        memory_units=record.memory_units or 1,
-        whole_gpus=record.whole_gpus or 1,
-        core_percent=record.core_percent or 1,
-    )
+    units, gpus, cores = record.memory_units or 1, record.whole_gpus or 1, record.core_percent or 1
+    offered = replace(record, memory_units=units, whole_gpus=gpus, core_percent=cores)
 
     def rebuilt(changed: NodeRecord) -> NodeInfo:
         return node_info(changed, info.holders, unit_mib=view.unit_mib)

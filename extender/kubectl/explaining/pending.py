@@ -20,15 +20,6 @@ from extender.scheduling.ledger.events import PodRecord
 NODES_SHOWN = 3
 MOST_HELPS = 5
 _HOLDS_END = "nothing: holds end with the binding, or after some seconds"
-_WAIT_FOR_ROOM = (
-    Cause.FRAGMENTED,
-    Cause.FULL,
-    Cause.NOT_IDLE,
-    Cause.NO_CORE,
-    Cause.MODEL,
-    Cause.TOO_FEW_GPUS,
-    Cause.TOO_LARGE,
-)
 
 Extender = Mapping[str, Any]
 """What a running extender says: `explain` of the pod, `nodes`, and `notReady` where it is not."""
@@ -58,8 +49,8 @@ def explain_waiting(
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
-        why = f"{cause.text} ({nearest.nearest.what.replace('the node', nearest.nearest.node)})"
-    if cause in _WAIT_FOR_ROOM:
+        why = f"{cause.text} ({nearest.nearest.what_there})"
+    if Cause.FRAGMENTED.rank <= cause.rank <= Cause.MODEL.rank:  # another request or a pod that ends may help
         helps = (*helps, *advice_for(view, asker))
     return Explanation(
         subject,
@@ -128,9 +119,8 @@ def _although_it_fits(
     view: ClusterView, asker: Asker, diagnosis: Diagnosis, message: str, extender: Extender | None
 ) -> Finding:
     """Counting only bound pods, it fits: what else keeps it waiting."""
-    places = (
-        f"counting only bound pods, it fits on {counted(len(diagnosis.fitting), 'node')}: {listed(diagnosis.fitting)}"
-    )
+    fitting = diagnosis.fitting
+    places = f"counting only bound pods, it fits on {counted(len(fitting), 'node')}: {listed(fitting)}"
     known = (extender or {}).get("explain") or {}
     if str(known.get("why", "")).startswith("room is held for it"):
         return Cause.BINDING, ("nothing: wait a few seconds",), (str(known["why"]),)
@@ -140,7 +130,8 @@ def _although_it_fits(
     pod = view.pods[asker.record.uid]
     condition = pod.condition("PodScheduled")
     if condition is None or condition.status != "False":
-        return Cause.NOT_SEEN, (f"check that a kube-scheduler named {_scheduler_of(pod)} runs",), (places,)
+        scheduler = pod.spec.scheduler_name or "default-scheduler"
+        return Cause.NOT_SEEN, (f"check that a kube-scheduler named {scheduler} runs",), (places,)
     if not _is_about_gpus(view, message):
         return Cause.SCHEDULER, ("see its last message below",), (places,)
     binding = _in_flight(view)
@@ -154,13 +145,9 @@ def _although_it_fits(
     )
 
 
-def _scheduler_of(pod: PodObject) -> str:
-    return pod.spec.scheduler_name or "default-scheduler"
-
-
 def _other_schedulers(view: ClusterView, pod: PodObject) -> tuple[str, ...]:
     """That other schedulers place the pods with GPUs here, and not the one that this pod names."""
-    own = _scheduler_of(pod)
+    own = pod.spec.scheduler_name or "default-scheduler"
     here = {other.scheduler for other in view.gpu_pods if other.node and other.scheduler}
     if not here or own in here:
         return ()

@@ -74,6 +74,7 @@ def test_a_model_without_its_wildcard() -> None:
     here = node("a", 40, model="NVIDIA A100-SXM4-40GB")
     found = waiting(pod("waits", 4, annotations={"gpu-model": "A100"}), nodes=(here,))
     assert 'gpu-model "A100*" would match NVIDIA A100-SXM4-40GB' in found.helps
+    assert found.why == "no GPU of the requested model (a has NVIDIA A100-SXM4-40GB)"
 
 
 def test_pods_that_are_evicted_for_it() -> None:
