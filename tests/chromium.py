@@ -151,10 +151,19 @@ class Chromium:
         """What the window shows, as PNG."""
         Path(file).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
-    def accessible(self) -> list[tuple[str, str]]:
-        """Role and name of everything that a screen reader is told of."""
-        nodes = self.call("Accessibility.getFullAXTree")["nodes"]
-        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    def accessible(self, role: str, name: str) -> list[tuple[str, str]]:
+        """Role and name of everything that a screen reader is told of, once `role` with `name` is there.
+
+        The browser builds this tree after the page is loaded; until it has, parts are missing.
+        """
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            nodes = [node for node in self.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+            found = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes]
+            if (role, name) in found:
+                return found
+            assert time.monotonic() < deadline_s, f"no {role} {name!r} in {found}"
+            time.sleep(0.05)
 
 
 def _is_load(event: Json, loader: str) -> bool:
