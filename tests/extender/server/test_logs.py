@@ -1,4 +1,4 @@
-"""From log records to lines."""
+"""Log records become lines of JSON or of plain text."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""From raw lists and watch lines into the state, whatever is in them."""
+"""Raw lists and watch lines reach the state, whatever is in them."""
 
 from typing import Any
 
