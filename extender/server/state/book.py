@@ -1,0 +1,77 @@
+"""Gathers what the state's lock guards, and what more than one of kube-scheduler's calls needs of it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from extender.contract.units import UnitMib
+from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.ledger.ledger import Ledger
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.nodes.snapshot import Snapshot
+from extender.scheduling.pods.request import PodRequest
+from extender.scheduling.policies.policy import Policy
+from extender.scheduling.policies.table import policy_named
+from extender.scheduling.ranking.rankings import InForce
+from extender.scheduling.waking import RefusedPod
+from extender.server.state.evictions import Evictions
+from extender.server.state.waiting import Waiting
+
+
+@dataclass(slots=True)
+class Book:
+    """All that is kept of the cluster; whoever uses it holds the state's lock.
+
+    Args:
+        unit_mib: memory unit of the installation.
+        policy_name: the cluster's policy.
+        answers: nodes in a filter answer.
+        hold_s: how long a hold lasts.
+        clock: monotonic seconds.
+        latest: whose hold was made last, by which policy, and the node as it was then.
+    """
+
+    unit_mib: UnitMib
+    policy_name: str
+    answers: int
+    hold_s: float
+    clock: Callable[[], float]
+    ledger: Ledger = field(init=False)
+    evictions: Evictions = field(init=False)
+    in_force: InForce = field(default_factory=InForce)
+    waiting: Waiting = field(default_factory=Waiting)
+    latest: tuple[str, Policy, NodeInfo | None] | None = None
+
+    def __post_init__(self) -> None:
+        self.policy_name = policy_named(self.policy_name).name
+        self.ledger = Ledger(self.unit_mib)
+        self.evictions = Evictions(self.unit_mib)
+
+    @property
+    def policy(self) -> Policy:
+        """The cluster's policy, with what is learned so far."""
+        return self.in_force.policies[self.policy_name]
+
+    def policy_of(self, request: PodRequest) -> Policy:
+        """The policy that places this request: its own or the cluster's."""
+        return policy_named(request.policy, self.in_force.policies) if request.policy else self.policy
+
+    def note_freed(self, names: Iterable[str]) -> None:
+        """Room has appeared on these nodes."""
+        self.waiting.note_freed(names, self.clock())
+
+    def wait(
+        self, pod: PodRecord, request: PodRequest, policy: Policy, now_s: float, asked: frozenset[str] | None = None
+    ) -> None:
+        """The pod was refused on the nodes `asked` (None: too many to remember) and waits for room."""
+        self.waiting.add(
+            RefusedPod(
+                pod.uid, pod.namespace, pod.name, request, policy, pod.priority, now_s, asked, self.ledger.generation
+            )
+        )
+
+    def without_own(self, uid: str) -> Snapshot:
+        """The ledger's view without what is held for this pod; a bound or assumed pod keeps what it has."""
+        reservation = self.ledger.reservation(uid)
+        if reservation is None or reservation.expires_s is None:
+            return self.ledger.snapshot()
+        return self.ledger.snapshot_without(uid)
