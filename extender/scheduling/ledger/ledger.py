@@ -34,7 +34,7 @@ TOMBSTONES = 16_384
 
 
 class Reservation(Struct, frozen=True, gc=False):
-    """Room that no event backs yet: an assumption (`expires_s` None) or a hold.
+    """Room that no event backs yet: an assumption, which has no `expires_s`, or a hold.
 
     `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
     Binding says or would say.
@@ -46,6 +46,11 @@ class Reservation(Struct, frozen=True, gc=False):
     expires_s: float | None = None
     since_s: float = 0.0
     plan: Plan | None = None
+
+    @property
+    def assumed(self) -> bool:
+        """Whether a Binding for it is on its way: it may have been written."""
+        return self.holder.hold is Hold.ASSUMED
 
 
 class Ledger:
@@ -133,7 +138,7 @@ class Ledger:
         Does nothing while the pod is assumed to be bound: that Binding may have been written.
         """
         before = self._reserved.get(holder.uid)
-        if before is not None and before.expires_s is None:
+        if before is not None and before.assumed:
             return ()
         held = _held(holder, Hold.HELD)
         return self._reserve(Reservation(node, held, resource_version, expires_s, plan=plan))
@@ -145,7 +150,7 @@ class Ledger:
     def release(self, uid: str) -> tuple[str, ...]:
         """Drop a hold, never an assumption."""
         reservation = self._reserved.get(uid)
-        return self.forget(uid) if reservation is not None and reservation.expires_s is not None else ()
+        return self.forget(uid) if reservation is not None and not reservation.assumed else ()
 
     def expire(self, now_s: float) -> tuple[str, ...]:
         """Drop the holds that end at `now_s` or before."""

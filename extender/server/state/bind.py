@@ -22,7 +22,7 @@ def begin_bind(book: Book, uid: str, node: str, view_problem: str | None) -> Bin
         asks = pod.request is not None or pod.request_error
         return AlreadyBound(pod.node, has_gpus=not asks or pod.footprint is not None)
     reservation = ledger.reservation(uid)
-    if reservation is not None and reservation.expires_s is None:
+    if reservation is not None and reservation.assumed:
         return Refused(f"an earlier bind of the pod to {reservation.node} is being settled")
     if pod is None or pod.request is None:
         return UnknownPod() if pod is None else Refused(pod.request_error or "pod asks for no GPU")

@@ -72,6 +72,6 @@ class Book:
     def without_own(self, uid: str) -> Snapshot:
         """The ledger's view without what is held for this pod; a bound or assumed pod keeps what it has."""
         reservation = self.ledger.reservation(uid)
-        if reservation is None or reservation.expires_s is None:
+        if reservation is None or reservation.assumed:
             return self.ledger.snapshot()
         return self.ledger.snapshot_without(uid)

@@ -26,7 +26,7 @@ def filter_pod(
     if known is not None and known.node:
         return Unavailable(f"pod is bound to {known.node} already")
     reservation = ledger.reservation(pod.uid)
-    if reservation is not None and reservation.expires_s is None:
+    if reservation is not None and reservation.assumed:
         return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
     book.note_freed(ledger.release(pod.uid))
     filtered = filter_nodes(book.in_force.rankings, ledger, names, request, policy, answers=book.answers)

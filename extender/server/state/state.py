@@ -189,7 +189,7 @@ class State:
             return [
                 reservation
                 for _, reservation in self._book.ledger.reservations()
-                if reservation.expires_s is None and now_s - reservation.since_s >= older_than_s
+                if reservation.assumed and now_s - reservation.since_s >= older_than_s
             ]
 
     def counts(self) -> dict[str, int]:
@@ -200,8 +200,8 @@ class State:
                 "nodes": len(self._book.ledger.snapshot().nodes),
                 "pods": len(self._book.ledger.pods),
                 "pending": len(self._book.ledger.pending),
-                "assumed": sum(one.expires_s is None for one in reservations),
-                "held": sum(one.expires_s is not None for one in reservations),
+                "assumed": sum(one.assumed for one in reservations),
+                "held": sum(not one.assumed for one in reservations),
                 "waiting": len(self._book.waiting),
             }
 
