@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from sys import intern
 
 import msgspec
 
@@ -104,6 +105,7 @@ class Decoder:
         bound = spec.node_name
         request = asked.charged if bound else asked.request
         place = self._place(metadata, annotations, asked) if bound and request else _NOWHERE
+        failed = status is not None and status.phase == "Failed"
         return PodRecord(
             uid=metadata.uid,
             namespace=metadata.namespace,
@@ -123,6 +125,9 @@ class Decoder:
             unschedulable=not bound and status is not None and _unschedulable(status),
             claims_allocated=not bound and self._actual in annotations,
             nominated_node=status.nominated_node_name if status is not None else "",
+            owner=_controller(metadata) if request else "",
+            failure=(status.reason or "Error") if failed and status is not None else "",
+            ran=failed and status is not None and _ran(status),
         )
 
     def _place(self, metadata: PodMetadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
@@ -216,6 +221,19 @@ def _ended(pod: Pod, status: PodStatus) -> bool:
     return _all_stopped(status.container_statuses, len(pod.spec.containers)) and _all_stopped(
         status.init_container_statuses, len(pod.spec.init_containers or ())
     )
+
+
+def _ran(status: PodStatus) -> bool:
+    """Whether the kubelet started any container; one that it never started may be shown as waiting or not at all."""
+    known = [
+        *(_decode_statuses(status.init_container_statuses) or ()),
+        *(_decode_statuses(status.container_statuses) or ()),
+    ]
+    return any(one.container_id for one in known)
+
+
+def _controller(metadata: PodMetadata) -> str:
+    return next((intern(owner.uid) for owner in metadata.owner_references or () if owner.controller), "")
 
 
 def _all_stopped(statuses: msgspec.Raw, containers: int) -> bool:

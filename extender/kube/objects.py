@@ -69,6 +69,7 @@ class PodMetadata(Camel):
     resource_version: str = ""
     deletion_timestamp: str | None = None
     annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
 
     def annotation(self, name: str) -> str | None:
         """The value of an annotation."""
@@ -80,7 +81,6 @@ class Metadata(PodMetadata):
 
     creation_timestamp: str | None = None
     labels: dict[str, str] | None = None
-    owner_references: list[OwnerReference] | None = None
 
 
 class Condition(Camel):
@@ -114,6 +114,7 @@ class ContainerState(Camel):
     """ContainerState; present fields say which state it is."""
 
     waiting: ContainerStateWaiting | None = None
+    running: Present | None = None
     terminated: Present | None = None
 
 
@@ -149,6 +150,7 @@ class PodStatus(Camel):
     """PodStatus as far as it counts for placing; lists of `ContainerStatus` and `Condition`."""
 
     phase: str = ""
+    reason: str = ""
     container_statuses: msgspec.Raw = ABSENT
     init_container_statuses: msgspec.Raw = ABSENT
     conditions: msgspec.Raw = ABSENT
@@ -342,36 +344,6 @@ class NodeObject(Camel):
         return any(each.type == "Ready" and each.status == "True" for each in self.status.conditions or ())
 
 
-class EventObject(Camel):
-    """core/v1 Event; `count` is how often it happened."""
-
-    metadata: Metadata
-    reason: str = ""
-    message: str = ""
-    type: str = ""
-    count: int | None = None
-    last_timestamp: str | None = None
-    event_time: str | None = None
-
-    @property
-    def at(self) -> str:
-        """When it happened last, RFC 3339."""
-        return self.last_timestamp or self.event_time or self.metadata.creation_timestamp or ""
-
-
-class OwnerStatus(Camel):
-    """Status of a Deployment, ReplicaSet, StatefulSet or Job."""
-
-    conditions: list[Condition] | None = None
-
-
-class OwnerObject(Camel):
-    """Whatever makes pods."""
-
-    metadata: Metadata
-    status: OwnerStatus = msgspec.field(default_factory=OwnerStatus)
-
-
 Decoded = TypeVar("Decoded")
 
 
@@ -394,6 +366,4 @@ def reader_of(kind: type[Decoded]) -> Callable[[bytes | msgspec.Raw], Decoded]:
 read_placed_pod = reader_of(Pod)
 read_pod = reader_of(PodObject)
 read_node = reader_of(NodeObject)
-read_event = reader_of(EventObject)
-read_owner = reader_of(OwnerObject)
 read_document: Callable[[bytes | msgspec.Raw], dict[str, Any]] = reader_of(dict[str, Any])

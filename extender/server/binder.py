@@ -93,9 +93,9 @@ class Binder:
             return self._failed(args, f"pod is bound to {start.node} already")
         if isinstance(start, Refused):
             return self._failed(args, start.message)
-        if isinstance(start, UnknownPod):
-            return self._failed(args, "pod is not known to the API server")
-        return self._write(args, start)
+        if isinstance(start, Assumed):
+            return self._write(args, start)
+        return self._failed(args, "pod is not known to the API server")
 
     def _write(self, args: BindingArgs, start: Assumed) -> str:
         policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from extender.contract.names import Names
 from extender.decoding.decoder import Decoder
+from extender.scheduling.avoiding import NodeFailure
 from extender.scheduling.ledger.binding import Plan
 from extender.scheduling.ledger.events import NodeChanged, NodeDeleted, PodChanged, PodDeleted, PodRecord
 from extender.scheduling.nodes.node import NodeInfo
@@ -27,6 +28,7 @@ class Cluster:
         self.clock = StandingClock()
         self.problem: str | None = None
         self.told: list[Decided] = []
+        self.failures: list[NodeFailure] = []
         self.decisions = Decisions(lambda: NOON, report=self.told.append)
         self.state = State(
             unit_mib=UNIT_MIB,
@@ -36,6 +38,7 @@ class Cluster:
             clock=self.clock,
             view_problem=lambda: self.problem,
             decisions=self.decisions,
+            report_failure=self.failures.append,
         )
         self.node_names: list[str] = []
         for node in nodes:

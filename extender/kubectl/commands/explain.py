@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from extender.kube.objects import DecodeError, EventObject, OwnerObject, PodObject, read_event, read_owner
+from extender.kube.objects import DecodeError, PodObject
 from extender.kubectl.cluster.session import Session, segment
+from extender.kubectl.cluster.surroundings import EventObject, OwnerObject, read_event, read_owner
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.explanation import Explanation, explained
 from extender.kubectl.explaining.owners import KINDS, SHORT, Maker, explain_missing, failures_of

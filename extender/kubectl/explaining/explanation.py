@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from extender.kube.objects import EventObject
+from extender.kubectl.cluster.surroundings import EventObject
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.diagnosis import Diagnosis
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from extender.kube.objects import EventObject, OwnerObject
+from extender.kubectl.cluster.surroundings import EventObject, OwnerObject
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.explanation import Explanation
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from extender.contract.refusals import NotReady
-from extender.kube.objects import EventObject, PodObject
+from extender.kube.objects import PodObject
+from extender.kubectl.cluster.surroundings import EventObject
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.advice import advice_for
 from extender.kubectl.explaining.causes import Cause

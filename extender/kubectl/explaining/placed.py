@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from extender.kube.objects import EventObject, PodObject
+from extender.kube.objects import PodObject
+from extender.kubectl.cluster.surroundings import EventObject
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.explanation import Explanation
 from extender.kubectl.output.texts import of_units, request_text

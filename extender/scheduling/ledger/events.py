@@ -29,6 +29,9 @@ class PodRecord(Struct, frozen=True, gc=False):
         unschedulable: whether kube-scheduler has said that it fits nowhere.
         nominated_node: node where kube-scheduler evicted others for it.
         claims_allocated: whether it claims, while pending, that a kubelet gave it GPUs.
+        owner: UID of the controller that made it, and that would make another one.
+        failure: why it has failed, in one word; empty while it has not.
+        ran: whether any of its containers was started, known once it has failed.
     """
 
     uid: str
@@ -49,6 +52,9 @@ class PodRecord(Struct, frozen=True, gc=False):
     unschedulable: bool = False
     nominated_node: str = ""
     claims_allocated: bool = False
+    owner: str = ""
+    failure: str = ""
+    ran: bool = False
 
 
 class NodeChanged(Struct, frozen=True, gc=False):

@@ -131,7 +131,14 @@ class Ledger:
         return self._reserve(Reservation(node, assumed, resource_version, since_s=since_s, plan=plan))
 
     def hold(
-        self, node: str, holder: Holder, resource_version: int, expires_s: float, *, plan: Plan | None = None
+        self,
+        node: str,
+        holder: Holder,
+        resource_version: int,
+        expires_s: float,
+        *,
+        since_s: float = 0.0,
+        plan: Plan | None = None,
     ) -> tuple[str, ...]:
         """Charge a pod that just passed filter, until bind, another filter call, deletion or `expires_s`.
 
@@ -141,7 +148,7 @@ class Ledger:
         if before is not None and before.assumed:
             return ()
         held = _held(holder, Hold.HELD)
-        return self._reserve(Reservation(node, held, resource_version, expires_s, plan=plan))
+        return self._reserve(Reservation(node, held, resource_version, expires_s, since_s, plan))
 
     def forget(self, uid: str) -> tuple[str, ...]:
         """Drop an assumption or hold whose pod is not bound; does nothing otherwise."""

@@ -45,6 +45,7 @@ class Decision:
         victims: UIDs of pods whose eviction makes room, by node.
         times: how often the same was decided in a row.
         last_at: when it was decided last; empty when that was `at`.
+        avoided: nodes asked about that came after the one chosen only because pods failed there lately.
     """
 
     verdict: str
@@ -60,6 +61,7 @@ class Decision:
     victims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     times: int = 1
     last_at: str = ""
+    avoided: int = 0
 
     def same_as(self, other: "Decision") -> bool:
         """Whether the other is the same decision; how many nodes refuse for a reason does not matter."""
@@ -131,6 +133,7 @@ class Decisions:
         feasible: int,
         refused: Mapping[Misfit, int],
         runner_up: RunnerUp | None = None,
+        avoided: int = 0,
     ) -> None:
         """The pod passed filter and room for `plan` is held; reported once it is bound."""
         self._remember(
@@ -145,6 +148,7 @@ class Decisions:
                 feasible,
                 _texts(refused),
                 runner_up=runner_up,
+                avoided=avoided,
             ),
         )
 
@@ -176,6 +180,7 @@ class Decisions:
             before.feasible,
             before.rejected,
             runner_up=before.runner_up,
+            avoided=before.avoided,
         )
         self._remember(pod, decision, planned=plan.footprint)
 

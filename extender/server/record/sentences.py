@@ -48,6 +48,7 @@ def line_of(decided: Decided, unit_mib: UnitMib) -> dict[str, Any]:
         "runnerUp": {"node": runner_up.node, "cost": list(runner_up.cost)} if runner_up is not None else None,
         "feasible": decision.feasible,
         "rejected": decision.rejected,
+        "avoided": decision.avoided,
         "victims": decision.victims,
         "message": decision.message,
     }
@@ -97,7 +98,11 @@ def _why_there(decision: Decision) -> str:
             f"Policy {decision.policy} took the best of {_count(decision.feasible, 'node')}: "
             f"cost {cost}; runner-up {decision.runner_up.node}, {second}."
         )
-    return f"{why} Other nodes: {_counted(decision.rejected)}." if decision.rejected else why
+    if decision.rejected:
+        why = f"{why} Other nodes: {_counted(decision.rejected)}."
+    if decision.avoided:
+        why = f"{why} {_count(decision.avoided, 'node')} avoided, because pods failed there in the last minutes."
+    return why
 
 
 def _cost(cost: tuple[float, ...]) -> str:

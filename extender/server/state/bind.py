@@ -6,13 +6,18 @@ from extender.scheduling.ledger.ledger import Reservation
 from extender.scheduling.nodes.node import Hold
 from extender.scheduling.pods.request import PodRequest
 from extender.server.state.book import Book
-from extender.server.state.outcomes import AlreadyBound, Assumed, BindStart, Refused, UnknownPod
+from extender.server.state.outcomes import AlreadyBound, Assumed, BindStart, NeedsLook, Refused, UnknownPod
+
+FRESH_S = 3.0
+"""A process that was stopped for less than this has not been replaced: kube-scheduler's lease lasts for 15 s."""
 
 
-def begin_bind(book: Book, uid: str, node: str, view_problem: str | None) -> BindStart:
+def begin_bind(book: Book, uid: str, node: str, view_problem: str | None, *, looked: bool) -> BindStart:
     """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones; the lock is held.
 
-    What filter held was chosen on a view that was good then; a new choice needs one that is good now.
+    What filter held was chosen on a view that was good then; a new choice needs one that is good now. Without a fresh
+    hold the view may be older than it seems, after a pause of the whole process: then the pods of the node are read
+    first, and `looked` says that they were.
     """
     ledger = book.ledger
     if ledger.is_gone(uid):
@@ -26,6 +31,8 @@ def begin_bind(book: Book, uid: str, node: str, view_problem: str | None) -> Bin
         return Refused(f"an earlier bind of the pod to {reservation.node} is being settled")
     if pod is None or pod.request is None:
         return UnknownPod() if pod is None else Refused(pod.request_error or "pod asks for no GPU")
+    if not looked and (reservation is None or book.clock() - reservation.since_s > FRESH_S):
+        return NeedsLook(node)
     held = _held_plan(book, reservation, node, pod.request)
     if held is None and view_problem is not None:
         return Refused(view_problem)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from extender.contract.units import UnitMib
+from extender.scheduling.avoiding import Avoiding
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.nodes.node import NodeInfo
@@ -39,6 +40,7 @@ class Book:
     evictions: Evictions = field(init=False)
     in_force: InForce = field(default_factory=InForce)
     waiting: Waiting = field(default_factory=Waiting)
+    avoiding: Avoiding = field(default_factory=Avoiding)
     latest: tuple[str, Policy, NodeInfo | None] | None = None
 
     def __post_init__(self) -> None:

@@ -28,8 +28,13 @@ def filter_pod(
     reservation = ledger.reservation(pod.uid)
     if reservation is not None and reservation.assumed:
         return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
+    if reservation is not None:
+        book.avoiding.not_bound(pod.uid, reservation.node, now_s)  # it passed, and comes again without a bind
     book.note_freed(ledger.release(pod.uid))
-    filtered = filter_nodes(book.in_force.rankings, ledger, names, request, policy, answers=book.answers)
+    strikes = book.avoiding.strikes(pod, now_s)
+    filtered = filter_nodes(
+        book.in_force.rankings, ledger, names, request, policy, answers=book.answers, strikes=strikes
+    )
     ranked = filtered.ranked
     if ranked.first is None:
         if book.evictions.awaited(pod, request, policy, ledger.nodes.get(pod.nominated_node)):
@@ -40,13 +45,21 @@ def filter_pod(
     plan = _hold(book, pod, request, ranked.first, now_s)
     book.waiting.remove(pod.uid)
     book.evictions.forget(pod.uid)
-    decisions.chose(pod, policy.name, plan, feasible=ranked.fitting, refused=ranked.refused, runner_up=ranked.runner_up)
+    decisions.chose(
+        pod,
+        policy.name,
+        plan,
+        feasible=ranked.fitting,
+        refused=ranked.refused,
+        runner_up=ranked.runner_up,
+        avoided=filtered.avoided,
+    )
     return Passed(ranked.names, plan)
 
 
 def _hold(book: Book, pod: PodRecord, request: PodRequest, best: Feasible, now_s: float) -> Plan:
     plan = plan_on(book.ledger.nodes[best.node], request, best.fit, unit_mib=book.unit_mib)
     holder = holder_of(pod, request, plan, Hold.HELD)
-    book.ledger.hold(best.node, holder, pod.resource_version, now_s + book.hold_s, plan=plan)
+    book.ledger.hold(best.node, holder, pod.resource_version, now_s + book.hold_s, since_s=now_s, plan=plan)
     book.latest = (pod.uid, book.policy_of(request), book.ledger.nodes[best.node])
     return plan

@@ -70,4 +70,11 @@ class UnknownPod:
     """Neither the watch nor filter has shown this pod; it has to be read first."""
 
 
-BindStart = Assumed | AlreadyBound | Refused | UnknownPod
+@dataclass(frozen=True, slots=True)
+class NeedsLook:
+    """What is known of the node may be old: its pods have to be read first, then the bind begins again."""
+
+    node: str
+
+
+BindStart = Assumed | AlreadyBound | Refused | UnknownPod | NeedsLook

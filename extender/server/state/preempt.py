@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from extender.scheduling.avoiding import levels
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.preemption import Preemptor, Victims, preempt
@@ -15,5 +16,9 @@ def preempt_for(
     preemptor = Preemptor(request, pod.priority, book.policy_of(request))
     snapshot = book.without_own(pod.uid)
     answers = preempt(snapshot, candidates, preemptor, book.ledger.pods, unit_mib=book.unit_mib)
+    strikes = book.avoiding.strikes(pod, book.clock())
+    if not strikes.keys().isdisjoint(answers):
+        wanted, *_others = levels(answers, strikes)
+        answers = {name: answers[name] for name in wanted}
     book.evictions.remember(pod.uid, answers)
     return answers

@@ -2,23 +2,32 @@
 
 from collections.abc import Collection
 
+from extender.scheduling.avoiding import levels
 from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.ledger.ledger import Reservation
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost, Policy
 from extender.server.state.book import Book
 
 
-def costs_of(book: Book, uid: str, request: PodRequest, names: Collection[str]) -> dict[str, Cost]:
-    """The cost of each node on which the pod fits, its own hold left out of account; the lock is held."""
+def costs_of(book: Book, pod: PodRecord, request: PodRequest, names: Collection[str]) -> dict[str, Cost]:
+    """The cost of each node that the pod fits and where it is wanted, its own hold left out; the lock is held.
+
+    Of nodes where pods failed lately only those with the fewest failures are wanted.
+    """
     policy = book.policy_of(request)
     costs = book.in_force.rankings.of(request, policy).costs(book.ledger, names)
-    own = book.ledger.reservation(uid)
+    own = book.ledger.reservation(pod.uid)
     if own is not None and own.node in names:
         cost = _own_cost(book, own, request, policy)
         if cost is not None:
             costs[own.node] = cost
-    return costs
+    strikes = book.avoiding.strikes(pod, book.clock())
+    if strikes.keys().isdisjoint(costs):
+        return costs
+    wanted, *_others = levels(costs, strikes)
+    return {name: costs[name] for name in wanted}
 
 
 def _own_cost(book: Book, own: Reservation, request: PodRequest, policy: Policy) -> Cost | None:

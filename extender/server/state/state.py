@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 
 from extender.contract.units import UnitMib
 from extender.scheduling import waking
+from extender.scheduling.avoiding import Failed, NodeFailure
 from extender.scheduling.learning.weights import Weights
-from extender.scheduling.ledger.events import ClusterEvent, PodDeleted, PodRecord
+from extender.scheduling.ledger.events import ClusterEvent, PodChanged, PodDeleted, PodRecord, PodsListed
 from extender.scheduling.ledger.ledger import Reservation
 from extender.scheduling.nodes.shape import NodeShape, counted
 from extender.scheduling.nodes.snapshot import Snapshot
@@ -45,6 +46,7 @@ class State:
         clock: monotonic seconds.
         view_problem: why the view of the cluster can't be trusted now, None when it can.
         decisions: remembers what was decided.
+        report_failure: is told of each pod that failed where it was bound, and returns at once.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class State:
         clock: Callable[[], float],
         view_problem: Callable[[], str | None],
         decisions: Decisions,
+        report_failure: Callable[[NodeFailure], None] = lambda _failure: None,
     ) -> None:
         self.unit_mib = unit_mib
         self.decisions = decisions
         self._clock = clock
         self._view_problem = view_problem
+        self._report_failure = report_failure
         self._lock = threading.Lock()
         self._book = Book(unit_mib, policy, answers, hold_s, clock)
         self._prepared: tuple[Weights, InForce] | None = None
@@ -113,7 +117,7 @@ class State:
         if pod.request is None:
             return [(name, 0) for name in names]
         with self._lock:
-            costs = costs_of(self._book, pod.uid, pod.request, names)
+            costs = costs_of(self._book, pod, pod.request, names)
         return prioritize(costs, names)
 
     def preempt(self, pod: PodRecord, candidates: Mapping[str, Victims]) -> dict[str, Victims]:
@@ -129,11 +133,14 @@ class State:
             self.decisions.preempting(pod, policy.name, answers)
         return answers
 
-    def begin_bind(self, uid: str, node: str) -> BindStart:
-        """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones."""
+    def begin_bind(self, uid: str, node: str, *, looked: bool = True) -> BindStart:
+        """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones.
+
+        `looked`: the pods of the node have just been read.
+        """
         problem = self._view_problem()
         with self._lock:
-            return begin_bind(self._book, uid, node, problem)
+            return begin_bind(self._book, uid, node, problem, looked=looked)
 
     def forget(self, uid: str) -> None:
         """The Binding was not written: give the room back."""
@@ -143,9 +150,29 @@ class State:
     def apply(self, event: ClusterEvent) -> None:
         """Take in what a watch or a live read has shown."""
         with self._lock:
+            failures = self._failures(event)
             self._book.note_freed(self._book.ledger.apply(event))
             if isinstance(event, PodDeleted):
                 self._book.waiting.remove(event.uid)
+        for failure in failures:
+            self._report_failure(failure)
+
+    def _failures(self, event: ClusterEvent) -> list[NodeFailure]:
+        """What the event tells of pods that failed where they were bound; the lock is held, nothing is applied yet."""
+        pods = (event.pod,) if isinstance(event, PodChanged) else event.pods if isinstance(event, PodsListed) else ()
+        now_s, known = self._clock(), self._book.ledger.pods
+        seen = [self._book.avoiding.seen(known.get(pod.uid), pod, now_s) for pod in pods]
+        return [failure for failure in seen if failure is not None]
+
+    def avoided(self, pod: PodRecord | None = None) -> dict[str, list[NodeFailure]]:
+        """The failures of the last minutes by node; those that count for `pod`, when one is given."""
+        with self._lock:
+            return self._book.avoiding.nodes(self._clock(), pod)
+
+    def failures(self) -> Counter[Failed]:
+        """How many failures of pods on nodes were seen since the start."""
+        with self._lock:
+            return self._book.avoiding.counts.copy()
 
     def pod(self, uid: str) -> PodRecord | None:
         """What is known of a pod."""

@@ -8,7 +8,8 @@ import pytest
 from bench.simulated.client import ClusterClient
 from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
 from extender.contract.names import Names
-from extender.kube.objects import EventObject, Metadata
+from extender.kube.objects import Metadata
+from extender.kubectl.cluster.surroundings import EventObject
 from extender.kubectl.explaining.explanation import explained
 from extender.kubectl.explaining.placed import explain_placed
 from extender.kubectl.options import Output

@@ -1,12 +1,7 @@
 """Why something has no pods is told by its controller's conditions and Events."""
 
-from extender.kube.objects import (
-    Condition,
-    EventObject,
-    Metadata,
-    OwnerObject,
-    OwnerStatus,
-)
+from extender.kube.objects import Condition, Metadata
+from extender.kubectl.cluster.surroundings import EventObject, OwnerObject, OwnerStatus
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.owners import Maker, explain_missing, failures_of
 

@@ -126,12 +126,14 @@ class Life:
                 assert name in self.lost
 
     def prioritize(self, name: str) -> None:
-        """The scores are those of costs computed from scratch, without the pod's own hold."""
+        """The scores are those of costs computed from scratch, of the nodes where its fewest attempts failed."""
         record = self.record(self.pods[name])
         assert record.request is not None
         snapshot = self.state.snapshot_for(record.uid)
         found = filter_from_scratch(snapshot, list(NODES), record.request, self.state.policy_of(record.request))
-        costs = {one.node: one.fit.cost for one in found.feasible}
+        failures = {one.node: len(self.state.avoided(record).get(one.node, ())) for one in found.feasible}
+        fewest = min(failures.values())
+        costs = {one.node: one.fit.cost for one in found.feasible if failures[one.node] == fewest}
         assert self.state.prioritize(record, list(NODES)) == prioritize(costs, list(NODES))
 
     def bind(self) -> None:
