@@ -29,6 +29,7 @@ class PodRecord(Struct, frozen=True, gc=False):
         unschedulable: whether kube-scheduler has said that it fits nowhere.
         nominated_node: node where kube-scheduler evicted others for it.
         claims_allocated: whether it claims, while pending, that a kubelet gave it GPUs.
+        prefers: whether it states, while pending, a preference for some of the nodes that fit it.
     """
 
     uid: str
@@ -49,6 +50,7 @@ class PodRecord(Struct, frozen=True, gc=False):
     unschedulable: bool = False
     nominated_node: str = ""
     claims_allocated: bool = False
+    prefers: bool = False
 
 
 class NodeChanged(Struct, frozen=True, gc=False):
