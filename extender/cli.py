@@ -53,6 +53,12 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
     multiple=True,
     help="Host name under which the page and /v1 are served, besides loopback names; may be given several times.",
 )
+@click.option(
+    "--scheduler-name",
+    multiple=True,
+    show_default="learned from the calls",
+    help="schedulerName of the pods that come to this extender; may be given several times.",
+)
 @click.option("--tls-certificate", help="PEM file; required to listen on anything but loopback.")
 @click.option("--tls-key", help="PEM file.")
 @click.option("--tls-client-authority", help="PEM file of the authority whose clients are accepted.")
@@ -113,6 +119,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         tls=Tls(*tls) if all(tls) else None,
         allowed_hosts=options["allowed_host"],
         events_per_s=options["events_per_s"],
+        scheduler_names=options["scheduler_name"],
     )
 
 

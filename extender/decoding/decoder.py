@@ -12,6 +12,7 @@ from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
 from extender.contract.quantity import parse_digits, parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError, UnitMib
+from extender.decoding.preferences import prefers
 from extender.decoding.requests import Asked, Asking
 from extender.kube.objects import (
     ABSENT,
@@ -124,6 +125,7 @@ class Decoder:
             scheduler=spec.scheduler_name,
             unschedulable=not bound and status is not None and _unschedulable(status),
             claims_allocated=not bound and self._actual in annotations,
+            prefers=not bound and prefers(spec),
             nominated_node=status.nominated_node_name if status is not None else "",
             owner=_controller(metadata) if request else "",
             failure=(status.reason or "Error") if failed and status is not None else "",

@@ -1,8 +1,7 @@
 """Describe the API's objects as msgspec structs, as far as anything in the product looks at them.
 
-Fields that are not named here are skipped without being decoded. Pods come in two forms: `Pod` has what counts for
-placing, and what is often the same from pod to pod, or seldom looked at, stays JSON (`Raw`), which costs as little as
-skipping it; `PodObject` has what people are told.
+Other fields are skipped without being decoded. Pods come in two forms: `Pod` has what counts for placing, where what
+is seldom looked at stays JSON (`Raw`), which costs as little as skipping it; `PodObject` has what people are told.
 """
 
 from collections.abc import Callable
@@ -135,7 +134,7 @@ class Container(Camel):
 
 
 class PodSpec(Camel):
-    """PodSpec as far as it counts for placing; `overhead` is `Quantities`, `resources` are `Resources`."""
+    """PodSpec as far as it counts for placing; `overhead` is `Quantities`, other fields have their usual types."""
 
     containers: list[Container] = []
     init_containers: list[Container] | None = None
@@ -144,6 +143,8 @@ class PodSpec(Camel):
     priority: int | None = None
     overhead: msgspec.Raw = ABSENT
     resources: msgspec.Raw = ABSENT
+    affinity: msgspec.Raw = ABSENT
+    topology_spread_constraints: msgspec.Raw = ABSENT
 
 
 class PodStatus(Camel):

@@ -68,6 +68,7 @@ class Service:
             unit_mib=settings.unit_mib,
             policy=settings.policy,
             answers=settings.answers,
+            keep=settings.keep,
             hold_s=settings.hold_s,
             clock=time.monotonic,
             view_problem=self._view_problem,

@@ -75,6 +75,7 @@ class Settings:
         tls: needed to listen on anything but loopback.
         allowed_hosts: names in the Host header of people's requests, besides loopback names and the address itself.
         events_per_s: Events on pods a second in the long run; 0 writes none.
+        scheduler_names: schedulers whose pods come here; empty when they are to be learned from the calls.
     """
 
     kubeconfig: str = ""
@@ -92,6 +93,7 @@ class Settings:
     tls: Tls | None = None
     allowed_hosts: tuple[str, ...] = ()
     events_per_s: float = 20.0
+    scheduler_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_unit_mib(self.unit_mib)
@@ -111,6 +113,9 @@ class Settings:
         for host in self.allowed_hosts:
             if not host or not set(host).isdisjoint("/:*[] "):
                 raise SettingsError(f"allowed-host is {host!r}, expected a host name without port")
+        for scheduler in self.scheduler_names:
+            if not scheduler or scheduler != "".join(scheduler.split()):
+                raise SettingsError(f"scheduler-name is {scheduler!r}, expected a name without blanks")
         if not self.listen.loopback and self.tls is None:
             raise SettingsError(
                 f"listen is {self.listen.host}:{self.listen.port}, where any client on the network could bind pods; "

@@ -115,6 +115,7 @@ SUBSTITUTIONS: tuple[Scalar | Tree | Optional | Inside, ...] = (
         ),
     ),
     Optional(SCHEDULER, "spec.template.metadata.annotations", (_CHECKSUM,)),
+    Inside(SCHEDULER, f"{POD}.containers.1.args.2", r"(?<=--scheduler-name=)\S+", ".Values.scheduler.schedulerName"),
     Inside(CONFIG, "data.config.yaml", r"(?<=schedulerName: )\S+", ".Values.scheduler.schedulerName"),
     Inside(CONFIG, "data.config.yaml", r"(?<=ToScore: )\d+", ".Values.scheduler.percentageOfNodesToScore"),
     Tree(GPUS, "data.gpus.yaml", ".Values.simulated.gpus"),

@@ -22,7 +22,9 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 class Cluster:
     """What the extender sees of a cluster; `problem` is what is wrong with that view, `told` are its decisions."""
 
-    def __init__(self, *nodes: Json, answers: int = 1, policy: str = "binpack", names: Names | None = None) -> None:
+    def __init__(
+        self, *nodes: Json, answers: int = 1, keep: int = 1, policy: str = "binpack", names: Names | None = None
+    ) -> None:
         self.names = names or Names()
         self.decoder = Decoder(self.names, UNIT_MIB)
         self.clock = StandingClock()
@@ -34,6 +36,7 @@ class Cluster:
             unit_mib=UNIT_MIB,
             policy=policy,
             answers=answers,
+            keep=keep,
             hold_s=HOLD_S,
             clock=self.clock,
             view_problem=lambda: self.problem,

@@ -78,11 +78,13 @@ def test_options_may_come_from_the_environment(kubeconfig: str) -> None:
     """GPUPACK_<OPTION>; the command line wins."""
     environment = {"GPUPACK_KUBECONFIG": kubeconfig, "GPUPACK_POLICY": "spread", "GPUPACK_HOLD_S": "7"}
     environment["GPUPACK_ALLOWED_HOST"] = "a.example b.example"
+    environment["GPUPACK_SCHEDULER_NAME"] = "first second"
     result = run("--check", "--hold-s", "9", **environment)
     assert result.exit_code == 0
     assert "'policy': 'spread'" in result.stderr
     assert "'hold_s': 9.0" in result.stderr
     assert "'allowed_hosts': ('a.example', 'b.example')" in result.stderr
+    assert "'scheduler_names': ('first', 'second')" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,7 @@ def test_options_may_come_from_the_environment(kubeconfig: str) -> None:
         (["--keep", "many"], ["'--keep'", "'many' is not a valid integer"]),
         (["--keep", "0"], ["keep is 0, expected at least 1"]),
         (["--hold-s", "nan"], ["hold_s is nan, expected at least 0.1"]),
+        (["--scheduler-name", "a b"], ["scheduler-name is 'a b', expected a name without blanks"]),
         (["--stale-s", "0"], ["stale_s is 0.0, expected at least 1.0"]),
         (["--prefix", "Not A Domain"], ["prefix 'Not A Domain': expected a DNS subdomain"]),
         (["--gpu-resource", "gpu"], ["gpu_resource 'gpu': expected a name such as gpupack.io/gpu"]),
@@ -137,6 +140,7 @@ def test_help_says_units_and_defaults() -> None:
         "[default: price-fit-robust]",
         "[default: gpupack.io]",
         "[default: (PREFIX/gpu)]",
+        "[default: (learned from the calls)]",
         "GPUPACK_<OPTION>",
     ):
         assert part in text, part

@@ -136,7 +136,12 @@ def test_values_reach_the_programs(programs: Path) -> None:
     (plugin,) = pod["containers"]
     images = [each["image"] for each in (kube_scheduler, extender, plugin)]
     assert images == [f"registry.example/{name}" for name in ("kube-scheduler:3", "extender:2", "plugin:2")]
-    assert extender["args"][2:] == ["--memory-unit-mib=512", "--policy=binpack", "--placement=scored"]
+    assert extender["args"][2:] == [
+        "--scheduler-name=gpus",
+        "--memory-unit-mib=512",
+        "--policy=binpack",
+        "--placement=scored",
+    ]
     assert plugin["args"][4:] == ["--memory-unit-mib=512", "--device-list-strategy=cdi"]
     assert pod["imagePullSecrets"] == deployment["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
     assert (pod["runtimeClassName"], deployment["replicas"]) == ("nvidia", 3)

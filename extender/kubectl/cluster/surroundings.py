@@ -1,5 +1,7 @@
 """Describes Events and the workloads that make pods, as far as `kubectl gpupack explain` looks at them."""
 
+import msgspec
+
 from extender.kube.objects import Camel, Condition, Metadata, reader_of
 
 

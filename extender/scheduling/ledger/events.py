@@ -32,6 +32,7 @@ class PodRecord(Struct, frozen=True, gc=False):
         owner: UID of the controller that made it, and that would make another one.
         failure: why it has failed, in one word; empty while it has not.
         ran: whether any of its containers was started, known once it has failed.
+        prefers: whether it states, while pending, a preference for some of the nodes that fit it.
     """
 
     uid: str
@@ -55,6 +56,7 @@ class PodRecord(Struct, frozen=True, gc=False):
     owner: str = ""
     failure: str = ""
     ran: bool = False
+    prefers: bool = False
 
 
 class NodeChanged(Struct, frozen=True, gc=False):

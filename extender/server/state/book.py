@@ -26,6 +26,7 @@ class Book:
         unit_mib: memory unit of the installation.
         policy_name: the cluster's policy.
         answers: nodes in a filter answer.
+        keep: nodes in the answer to a pod that states a preference for some nodes, which other plugins weigh.
         hold_s: how long a hold lasts.
         clock: monotonic seconds.
         latest: whose hold was made last, by which policy, and the node as it was then.
@@ -34,6 +35,7 @@ class Book:
     unit_mib: UnitMib
     policy_name: str
     answers: int
+    keep: int
     hold_s: float
     clock: Callable[[], float]
     ledger: Ledger = field(init=False)

@@ -31,10 +31,10 @@ def filter_pod(
     if reservation is not None:
         book.avoiding.not_bound(pod.uid, reservation.node, now_s)  # it passed, and comes again without a bind
     book.note_freed(ledger.release(pod.uid))
+    # With one name answered, what the pod prefers would have no say.
+    answers = max(book.answers, book.keep) if pod.prefers else book.answers
     strikes = book.avoiding.strikes(pod, now_s)
-    filtered = filter_nodes(
-        book.in_force.rankings, ledger, names, request, policy, answers=book.answers, strikes=strikes
-    )
+    filtered = filter_nodes(book.in_force.rankings, ledger, names, request, policy, answers=answers, strikes=strikes)
     ranked = filtered.ranked
     if ranked.first is None:
         if book.evictions.awaited(pod, request, policy, ledger.nodes.get(pod.nominated_node)):

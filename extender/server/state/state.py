@@ -42,6 +42,7 @@ class State:
         unit_mib: memory unit of the installation.
         policy: the cluster's policy.
         answers: nodes in a filter answer.
+        keep: nodes in the answer to a pod that states a preference for some nodes.
         hold_s: how long a hold lasts.
         clock: monotonic seconds.
         view_problem: why the view of the cluster can't be trusted now, None when it can.
@@ -55,6 +56,7 @@ class State:
         unit_mib: UnitMib,
         policy: str,
         answers: int,
+        keep: int = 1,
         hold_s: float,
         clock: Callable[[], float],
         view_problem: Callable[[], str | None],
@@ -67,7 +69,7 @@ class State:
         self._view_problem = view_problem
         self._report_failure = report_failure
         self._lock = threading.Lock()
-        self._book = Book(unit_mib, policy, answers, hold_s, clock)
+        self._book = Book(unit_mib, policy, answers, keep, hold_s, clock)
         self._prepared: tuple[Weights, InForce] | None = None
 
     @property

@@ -84,6 +84,7 @@ def test_scored_placement_answers_with_more_nodes() -> None:
         ({"unit_mib": UnitMib(1000)}, "memory unit of 1000 MiB: expected one of 256, 512, 1024"),
         ({"allowed_hosts": ("gpus.example.com:443",)}, "allowed-host is 'gpus.example.com:443', expected a host name"),
         ({"allowed_hosts": ("",)}, "allowed-host is '', expected a host name without port"),
+        ({"scheduler_names": ("gpupack-scheduler", "")}, "scheduler-name is '', expected a name without blanks"),
         ({"policy": "best"}, "policy 'best': expected one of "),
     ],
 )

@@ -31,6 +31,16 @@ def test_filter_answers_with_as_many_nodes_as_the_setting_says() -> None:
     assert [cluster.free(name) for name in "abc"] == [[16], [2], [40]]
 
 
+def test_a_pod_that_states_a_preference_gets_several_nodes_to_choose_from() -> None:
+    """Kube-scheduler's plugins weigh its preference among them; a pod without one gets the best node."""
+    cluster = Cluster(node("a", 16), node("b", 10), node("c", 40), keep=2)
+    preferred = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": {}}]}}
+    choosy, plain = cluster.filter(pod("choosy", 8, affinity=preferred)), cluster.filter(pod("plain", 8))
+    assert isinstance(choosy, Passed)
+    assert isinstance(plain, Passed)
+    assert (list(choosy.names), list(plain.names)) == (["b", "a"], ["a"])
+
+
 def test_filter_considers_only_the_nodes_asked_about() -> None:
     """The others failed in kube-scheduler's own filters; an unknown name is refused with a reason."""
     cluster = Cluster(node("a", 16), node("b", 10))
