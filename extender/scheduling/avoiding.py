@@ -6,7 +6,7 @@ an attempt of kube-scheduler that ended between filter and bind for that one pod
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -97,6 +97,19 @@ class Avoiding:
     def _forget(self, now_s: float) -> None:
         while self._failures and now_s - self._failures[0].at_s >= REMEMBERED_S:
             self._failures.popleft()
+
+
+def describe(node: str, failures: Sequence[NodeFailure]) -> str:
+    """Why the node comes last, for people."""
+    reasons = sorted({failure.reason for failure in failures if failure.reason})
+    attempts = sum(failure.how is Failed.ATTEMPT for failure in failures)
+    pods = len(failures) - attempts
+    parts = []
+    if pods:
+        parts.append(f"{pods} pod{'' if pods == 1 else 's'} failed there right after binding ({', '.join(reasons)})")
+    if attempts:
+        parts.append(f"{attempts} attempt{'' if attempts == 1 else 's'} to place this pod there ended before binding")
+    return f"{node} comes last: in the last {REMEMBERED_S / 60:.0f} minutes {' and '.join(parts)}"
 
 
 def levels(names: Collection[str], strikes: Mapping[str, int]) -> list[Collection[str]]:

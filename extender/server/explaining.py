@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from extender.scheduling.avoiding import describe
 from extender.scheduling.fitting.describing import explain_pending, gpus_of
 from extender.scheduling.fitting.judging import nearest
 from extender.scheduling.fitting.reasons import Misfit
@@ -89,4 +90,5 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
         # The reason of the nodes where least is missing, as kubectl gpupack explain has it; not that of most nodes.
         reason = nearest(Misfit(text) for text in explained["reasons"])
         why = "no node is known to gpupack" if reason is None else reason.text
-    return {"state": "pending", "why": why, "policy": policy.name, **explained}
+    avoided = [describe(node, failures) for node, failures in sorted(state.avoided(pod).items())]
+    return {"state": "pending", "why": why, "policy": policy.name, "avoided": avoided, **explained}

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from extender.kube.slices import Slices
+from extender.scheduling.avoiding import Failed
 from extender.scheduling.fitting.describing import describe_gpu
 from extender.scheduling.fitting.reasons import Misfit
 from extender.server.state.state import State
@@ -68,6 +69,7 @@ class StateCollector(Collector):
             pods.add_metric([state], counts[state])
         pods.add_metric(["known"], counts["pods"])
         yield pods
+        yield from self._failures()
         refused = GaugeMetricFamily(
             "gpupack_extender_refused_pods",
             "Waiting pods by why nodes refused them at the latest try; a pod counts once for each reason.",
@@ -94,6 +96,19 @@ class StateCollector(Collector):
         woken.add_metric([], self._woken())
         yield woken
         yield from self._gpus()
+
+    def _failures(self) -> Iterable[Metric]:
+        failures = CounterMetricFamily(
+            "gpupack_extender_node_failures",
+            "Pods that failed on the node chosen: refused by the kubelet, ended at once, attempt ended before bind.",
+            labels=["how"],
+        )
+        counts = self._state.failures()
+        for how in Failed:
+            failures.add_metric([how.value], counts[how])
+        yield failures
+        text = "Nodes that come last for some pods because of failures in the last minutes."
+        yield _gauge("gpupack_extender_avoided_nodes", text, len(self._state.avoided()))
 
     def _gpus(self) -> Iterable[Metric]:
         units = dict.fromkeys(("capacity", "allocated", "held", "outside", "free", "overcommitted"), 0)

@@ -30,6 +30,7 @@ from extender.server.learning import Learning
 from extender.server.metrics import LearningCollector, Metrics, RecordCollector, StateCollector
 from extender.server.record.decisions import Decisions
 from extender.server.record.recorder import Recorder
+from extender.server.record.sentences import news_of_failure
 from extender.server.settings import Settings
 from extender.server.state.feed import NodeSink, PodSink
 from extender.server.state.state import State
@@ -73,6 +74,7 @@ class Service:
             clock=time.monotonic,
             view_problem=self._view_problem,
             decisions=decisions,
+            report_failure=lambda failure: self._events.put(news_of_failure(failure)),
         )
         self._learning = Learning(self.state)
         self._reflectors = (

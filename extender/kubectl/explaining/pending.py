@@ -46,7 +46,8 @@ def explain_waiting(
     asker = asker_of(view, record, record.request)
     diagnosis = diagnose(view, asker)
     cause, helps, facts = _cause(view, asker, diagnosis, message, extender) if early is None else early
-    facts = (*facts, *_other_schedulers(view, pod))
+    avoided = ((extender or {}).get("explain") or {}).get("avoided") or ()
+    facts = (*facts, *_other_schedulers(view, pod), *map(str, avoided))
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:

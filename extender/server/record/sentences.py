@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from extender.contract.units import GpuUuid, UnitMib, Units
-from extender.kube.events import News
+from extender.kube.events import News, node_news
+from extender.scheduling.avoiding import REMEMBERED_S, Failed, NodeFailure
 from extender.server.record.decisions import Decided, Decision
 
 PLACED = "GpupackPlaced"
@@ -12,6 +13,7 @@ UNPLACEABLE = "GpupackUnplaceable"
 NOT_BOUND = "GpupackNotBound"
 PREEMPTING = "GpupackPreempting"
 MOVED = "GpupackMoved"
+NODE_AVOIDED = "GpupackNodeAvoided"
 
 _REASONS = {
     "bound": ("Normal", PLACED),
@@ -27,6 +29,14 @@ def news_of(decided: Decided, message: str) -> News:
     """The Event of a decision, with its sentence."""
     level, reason = _REASONS[decided.decision.verdict]
     return News(decided.namespace, decided.name, decided.uid, level, reason, message)
+
+
+def news_of_failure(failure: NodeFailure) -> News:
+    """The Event on a node where a pod failed at once; the same for all pods that fail there for that reason."""
+    why = "The kubelet refuses pods" if failure.how is Failed.REFUSED else "Pods fail right after they were bound"
+    whose = "" if failure.how is Failed.REFUSED else " for pods of the same owner"
+    text = f"{why} here ({failure.reason}). gpupack prefers other nodes{whose} for {REMEMBERED_S / 60:.0f} minutes."
+    return node_news(failure.node, "Warning", NODE_AVOIDED, text)
 
 
 def line_of(decided: Decided, unit_mib: UnitMib) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from extender.scheduling.avoiding import (
     Avoiding,
     Failed,
     NodeFailure,
+    describe,
     levels,
 )
 from extender.scheduling.ledger.events import PodRecord
@@ -119,3 +120,13 @@ def test_what_is_remembered_is_bounded(told: Told) -> None:
 def test_levels_put_names_with_fewer_failures_first() -> None:
     """No name is lost, none comes twice."""
     assert levels(["c", "a", "b", "d"], {"a": 2, "b": 1, "x": 9}) == [["c", "d"], ["b"], ["a"]]
+
+
+def test_what_counts_is_told_in_a_sentence() -> None:
+    """Numbers and reasons, for explain."""
+    refused = NodeFailure("n1", Failed.REFUSED, "", "UnexpectedAdmissionError", 0.0)
+    attempt = NodeFailure("n1", Failed.ATTEMPT, "a", "", 0.0)
+    assert describe("n1", [refused, refused, attempt]) == (
+        "n1 comes last: in the last 5 minutes 2 pods failed there right after binding (UnexpectedAdmissionError) "
+        "and 1 attempt to place this pod there ended before binding"
+    )

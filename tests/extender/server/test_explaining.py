@@ -170,3 +170,13 @@ def test_of_a_pod_that_is_gone_the_decisions_are_still_told() -> None:
     answer = explained(cluster)
     assert (answer["state"], answer["node"]) == ("gone", "")
     assert answer["decision"]["gpus"] == {"main": {uuid("a", 0): 8}}
+
+
+def test_a_pod_whose_attempts_failed_somewhere_is_told_which_node_comes_last() -> None:
+    """And why."""
+    cluster = Cluster(node("a", 16), node("b", 16))
+    cluster.hold(pod("train", 8))
+    cluster.hold(pod("train", 8))
+    assert explained(cluster)["avoided"] == [
+        "a comes last: in the last 5 minutes 1 attempt to place this pod there ended before binding"
+    ]

@@ -117,3 +117,15 @@ def test_what_became_of_the_record_is_counted() -> None:
     }
     assert outcomes == {"written": 7, "dropped": 2}
     assert registry.get_sample_value("gpupack_extender_decision_lines_dropped_total") == 1
+
+
+def test_failures_of_pods_on_nodes_are_counted() -> None:
+    """By how they failed; the node is avoided for some minutes."""
+    made = Served(node("a", 16))
+    made.cluster.hold(pod("p0", 4))
+    made.cluster.hold(pod("p0", 4))
+    counted = {
+        how: made.sample("gpupack_extender_node_failures_total", how=how) for how in ("refused", "ended", "attempt")
+    }
+    assert counted == {"refused": 0, "ended": 0, "attempt": 1}
+    assert made.sample("gpupack_extender_avoided_nodes") == 1

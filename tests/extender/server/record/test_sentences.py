@@ -4,9 +4,10 @@ import pytest
 
 from extender.contract.units import GpuUuid, UnitMib, Units
 from extender.kube.events import News
+from extender.scheduling.avoiding import Failed, NodeFailure
 from extender.scheduling.ranking.ranking import RunnerUp
 from extender.server.record.decisions import Decided, Decision
-from extender.server.record.sentences import amount, line_of, news_of, sentence
+from extender.server.record.sentences import amount, line_of, news_of, news_of_failure, sentence
 
 GIB = UnitMib(1024)
 AT = "2026-01-31T12:00:00.000Z"
@@ -123,3 +124,24 @@ def test_the_line_answers_who_got_what_when_and_why() -> None:
         "feasible": 12,
         "rejected": {"not enough free GPU memory": 3, "no GPU of the requested model": 4},
     }
+
+
+def test_a_node_that_fails_pods_gets_one_sentence_for_each_reason() -> None:
+    """Equal ones are counted on one Event; nothing in it changes from pod to pod."""
+    refused = news_of_failure(NodeFailure("n1", Failed.REFUSED, "", "UnexpectedAdmissionError", 1.0))
+    ended = news_of_failure(NodeFailure("n1", Failed.ENDED, "uid-job", "Error", 1.0))
+    said = (refused.kind, refused.name, refused.level, refused.reason)
+    assert said == ("Node", "n1", "Warning", "GpupackNodeAvoided")
+    assert refused.message == (
+        "The kubelet refuses pods here (UnexpectedAdmissionError). gpupack prefers other nodes for 5 minutes."
+    )
+    assert ended.message == (
+        "Pods fail right after they were bound here (Error). "
+        "gpupack prefers other nodes for pods of the same owner for 5 minutes."
+    )
+
+
+def test_avoided_nodes_are_told_with_the_placement() -> None:
+    """Else the runner-up would be no explanation."""
+    decision = Decision("bound", "", "binpack", "n2", {"main": {}}, (1.0,), 2, avoided=1)
+    assert sentence(decision, GIB).endswith("1 node avoided, because pods failed there in the last minutes.")
