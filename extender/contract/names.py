@@ -80,3 +80,18 @@ class Names:
     def retry_annotation(self) -> str:
         """On a pod: touched by the extender to wake a refused pod in kube-scheduler's queue."""
         return f"{self.prefix}/retry"
+
+    @property
+    def pod_annotations(self) -> tuple[str, ...]:
+        """What people write on pods."""
+        return self.count_annotation, self.model_annotation, self.policy_annotation
+
+    @property
+    def written_annotations(self) -> tuple[str, ...]:
+        """What gpupack itself writes on pods."""
+        return self.allocation_annotation, self.allocated_annotation, self.retry_annotation
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """What containers ask for."""
+        return self.memory_resource, self.gpu_resource, self.core_resource

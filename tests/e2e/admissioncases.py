@@ -157,6 +157,73 @@ LET_THROUGH: Mapping[str, Json] = {
 }
 
 
+_NOT_KNOWN = "is not known to gpupack; did you mean"
+_KNOWN = (
+    "is not known to gpupack; known are the annotations gpupack.io/gpu-count, gpupack.io/gpu-model, gpupack.io/policy "
+    "and the resources gpupack.io/gpu-mem, gpupack.io/gpu, gpupack.io/gpu-core"
+)
+
+
+def _annotated(name: str, meant: str = "", limits: Mapping[str, int] | None = None) -> tuple[Json, str]:
+    """A pod with the annotation `name`, and that `meant` was probably meant."""
+    what = f"{_NOT_KNOWN} {meant}?" if meant else _KNOWN
+    return asking(
+        {MEM: 8} if limits is None else limits, {f"gpupack.io/{name}": "2"}
+    ), f"annotation gpupack.io/{name} {what}"
+
+
+def _limited(name: str, meant: str = "") -> tuple[Json, str]:
+    """A pod whose container asks for the resource `name`."""
+    what = f"{_NOT_KNOWN} {meant}?" if meant else _KNOWN
+    return asking({f"gpupack.io/{name}": 2}), f"container main: resource gpupack.io/{name} {what}"
+
+
+_AS_RESOURCE, _AS_ANNOTATION = "in the limits of a container", "of the pod"
+MISSPELT: Mapping[str, tuple[Json, str]] = {
+    "plural": _annotated("gpu-models", MODEL),
+    "underscore": _annotated("gpu_count", COUNT),
+    "nothing between": _annotated("gpucount", COUNT),
+    "capitals": _annotated("GPU-Model", MODEL),
+    "letters swapped": _annotated("gpu-modle", MODEL),
+    "letters of gpu swapped": _annotated("gup-model", MODEL),
+    "letter missing": _annotated("gpu-cont", COUNT),
+    "letter too many": _annotated("polizcy", POLICY),
+    "letter wrong": _annotated("gpu-moden", MODEL),
+    "without gpu": _annotated("model", MODEL),
+    "with gpu": _annotated("gpu-policy", POLICY),
+    "longer": _annotated("gpu-model-name", MODEL),
+    "shorter": _annotated("gpu-pol", POLICY),
+    "a resource as an annotation": _annotated("gpu-mem", f"the resource {MEM} {_AS_RESOURCE}", {}),
+    "a misspelt resource as an annotation": _annotated("gpu-memory", f"the resource {MEM} {_AS_RESOURCE}", {}),
+    "a node's annotation": _annotated("cordon"),
+    "not a name at all": _annotated("colour"),
+    "resource without a dash": _limited("gpumem", MEM),
+    "resource in full": _limited("gpu-memory", MEM),
+    "resource in the plural": _limited("gpus", GPU),
+    "resource with a letter too many": _limited("vgpu", GPU),
+    "resource shortened": _limited("core", CORE),
+    "an annotation as a resource": _limited("gpu-count", f"the annotation {COUNT} {_AS_ANNOTATION}"),
+    "not a resource at all": _limited("tpu-slice"),
+    "an annotation as a label": (
+        pod("asks", container(limits={MEM: 8}), labels={MODEL: "A100"}),
+        f"label {MODEL} {_NOT_KNOWN} the annotation {MODEL} {_AS_ANNOTATION}?",
+    ),
+    "a resource as a label": (
+        pod("asks", labels={MEM: "8"}),
+        f"label {MEM} {_NOT_KNOWN} the resource {MEM} {_AS_RESOURCE}?",
+    ),
+    "in an init container": (
+        pod("asks", init_containers=(container("first", {"gpupack.io/gpu-cores": 50}),)),
+        f"container first: resource gpupack.io/gpu-cores {_NOT_KNOWN} {CORE}?",
+    ),
+    "beside a name that is right": (
+        asking({MEM: 8}, {MODEL: "A100*", "gpupack.io/gpu-counts": "2"}),
+        f"annotation gpupack.io/gpu-counts {_NOT_KNOWN} {COUNT}?",
+    ),
+}
+"""What the policy gpupack-names refuses."""
+
+
 def refusal(api: Api, body: Mapping[str, Any], path: str = PODS) -> str:
     """What a policy says of creating the object, without the API server's own words before it; empty when it may be."""
     try:

@@ -15,6 +15,8 @@ from tests.e2e.admissioncases import (
     COUNT,
     LET_THROUGH,
     MEM,
+    MISSPELT,
+    MODEL,
     NAMESPACE,
     PODS,
     REFUSED,
@@ -31,6 +33,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 NOT_DIVIDED = REFUSED["memory not divided"]
+PLURAL = MISSPELT["plural"]
 POLICIES_PATH = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 
 
@@ -39,7 +42,8 @@ def api(control_plane: ControlPlane) -> Api:
     """The API as an admin, with gpupack's policies in force, and a namespace."""
     control_plane.apply(BASE)
     control_plane.api.create_namespace(NAMESPACE)
-    wait_until(lambda: refusal(control_plane.api, NOT_DIVIDED[0]), what="gpupack-requests to be in force")
+    for policy, (body, _sentence) in {"requests": NOT_DIVIDED, "names": PLURAL}.items():
+        wait_until(lambda body=body: refusal(control_plane.api, body), what=f"gpupack-{policy} to be in force")
     return control_plane.api
 
 
@@ -51,14 +55,15 @@ def test_the_policies_have_no_mistakes_of_type(api: Api) -> None:
         found = {each["metadata"]["name"]: each.get("status", {}).get("typeChecking") for each in policies}
         return None if None in found.values() else found
 
-    expected: dict[str, Any] = {"gpupack-agents": {}, "gpupack-allocations": {}, "gpupack-requests": {}}
+    names = ("agents", "allocations", "names", "requests")
+    expected: dict[str, Any] = {f"gpupack-{name}": {} for name in names}
     assert wait_until(checked, what="the types to be checked") == expected
 
 
-@pytest.mark.parametrize("case", [*REFUSED, *BYPASSING])
+@pytest.mark.parametrize("case", [*REFUSED, *BYPASSING, *MISSPELT])
 def test_nonsense_is_refused_with_the_reason(api: Api, case: str) -> None:
     """Names the container or annotation, the value, and what was expected."""
-    body, sentence = {**REFUSED, **BYPASSING}[case]
+    body, sentence = {**REFUSED, **BYPASSING, **MISSPELT}[case]
     assert refusal(api, body) == sentence
 
 
@@ -134,6 +139,15 @@ def test_a_template_does_not_say_on_which_gpus_its_pods_are(api: Api) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_a_misspelt_name_in_a_template_is_refused_when_it_is_applied(api: Api, kind: str) -> None:
+    """Where a person reads it."""
+    assert (
+        refusal(api, workload(kind, template({COUNT: "7", "gpupack.io/gpu-models": "A100*"})), collection(kind))
+        == (PLURAL[1])
+    )
+
+
 def test_what_was_there_before_the_policy_can_be_changed_and_deleted(control_plane: ControlPlane, api: Api) -> None:
     """Only the change that is nonsense itself is refused: a finalizer must always go, a Deployment always scale."""
     binding = BASE / "admission-requests.yaml"
@@ -151,6 +165,39 @@ def test_what_was_there_before_the_policy_can_be_changed_and_deleted(control_pla
     assert said(refused.value) == "container main: gpupack.io/gpu-mem 7 is not divisible by gpupack.io/gpu-count 3"
     api.delete(f"{collection('Deployment')}/old")
     api.delete_pod(NAMESPACE, "old", grace_period_s=0)
+
+
+def test_a_misspelt_name_that_was_there_before_the_policy_harms_nobody(control_plane: ControlPlane, api: Api) -> None:
+    """Others write to the pod as before, gpupack itself among them; a name that is added is looked at."""
+    control_plane.kubectl("delete", "validatingadmissionpolicybinding", "gpupack-names")
+    wait_until(lambda: not refusal(api, PLURAL[0]), what="gpupack-names to be out of force")
+    old = {"gpupack.io/gpu-models": "A100*"}
+    labels = {"gpupack.io/gpu-model": "A100"}
+    misspelt = {
+        **asking({MEM: 7, "gpupack.io/gpumem": 7}),
+        "metadata": {"name": "old", "annotations": old, "labels": labels},
+    }
+    api.create_pod(NAMESPACE, misspelt)
+    control_plane.apply(BASE / "admission-names.yaml")
+    wait_until(lambda: refusal(api, PLURAL[0]), what="gpupack-names to be in force again")
+    extender = control_plane.api_as("gpupack-system", "gpupack-scheduler")
+    extender.patch(f"{PODS}/old", {"metadata": {"annotations": {"gpupack.io/retry": "1"}}})
+    extender.close()
+    api.patch(f"{PODS}/old", {"metadata": {"labels": {"seen": "yes"}, "annotations": {MODEL: "A100*"}}})
+    with pytest.raises(FailureStatusError) as refused:
+        api.patch(f"{PODS}/old", {"metadata": {"annotations": {"gpupack.io/gpu_count": "2"}}})
+    assert said(refused.value) == MISSPELT["underscore"][1]
+    with pytest.raises(FailureStatusError) as refused:
+        api.patch(f"{PODS}/old", {"metadata": {"labels": {MEM: "8"}}})
+    assert said(refused.value) == MISSPELT["a resource as a label"][1]
+    api.delete_pod(NAMESPACE, "old", grace_period_s=0)
+
+
+def test_of_several_misspelt_names_one_is_named_always_the_same(api: Api) -> None:
+    """The first by name, so that applying twice says the same twice."""
+    several = asking({MEM: 8}, {f"gpupack.io/{name}": "2" for name in ("policys", "gpu-models", "colour", "gpu_count")})
+    said_of_it = {refusal(api, several) for _ in range(5)}
+    assert said_of_it == {MISSPELT["not a name at all"][1]}
 
 
 def test_a_debug_container_gets_no_gpus_by_variable(api: Api) -> None:
