@@ -1,6 +1,7 @@
 """What the shipped admission policies let through and refuse on a real API server, in the words that users read."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def api(control_plane: ControlPlane) -> Api:
     control_plane.apply(BASE)
     control_plane.api.create_namespace(NAMESPACE)
     for policy, (body, _sentence) in {"requests": NOT_DIVIDED, "names": PLURAL}.items():
-        wait_until(lambda body=body: refusal(control_plane.api, body), what=f"gpupack-{policy} to be in force")
+        wait_until(partial(refusal, control_plane.api, body), what=f"gpupack-{policy} to be in force")
     return control_plane.api
 
 

@@ -12,7 +12,8 @@ from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB
 from extender.decoding.decoder import Decoder
 from extender.scheduling.policies.table import POLICIES
-from tests.e2e.admissioncases import BYPASSING, LET_THROUGH, MISSPELT, REFUSED, Json
+from tests.e2e.admissioncases import BYPASSING, LET_THROUGH, MISSPELT, REFUSED
+from tests.e2e.api import Json
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 
