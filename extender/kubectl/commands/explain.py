@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from extender.kube.objects import DecodeError, PodObject
+from extender.kubectl.cluster.past_admission import misspelt_names
 from extender.kubectl.cluster.session import Session, segment
 from extender.kubectl.cluster.surroundings import EventObject, OwnerObject, read_event, read_owner
 from extender.kubectl.cluster.view import ClusterView
@@ -83,6 +84,7 @@ def _of_pod(session: Session, view: ClusterView, record: PodRecord, *, more: int
     extender = _extender(session, record)
     explain = explain_placed if record.node or record.ended else explain_waiting
     explanation = explain(view, pod, record, events, extender)
+    explanation = replace(explanation, facts=(*misspelt_names(view, record), *explanation.facts))
     if more:
         text = f"{more} more of its pods {'wait' if not record.node else 'are there'}; this is one of them"
         explanation = replace(explanation, facts=(*explanation.facts, text))
@@ -146,10 +148,13 @@ def _owner(raw: bytes) -> OwnerObject:
 
 
 def _pods_of(view: ClusterView, namespace: str, names: set[str], uids: set[str]) -> list[PodRecord]:
-    """Pods that ask for GPUs and that one of these owns; of a kind that is not known here, by the owner's name."""
+    """Pods that ask for GPUs, or try to, and that one of these owns; of an unknown kind, by the owner's name."""
 
     def is_owned(pod: PodObject | None) -> bool:
         owners = (pod.metadata.owner_references if pod is not None else None) or ()
         return any(owner.uid in uids or owner.name in names for owner in owners)
 
-    return [pod for pod in view.gpu_pods if pod.namespace == namespace and is_owned(view.pods.get(pod.uid))]
+    asking = {pod.uid for pod in view.gpu_pods}
+    owned = [pod for pod in view.pod_records if pod.namespace == namespace and is_owned(view.pods.get(pod.uid))]
+    found = [pod for pod in owned if pod.uid in asking or misspelt_names(view, pod)]
+    return sorted(found, key=lambda pod: (pod.name, pod.uid))
