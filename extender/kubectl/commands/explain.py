@@ -1,5 +1,6 @@
 """`kubectl gpupack explain`: explains why a pod waits, why it is where it is, or why a workload has no pods."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from extender.kubectl.cluster.session import Session, segment
 from extender.kubectl.cluster.surroundings import EventObject, OwnerObject, read_event, read_owner
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.explanation import Explanation, explained
-from extender.kubectl.explaining.owners import KINDS, SHORT, Maker, explain_missing, failures_of
+from extender.kubectl.explaining.owners import KINDS, SHORT, Maker, explain_missing, failures_of, misplaced_on
 from extender.kubectl.explaining.pending import explain_waiting
 from extender.kubectl.explaining.placed import explain_placed
 from extender.kubectl.options import BadUsage, No, Options, Unreachable, common_options
@@ -52,7 +53,7 @@ def _explain(session: Session, name: str) -> Explanation:
     records = _pods_of(view, namespace, names, {maker.object.metadata.uid for maker in makers})
     waiting = [pod for pod in records if not pod.node and not pod.ended]
     if waiting:
-        return _of_pod(session, view, waiting[0], more=len(waiting) - 1)
+        return _of_pod(session, view, waiting[0], makers, more=len(waiting) - 1)
     events = [event for each in sorted(names) for event in _events(session, namespace, f"involvedObject.name={each}")]
     failures = failures_of(makers, events)
     if not makers and not failures and not records:
@@ -60,7 +61,7 @@ def _explain(session: Session, name: str) -> Explanation:
     if failures or not records:
         subject = makers[0].path if makers else f"{namespace}/{bare}"
         return explain_missing(subject, failures, events)
-    return _of_pod(session, view, records[0], more=len(records) - 1)
+    return _of_pod(session, view, records[0], makers, more=len(records) - 1)
 
 
 def _kind_of(name: str) -> tuple[str, str]:
@@ -74,7 +75,9 @@ def _kind_of(name: str) -> tuple[str, str]:
     return kind, bare
 
 
-def _of_pod(session: Session, view: ClusterView, record: PodRecord, *, more: int = 0) -> Explanation:
+def _of_pod(
+    session: Session, view: ClusterView, record: PodRecord, makers: Sequence[Maker] = (), *, more: int = 0
+) -> Explanation:
     pod = view.pods[record.uid]
     events = tuple(
         event
@@ -84,7 +87,8 @@ def _of_pod(session: Session, view: ClusterView, record: PodRecord, *, more: int
     extender = _extender(session, record)
     explain = explain_placed if record.node or record.ended else explain_waiting
     explanation = explain(view, pod, record, events, extender)
-    explanation = replace(explanation, facts=(*misspelt_names(view, record), *explanation.facts))
+    ignored = (*misspelt_names(view, record), *misplaced_on(makers, view.names, pod))
+    explanation = replace(explanation, facts=(*ignored, *explanation.facts))
     if more:
         text = f"{more} more of its pods {'wait' if not record.node else 'are there'}; this is one of them"
         explanation = replace(explanation, facts=(*explanation.facts, text))
