@@ -52,6 +52,24 @@ def misspelt_on_pod(
     ]
 
 
+def misplaced_on_workload(names: Names, kind: str, own: Iterable[str], template: Iterable[str]) -> list[str]:
+    """A sentence for each annotation of pods that stands on a Deployment or the like, and not in its pod template.
+
+    Args:
+        names: the installation's names.
+        kind: `Deployment`, `Job` and so on.
+        own: names of the workload's own annotations.
+        template: names of the annotations of its template, or of its pods.
+    """
+    inside = "spec.jobTemplate.spec" if kind == "CronJob" else "spec"
+    return [
+        f"{ANNOTATION} {name} of the {kind} itself has no effect; write it into its pod template, "
+        f"{inside}.template.metadata.annotations"
+        for name in names.pod_annotations
+        if name in set(own) - set(template)
+    ]
+
+
 def misspelt_on_node(names: Names, annotations: Iterable[str]) -> list[str]:
     """A sentence for each annotation under the prefix that means nothing on a node."""
     known = [_name(ANNOTATION, name) for name in (names.cordon_annotation, names.inventory_annotation)]

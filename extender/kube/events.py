@@ -5,6 +5,7 @@ of the same object again is counted on the Event that is there; when more happen
 is dropped and counted.
 """
 
+import hashlib
 import logging
 import random
 import threading
@@ -46,7 +47,8 @@ OUTCOMES = ("written", "dropped", "refused", "failed")
 class News:
     """What an Event says of an object: `Normal` or `Warning`, a reason in one word, and a sentence.
 
-    Equal ones are counted on one Event. `namespace` is empty for a node.
+    Equal ones are counted on one Event. `namespace` is empty for a node. What is said `once` has the same name whoever
+    writes it, so that it is there once when several programs say it, or one after a restart.
     """
 
     namespace: str
@@ -56,6 +58,7 @@ class News:
     reason: str
     message: str
     kind: str = "Pod"
+    once: bool = False
 
 
 def node_news(name: str, level: str, reason: str, message: str) -> News:
@@ -241,8 +244,13 @@ class EventRecorder:
                     raise
                 name, count = "", 0  # the API server keeps Events for an hour
         if not name:
-            name = f"{news.name[:LONGEST_NAME].rstrip('.-')}.{uuid.uuid4().hex[:16]}"
-            self._api.create(events_path(namespace), self._body(news, namespace, name, waiting), timeout_s=TIMEOUT_S)
+            name = _name_of(news)
+            try:
+                body = self._body(news, namespace, name, waiting)
+                self._api.create(events_path(namespace), body, timeout_s=TIMEOUT_S)
+            except ApiError as error:
+                if not (news.once and error.status == 409):
+                    raise
         self._written[news] = (name, count + waiting.times)
         self._written.move_to_end(news)
         if len(self._written) > MAX_REMEMBERED:
@@ -266,3 +274,8 @@ class EventRecorder:
             "lastTimestamp": self._now(),
             "count": waiting.times,
         }
+
+
+def _name_of(news: News) -> str:
+    chosen = hashlib.sha256(f"{news.uid} {news.reason}".encode()).hexdigest() if news.once else uuid.uuid4().hex
+    return f"{news.name[:LONGEST_NAME].rstrip('.-')}.{chosen[:16]}"

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from extender.contract.refusals import NotReady
+from extender.contract.units import GpuUuid
 from extender.decoding.decoder import Decoder
 from extender.kube.client import KubeApi
 from extender.kube.events import EventRecorder
 from extender.kube.reflector import Reflector
 from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.nodes.charging import charged_gpus
 from extender.server.binder import Binder
 from extender.server.http.routes import Health, create_app, probe_calls
 from extender.server.http.server import (
@@ -28,6 +30,7 @@ from extender.server.http.server import (
 )
 from extender.server.learning import Learning
 from extender.server.metrics import LearningCollector, Metrics, RecordCollector, StateCollector
+from extender.server.record.bypasses import Bypasses
 from extender.server.record.decisions import Decisions
 from extender.server.record.recorder import Recorder
 from extender.server.record.sentences import news_of_failure
@@ -77,6 +80,7 @@ class Service:
             report_failure=lambda failure: self._events.put(news_of_failure(failure)),
         )
         self._learning = Learning(self.state)
+        self._bypasses = Bypasses(lambda: settings.scheduler_names, self._charged, self._events.put)
         self._reflectors = (
             Reflector(api, NODES_PATH, NodeSink(self.state, decoder)),
             Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._observe)),
@@ -170,6 +174,11 @@ class Service:
     def _observe(self, pods: Iterable[PodRecord]) -> None:
         self._learning.observe(pods)
         self.state.decisions.seen(pods)
+        self._bypasses.seen(pods)
+
+    def _charged(self, pod: PodRecord) -> tuple[GpuUuid, ...]:
+        node = self.state.snapshot().nodes.get(pod.node)
+        return charged_gpus(node, pod.uid, self._settings.unit_mib) if node is not None else ()
 
     def _view_age_s(self) -> float:
         now_s, (nodes, pods) = time.monotonic(), self._reflectors

@@ -17,6 +17,7 @@ VARIANTS = {
     ".Values.mps.enabled": ([SECOND], ["mps"]),
     ".Values.driverLimits.enabled": ([SECOND], ["driver-limits"]),
     ".Values.evictOveruse.enabled": ([SECOND], ["evict-overuse"]),
+    ".Values.setSchedulerName.enabled": ([SECOND], ["set-scheduler-name"]),
     ".Values.monitoring.enabled": ([SECOND, "dashboards"], []),
 }
 """The folders and components that kustomize renders for each of the chart's options."""

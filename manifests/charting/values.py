@@ -15,6 +15,8 @@ MPS: Key = ("DaemonSet", "gpupack-mps")
 SCHEDULER: Key = ("Deployment", "gpupack-scheduler")
 CONFIG: Key = ("ConfigMap", "gpupack-scheduler-config")
 GPUS: Key = ("ConfigMap", "gpupack-simulated-gpus")
+CHECKS_NAME: Key = ("ValidatingAdmissionPolicy", "gpupack-scheduler-name")
+SETS_NAME: Key = ("MutatingAdmissionPolicy", "gpupack-scheduler-name")
 POD = "spec.template.spec"
 NAMESPACE = "gpupack-system"
 
@@ -118,12 +120,21 @@ SUBSTITUTIONS: tuple[Scalar | Tree | Optional | Inside, ...] = (
     Inside(SCHEDULER, f"{POD}.containers.1.args.2", r"(?<=--scheduler-name=)\S+", ".Values.scheduler.schedulerName"),
     Inside(CONFIG, "data.config.yaml", r"(?<=schedulerName: )\S+", ".Values.scheduler.schedulerName"),
     Inside(CONFIG, "data.config.yaml", r"(?<=ToScore: )\d+", ".Values.scheduler.percentageOfNodesToScore"),
+    Inside(CHECKS_NAME, "spec.validations.0.messageExpression", "gpupack-scheduler", ".Values.scheduler.schedulerName"),
+    Inside(
+        SETS_NAME,
+        "spec.mutations.0.applyConfiguration.expression",
+        "gpupack-scheduler",
+        ".Values.scheduler.schedulerName",
+    ),
     Tree(GPUS, "data.gpus.yaml", ".Values.simulated.gpus"),
 )
 
 TOGGLED_KINDS = {
     "ValidatingAdmissionPolicy": ".Values.admissionPolicies.enabled",
     "ValidatingAdmissionPolicyBinding": ".Values.admissionPolicies.enabled",
+    "MutatingAdmissionPolicy": "and .Values.admissionPolicies.enabled .Values.scheduler.enabled",
+    "MutatingAdmissionPolicyBinding": "and .Values.admissionPolicies.enabled .Values.scheduler.enabled",
     "NetworkPolicy": ".Values.networkPolicy.enabled",
     "ResourceQuota": ".Values.resourceQuota.enabled",
 }

@@ -194,6 +194,44 @@ def test_a_misspelt_name_that_was_there_before_the_policy_harms_nobody(control_p
     api.delete_pod(NAMESPACE, "old", grace_period_s=0)
 
 
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_an_annotation_of_pods_on_a_workload_itself_is_refused(api: Api, kind: str) -> None:
+    """It has no effect there; beside the same one in the template, as kustomize writes them, it does no harm."""
+    body = workload(kind, template({COUNT: "7"}))
+    path = "spec.jobTemplate.spec.template" if kind == "CronJob" else "spec.template"
+    model = {**body, "metadata": {**body["metadata"], "annotations": {MODEL: "A100*"}}}
+    assert refusal(api, model, collection(kind)) == (
+        f"annotation {MODEL} of the {kind} itself has no effect; write it into its pod template, "
+        f"{path}.metadata.annotations"
+    )
+    both = {**body, "metadata": {**body["metadata"], "annotations": {COUNT: "7", "team": "a"}}}
+    assert refusal(api, both, collection(kind)) == ""
+
+
+def test_what_controllers_make_and_write_is_not_looked_at(control_plane: ControlPlane, api: Api) -> None:
+    """A Deployment from before the policy gets its ReplicaSets, with copies of its annotations, and its revision."""
+    control_plane.kubectl("delete", "validatingadmissionpolicybinding", "gpupack-names")
+    wait_until(lambda: not refusal(api, PLURAL[0]), what="gpupack-names to be out of force")
+    body = workload("Deployment", template({COUNT: "7"}))
+    body["metadata"] = {"name": "old", "annotations": {MODEL: "A100*"}}
+    api.create(collection("Deployment"), body)
+    control_plane.apply(BASE / "admission-names.yaml")
+    wait_until(lambda: refusal(api, PLURAL[0]), what="gpupack-names to be in force again")
+    old = f"{collection('Deployment')}/old"
+    changed = api.patch(old, {"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}})
+    wait_until(
+        lambda: api.get(old)["status"].get("observedGeneration") == changed["metadata"]["generation"],
+        what="the controller to have made the new ReplicaSet",
+    )
+    made = api.get(collection("ReplicaSet"), labelSelector="app=asks")["items"]
+    assert [each["metadata"]["annotations"][MODEL] for each in made] == ["A100*", "A100*"]
+    assert api.get(old)["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
+    with pytest.raises(FailureStatusError) as refused:
+        api.patch(old, {"metadata": {"annotations": {"gpupack.io/policy": "spread"}}})
+    assert said(refused.value).startswith("annotation gpupack.io/policy of the Deployment itself has no effect")
+    api.delete(old)
+
+
 def test_of_several_misspelt_names_one_is_named_always_the_same(api: Api) -> None:
     """The first by name, so that applying twice says the same twice."""
     several = asking({MEM: 8}, {f"gpupack.io/{name}": "2" for name in ("policys", "gpu-models", "colour", "gpu_count")})

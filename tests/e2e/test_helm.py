@@ -16,6 +16,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 programs = programs_fixture
 PAGE = "docs/helm.md"
+_OPTIONS = ("simulated", "mps", "driverLimits", "evictOveruse", "setSchedulerName")
+_POLICIES = ",".join(
+    f"{kind}admissionpolic{end}" for kind in ("validating", "mutating") for end in ("ies", "ybindings")
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def test_the_page_installs_changes_and_removes(walk: PageWalk, control_plane: Co
     walk.run(rollback)
     assert extender_options(control_plane) == before
     walk.run(remove.splitlines()[0])
-    kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings,clusterroles,clusterrolebindings"
+    kinds = f"{_POLICIES},clusterroles,clusterrolebindings"
     assert "gpupack" not in walk.run(f"kubectl get {kinds} --output=name")
     assert walk.run(
         f"kubectl get deployments,daemonsets,roles,configmaps --namespace={SYSTEM} --output=name"
@@ -72,7 +76,7 @@ def test_the_page_installs_changes_and_removes(walk: PageWalk, control_plane: Co
 def test_every_option_installs_on_a_real_api_server(walk: PageWalk, control_plane: ControlPlane) -> None:
     """All but the one that needs the Prometheus Operator; into another namespace as well."""
     control_plane.api.create_namespace("gpus")
-    on = " ".join(f"--set {name}.enabled=true" for name in ("simulated", "mps", "driverLimits", "evictOveruse"))
+    on = " ".join(f"--set {name}.enabled=true" for name in _OPTIONS)
     walk.run(f"helm install other manifests/chart --namespace gpus {on}")
     found = walk.run("kubectl get daemonsets --namespace=gpus --output=name").split()
     assert found == ["daemonset.apps/gpupack-device-plugin", "daemonset.apps/gpupack-mps"]

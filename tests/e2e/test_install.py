@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,7 @@ from bench.simulated.processes import free_port
 from bench.simulated.specs import MachineSpec
 from bench.simulated.waiting import wait_until
 from extender.contract.names import Names
-from tests.e2e.admissioncases import LET_THROUGH, REFUSED, refusal
+from tests.e2e.admissioncases import LET_THROUGH, MISSPELT, REFUSED, refusal
 from tests.e2e.api import Json
 from tests.e2e.binaries import Binaries
 from tests.e2e.controlplane import ControlPlane
@@ -115,6 +116,11 @@ def test_the_device_plugin_asks_for_the_host_and_for_nothing_else(system: Contro
     )
 
 
+def choosing(body: Json) -> Json:
+    """The pod with the scheduler that the second-scheduler overlay asks for."""
+    return {**body, "spec": {**body["spec"], "schedulerName": SCHEDULER}}
+
+
 @pytest.mark.parametrize("version", ["1.33", "1.34", "1.35"])
 def test_older_versions_of_the_api_take_every_object(binaries: Binaries, version: str) -> None:
     """With the fields, defaults and CEL of that minor, as kube-apiserver emulates it; the policies say the same."""
@@ -123,10 +129,11 @@ def test_older_versions_of_the_api_take_every_object(binaries: Binaries, version
         for name in OVERLAYS:
             older.kubectl("apply", "--server-side", "--warnings-as-errors", "-k", str(overlay(name)))
         older.api.create_namespace("team-a")
-        nonsense = REFUSED["memory not divided"][0]
-        wait_until(lambda: refusal(older.api, nonsense), what="the policies to be in force")
-        for body, sentence in (*REFUSED.values(), *((body, "") for body in LET_THROUGH.values())):
-            assert refusal(older.api, body) == sentence
+        for nonsense in (REFUSED["memory not divided"][0], MISSPELT["plural"][0]):
+            wait_until(partial(refusal, older.api, choosing(nonsense)), what="the policies to be in force")
+        cases = (*REFUSED.values(), *MISSPELT.values(), *((body, "") for body in LET_THROUGH.values()))
+        for body, sentence in cases:
+            assert refusal(older.api, choosing(body)) == sentence
         configuration = yaml.safe_load(
             (overlay("default-scheduler") / "scheduler-config.yaml").read_text(encoding="utf-8")
         )

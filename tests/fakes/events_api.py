@@ -11,7 +11,7 @@ _ONCE_S = 10.0
 
 
 class EventsApi:
-    """Behaves as the API server: an Event that is not there can't be changed.
+    """Behaves as the API server: an Event that is not there can't be changed, one that is there not be created.
 
     `troubles` are taken one by one, instead of a write. While `gate` is closed, writes wait for it.
     """
@@ -24,12 +24,14 @@ class EventsApi:
         self.gate.set()
 
     def create(self, path: str, body: Mapping[str, object], timeout_s: float = 10.0) -> bytes:
-        """Keep it."""
+        """Keep it, or 409."""
         self._enter(timeout_s)
         written = dict(body)
         metadata = written["metadata"]
         assert isinstance(metadata, dict)
         assert path == f"/api/v1/namespaces/{metadata['namespace']}/events"
+        if metadata["name"] in self.events:
+            raise ApiError(409, "AlreadyExists", f'events "{metadata["name"]}" already exists')
         self.events[metadata["name"]] = written
         return b""
 

@@ -101,8 +101,9 @@ def test_an_option_is_the_overlay_or_component_of_its_name(programs: Path, kubec
 
 def test_options_can_be_on_together(programs: Path, kubectl: str) -> None:
     """Each option adds its own part."""
-    components = ["mps", "driver-limits", "evict-overuse"]
-    found = chart(programs, "mps.enabled=true", "driverLimits.enabled=true", "evictOveruse.enabled=true")
+    components = ["mps", "driver-limits", "evict-overuse", "set-scheduler-name"]
+    options = ("mps", "driverLimits", "evictOveruse", "setSchedulerName")
+    found = chart(programs, *(f"{name}.enabled=true" for name in options))
     assert unordered(comparable(found)) == unordered(comparable(rendered(kubectl, [SECOND], components)))
 
 
@@ -147,6 +148,25 @@ def test_values_reach_the_programs(programs: Path) -> None:
     assert (pod["runtimeClassName"], deployment["replicas"]) == ("nvidia", 3)
     config = yaml.safe_load(found["ConfigMap", "gpupack-scheduler-config"]["data"]["config.yaml"])
     assert config["profiles"] == [{"schedulerName": "gpus"}]
+
+
+def test_the_schedulers_name_is_the_one_that_pods_are_told_and_given(programs: Path) -> None:
+    """Also where it is not gpupack's own."""
+    checks = chart(programs, "scheduler.schedulerName=gpus")["ValidatingAdmissionPolicy", "gpupack-scheduler-name"]
+    sentence = checks["spec"]["validations"][0]["messageExpression"]
+    assert "write schedulerName: gpus into" in sentence
+    assert "gpupack-scheduler" not in sentence
+    options = ("scheduler.schedulerName=gpus", "setSchedulerName.enabled=true")
+    found = chart(programs, *options)
+    sets = found["MutatingAdmissionPolicy", "gpupack-scheduler-name"]["spec"]["mutations"][0]
+    assert sets["applyConfiguration"]["expression"] == "Object{spec: Object.spec{schedulerName: 'gpus'}}"
+    assert ("ValidatingAdmissionPolicy", "gpupack-scheduler-name") not in found
+
+
+def test_nothing_sets_the_name_of_a_scheduler_that_is_not_installed(programs: Path) -> None:
+    """Its pods would wait for ever."""
+    found = chart(programs, "scheduler.enabled=false", "setSchedulerName.enabled=true")
+    assert [name for kind, name in found if name == "gpupack-scheduler-name"] == []
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from extender.kube.objects import PodObject
+from extender.kube.objects import ContainerArguments, PodObject
 
 PLUGIN = "device-plugin"
 EXTENDERS = ("scheduler", "extender")
@@ -43,3 +43,16 @@ def state_of(pod: PodObject) -> str:
     if pod.status.phase == "Running":
         return "running" if is_ready(pod) else "running but not ready"
     return pod.status.reason or pod.status.phase or "in an unknown state"
+
+
+def options_given(container: ContainerArguments, flag: str, variable: str) -> list[str]:
+    """The values of an option that a program is started with: of each flag in order, otherwise of the variable."""
+    words = [*(container.command or ()), *(container.args or ())]
+    given: list[str] = []
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == flag:
+            given += [value] if equals else words[at + 1 : at + 2]
+    return given or [
+        word for each in container.env or () if each.name == variable for word in (each.value or "").split()
+    ]

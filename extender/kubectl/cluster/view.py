@@ -13,8 +13,8 @@ from extender.contract.names import Names
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 from extender.decoding.decoder import Decoder
 from extender.kube.listing import name_of
-from extender.kube.objects import ContainerArguments, DecodeError, Metadata, NodeObject, PodObject, read_node, read_pod
-from extender.kubectl.cluster.components import extenders_of
+from extender.kube.objects import DecodeError, Metadata, NodeObject, PodObject, read_node, read_pod
+from extender.kubectl.cluster.components import extenders_of, options_given
 from extender.scheduling.ledger.events import NodesListed, PodRecord, PodsListed
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.nodes.node import NodeRecord
@@ -119,9 +119,9 @@ def _unit(nodes: Iterable[NodeRecord], pods: Iterable[PodObject]) -> tuple[UnitM
     """The installation's unit, and how that is known."""
     for pod in extenders_of(pods):
         for container in pod.spec.containers:
-            given = _given_unit(container) if container.name == "extender" else ""
-            if given in map(str, UNIT_CHOICES_MIB):
-                return UnitMib(int(given)), f"settings of pod {pod.path}"
+            given = options_given(container, _UNIT_FLAG, _UNIT_VARIABLE) if container.name == "extender" else []
+            if given and given[-1] in map(str, UNIT_CHOICES_MIB):
+                return UnitMib(int(given[-1])), f"settings of pod {pod.path}"
     gpus = Counter[UnitMib]()
     for node in nodes:
         if node.inventory is not None:
@@ -130,17 +130,6 @@ def _unit(nodes: Iterable[NodeRecord], pods: Iterable[PodObject]) -> tuple[UnitM
         return DEFAULT_UNIT_MIB, "default"
     unit = max(gpus, key=lambda one: (gpus[one], one == DEFAULT_UNIT_MIB, one))
     return unit, "inventories of the nodes" if len(gpus) == 1 else "inventory of most GPUs"
-
-
-def _given_unit(container: ContainerArguments) -> str:
-    """The unit that an extender is started with: the last flag, otherwise the variable; empty without both."""
-    words = [*(container.command or ()), *(container.args or ())]
-    given = ""
-    for at, word in enumerate(words):
-        flag, equals, value = word.partition("=")
-        if flag == _UNIT_FLAG:
-            given = value if equals else "".join(words[at + 1 : at + 2])
-    return given or next((each.value or "" for each in container.env or () if each.name == _UNIT_VARIABLE), "")
 
 
 def _ledger(nodes: Iterable[NodeRecord], pods: Iterable[PodRecord], unit_mib: UnitMib) -> Ledger:

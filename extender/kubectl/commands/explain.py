@@ -1,16 +1,18 @@
 """`kubectl gpupack explain`: explains why a pod waits, why it is where it is, or why a workload has no pods."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import click
 
 from extender.kube.objects import DecodeError, PodObject
+from extender.kubectl.cluster.past_admission import misspelt_names
 from extender.kubectl.cluster.session import Session, segment
 from extender.kubectl.cluster.surroundings import EventObject, OwnerObject, read_event, read_owner
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.explanation import Explanation, explained
-from extender.kubectl.explaining.owners import KINDS, SHORT, Maker, explain_missing, failures_of
+from extender.kubectl.explaining.owners import KINDS, SHORT, Maker, explain_missing, failures_of, misplaced_on
 from extender.kubectl.explaining.pending import explain_waiting
 from extender.kubectl.explaining.placed import explain_placed
 from extender.kubectl.options import BadUsage, No, Options, Unreachable, common_options
@@ -51,7 +53,7 @@ def _explain(session: Session, name: str) -> Explanation:
     records = _pods_of(view, namespace, names, {maker.object.metadata.uid for maker in makers})
     waiting = [pod for pod in records if not pod.node and not pod.ended]
     if waiting:
-        return _of_pod(session, view, waiting[0], more=len(waiting) - 1)
+        return _of_pod(session, view, waiting[0], makers, more=len(waiting) - 1)
     events = [event for each in sorted(names) for event in _events(session, namespace, f"involvedObject.name={each}")]
     failures = failures_of(makers, events)
     if not makers and not failures and not records:
@@ -59,7 +61,7 @@ def _explain(session: Session, name: str) -> Explanation:
     if failures or not records:
         subject = makers[0].path if makers else f"{namespace}/{bare}"
         return explain_missing(subject, failures, events)
-    return _of_pod(session, view, records[0], more=len(records) - 1)
+    return _of_pod(session, view, records[0], makers, more=len(records) - 1)
 
 
 def _kind_of(name: str) -> tuple[str, str]:
@@ -73,7 +75,9 @@ def _kind_of(name: str) -> tuple[str, str]:
     return kind, bare
 
 
-def _of_pod(session: Session, view: ClusterView, record: PodRecord, *, more: int = 0) -> Explanation:
+def _of_pod(
+    session: Session, view: ClusterView, record: PodRecord, makers: Sequence[Maker] = (), *, more: int = 0
+) -> Explanation:
     pod = view.pods[record.uid]
     events = tuple(
         event
@@ -83,6 +87,8 @@ def _of_pod(session: Session, view: ClusterView, record: PodRecord, *, more: int
     extender = _extender(session, record)
     explain = explain_placed if record.node or record.ended else explain_waiting
     explanation = explain(view, pod, record, events, extender)
+    ignored = (*misspelt_names(view, record), *misplaced_on(makers, view.names, pod))
+    explanation = replace(explanation, facts=(*ignored, *explanation.facts))
     if more:
         text = f"{more} more of its pods {'wait' if not record.node else 'are there'}; this is one of them"
         explanation = replace(explanation, facts=(*explanation.facts, text))
@@ -146,10 +152,13 @@ def _owner(raw: bytes) -> OwnerObject:
 
 
 def _pods_of(view: ClusterView, namespace: str, names: set[str], uids: set[str]) -> list[PodRecord]:
-    """Pods that ask for GPUs and that one of these owns; of a kind that is not known here, by the owner's name."""
+    """Pods that ask for GPUs, or try to, and that one of these owns; of an unknown kind, by the owner's name."""
 
     def is_owned(pod: PodObject | None) -> bool:
         owners = (pod.metadata.owner_references if pod is not None else None) or ()
         return any(owner.uid in uids or owner.name in names for owner in owners)
 
-    return [pod for pod in view.gpu_pods if pod.namespace == namespace and is_owned(view.pods.get(pod.uid))]
+    asking = {pod.uid for pod in view.gpu_pods}
+    owned = [pod for pod in view.pod_records if pod.namespace == namespace and is_owned(view.pods.get(pod.uid))]
+    found = [pod for pod in owned if pod.uid in asking or misspelt_names(view, pod)]
+    return sorted(found, key=lambda pod: (pod.name, pod.uid))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from extender.contract.cordon import CordonError, parse_cordon, unknown_in
 from extender.contract.findings import Finding, Level
 from extender.kubectl.cluster.components import is_ready, plugins_of, state_of
+from extender.kubectl.cluster.past_admission import misspelt_on_nodes
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.output.gpu_rows import gpu_rows, is_labelled
 from extender.kubectl.output.texts import counted, named, of_units
@@ -14,6 +15,7 @@ from extender.scheduling.nodes.node import NodeRecord
 def check_nodes(view: ClusterView) -> Iterator[Finding]:
     """Every finding on nodes, in the order in which parts depend on each other."""
     yield from _inventories(view)
+    yield from _names(view)
     yield _units(view)
     yield from _plugins(view)
     yield from _offers(view)
@@ -58,6 +60,12 @@ def _cordon(view: ClusterView, record: NodeRecord) -> Iterator[Finding]:
     known = sorted(cordoned.intersection(present))
     if known:
         yield Finding("cordon", Level.NOTE, f"{where}: cordoned by hand: {', '.join(known)}")
+
+
+def _names(view: ClusterView) -> Iterator[Finding]:
+    """Annotations under the prefix that nobody reads."""
+    for sentence, nodes in misspelt_on_nodes(view).items():
+        yield Finding("names", Level.WARNING, f"{named(nodes)}: {sentence}", "it has no effect: correct or remove it")
 
 
 def _units(view: ClusterView) -> Finding:

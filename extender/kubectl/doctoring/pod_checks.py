@@ -6,6 +6,13 @@ from extender.contract.allocation import parse_allocation
 from extender.contract.findings import Finding, Level
 from extender.contract.inventory import Inventory
 from extender.contract.units import ContractError
+from extender.kubectl.cluster.past_admission import (
+    DEFAULT_SCHEDULER,
+    bypassing,
+    misspelt_names,
+    scheduler_of,
+    schedulers,
+)
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.output.texts import named
 from extender.scheduling.ledger.events import PodRecord
@@ -14,12 +21,16 @@ from extender.scheduling.ledger.events import PodRecord
 def check_pods(view: ClusterView) -> Iterator[Finding]:
     """Every finding on pods that have not ended."""
     yield from _annotations(view)
+    yield from _names(view)
+    passing = bypassing(view)
+    yield from _bypassing(view, passing)
+    told = {record.uid for record in passing}
     nowhere, errors, invalid = [], [], []
     for record in view.gpu_pods:
         path = f"{record.namespace}/{record.name}"
         if record.ended:
             continue
-        if record.node and record.footprint is None and record.request is not None:
+        if record.node and record.footprint is None and record.request is not None and record.uid not in told:
             nowhere.append(path)
         if not record.node and record.request_error:
             invalid.append(f"{path} ({record.request_error})")
@@ -37,6 +48,32 @@ def check_pods(view: ClusterView) -> Iterator[Finding]:
     if invalid:
         advice = "correct and create them again"
         yield Finding("pods", Level.WARNING, f"with an invalid GPU request: {named(invalid)}", advice)
+
+
+def _names(view: ClusterView) -> Iterator[Finding]:
+    """Names under the prefix that nobody reads."""
+    found: dict[str, list[str]] = {}
+    for record in view.pod_records:
+        if not record.ended:
+            for sentence in misspelt_names(view, record):
+                found.setdefault(sentence, []).append(f"{record.namespace}/{record.name}")
+    for sentence, pods in found.items():
+        advice = "it has no effect: correct it where the pods are made, and create them again"
+        yield Finding("names", Level.WARNING, f"{named(pods)}: {sentence}", advice)
+
+
+def _bypassing(view: ClusterView, passing: list[PodRecord]) -> Iterator[Finding]:
+    """Pods of schedulers that do not ask gpupack: by mistake of the default one, of another perhaps on purpose."""
+    by_scheduler: dict[tuple[str, bool], list[str]] = {}
+    for record in passing:
+        key = scheduler_of(record), bool(record.node)
+        by_scheduler.setdefault(key, []).append(f"{record.namespace}/{record.name}")
+    ours = " or ".join(sorted(schedulers(view)))
+    for (scheduler, placed), pods in sorted(by_scheduler.items()):
+        what = "scheduled past gpupack" if placed else "wait to be scheduled past gpupack"
+        level = Level.WARNING if scheduler == DEFAULT_SCHEDULER else Level.NOTE
+        advice = f"create them again with schedulerName: {ours}; a pod that was placed without it may fail at admission"
+        yield Finding("pods", level, f"{what}, by {scheduler}: {named(pods)}", advice)
 
 
 def _annotations(view: ClusterView) -> Iterator[Finding]:

@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from extender.contract.misspellings import misplaced_on_workload
+from extender.contract.names import Names
+from extender.kube.objects import PodObject
 from extender.kubectl.cluster.surroundings import EventObject, OwnerObject
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.explanation import Explanation
@@ -48,6 +51,17 @@ def failures_of(makers: Iterable[Maker], events: Iterable[EventObject]) -> list[
             if condition.reason.startswith(_FAILED) and condition.status == "True" and condition.message
         ]
     return list(dict.fromkeys(messages))
+
+
+def misplaced_on(makers: Sequence[Maker], names: Names, pod: PodObject) -> list[str]:
+    """What the first of the makers has annotations for that its pod does not have; the others have copies of them."""
+    return [
+        sentence
+        for maker in makers[:1]
+        for sentence in misplaced_on_workload(
+            names, maker.kind, maker.object.metadata.annotations or {}, pod.metadata.annotations or {}
+        )
+    ]
 
 
 def is_failure(event: EventObject) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from extender.contract.refusals import NotReady
 from extender.kube.objects import PodObject
+from extender.kubectl.cluster.past_admission import DEFAULT_SCHEDULER, schedulers
 from extender.kubectl.cluster.surroundings import EventObject
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.advice import advice_for
@@ -46,8 +47,11 @@ def explain_waiting(
     asker = asker_of(view, record, record.request)
     diagnosis = diagnose(view, asker)
     cause, helps, facts = _cause(view, asker, diagnosis, message, extender) if early is None else early
+    others = _other_schedulers(view, pod)
     avoided = ((extender or {}).get("explain") or {}).get("avoided") or ()
-    facts = (*facts, *_other_schedulers(view, pod), *map(str, avoided))
+    facts = (*facts, *others, *map(str, avoided))
+    if others:
+        helps = (*helps, "create it again with the schedulerName of a scheduler that asks gpupack")
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
@@ -148,12 +152,12 @@ def _although_it_fits(
 
 
 def _other_schedulers(view: ClusterView, pod: PodObject) -> tuple[str, ...]:
-    """That other schedulers place the pods with GPUs here, and not the one that this pod names."""
-    own = pod.spec.scheduler_name or "default-scheduler"
-    here = {other.scheduler for other in view.gpu_pods if other.node and other.scheduler}
-    if not here or own in here:
+    """That other schedulers ask gpupack here, and not the one that this pod names."""
+    own = pod.spec.scheduler_name or DEFAULT_SCHEDULER
+    ours = schedulers(view) or {other.scheduler for other in view.gpu_pods if other.node and other.scheduler}
+    if not ours or own in ours:
         return ()
-    return f"its schedulerName is {own}", f"pods with GPUs here are placed by {listed(sorted(here))}"
+    return f"its schedulerName is {own}", f"pods with GPUs here are placed by {listed(sorted(ours))}"
 
 
 def _held_there(view: ClusterView, diagnosis: Diagnosis, extender: Extender | None) -> str:

@@ -3,12 +3,14 @@
 from typing import Any
 
 from extender.kube.objects import PodObject
+from extender.kubectl.cluster.past_admission import bypassing, scheduler_of
 from extender.kubectl.cluster.surroundings import EventObject
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.explanation import Explanation
-from extender.kubectl.output.texts import of_units, request_text
+from extender.kubectl.output.texts import listed, of_units, request_text
 from extender.scheduling.fitting.describing import gpus_of
 from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.nodes.charging import charged_gpus
 
 _PLACED = "GpupackPlaced"
 _NORMAL = "PodInitializing"
@@ -48,7 +50,7 @@ def explain_placed(
     return Explanation(
         f"pod {record.namespace}/{record.name}",
         "ended" if record.ended else "bound",
-        _why(record, ended=record.ended),
+        _why(view, record, ended=record.ended),
         facts=tuple(facts),
         asks=asks,
         gpus={record.node: rows} if rows and not record.ended else None,
@@ -69,16 +71,25 @@ def _not_running(pod: PodObject) -> list[str]:
     ]
 
 
-def _why(record: PodRecord, *, ended: bool) -> str:
+def _why(view: ClusterView, record: PodRecord, *, ended: bool) -> str:
     if ended:
         return "it no longer holds anything"
     if record.request is None:
         return f"on {record.node}; it asks for no GPU"
     if record.request_error:
         return f"on {record.node}, although its request is invalid: {record.request_error}"
+    past = any(other.uid == record.uid for other in bypassing(view))
+    by = f"placed past gpupack by {scheduler_of(record)}" if past else ""
     if record.footprint is None:
-        return (
-            f"on {record.node}, bound without an allocation that can be read (by hand, or by a scheduler without the "
-            "extender); it is charged to the emptiest GPU until the device plugin reports"
-        )
+        how = by or "bound without an allocation that can be read (by hand, or by a scheduler without the extender)"
+        charged = f"it is charged to the emptiest GPU{_charged(view, record)} until the device plugin reports"
+        return f"on {record.node}, {how}; {charged}"
+    if by:
+        return f"on {record.node}, {by}; its device plugin has reported on which GPU it is"
     return f"on {record.node}, chosen by policy {record.policy}" if record.policy else f"on {record.node}"
+
+
+def _charged(view: ClusterView, record: PodRecord) -> str:
+    node = view.snapshot.nodes.get(record.node)
+    gpus = charged_gpus(node, record.uid, view.unit_mib) if node is not None else ()
+    return f" ({listed(list(gpus))})" if gpus else ""

@@ -32,6 +32,6 @@ def test_two_tenants(cluster: ExampleCluster, walk: Walk) -> None:
 def _refusal(cluster: ExampleCluster, limits: dict[str, int]) -> tuple[int, str]:
     """Status and the telling part of the message when the second team creates a pod with these limits."""
     with pytest.raises(FailureStatusError) as refused:
-        cluster.client.create_pod(gpu_pod("greedy", limits), "team-blue")
+        cluster.client.create_pod(gpu_pod("greedy", limits, schedulerName="gpupack-scheduler"), "team-blue")
     texts = ("exceeded quota", "maximum gpupack.io/gpu-mem usage per Container is 40")
     return refused.value.status, next((text for text in texts if text in refused.value.message), refused.value.message)

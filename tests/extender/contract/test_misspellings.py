@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.contract.misspellings import misspelt_on_node, misspelt_on_pod
+from extender.contract.misspellings import misplaced_on_workload, misspelt_on_node, misspelt_on_pod
 from extender.contract.names import Names
 
 NAMES = Names()
@@ -88,6 +88,17 @@ def test_a_misspelt_cordon_on_a_node_is_found() -> None:
         f"annotation gpupack.io/cordons {NOT_KNOWN} gpupack.io/cordon?",
         f"annotation gpupack.io/gpu-model is not known to gpupack; {known}",
     ]
+
+
+@pytest.mark.parametrize(("kind", "inside"), [("Deployment", "spec"), ("CronJob", "spec.jobTemplate.spec")])
+def test_an_annotation_of_pods_on_a_workload_itself_is_found(kind: str, inside: str) -> None:
+    """Unless its template has it as well; what is not for pods is its own matter."""
+    own = ["gpupack.io/gpu-count", "gpupack.io/gpu-model", "gpupack.io/colour", "team"]
+    (sentence,) = misplaced_on_workload(NAMES, kind, own, ["gpupack.io/gpu-count"])
+    assert sentence == (
+        f"annotation gpupack.io/gpu-model of the {kind} itself has no effect; write it into its pod template, "
+        f"{inside}.template.metadata.annotations"
+    )
 
 
 @given(st.sampled_from([*NAMES.pod_annotations, *NAMES.resources]), st.data())

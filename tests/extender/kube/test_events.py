@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from extender.kube.errors import ApiError, ApiUnreachable
@@ -67,6 +68,32 @@ def test_a_bug_met_by_one_event_does_not_silence_the_others() -> None:
         events.put(news("second"))
         until(lambda: events.counts()["written"] == 1)
     assert [name for name, *_ in said(api)] == ["second"]
+
+
+def test_what_is_said_once_is_there_once_whoever_says_it() -> None:
+    """Two replicas, or one before and after a restart; the second counts it as written."""
+    api = EventsApi()
+    once = replace(news(), once=True)
+    with writing(api) as first, writing(api) as second:
+        first.put(once)
+        second.put(once)
+        until(lambda: (first.counts()["written"], second.counts()["written"]) == (1, 1))
+        assert (first.counts()["refused"], second.counts()["refused"]) == (0, 0)
+    with writing(api) as events:
+        events.put(replace(once, reason="GpupackOther"))
+        events.put(replace(once, uid="uid-of-the-next-pod-of-that-name"))
+        until(lambda: events.counts()["written"] == 2)
+    assert [name for name, *_ in said(api)] == ["train"] * 3
+
+
+def test_a_name_that_is_taken_by_chance_is_a_failure_of_any_other_news() -> None:
+    """Only what is said once may find itself there."""
+    api = EventsApi()
+    api.troubles.append(ApiError(409, "AlreadyExists", "events already exists"))
+    with writing(api) as events:
+        events.put(news())
+        until(lambda: events.counts()["refused"] == 1)
+    assert said(api) == []
 
 
 def test_news_of_a_pod_becomes_an_event_on_it() -> None:

@@ -111,6 +111,10 @@ class Extender:
         """Whether it says so."""
         return self.ask("/readyz")[0] == 200
 
+    def metrics(self) -> str:
+        """What Prometheus would read."""
+        return self.ask("/metrics")[1].decode()
+
     def filter(self, body: Json, name: str = "a") -> Json:
         """The answer for one node."""
         decoded: Json = json.loads(self.ask("/filter", filter_call(body, [name]))[1])
@@ -199,6 +203,21 @@ def test_what_is_decided_on_a_pod_is_told_as_events_on_it(cluster: Api, extender
         "Does not fit on the 1 node that kube-scheduler offered: not enough free GPU memory.",
         1,
     )
+
+
+def test_a_pod_that_another_scheduler_places_is_told_of_once_by_all_extenders(cluster: Api) -> None:
+    """With the GPU that it is charged to; the two replicas write one Event."""
+    named = replace(SETTINGS, scheduler_names=("gpupack-scheduler",))
+    with serving(cluster, named) as leader, serving(cluster, named) as standby:
+        cluster.create_pod("past", 8)
+        body = {"metadata": {"name": "past"}, "target": {"kind": "Node", "name": "a"}}
+        cluster.call("POST", "/api/v1/namespaces/default/pods/past/binding", body)
+        written = 'gpupack_extender_events_total{outcome="written"} 1.0'
+        wait_until(lambda: written in leader.metrics() and written in standby.metrics())
+    assert events_of(cluster, "past") == [("Warning", "GpupackBypassed")]
+    (event,) = cluster.call("GET", "/api/v1/namespaces/default/events")["items"]
+    assert "by default-scheduler or by hand" in event["message"]
+    assert "charged to the emptiest GPU of a (GPU-a-0) until the device plugin reports" in event["message"]
 
 
 def test_a_standby_that_sees_the_same_pods_tells_nothing(cluster: Api, extender: Extender) -> None:

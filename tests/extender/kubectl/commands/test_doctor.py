@@ -81,6 +81,9 @@ def test_a_healthy_cluster_has_no_findings() -> None:
 DIFFER = "the kubelet offers another number of units than the inventory has"
 ODD = "annotation gpupack.io/gpu-count is 'two', expected a number of GPUs"
 SCHEDULER = component("scheduler", "scheduler", node="control")
+ASKED_FOR = [{"name": "extender", "args": ["--listen=127.0.0.1:39999", "--scheduler-name=gpupack-scheduler"]}]
+OURS = component("named", "scheduler", node="control", containers=ASKED_FOR)
+NOT_KNOWN = "is not known to gpupack; did you mean the resource gpupack.io/gpu-mem in the limits of a container?"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,35 @@ SCHEDULER = component("scheduler", "scheduler", node="control")
             [healthy()],
             [plugin(), pod("by-hand", 4, node="n1")],
             ("pods", "warning", "bound without a readable allocation: default/by-hand"),
+        ),
+        (
+            [healthy()],
+            [plugin(), OURS, pod("past", 4, node="n1", schedulerName="default-scheduler")],
+            ("pods", "warning", "scheduled past gpupack, by default-scheduler: default/past"),
+        ),
+        (
+            [healthy()],
+            [
+                plugin(),
+                OURS,
+                pod("waits", 4, schedulerName="default-scheduler"),
+                pod("other", 4, schedulerName="volcano"),
+            ],
+            ("pods", "warning", "wait to be scheduled past gpupack, by default-scheduler: default/waits"),
+        ),
+        (
+            [healthy()],
+            [plugin(), *(pod(name, annotations={"gpu-mem": "8"}) for name in ("a", "b"))],
+            ("names", "warning", f"default/a, default/b: annotation gpupack.io/gpu-mem {NOT_KNOWN}"),
+        ),
+        (
+            [{**healthy(), "metadata": node("n1", 16, annotations={"cordons": "GPU-n1-0"})["metadata"]}],
+            [plugin()],
+            (
+                "names",
+                "warning",
+                "n1: annotation gpupack.io/cordons is not known to gpupack; did you mean gpupack.io/cordon?",
+            ),
         ),
         (
             [healthy()],

@@ -18,15 +18,15 @@ from tests.extender.kubectl.commands.test_top import golden
 from tests.extender.kubectl.conftest import Run
 from tests.extender.kubectl.explaining.test_pending import FULL, waiting
 from tests.extender.kubectl.views import on, refused, view
-from tests.extender.objects import Json, node, pod, uuid
+from tests.extender.objects import Json, allocation, node, pod, uuid
 
 MEMORY = "gpupack.io/gpu-mem"
 
 
-def text_of(body: Json, *events: EventObject) -> str:
+def text_of(body: Json, *events: EventObject, others: tuple[Json, ...] = ()) -> str:
     """What is said of a placed pod."""
-    seen = view([node("a", 16)], [body])
-    (record,) = seen.pod_records
+    seen = view([node("a", 16)], [body, *others])
+    record = seen.pod_records[0]
     found = explain_placed(seen, seen.pods[record.uid], record, events)
     return written(explained(found), Output.TABLE, colour=False)
 
@@ -61,6 +61,21 @@ def test_a_pod_that_somebody_bound_by_hand() -> None:
     """Nobody knows on which GPU it is, and that is said."""
     text = text_of(pod("p", 8, node="a"))
     assert text.startswith("pod default/p is placed: on a, bound without an allocation that can be read (by hand,")
+
+
+def test_a_pod_that_another_scheduler_placed() -> None:
+    """By its name, with the GPU that it is charged to; once the device plugin has reported, the GPU is shown."""
+    ours = on("ours", 4, uuid("a", 0), "a", version=2)
+    ours["spec"]["schedulerName"] = "gpupack-scheduler"
+    past = pod("p", 8, node="a", schedulerName="default-scheduler")
+    assert text_of(past, others=(ours,)).splitlines()[0] == (
+        "pod default/p is placed: on a, placed past gpupack by default-scheduler; it is charged to the emptiest GPU "
+        "(GPU-a-0) until the device plugin reports"
+    )
+    past["metadata"]["annotations"]["gpupack.io/allocated"] = allocation({"main": {uuid("a", 0): 8}})
+    lines = text_of(past, others=(ours,)).splitlines()
+    assert lines[0].endswith("by default-scheduler; its device plugin has reported on which GPU it is")
+    assert any("Tesla T4" in line and "8Gi" in line for line in lines)
 
 
 def test_a_placed_pod_whose_containers_do_not_run() -> None:
@@ -131,3 +146,20 @@ def test_by_the_name_of_whatever_owns_the_pods(client: ClusterClient, kubectl: R
     answer = json.loads(kubectl("explain", "bert", "-o", "json").stdout)
     assert answer["subject"] == "pod default/bert-worker-0"
     assert answer["facts"][-1] == "2 more of its pods wait; this is one of them"
+
+
+def test_a_name_that_nobody_reads_is_told_first(client: ClusterClient, kubectl: Run) -> None:
+    """Of a pod that asks for nothing, by itself and by its owner, and of one that runs."""
+    client.create_node(MachineSpec("n1", (GpuSpec("Tesla T4", 15360),)).hollow_node_object(Names()))
+    misspelt = (
+        "annotation gpupack.io/gpu-memory is not known to gpupack; did you mean the resource gpupack.io/gpu-mem in"
+    )
+    pods = {"nothing": owned("nothing", "PyTorchJob", "bert"), "runs": gpu_pod("runs", {MEMORY: 8}, nodeName="n1")}
+    pods["nothing"]["spec"]["containers"][0]["resources"] = {}
+    for body in pods.values():
+        body["metadata"]["annotations"] = {"gpupack.io/gpu-memory": "8"}
+        client.create_pod(body)
+    for name in ("nothing", "bert", "runs"):
+        answer = json.loads(kubectl("explain", name, "-o", "json").stdout)
+        assert answer["facts"][0].startswith(misspelt), name
+    assert json.loads(kubectl("explain", "bert", "-o", "json").stdout)["why"] == "it asks for no GPU"

@@ -1,9 +1,10 @@
 """Why something has no pods is told by its controller's conditions and Events."""
 
-from extender.kube.objects import Condition, Metadata
+from extender.contract.names import Names
+from extender.kube.objects import Condition, Metadata, PodObject
 from extender.kubectl.cluster.surroundings import EventObject, OwnerObject, OwnerStatus
 from extender.kubectl.explaining.causes import Cause
-from extender.kubectl.explaining.owners import Maker, explain_missing, failures_of
+from extender.kubectl.explaining.owners import Maker, explain_missing, failures_of, misplaced_on
 
 QUOTA = (
     'pods "web-x" is forbidden: exceeded quota: gpus, requested: requests.gpupack.io/gpu-mem=8, '
@@ -56,3 +57,13 @@ def test_the_newest_failure_is_first_and_conditions_come_after_events() -> None:
     past = Condition("ReplicaFailure", "False", "FailedCreate", "over")
     other = Condition("Available", "True", "MinimumReplicasAvailable", "fine")
     assert failures_of([maker(failed, past, other)], events) == ["new", "old", "standing"]
+
+
+def test_an_annotation_that_stands_on_the_deployment_itself_is_told_once() -> None:
+    """Its ReplicaSet has a copy; the pod does not have it, as it would from the template."""
+    metadata = Metadata("web", "team", annotations={"gpupack.io/gpu-model": "A100*", "gpupack.io/gpu-count": "2"})
+    makers = [Maker(kind, OwnerObject(metadata)) for kind in ("Deployment", "ReplicaSet")]
+    pod = PodObject(Metadata("web-1", "team", annotations={"gpupack.io/gpu-count": "2"}))
+    (sentence,) = misplaced_on(makers, Names(), pod)
+    assert sentence.startswith("annotation gpupack.io/gpu-model of the Deployment itself has no effect; write it into")
+    assert misplaced_on([], Names(), pod) == []

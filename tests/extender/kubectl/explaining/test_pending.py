@@ -91,6 +91,7 @@ def test_nobody_has_looked_at_it() -> None:
     found = waiting(pod("waits", 4, schedulerName="typo"), other)
     assert found.cause is Cause.NOT_SEEN
     responsible = ("its schedulerName is typo", "pods with GPUs here are placed by gpupack-scheduler")
+    assert "create it again with the schedulerName of a scheduler that asks gpupack" in found.helps
     assert found.facts[1:] == responsible
     too_large = waiting(pod("waits", 40, schedulerName="typo"), other)
     assert (too_large.cause, too_large.facts) == (Cause.TOO_LARGE, ("on a", *responsible))
