@@ -92,7 +92,7 @@ class Service:
                 view_age_s=self._view_age_s,
                 woken=lambda: self._upkeep.woken,
                 synced=self._synced,
-                writes_denied=lambda: bool(api.writes.problem),
+                writes_failing=lambda: bool(api.writes.problem),
                 unreadable=self._unreadable,
             )
         )

@@ -153,7 +153,7 @@ class Upkeep:
             patch = {"metadata": {"uid": pod.uid, "annotations": {self._annotation: f"{now_s:.3f}"}}}
             self._api.patch(pod_path(pod.namespace, pod.name), patch, timeout_s=3.0)
         except ApiError as error:
-            if error.status not in {404, 409, 422}:
+            if error.about is None or error.status not in {404, 409, 422}:
                 _LOG.warning("can't wake pod %s/%s: %s", pod.namespace, pod.name, error)
                 self._postpone([pod], self._touched[pod.uid].next_s)
         else:
