@@ -169,10 +169,15 @@ class _Plugin:
             mps=settings.safeguards.mps,
         )
         self._reconciler = self._make_reconciler(admissions, granted)
-        state = PluginState(names, lambda: self._feed.gpus, self._reconciler.lag_s, self._unreadable)
+        state = PluginState(
+            names, lambda: self._feed.gpus, self._reconciler.lag_s, self._unreadable, self._writes_failing
+        )
         metrics = PluginMetrics(names, [state, GpuCollector(self._view(source))])
         self._lifecycle = self._make_lifecycle(admissions, metrics)
         self.endpoints = Endpoints(settings.address(), self._make_health(), metrics.registry)
+
+    def _writes_failing(self) -> bool:
+        return bool(self._api.writes.problem)
 
     def _make_reporter(self) -> InventoryReporter:
         settings = self._settings

@@ -156,7 +156,7 @@ def evict(api: Creating, pod: BoundPod) -> Eviction:
     except ApiError as error:
         if error.status == 429:
             return Eviction.LATER
-        if error.status in (404, 409):
+        if error.says_gone("pods", pod.name) or (error.status == 409 and error.about is not None):
             return Eviction.GONE
         raise
     return Eviction.DONE

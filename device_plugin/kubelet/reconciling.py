@@ -143,7 +143,7 @@ class Reconciler:
         try:
             answer = self._api.patch(pod_path(pod.namespace, pod.name), body, timeout_s)
         except WRITE_ERRORS as error:
-            if isinstance(error, ApiError) and error.status in _GONE:
+            if isinstance(error, ApiError) and error.about is not None and error.status in _GONE:
                 _LOG.info("pod %s is gone or was replaced: %s", pod.path, error)
                 return True
             _LOG.warning("pod %s: %s is not written yet: %s", pod.path, self._names.allocated_annotation, error)

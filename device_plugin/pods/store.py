@@ -4,10 +4,12 @@ import logging
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from device_plugin.pods.decoding import DecodedPod, decode_pod
 from device_plugin.pods.pod import BoundPod
 from extender.contract.names import Names
+from extender.contract.quantity import parse_digits
 from extender.contract.units import UnitMib
 from extender.kube.objects import DecodeError, Identity
 
@@ -60,13 +62,16 @@ class PodStore:
         """
         return decode_pod(raw, self._names, self._unit_mib)
 
-    def replaced(self, records: Sequence[DecodedPod], unreadable: Sequence[Identity], resource_version: str) -> None:  # noqa: ARG002 - the reflector's
+    def replaced(
+        self, records: Sequence[DecodedPod], unreadable: Sequence[Identity], resource_version: str, *, rewound: bool
+    ) -> None:
         """Take a complete list: pods that are not in it are gone; those that cannot be read stay as they were."""
+        knows_up_to = inf if rewound else parse_digits(resource_version) or 0
         present = {decoded.pod.uid for decoded in records} | {identity.uid for identity in unreadable}
         with self._lock:
             self._pods = {uid: pod for uid, pod in self._pods.items() if uid in present}
             self._rivals = {uid: rival for uid, rival in self._rivals.items() if uid in present}
-            self._put(records)
+            self._put(records, knows_up_to)
 
     def changed(self, record: DecodedPod) -> None:
         """Take the state of one pod; the others are left as they are."""
@@ -90,7 +95,8 @@ class PodStore:
         with self._lock:
             self._put(found)
 
-    def _put(self, found: Iterable[DecodedPod]) -> None:
+    def _put(self, found: Iterable[DecodedPod], knows_up_to: float = -1) -> None:
+        """Take what is newer, or comes from a list that knows better all that was seen up to this version."""
         # Pods that were bound before this plugin started come in the order of binding, as far as they tell.
         for decoded in sorted(found, key=lambda each: (each.pod.bound_at, each.pod.created_at, each.pod.version)):
             pod = decoded.pod
@@ -106,5 +112,5 @@ class PodStore:
             if known is None:
                 self._next_order += 1
                 self._pods[pod.uid] = replace(pod, order=self._next_order)
-            elif pod.version >= known.version:
+            elif pod.version >= known.version or known.version <= knows_up_to:
                 self._pods[pod.uid] = replace(pod, order=known.order)

@@ -279,6 +279,7 @@ class PluginState(Collector):
         gpus: the newest GPUs, None before the first sample.
         reconcile_lag_s: seconds since podresources and all annotations last agreed.
         unreadable: API objects that could not be read, by kind.
+        writes_failing: whether writes to the API server keep failing.
     """
 
     def __init__(
@@ -287,8 +288,10 @@ class PluginState(Collector):
         gpus: Callable[[], Gpus | None],
         reconcile_lag_s: Callable[[], float],
         unreadable: Callable[[], Mapping[str, int]],
+        writes_failing: Callable[[], bool],
     ) -> None:
         self._names = names
+        self._writes_failing = writes_failing
         self._gpus = gpus
         self._reconcile_lag_s = reconcile_lag_s
         self._unreadable = unreadable
@@ -323,3 +326,8 @@ class PluginState(Collector):
         for kind, seen in self._unreadable().items():
             unreadable.add_metric([kind], seen)
         yield unreadable
+        yield GaugeMetricFamily(
+            "gpupack_plugin_writes_failing",
+            "1 while the plugin's writes keep failing: no right, no credentials, or an API server in trouble.",
+            value=float(self._writes_failing()),
+        )

@@ -45,7 +45,14 @@ class OwnNodeSink:
         """
         return decode_node(raw, self._names)
 
-    def replaced(self, records: Sequence[NodeNotes], unreadable: Sequence[Identity], resource_version: str) -> None:  # noqa: ARG002 - the reflector's
+    def replaced(
+        self,
+        records: Sequence[NodeNotes],
+        unreadable: Sequence[Identity],
+        resource_version: str,  # noqa: ARG002 - the reflector's
+        *,
+        rewound: bool,  # noqa: ARG002 - the same
+    ) -> None:
         """Take the list of nodes: this one, or none; one that cannot be read stays as it was."""
         if self._node_name not in {each.name for each in records} | {each.name for each in unreadable}:
             self._tell_gone()

@@ -17,7 +17,8 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 
 from extender.kube.credentials import Credentials, WriteHealth, load_credentials
-from extender.kube.errors import AnswerTooLargeError, ApiError, ApiUnreachable, error_of_answer
+from extender.kube.errors import AnswerTooLargeError, ApiError, ApiUnreachable, error_of_answer, is_success
+from extender.kube.objects import UNKNOWN, UNREADABLE, Identity
 from extender.kube.watchstream import BLOCK_BYTES, SILENCE_S, WatchStream
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -25,6 +26,9 @@ CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 10.0
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
+_TEXT_BYTES = 200
+"""What is told of an answer that makes no sense."""
+
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, ProxyError)
 
 
@@ -32,8 +36,9 @@ class KubeApi:
     """Requests to one API server; safe to use from many threads.
 
     A path may carry selectors as its query string. Every method raises `ApiError` for an answer other than 2xx and
-    `ApiUnreachable` for none, within about twice its timeout. Nothing is retried here: the caller knows what a second
-    try would mean. `writes.problem` says whether writes fail for want of good credentials.
+    `ApiUnreachable` for none, within about twice its timeout. A write is done only when the answer is what an API
+    server says then: the object, or a Status of success; any other 2xx is none. Nothing is retried here: the caller
+    knows what a second try would mean. `writes.problem` says whether writes keep failing.
     """
 
     def __init__(self, credentials: Credentials, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,12 +73,13 @@ class KubeApi:
         return WatchStream(self._send("GET", path, silence_s, query=query), on_break=self._credentials.leave_pool)
 
     def read(self, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
-        """The answer to a GET, of an object from the newest state (not from a cache)."""
-        return self._exchange("GET", path, timeout_s)
+        """The answer to a GET, of an object from the newest state (not from a cache), whatever it is."""
+        deadline = time.monotonic() + timeout_s
+        return _read_body(self._send("GET", path, timeout_s), deadline)
 
     def create(self, path: str, body: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """Create an object in a collection, or ask for a review; the object as the server answers it."""
-        return self._exchange("POST", path, timeout_s, body=body, content_type=_JSON)
+        return self._write("POST", path, body, _JSON, timeout_s, _is_object)
 
     def patch(self, path: str, body: Mapping[str, object], timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """Apply a JSON merge patch, in which None removes a field; the object as it is afterwards.
@@ -81,7 +87,8 @@ class KubeApi:
         `metadata.uid` and `metadata.resourceVersion` in the patch are preconditions: when the object has another one,
         the answer is 409 (or 422 for the UID of a namesake).
         """
-        return self._exchange("PATCH", path, timeout_s, body=body, content_type=_MERGE_PATCH)
+        name = object_in(path)[1]
+        return self._write("PATCH", path, body, _MERGE_PATCH, timeout_s, lambda answer: _is_object(answer, name))
 
     def bind_pod(  # noqa: PLR0917 - the parts of one Binding, in the order of the API
         self,
@@ -91,43 +98,58 @@ class KubeApi:
         node: str,
         annotations: Mapping[str, str],
         timeout_s: float = REQUEST_TIMEOUT_S,
+        *,
+        resource_version: int = 0,
     ) -> None:
-        """Bind the pod to `node` and merge `annotations` into it, in one write, if it still has this `uid`.
+        """Bind the pod to `node` and merge `annotations` into it, in one write, if it is still of this UID and version.
+
+        A `resource_version` of 0 is any.
 
         Raises:
-            ApiError: 409 when the pod is bound already or has another UID, 404 when it is gone.
-            ApiUnreachable: with `sent` true the pod may be bound: read it before giving its place away.
+            ApiError: 409 when the pod is bound already or has another UID or version, 404 when it is gone.
+            ApiUnreachable: with `sent` true the pod may be bound, now or later, for as long as it has that version.
         """
+        metadata = {
+            "name": name,
+            "namespace": namespace,
+            "uid": uid,
+            **({"resourceVersion": str(resource_version)} if resource_version else {}),
+            "annotations": dict(annotations),
+        }
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
-            "metadata": {"name": name, "namespace": namespace, "uid": uid, "annotations": dict(annotations)},
+            "metadata": metadata,
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
-        deadline = time.monotonic() + timeout_s
-        path = f"{pod_path(namespace, name)}/binding"
-        response = self._send("POST", path, timeout_s, body=body, content_type=_JSON)
-        # The status line says that it is done. What follows is read only to keep the connection usable.
-        with suppress(ApiUnreachable):
-            _read_body(response, deadline)
+        self._write("POST", f"{pod_path(namespace, name)}/binding", body, _JSON, timeout_s, is_success)
 
     def close(self) -> None:
         """Close the idle connections; open watches go on until they are closed."""
         self._credentials.close()
 
-    def _exchange(
+    def _write(  # noqa: PLR0917 - one request's parts
         self,
         method: str,
         path: str,
+        body: Mapping[str, object],
+        content_type: str,
         timeout_s: float,
-        *,
-        query: Sequence[tuple[str, str]] = (),
-        body: Mapping[str, object] | None = None,
-        content_type: str | None = None,
+        is_done: Callable[[bytes], bool],
     ) -> bytes:
+        kind = f"{method} {_resource_of(path)}"
         deadline = time.monotonic() + timeout_s
-        response = self._send(method, path, timeout_s, query=query, body=body, content_type=content_type)
-        return _read_body(response, deadline)
+        try:
+            answer = _read_body(self._send(method, path, timeout_s, body=body, content_type=content_type), deadline)
+            _check(method, path, answer, is_done)
+        except (ApiError, ApiUnreachable) as error:
+            if _is_failure(error):
+                self.writes.failed(kind, str(error))
+            elif isinstance(error, ApiError) and error.status != 429:
+                self.writes.succeeded(kind)  # it got as far as the object that it is about
+            raise
+        self.writes.succeeded(kind)
+        return answer
 
     def _send(
         self,
@@ -144,7 +166,6 @@ class KubeApi:
         try:
             pool, headers = self._credentials.pool(), self._credentials.headers(content_type)
         except Exception as error:  # a program, a file, YAML: the official client raises what they raise
-            self._note(method, path, f"credentials can't be read: {error}")
             raise ApiUnreachable(f"{method} {path}: credentials can't be read: {error}", sent=False) from error
         resource, _, selectors = path.partition("?")
         parameters = [*parse_qsl(selectors), *query]
@@ -161,12 +182,9 @@ class KubeApi:
             )
         except (HTTPError, OSError) as error:
             self._credentials.doubt()
-            if _is_refused_tls(error):
-                self._note(method, path, str(error))
             raise _unreachable(method, path, error) from error
         response = cast("urllib3.HTTPResponse", answer)  # what HTTP/1.1 connections give
         if 200 <= response.status <= 299:
-            self._note(method, path, "")
             return response
         text = b""
         with suppress(ApiUnreachable):
@@ -174,19 +192,7 @@ class KubeApi:
         refusal = error_of_answer(response.status, response.reason or "", response.headers, text)
         if refusal.status == 401:
             self._credentials.doubt()
-        if refusal.status < 500 and refusal.status != 429:
-            self._note(method, path, str(refusal) if _is_denied(refusal, path) else "")
         raise refusal
-
-    def _note(self, method: str, path: str, refused: str) -> None:
-        """Keep account of writes: why this one was refused for its credentials, empty when it was not."""
-        if method == "GET":
-            return
-        kind = f"{method} {_resource_of(path)}"
-        if refused:
-            self.writes.refused(kind, refused)
-        else:
-            self.writes.allowed(kind)
 
 
 def connect(
@@ -284,23 +290,56 @@ def _tls_error(error: Exception) -> ssl.SSLError | None:
     return next((each for each in (cause, *cause.args) if isinstance(each, ssl.SSLError)), None)
 
 
-def _is_refused_tls(error: Exception) -> bool:
-    """Whether one side did not accept the other's certificate; a connection that breaks off is something else."""
-    found = _tls_error(error)
-    return found is not None and not isinstance(found, ssl.SSLEOFError | ssl.SSLZeroReturnError | TimeoutError)
+def _check(method: str, path: str, answer: bytes, is_done: Callable[[bytes], bool]) -> None:
+    if not is_done(answer):
+        text = answer[:_TEXT_BYTES].decode("utf-8", "replace")
+        raise ApiUnreachable(f"{method} {path}: not an API server's answer: {text!r}", sent=True)
 
 
-def _is_denied(error: ApiError, path: str) -> bool:
-    """Whether the caller is not known or lacks a right; admission refuses single objects with 403, too."""
-    if error.status == 401:
+def _is_failure(error: ApiError | ApiUnreachable) -> bool:
+    """Whether a write failed for what concerns all of its kind: credentials, rights, an API server in trouble.
+
+    A refusal of this one object is none.
+    """
+    if isinstance(error, ApiUnreachable) or error.about is None:
         return True
-    return error.status == 403 and 'User "' in error.message and _resource_of(path) != "events"
+    # Admission refuses single objects with 403, too; what has no right is named.
+    return error.status == 401 or error.status >= 500 or (error.status == 403 and 'User "' in error.message)
+
+
+class _Answered(msgspec.Struct, gc=False):
+    kind: str
+    metadata: Identity = UNKNOWN
+
+
+_DECODE_ANSWERED = msgspec.json.Decoder(_Answered).decode
+
+
+def _is_object(answer: bytes, name: str = "") -> bool:
+    """Whether this is an object of the API (of this name, if one is given), or a Status of success."""
+    try:
+        found = _DECODE_ANSWERED(answer)
+    except UNREADABLE:
+        return False
+    if found.kind == "Status":
+        return not name and is_success(answer)
+    return bool(found.kind) and name in ("", found.metadata.name)
+
+
+def object_in(path: str) -> tuple[str, str]:
+    """Resource and name of the object that a path leads to, as a Status names them: `("pods", "train-0")`."""
+    parts = _parts_of(path)
+    return parts[0], parts[1] if len(parts) > 1 else ""
 
 
 def _resource_of(path: str) -> str:
     """The resource of a path, with its subresource: `pods/binding`."""
+    parts = _parts_of(path)
+    return "/".join([*parts[:1], *parts[2:3]])
+
+
+def _parts_of(path: str) -> list[str]:
+    """Resource, name and subresource, as far as the path has them."""
     parts = path.partition("?")[0].strip("/").split("/")
     parts = parts[2:] if parts[0] == "api" else parts[3:]
-    if parts[:1] == ["namespaces"] and len(parts) > 2:
-        parts = parts[2:]
-    return "/".join([*parts[:1], *parts[2:3]])
+    return parts[2:] if parts[:1] == ["namespaces"] and len(parts) > 2 else parts

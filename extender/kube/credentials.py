@@ -156,12 +156,13 @@ class Credentials:
 
 
 class WriteHealth:
-    """Tells when writes keep failing for a reason that lies in the credentials: 401, TLS, or a right that is missing.
+    """Tells when writes keep failing: the credentials are not accepted, a right is missing, or nothing gets through.
 
-    A view that is fed well says nothing of writes, so a readiness check shows `problem`, and a metric whether there is
-    one. Each kind of write counts by itself (a bind that is forbidden is not healed by an Event that is written), but
-    for Events, which a cluster may well forbid. A problem ends with the first write of its kind that is allowed, or
-    when none was tried for `RECENT_S`: a program that is not ready may be asked for nothing that it could write.
+    A view that is fed well says nothing of writes (an etcd without space serves reads for days), so a readiness check
+    shows `problem`, and a metric whether there is one. Each kind of write counts by itself (a bind that is forbidden is
+    not healed by a patch that is written), but for Events, which a cluster may well forbid or lose. A problem ends with
+    the first write of its kind that gets through, or when none was tried for `RECENT_S`: a program that is not ready
+    may be asked for nothing that it could write.
     """
 
     STEADY_S = 30.0
@@ -182,14 +183,16 @@ class WriteHealth:
                     return f"{kind} has failed for {now_s - since_s:.0f} s: {text}"
         return ""
 
-    def allowed(self, kind: str) -> None:
-        """A write of this kind, such as `POST pods/binding`, got past authentication and authorization."""
+    def succeeded(self, kind: str) -> None:
+        """A write of this kind, such as `POST pods/binding`, got through to the object that it is about."""
         if kind in self._failing:
             with self._lock:
                 self._failing.pop(kind, None)
 
-    def refused(self, kind: str, text: str) -> None:
-        """One did not."""
+    def failed(self, kind: str, text: str) -> None:
+        """One did not, for a reason that is not the object's; not for Events."""
+        if kind.endswith(" events"):
+            return
         now_s = self._clock()
         with self._lock:
             since_s, last_s, _ = self._failing.get(kind, (now_s, now_s, ""))

@@ -22,18 +22,38 @@ class ApiError(Exception):
         reason: the Status object's machine-readable reason, e.g. `Conflict`; else the HTTP reason phrase.
         message: the Status object's text for people; else the start of the body.
         retry_after_s: how long the server asked to wait, None when it did not.
+        about: resource and name of the object that the Status object is about, `("pods", "train-0")`, empty ones where
+            it names none; None when the body is no Status object. Then anybody on the way may have answered, a load
+            balancer for instance, and the answer proves nothing about any object.
     """
 
-    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        retry_after_s: float | None = None,
+        *,
+        about: tuple[str, str] | None = None,
+    ) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after_s = retry_after_s
+        self.about = about
+
+    def says_gone(self, resource: str, name: str) -> bool:
+        """Whether an API server says here that there is no such object, as it says of `pods` and a pod's name.
+
+        A 404 alone does not: a load balancer without a backend answers it for every path, and so does an API server
+        that does not serve the path.
+        """
+        return self.status == 404 and self.reason == "NotFound" and self.about == (resource, name)
 
 
 class ApiUnreachable(Exception):  # noqa: N818 - named for what it says: there is no answer
-    """No answer, or half of one: refused, reset, timed out.
+    """No answer, half of one, or one that an API server does not give: refused, reset, timed out, a proxy's page.
 
     Attributes:
         sent: whether the request may have been executed. False only when it is sure that it never left: then a write
@@ -50,10 +70,14 @@ class AnswerTooLargeError(Exception):
 
 
 class _Details(msgspec.Struct, gc=False):
+    name: str = ""
+    kind: str = ""
     retryAfterSeconds: float | None = None  # noqa: N815 - the API's own name
 
 
 class _Status(msgspec.Struct, gc=False):
+    kind: str = ""
+    status: str = ""
     code: int = 0
     reason: str = ""
     message: str = ""
@@ -74,7 +98,16 @@ def error_of_answer(status: int, phrase: str, headers: Mapping[str, str], body: 
         return ApiError(status, phrase or "Unknown", body[:_TEXT_CHARS].decode("utf-8", "replace"), retry_after_s)
     if retry_after_s is None and decoded.details is not None:
         retry_after_s = decoded.details.retryAfterSeconds
-    return ApiError(status, decoded.reason or phrase or "Unknown", decoded.message, retry_after_s)
+    about = None
+    if decoded.kind == "Status":
+        about = (decoded.details.kind, decoded.details.name) if decoded.details is not None else ("", "")
+    return ApiError(status, decoded.reason or phrase or "Unknown", decoded.message, retry_after_s, about=about)
+
+
+def is_success(body: bytes) -> bool:
+    """Whether this is the Status object by which an API server says that a write without an object is done."""
+    decoded = _status_of(body)
+    return decoded is not None and (decoded.kind, decoded.status) == ("Status", "Success")
 
 
 def error_of_event(raw: bytes) -> ApiError:

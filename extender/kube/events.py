@@ -215,7 +215,7 @@ class EventRecorder:
                 self._write(news, waiting)
             except ApiError as error:
                 self._failures.failed("write", error)
-                if 400 <= error.status < 500 and error.status != 429:
+                if error.about is not None and 400 <= error.status < 500 and error.status != 429:
                     self._count("refused")  # the same again would be refused again
                     return
             except ApiUnreachable as error:
@@ -240,7 +240,7 @@ class EventRecorder:
                 change = {"count": count + waiting.times, "lastTimestamp": self._now()}
                 self._api.patch(events_path(namespace, name), change, timeout_s=TIMEOUT_S)
             except ApiError as error:
-                if error.status != 404:
+                if not error.says_gone("events", name):
                     raise
                 name, count = "", 0  # the API server keeps Events for an hour
         if not name:

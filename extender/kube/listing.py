@@ -1,8 +1,8 @@
 """Split list pages and watch lines into objects, which stay JSON until a sink decodes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -45,6 +45,7 @@ class _ListMeta(msgspec.Struct, gc=False):
 
 class _List(msgspec.Struct, gc=False):
     metadata: _ListMeta
+    kind: str = ""
     items: list[msgspec.Raw] | None = None
 
 
@@ -59,6 +60,41 @@ _DECODE_LIST_META = msgspec.json.Decoder(_ListMeta).decode
 _DECODE_KIND = msgspec.json.Decoder(EventKind).decode
 _DECODE_TEXT = msgspec.json.Decoder(str).decode
 _DECODE_OBJECT = msgspec.json.Decoder(Identified).decode
+
+
+Record = TypeVar("Record")
+"""What a sink keeps of one object."""
+
+
+class Sink(Protocol[Record]):
+    """Where the state goes; called from the reflector's thread only.
+
+    An object that `read` refuses is left out, logged and counted, and the others go on. Any other exception from a sink
+    is logged and counted, too; one from `replaced` means that the list could not be applied, so it is tried again.
+    """
+
+    def read(self, raw: bytes, /) -> Record:
+        """Decode what is kept of one object, given as its JSON.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+
+    def replaced(
+        self, records: Sequence[Record], unreadable: Sequence[Identity], resource_version: str, *, rewound: bool
+    ) -> None:
+        """Swap in the full state: these are all objects there are.
+
+        `unreadable` are those that exist and could not be read, as far as they say which they are; what an older
+        version said of them is better than nothing. `rewound`: this version is older than what was seen before, which
+        is of a history that is no more; no version seen before counts against one of this list.
+        """
+
+    def changed(self, record: Record) -> None:
+        """Take one object that was added or modified."""
+
+    def deleted(self, identity: Identity) -> None:
+        """One object is gone."""
 
 
 class ListSource(Protocol):
@@ -113,6 +149,8 @@ def parse_list_page(body: bytes) -> ListPage:
         page = _DECODE_LIST(body)
     except UNREADABLE as error:
         page = _page_of_parts(without_managed_fields(body), error)
+    if not page.kind.endswith("List"):
+        raise EnvelopeError(f"list answer of {len(body)} bytes: kind is {page.kind!r}, expected a list")
     if not page.metadata.resourceVersion:
         raise EnvelopeError(f"list answer of {len(body)} bytes: metadata.resourceVersion is empty")
     items = tuple([bytes(item) for item in page.items or ()])
@@ -128,7 +166,8 @@ def _page_of_parts(body: bytes, why: Exception) -> _List:
     try:
         parts = members(body)
         items = [] if parts.get("items", b"null") == b"null" else elements(parts["items"])
-        return _List(_DECODE_LIST_META(parts["metadata"]), [msgspec.Raw(item) for item in items])
+        kind = _text(parts.get("kind", b""))
+        return _List(_DECODE_LIST_META(parts["metadata"]), kind, [msgspec.Raw(item) for item in items])
     except (KeyError, ValueError, RecursionError):
         raise EnvelopeError(f"list answer of {len(body)} bytes: {why}") from why
 
@@ -176,6 +215,17 @@ def identity_of(raw: bytes) -> Identity:
 def name_of(raw: bytes) -> str:
     """`namespace/name` of an object's JSON for a log line, or a description of the bytes when it has none."""
     return str(identity_of(raw)) or f"an object of {len(raw)} bytes without readable metadata"
+
+
+def version_of(source: ListSource, path: str, timeout_s: float) -> str:
+    """The resource version of a collection now; asks for one object, which is the least that can be asked for.
+
+    Raises:
+        ApiError: the server refuses.
+        ApiUnreachable: no answer.
+        EnvelopeError: not a list.
+    """
+    return parse_list_page(source.list_page(path, 1, "", timeout_s)).resource_version
 
 
 def _text(value: bytes) -> str:

@@ -3,28 +3,35 @@
 The loop owns no state of the cluster. It hands each full list and each change on in the order of the API server,
 duplicates included, and survives whatever the network, the server and single objects do. Followed from client-go's
 tools/cache/reflector.go: pages, bookmarks, random watch timeouts, a relist on 410, backoff with jitter.
+
+Unlike client-go's it notices when the API server's storage was restored from a backup. A watch from a version of the
+future is accepted and silent, so the version of now is asked for before a watch is opened again.
 """
 
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
+from extender.contract.quantity import parse_digits
 from extender.kube.errors import ApiError, ApiUnreachable, error_of_event
 from extender.kube.listing import (
     PAGE_BYTES,
     PAGE_ITEMS,
     EnvelopeError,
     ListPage,
+    Record,
+    Sink,
     WatchEvent,
     identity_of,
     list_pages,
     parse_event,
     parse_list_page,
+    version_of,
 )
 from extender.kube.objects import UNKNOWN, DecodeError, Identity
 from extender.kube.retries import Backoff, FailureLog
@@ -33,44 +40,11 @@ from extender.kube.watchstream import SILENCE_S, Lines, LineTooLongError, Source
 
 _LOG = logging.getLogger(__name__)
 _GONE = 410
-_WATCH_TRIES = 3
-"""Refused watches in a row before the state is listed again: the server may have lost the version that we ask for."""
-
 _LASTING_S = 60.0
 """A broken watch is opened again within seconds; one that is not by then is worth a word in a readiness check."""
 
 _MAX_LOGGED = 3
 """Unreadable objects that are logged one by one for each list, and for each watch."""
-
-_Record = TypeVar("_Record")
-
-
-class Sink(Protocol[_Record]):
-    """Where the state goes; called from the reflector's thread only.
-
-    An object that `read` refuses is left out, logged and counted, and the others go on. Any other exception from a sink
-    is logged and counted, too; one from `replaced` means that the list could not be applied, so it is tried again.
-    """
-
-    def read(self, raw: bytes, /) -> _Record:
-        """Decode what is kept of one object, given as its JSON.
-
-        Raises:
-            DecodeError: it cannot be read.
-        """
-
-    def replaced(self, records: Sequence[_Record], unreadable: Sequence[Identity], resource_version: str) -> None:
-        """Swap in the full state: these are all objects there are.
-
-        `unreadable` are those that exist and could not be read, as far as they say which they are; what an older
-        version said of them is better than nothing.
-        """
-
-    def changed(self, record: _Record) -> None:
-        """Take one object that was added or modified."""
-
-    def deleted(self, identity: Identity) -> None:
-        """One object is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +56,9 @@ class ReflectorSettings:
         page_bytes: bound on a page, from which the bound on memory follows: see `list_pages`.
         list_timeout_s: for one list page.
         watch_timeout_s: the server ends a watch after a time drawn from this span, so that watches spread out.
+        watch_tries: refused watches in a row before the state is listed again: the server may have lost the version that
+            is asked for. With 1 no outage is passed over, not even one in which the storage was restored and has come
+            as far as before; each outage costs a list then.
         silence_s: a watch without a byte for so long is dropped and opened again.
         steady_s: what lasted so long counts as healthy: the failures before it are forgotten.
         max_retry_after_s: bound on the wait that a server may ask for.
@@ -92,14 +69,15 @@ class ReflectorSettings:
     page_bytes: int = PAGE_BYTES
     list_timeout_s: float = 60.0
     watch_timeout_s: tuple[float, float] = (300.0, 600.0)
+    watch_tries: int = 3
     silence_s: float = SILENCE_S
     steady_s: float = 5.0
     max_retry_after_s: float = 120.0
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:
-        if self.page_size < 1:
-            raise ValueError(f"page_size {self.page_size}: expected at least 1")
+        if min(self.page_size, self.watch_tries) < 1:
+            raise ValueError(f"page_size {self.page_size}, watch_tries {self.watch_tries}: expected at least 1")
         low_s, high_s = self.watch_timeout_s
         if not 1 <= low_s <= high_s:
             raise ValueError(f"watch_timeout_s {self.watch_timeout_s}: expected 1 <= low <= high")
@@ -119,7 +97,7 @@ class ReflectorCounts:
     unreadable: int = 0
 
 
-class Reflector(Generic[_Record]):
+class Reflector(Generic[Record]):
     """Keeps one sink in step with one collection, in a thread of its own.
 
     A list that outlives its continue token is fetched in one piece, the one case that `list_pages` does not bound.
@@ -130,7 +108,7 @@ class Reflector(Generic[_Record]):
         self,
         source: Source,
         path: str,
-        sink: Sink[_Record],
+        sink: Sink[Record],
         *,
         settings: ReflectorSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -148,6 +126,8 @@ class Reflector(Generic[_Record]):
         self._synced = threading.Event()
         self._contact_at = -inf
         self._listed_at = -inf
+        self._seen = 0
+        self._is_fresh = False
         self._failures_in_a_row = 0
         self._watches_refused = 0
         self._failure_log = FailureLog(_LOG, path)
@@ -222,14 +202,19 @@ class Reflector(Generic[_Record]):
             return None
         if self._stopping.is_set():
             return None
+        number = parse_digits(version) or 0
+        rewound = number < self._seen
+        if rewound:
+            _LOG.warning("%s: back from version %d to %s: the storage was restored", self.path, self._seen, version)
         try:
-            self._sink.replaced(records, unreadable, version)
+            self._sink.replaced(records, unreadable, version, rewound=rewound)
         except Exception:  # noqa: BLE001 - whatever a sink raises, the loop outlives it
             self.counts.sink_errors += 1
             _LOG.exception("%s: list of %d objects could not be applied", self.path, len(records))
             self._pause()
             return None
         self._listed_at = self._clock()
+        self._seen, self._is_fresh = number, True
         self._list_is_due = False
         self._watches_refused = 0
         self.counts.lists += 1
@@ -237,12 +222,12 @@ class Reflector(Generic[_Record]):
         self._synced.set()
         return version
 
-    def _pages(self) -> tuple[list[_Record], list[Identity], str]:
+    def _pages(self) -> tuple[list[Record], list[Identity], str]:
         """All records, what could not be read, and the version to watch from.
 
         It is that of the first page: a watch from there misses nothing that came between pages.
         """
-        records: list[_Record] = []
+        records: list[Record] = []
         unreadable: list[Identity] = []
         version, paced = "", self._settings
         self._unreadable_logged = 0
@@ -261,7 +246,7 @@ class Reflector(Generic[_Record]):
             self._read(page, records, unreadable)
         return records, unreadable, version
 
-    def _read(self, page: ListPage, records: list[_Record], unreadable: list[Identity]) -> None:
+    def _read(self, page: ListPage, records: list[Record], unreadable: list[Identity]) -> None:
         self._contact_at = self._clock()
         for raw in page.items:
             try:
@@ -283,8 +268,10 @@ class Reflector(Generic[_Record]):
         """Follow one watch to its end; the version to go on from, or None when the state must be listed again."""
         timeout_s = self._draws.uniform(*self._settings.watch_timeout_s)
         try:
+            if self._is_rewound():
+                return None
             stream = self._source.watch(self.path, version, timeout_s, self._settings.silence_s)
-        except (ApiError, ApiUnreachable) as error:
+        except (ApiError, ApiUnreachable, EnvelopeError) as error:
             return self._watch_refused(version, error)
         opened_at = self._contact_at = self._clock()
         self.counts.watches += 1
@@ -304,16 +291,25 @@ class Reflector(Generic[_Record]):
             stream.close()
         return self._watch_ended(version, end, self._clock() - opened_at)
 
-    def _watch_refused(self, version: str, error: ApiError | ApiUnreachable) -> str | None:
+    def _is_rewound(self) -> bool:
+        """Whether what was seen is newer than now, raising as `version_of`; just after a list that is not asked."""
+        if self._is_fresh:
+            self._is_fresh = False
+            return False
+        now = parse_digits(version_of(self._source, self.path, self._settings.list_timeout_s))
+        return now is not None and now < self._seen
+
+    def _watch_refused(self, version: str, error: ApiError | ApiUnreachable | EnvelopeError) -> str | None:
         if isinstance(error, ApiError) and error.status == _GONE:
             self._expired(version)
             return None
         self._failed("watch", error)
         self._watches_refused += 1
-        return version if self._watches_refused < _WATCH_TRIES else None
+        return version if self._watches_refused < self._settings.watch_tries else None
 
     def _follow(self, stream: Lines, version: str) -> tuple[str, Exception | None]:
         """Hand events to the sink until the watch ends; the last version seen, and what ended it if not the server."""
+        start = self._seen
         while not self._stopping.is_set():
             try:
                 event = parse_event(self._next(stream))
@@ -327,6 +323,10 @@ class Reflector(Generic[_Record]):
             if event.kind == "ERROR":
                 return version, error_of_event(event.raw)
             self._failure_log.succeeded("watch event")
+            number = parse_digits(event.identity.resource_version)
+            if number is not None and number < start:
+                return version, ApiError(_GONE, "Expired", f"an event of version {number} in a watch from {start}")
+            self._seen = max(self._seen, number or 0)
             version = event.identity.resource_version or version
             if event.kind != "BOOKMARK":
                 self._deliver(event)

@@ -1,61 +1,41 @@
-"""Binds a pod: writes one Binding, once, and answers with what has become of it.
+"""Binds a pod: writes one Binding and answers with what has become of it.
 
-The GPUs are charged before the write and stay charged until it is certain that the pod is not bound. A lost answer is
-settled by reading the pod; what cannot be settled now is settled in the background or by the watch.
+The GPUs are charged before the write and stay charged until it is certain that the pod is not bound and will not be.
+What cannot be made certain within the call is settled in the background or by the watch.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
+from urllib.parse import quote
 
 from extender.contract.allocation import Allocation
 from extender.contract.names import Names
 from extender.decoding.decoder import Decoder
-from extender.kube.client import pod_path
 from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.listing import EnvelopeError, ListSource, list_pages
 from extender.kube.objects import DecodeError
-from extender.scheduling.ledger.events import PodChanged, PodDeleted, PodRecord
+from extender.scheduling.ledger.events import PodChanged, PodRecord
 from extender.scheduling.ledger.ledger import Reservation
-from extender.server.state.outcomes import AlreadyBound, Assumed, Refused, UnknownPod
+from extender.server.fence import Fate, Fence, FencingApi, Outcome, Wanted
+from extender.server.state.outcomes import AlreadyBound, Assumed, BindStart, NeedsLook, Refused, UnknownPod
 from extender.server.state.state import State
 from extender.server.wire import BindingArgs
 
 _LOG = logging.getLogger(__name__)
 
-WRITE_TIMEOUT_S = 2.0
-"""With the reads after a lost answer below kube-scheduler's default of 5 s, so that it hears of the outcome."""
+CALL_S = 4.0
+"""For one call, below kube-scheduler's default of 5 s, so that it hears of the outcome."""
 
-READ_TIMEOUT_S = 0.7
-
-LATE_WRITE_S = 2.0
-"""After a lost answer the API server may still carry the write out; until then an unbound pod proves nothing."""
-
-_READ_PAUSES_S = (0.05, 0.2, 0.5)
+LOOK_TIMEOUT_S = 1.0
+PODS_PATH = "/api/v1/pods"
 
 
-class BindingApi(Protocol):
+class BindingApi(FencingApi, ListSource, Protocol):
     """What binding needs of the API server; see `extender.kube.client.KubeApi`."""
-
-    def read(self, path: str, timeout_s: float = ...) -> bytes:
-        """Read a pod."""
-        ...
-
-    def bind_pod(  # noqa: PLR0917 (the parts of one Binding, in the order of the API)
-        self, namespace: str, name: str, uid: str, node: str, annotations: Mapping[str, str], timeout_s: float = ...
-    ) -> None:
-        """Write a Binding."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """What a live read showed: the node that the pod is on, empty when unbound, None when it is gone."""
-
-    node: str | None
-    has_gpus: bool = False
-    asks_nothing: bool = False
 
 
 class Binder:
@@ -68,53 +48,69 @@ class Binder:
         names: Names,
         decoder: Decoder,
         *,
+        clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] | None = None,
     ) -> None:
-        """`pause` waits for seconds; a test may pass its own."""
+        """`clock` is monotonic seconds, `pause` waits for seconds; a test may pass its own."""
         self._state = state
         self._api = api
         self._names = names
         self._decoder = decoder
-        self._pause = pause or threading.Event().wait
+        self._clock = clock
+        self._fence = Fence(
+            api,
+            decoder,
+            names.retry_annotation,
+            show=lambda record: state.apply(PodChanged(record)),
+            clock=clock,
+            stamp=state.decisions.now,
+            pause=pause or threading.Event().wait,
+        )
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
 
     def bind(self, args: BindingArgs) -> str:
         """Bind the pod; an empty text says that it is bound to that node with GPUs, another why it is not."""
-        start = self._state.begin_bind(args.pod_uid, args.node)
-        if isinstance(start, UnknownPod):
-            settled = self._introduce(args)
-            if isinstance(settled, str):
-                return self._failed(args, settled)
-            if settled.asks_nothing and not settled.node:
-                return self._write_plain(args)
-            start = self._state.begin_bind(args.pod_uid, args.node)
+        until_s = self._clock() + CALL_S
+        with self._alone(args.pod_uid) as alone:
+            if not alone:
+                return self._failed(args, "another bind of the pod is under way")
+            start = self._state.begin_bind(args.pod_uid, args.node, looked=False)
+            if isinstance(start, UnknownPod):
+                record = self._introduce(args)
+                if isinstance(record, str):
+                    return self._failed(args, record)
+                if record.request is None and not record.request_error and not record.node:
+                    return self._write_plain(args, record, until_s)
+                start = self._state.begin_bind(args.pod_uid, args.node, looked=False)
+            if isinstance(start, NeedsLook):
+                problem = self._look_at(start.node)
+                if problem:
+                    return self._failed(args, problem)
+                start = self._state.begin_bind(args.pod_uid, args.node, looked=True)
+            return self._carry_out(args, start, until_s)
+
+    def _carry_out(self, args: BindingArgs, start: BindStart, until_s: float) -> str:
+        if isinstance(start, Assumed):
+            return self._write(args, start, until_s)
         if isinstance(start, AlreadyBound):
             if start.node == args.node and start.has_gpus:
                 return ""
             return self._failed(args, f"pod is bound to {start.node} already")
-        if isinstance(start, Refused):
-            return self._failed(args, start.message)
-        if isinstance(start, Assumed):
-            return self._write(args, start)
-        return self._failed(args, "pod is not known to the API server")
+        return self._failed(args, start.message if isinstance(start, Refused) else "pod is gone")
 
-    def _write(self, args: BindingArgs, start: Assumed) -> str:
+    def _write(self, args: BindingArgs, start: Assumed, until_s: float) -> str:
         policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name
-        try:
-            self._api.bind_pod(
-                args.pod_namespace,
-                args.pod_name,
-                args.pod_uid,
-                args.node,
-                self._annotations(start, policy),
-                timeout_s=WRITE_TIMEOUT_S,
-            )
-        except (ApiError, ApiUnreachable) as error:
-            # An answer that refuses says that nothing was written; a server's own trouble does not say so.
-            refused = isinstance(error, ApiError) and 400 <= error.status < 500 and error.status != 408
-            certain = refused or (isinstance(error, ApiUnreachable) and not error.sent)
-            problem = self._after_failure(args, f"API server: {error}", certain=certain)
-            if problem:
-                return self._failed(args, problem)
+        annotations = self._annotations(start, policy)
+        wanted = Wanted(args.pod_namespace, args.pod_name, args.pod_uid, args.node, annotations)
+        outcome = self._fence.write(wanted, start.pod.resource_version, until_s)
+        if outcome.fate is Fate.OPEN:
+            return self._failed(args, f"{outcome.problem}; the bind is being settled")
+        if outcome.fate in {Fate.VOID, Fate.GONE}:
+            self._state.forget(args.pod_uid)
+        problem = _problem(outcome)
+        if problem:
+            return self._failed(args, problem)
         self._state.decisions.bound(start.pod, policy, start.plan)
         return ""
 
@@ -127,83 +123,64 @@ class Binder:
             annotations[self._names.allocated_annotation] = ""
         return annotations
 
-    def _after_failure(self, args: BindingArgs, problem: str, *, certain: bool) -> str:
-        """Find out whether the Binding was written after all; empty when it was, else why it was not.
-
-        `certain`: it was not, unless by an earlier call.
-        """
-        settled = self._read_back(args)
-        if settled is not None and settled.node == args.node and settled.has_gpus:
-            return ""
-        if settled is not None and settled.node is None:
-            return "pod is gone"
-        if settled is not None and settled.node:
-            return f"pod is bound to {settled.node} already"
-        if not certain:
-            return f"{problem}; the bind is being settled"
-        self._state.forget(args.pod_uid)
-        return problem
-
-    def settle(self, reservation: Reservation, age_s: float) -> None:
-        """Find out what became of an assumption that nothing has confirmed for `age_s`; keep it when in doubt."""
-        holder = reservation.holder
-        try:
-            settled = self._read(holder.namespace, holder.name, holder.uid)
-        except (ApiError, ApiUnreachable, DecodeError) as error:
-            _LOG.warning("bind of %s/%s is not settled: %s", holder.namespace, holder.name, error)
-            return
-        if settled.node == "" and age_s >= LATE_WRITE_S + WRITE_TIMEOUT_S:
-            _LOG.info(
-                "bind of %s/%s was lost: its GPUs on %s are free", holder.namespace, holder.name, reservation.node
-            )
-            self._state.forget(holder.uid)
-
-    def _write_plain(self, args: BindingArgs) -> str:
+    def _write_plain(self, args: BindingArgs, record: PodRecord, until_s: float) -> str:
         """Bind a pod that names our resource with quantity 0: kube-scheduler leaves it to us."""
-        try:
-            self._api.bind_pod(
-                args.pod_namespace, args.pod_name, args.pod_uid, args.node, {}, timeout_s=WRITE_TIMEOUT_S
-            )
-        except (ApiError, ApiUnreachable) as error:
-            settled = self._read_back(args)
-            if settled is None or settled.node != args.node:
-                return self._failed(args, f"API server: {error}")
-        return ""
+        wanted = Wanted(args.pod_namespace, args.pod_name, args.pod_uid, args.node, {}, gpus=False)
+        problem = _problem(self._fence.write(wanted, record.resource_version, until_s))
+        return self._failed(args, problem) if problem else ""
 
-    def _introduce(self, args: BindingArgs) -> _Settled | str:
+    def settle(self, reservation: Reservation) -> bool:
+        """Make certain what became of an assumption that nothing has confirmed; whether the API server has told."""
+        holder = reservation.holder
+        with self._alone(holder.uid) as alone:
+            if not alone:
+                return True  # its bind call is still under way
+            outcome = self._fence.settle(holder.namespace, holder.name, holder.uid)
+            if outcome.fate is Fate.OPEN:
+                _LOG.warning("bind of %s/%s is not settled: %s", holder.namespace, holder.name, outcome.problem)
+                return False
+            if outcome.fate in {Fate.VOID, Fate.GONE}:
+                text = "bind of %s/%s was lost: its GPUs on %s are free"
+                _LOG.info(text, holder.namespace, holder.name, reservation.node)
+                self._state.forget(holder.uid)
+            return True
+
+    def _introduce(self, args: BindingArgs) -> PodRecord | str:
         try:
-            settled = self._read(args.pod_namespace, args.pod_name, args.pod_uid)
+            record = self._fence.read(args.pod_namespace, args.pod_name, args.pod_uid)
         except (ApiError, ApiUnreachable, DecodeError) as error:
             return f"pod can't be read: {error}"
-        return "pod is gone" if settled.node is None else settled
+        return record or "pod is gone"
 
-    def _read_back(self, args: BindingArgs) -> _Settled | None:
-        for pause_s in _READ_PAUSES_S:
-            try:
-                return self._read(args.pod_namespace, args.pod_name, args.pod_uid)
-            except (ApiError, ApiUnreachable, DecodeError):
-                self._pause(pause_s)
-        return None
-
-    def _read(self, namespace: str, name: str, uid: str) -> _Settled:
-        """Read the pod from the API server's newest state and tell the ledger of it.
-
-        Raises:
-            ApiError: another answer than the pod or "not found".
-            ApiUnreachable: no answer.
-            DecodeError: not a Pod.
-        """
+    def _look_at(self, node: str) -> str:
+        """Tell the ledger of every pod that is bound to the node; why that can't be done, empty when it is."""
+        path = f"{PODS_PATH}?fieldSelector={quote(f'spec.nodeName={node}')}"
         try:
-            record = self._decoder.pod(self._api.read(pod_path(namespace, name), timeout_s=READ_TIMEOUT_S))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            record = None
-        if record is None or record.uid != uid:
-            self._state.apply(PodDeleted(uid))
-            return _Settled(None)
-        self._state.apply(PodChanged(record))
-        return _settled(record)
+            for page in list_pages(self._api, path, LOOK_TIMEOUT_S):
+                for raw in page.items:
+                    self._show(raw)
+        except (ApiError, ApiUnreachable, EnvelopeError) as error:
+            return f"pods of the node can't be read: {error}"
+        return ""
+
+    def _show(self, raw: bytes) -> None:
+        try:
+            self._state.apply(PodChanged(self._decoder.pod(raw)))
+        except DecodeError as error:
+            _LOG.debug("a pod of the node is left out, as in the watch: %s", error)
+
+    @contextmanager
+    def _alone(self, uid: str) -> Iterator[bool]:
+        """Keep other threads from binding or settling the pod; false when one does already."""
+        with self._lock:
+            alone = uid not in self._busy
+            self._busy.add(uid)
+        try:
+            yield alone
+        finally:
+            if alone:
+                with self._lock:
+                    self._busy.discard(uid)
 
     def _failed(self, args: BindingArgs, message: str) -> str:
         pod = PodRecord(args.pod_uid, args.pod_namespace, args.pod_name)
@@ -211,6 +188,14 @@ class Binder:
         return message
 
 
-def _settled(record: PodRecord) -> _Settled:
-    asks_nothing = record.request is None and not record.request_error
-    return _Settled(record.node, record.footprint is not None, asks_nothing)
+def _problem(outcome: Outcome) -> str:
+    """Why the pod is not bound as wanted; empty when it is."""
+    match outcome.fate:
+        case Fate.WRITTEN:
+            return ""
+        case Fate.ELSEWHERE:
+            return f"pod is bound to {outcome.node} already"
+        case Fate.GONE:
+            return "pod is gone"
+        case Fate.VOID | Fate.OPEN:
+            return outcome.problem

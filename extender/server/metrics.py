@@ -46,14 +46,14 @@ class StateCollector(Collector):
         view_age_s: Callable[[], float],
         woken: Callable[[], int],
         synced: Callable[[], bool],
-        writes_denied: Callable[[], bool],
+        writes_failing: Callable[[], bool],
         unreadable: Callable[[], Mapping[str, int]],
     ) -> None:
         self._state = state
         self._view_age_s = view_age_s
         self._synced = synced
         self._woken = woken
-        self._writes_denied = writes_denied
+        self._writes_failing = writes_failing
         self._unreadable = unreadable
 
     def describe(self) -> Iterable[Metric]:
@@ -82,8 +82,8 @@ class StateCollector(Collector):
         yield _gauge("gpupack_extender_synced", "1 once all nodes and pods were read.", float(self._synced()))
         age_s = self._view_age_s()
         yield _gauge("gpupack_extender_view_age_seconds", "Seconds since the API server was last heard from.", age_s)
-        text = "1 while the API server keeps denying the extender's writes: credentials, TLS or RBAC."
-        yield _gauge("gpupack_extender_writes_denied", text, float(self._writes_denied()))
+        text = "1 while the extender's writes keep failing: no right, no credentials, or an API server in trouble."
+        yield _gauge("gpupack_extender_writes_failing", text, float(self._writes_failing()))
         unreadable = CounterMetricFamily(
             "gpupack_extender_unreadable_objects",
             "API objects that could not be read and were left out, each time that one was seen.",

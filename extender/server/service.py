@@ -15,7 +15,7 @@ from extender.contract.units import GpuUuid
 from extender.decoding.decoder import Decoder
 from extender.kube.client import KubeApi
 from extender.kube.events import EventRecorder
-from extender.kube.reflector import Reflector
+from extender.kube.reflector import Reflector, ReflectorSettings
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.charging import charged_gpus
 from extender.server.binder import Binder
@@ -43,6 +43,9 @@ from extender.server.verbs import Verbs, create_calls
 _LOG = logging.getLogger(__name__)
 NODES_PATH = "/api/v1/nodes"
 PODS_PATH = "/api/v1/pods"
+FOLLOWING = ReflectorSettings(watch_tries=1)
+"""A list after each outage: few extenders make them, and a view of a history that is no more would overbook."""
+
 STOP_TIMEOUT_S = 5.0
 GC_THRESHOLDS = (2_000, 5, 1_000)
 """Young objects at which the collector looks at them, and so on. By default every second call would wait for it; with
@@ -82,8 +85,8 @@ class Service:
         self._learning = Learning(self.state)
         self._bypasses = Bypasses(lambda: settings.scheduler_names, self._charged, self._events.put)
         self._reflectors = (
-            Reflector(api, NODES_PATH, NodeSink(self.state, decoder)),
-            Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._observe)),
+            Reflector(api, NODES_PATH, NodeSink(self.state, decoder), settings=FOLLOWING),
+            Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._observe), settings=FOLLOWING),
         )
         binder = Binder(self.state, api, settings.names, decoder)
         self._upkeep = Upkeep(self.state, binder, api, settings.names.retry_annotation, time.monotonic)
@@ -96,7 +99,7 @@ class Service:
                 view_age_s=self._view_age_s,
                 woken=lambda: self._upkeep.woken,
                 synced=self._synced,
-                writes_denied=lambda: bool(api.writes.problem),
+                writes_failing=lambda: bool(api.writes.problem),
                 unreadable=self._unreadable,
             )
         )

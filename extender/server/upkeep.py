@@ -24,7 +24,9 @@ SETTLED_S = 0.25
 
 WAKES_A_ROUND = 32
 SETTLES_A_ROUND = 16
-UNSETTLED_S = 6.0
+UNSETTLED_S = 2.0
+"""The watch shows a bind within milliseconds; one whose call is still under way is let be."""
+
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 MAX_REMEMBERED = 20_000
@@ -128,7 +130,8 @@ class Upkeep:
         for one in due[:SETTLES_A_ROUND]:
             age_s = now_s - one.since_s
             self._settle_after_s[one.holder.uid] = now_s + min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, age_s / 4))
-            self._binder.settle(one, age_s)
+            if not self._binder.settle(one):
+                return  # each of the others would wait for the API server as long
 
     def _may_touch(self, pod: RefusedPod) -> bool:
         touched = self._touched.get(pod.uid)
@@ -153,7 +156,7 @@ class Upkeep:
             patch = {"metadata": {"uid": pod.uid, "annotations": {self._annotation: f"{now_s:.3f}"}}}
             self._api.patch(pod_path(pod.namespace, pod.name), patch, timeout_s=3.0)
         except ApiError as error:
-            if error.status not in {404, 409, 422}:
+            if error.about is None or error.status not in {404, 409, 422}:
                 _LOG.warning("can't wake pod %s/%s: %s", pod.namespace, pod.name, error)
                 self._postpone([pod], self._touched[pod.uid].next_s)
         else:

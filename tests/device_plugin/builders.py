@@ -122,4 +122,4 @@ def pod_body(
 
 def relist(store: PodStore, bodies: Iterable[bytes]) -> None:
     """Give a store these pods as the complete list."""
-    store.replaced([store.read(body) for body in bodies], [], "1")
+    store.replaced([store.read(body) for body in bodies], [], "1", rewound=False)

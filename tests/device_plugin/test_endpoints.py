@@ -22,7 +22,7 @@ def metrics() -> PluginMetrics:
     found = PluginMetrics(
         Names(),
         [
-            PluginState(Names(), lambda: NODE, lambda: 1.5, dict),
+            PluginState(Names(), lambda: NODE, lambda: 1.5, dict, lambda: True),
             GpuCollector(NodeView(gpus=lambda: NODE)),
         ],
     )
@@ -65,6 +65,7 @@ def test_every_path_is_answered() -> None:
         ("gpupack_plugin_advertised_devices", "gpupack.io/gpu"): 2.0,
         ("gpupack_plugin_advertised_devices", "gpupack.io/gpu-core"): 200.0,
         ("gpupack_plugin_reconcile_lag_seconds",): 1.5,
+        ("gpupack_plugin_writes_failing",): 1.0,
         ("gpupack_plugin_overuse_evictions_total",): 0.0,
     }
 

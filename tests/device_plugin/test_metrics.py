@@ -7,13 +7,13 @@ from extender.contract.names import Names
 
 def test_before_the_first_sample_there_are_no_gpus() -> None:
     """Zero, not absent."""
-    found = PluginMetrics(Names(), [PluginState(Names(), lambda: None, lambda: 0.0, lambda: {"pod": 2})])
+    found = PluginMetrics(Names(), [PluginState(Names(), lambda: None, lambda: 0.0, lambda: {"pod": 2}, lambda: True)])
     assert found.registry.get_sample_value("gpupack_plugin_gpus", {"health": "healthy"}) == 0.0
 
 
 def test_unreadable_objects_are_counted_by_kind() -> None:
     """An admin sees that the node's view lacks something."""
-    found = PluginMetrics(Names(), [PluginState(Names(), lambda: None, lambda: 0.0, lambda: {"pod": 2})])
+    found = PluginMetrics(Names(), [PluginState(Names(), lambda: None, lambda: 0.0, lambda: {"pod": 2}, lambda: True)])
     assert found.registry.get_sample_value("gpupack_plugin_unreadable_objects_total", {"kind": "pod"}) == 2.0
 
 

@@ -7,4 +7,4 @@ PODS = "/api/v1/pods"
 
 def bind(api: KubeApi, timeout_s: float = 5.0) -> None:
     """One bind as the extender makes it."""
-    api.bind_pod("team", "train-0", "uid-1", "node-a", {"gpupack.io/allocation": "{}"}, timeout_s)
+    api.bind_pod("team", "train-0", "uid-1", "node-a", {"gpupack.io/allocation": "{}"}, timeout_s, resource_version=7)

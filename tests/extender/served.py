@@ -35,7 +35,7 @@ class Served:
         self.not_ready: str | None = None
         self.view_age_s = 0.5
         self.synced = True
-        self.writes_denied = False
+        self.writes_failing = False
         self.unreadable = {"node": 0, "pod": 0}
         self.registry = CollectorRegistry()
         self.registry.register(
@@ -44,7 +44,7 @@ class Served:
                 view_age_s=lambda: self.view_age_s,
                 woken=lambda: 3,
                 synced=lambda: self.synced,
-                writes_denied=lambda: self.writes_denied,
+                writes_failing=lambda: self.writes_failing,
                 unreadable=lambda: self.unreadable,
             )
         )

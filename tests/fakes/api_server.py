@@ -38,9 +38,11 @@ class Request:
 
     @property
     def kind(self) -> str:
-        """Which script answers: `watch`, `list` or `other`."""
+        """Which script answers: `watch`, `list`, `version` (a list of one object, for its version only) or `other`."""
         if self.method == "GET" and self.query.get("watch") == "true":
             return "watch"
+        if self.method == "GET" and self.query.get("limit") == "1" and "continue" not in self.query:
+            return "version"
         return "list" if self.method == "GET" and self.path.count("/") <= 3 else "other"
 
 
@@ -120,7 +122,7 @@ class ApiServer:
         self.requests: list[Request] = []
         self.faults: list[BaseException] = []
         self._tls = tls
-        self._scripts: dict[str, deque[Step]] = {"list": deque(), "watch": deque(), "other": deque()}
+        self._scripts: dict[str, deque[Step]] = {kind: deque() for kind in ("list", "version", "watch", "other")}
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -161,6 +163,10 @@ class ApiServer:
     def on_watch(self, *steps: Step) -> None:
         """Append to the script of watch requests."""
         self._scripts["watch"].extend(steps)
+
+    def on_version(self, *steps: Step) -> None:
+        """Append to the script of requests for the version of now; without one it is newer than all others."""
+        self._scripts["version"].extend(steps)
 
     def on_other(self, *steps: Step) -> None:
         """Append to the script of all other requests."""
@@ -216,6 +222,8 @@ class ApiServer:
             script = self._scripts[request.kind]
             if script:
                 return script.popleft()
+        if request.kind == "version":
+            return listing(10**9, [])
         return watching() if request.kind == "watch" else Exchange.hang
 
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from extender.kube.errors import ApiError
+from tests.fakes.refusals import not_found
 
 _ONCE_S = 10.0
 
@@ -40,7 +40,7 @@ class EventsApi:
         self._enter(timeout_s)
         folder, _, name = path.rpartition("/")
         if name not in self.events:
-            raise ApiError(404, "NotFound", f'events "{name}" not found')
+            raise not_found("events", name)
         assert folder == f"/api/v1/namespaces/{self.events[name]['metadata']['namespace']}/events"
         self.events[name].update(body)
         return b""

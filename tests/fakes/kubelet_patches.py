@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.errors import ApiUnreachable
+from tests.fakes.refusals import not_found, refused
 
 
 class FakePatching:
@@ -35,12 +36,12 @@ class FakePatching:
         if self.status is not None:
             if not self.status:
                 raise ApiUnreachable("ordered by the test", sent=True)
-            raise ApiError(self.status, "Ordered", "by the test")
+            raise refused(self.status, "Ordered", "by the test")
         metadata = self.objects[path]["metadata"] if path in self.objects else None
         if metadata is None:
-            raise ApiError(404, "NotFound", f"{path} not found")
+            raise not_found("pods", path.rpartition("/")[2])
         if change.get("uid", metadata["uid"]) != metadata["uid"]:
-            raise ApiError(422, "Invalid", "metadata.uid: Invalid value: field is immutable")
+            raise refused(422, "Invalid", "metadata.uid: Invalid value: field is immutable")
         metadata["annotations"] = {**metadata.get("annotations", {}), **change["annotations"]}
         metadata["resourceVersion"] = str(int(metadata["resourceVersion"]) + 1)
         return json.dumps(self.objects[path]).encode()

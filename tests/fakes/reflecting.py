@@ -51,7 +51,9 @@ class RecordingSink:
         _name_and_version(raw)
         return raw
 
-    def replaced(self, records: Sequence[bytes], unreadable: Sequence[Identity], resource_version: str) -> None:
+    def replaced(
+        self, records: Sequence[bytes], unreadable: Sequence[Identity], resource_version: str, *, rewound: bool
+    ) -> None:
         """Swap everything."""
         if self._failing_lists:
             self._failing_lists -= 1
@@ -59,7 +61,7 @@ class RecordingSink:
         self.objects = dict(_name_and_version(record) for record in records)
         self.raw.extend(records)
         self.unreadable = list(unreadable)
-        self.calls.append(("replaced", resource_version, *self.objects))
+        self.calls.append(("rewound" if rewound else "replaced", resource_version, *self.objects))
 
     def changed(self, record: bytes) -> None:
         """Apply one change."""

@@ -11,7 +11,7 @@ import urllib3
 
 from extender.contract.names import Names
 from extender.kube.access import Access, access_of
-from extender.kube.client import KubeApi, connect
+from extender.kube.client import KubeApi, connect, object_in
 from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
 from extender.kube.listing import EnvelopeError, list_pages
 from extender.kubectl.cluster.view import LEFT_OUT, ClusterView, Read, readable, view_of
@@ -77,7 +77,7 @@ class Session:
         try:
             return self.api.read(path, self.options.timeout_s)
         except ApiError as error:
-            if error.status == 404:
+            if error.says_gone(*object_in(path)):
                 return None
             raise failure(path, error) from error
         except ApiUnreachable as error:

@@ -1,4 +1,8 @@
-"""Defines what happens in the cluster as values; the ledger learns of changes in no other way."""
+"""Defines what happens in the cluster as values; the ledger learns of changes in no other way.
+
+Versions order what is seen of one object, and objects against lists: a list shows everything up to its version. Only a
+restore of the API server's storage breaks that order: then a list is `rewound`.
+"""
 
 from msgspec import Struct
 
@@ -73,10 +77,11 @@ class NodeDeleted(Struct, frozen=True, gc=False):
 
 
 class NodesListed(Struct, frozen=True, gc=False):
-    """All nodes at one resource version."""
+    """All nodes at one resource version; `rewound` when what was seen before is of a history that is no more."""
 
     nodes: tuple[NodeRecord, ...]
     resource_version: int
+    rewound: bool = False
 
 
 class PodChanged(Struct, frozen=True, gc=False):
@@ -85,17 +90,23 @@ class PodChanged(Struct, frozen=True, gc=False):
     pod: PodRecord
 
 
+NEWEST = 2**63 - 1
+"""Later than any version: for who keeps no versions."""
+
+
 class PodDeleted(Struct, frozen=True, gc=False):
-    """A pod is gone for good."""
+    """A pod is gone, as of a version; only something newer can show it again."""
 
     uid: str
+    resource_version: int = NEWEST
 
 
 class PodsListed(Struct, frozen=True, gc=False):
-    """All pods at one resource version."""
+    """All pods at one resource version; `rewound` as for nodes."""
 
     pods: tuple[PodRecord, ...]
     resource_version: int
+    rewound: bool = False
 
 
 ClusterEvent = NodeChanged | NodeDeleted | NodesListed | PodChanged | PodDeleted | PodsListed

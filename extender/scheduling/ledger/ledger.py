@@ -14,6 +14,7 @@ from msgspec import Struct
 from extender.contract.units import UnitMib
 from extender.scheduling.ledger.binding import Plan
 from extender.scheduling.ledger.events import (
+    NEWEST,
     ClusterEvent,
     NodeChanged,
     NodeDeleted,
@@ -30,7 +31,7 @@ CHANGES = 65_536
 """Changes of nodes that are remembered for followers; a follower that is further behind looks at all nodes."""
 
 TOMBSTONES = 16_384
-"""Deleted UIDs that are remembered, so that a late event cannot bring a pod back."""
+"""Deletions that are remembered with their version, so that what is older cannot bring a pod or node back."""
 
 
 class Reservation(Struct, frozen=True, gc=False):
@@ -74,7 +75,7 @@ class Ledger:
         self.first_seen: dict[str, int] = {}
         self._changes: list[str] = []
         self._changes_dropped = 0
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()
         self._gone_nodes: OrderedDict[str, int] = OrderedDict()
 
     def snapshot(self) -> Snapshot:
@@ -112,16 +113,16 @@ class Ledger:
         match event:
             case PodChanged(pod):
                 return self._rebuild(self._pod_changed(pod))
-            case PodDeleted(uid):
-                return self._rebuild(self._pod_deleted(uid))
+            case PodDeleted(uid, resource_version):
+                return self._rebuild(self._pod_deleted(uid, resource_version))
             case NodeChanged(node):
                 return self._rebuild(self._node_changed(node))
             case NodeDeleted(name, resource_version):
                 return self._rebuild(self._node_deleted(name, resource_version))
-            case PodsListed(pods, resource_version):
-                return self._rebuild(self._pods_listed(pods, resource_version))
-            case NodesListed(nodes, resource_version):
-                return self._rebuild(self._nodes_listed(nodes, resource_version))
+            case PodsListed(pods, resource_version, rewound):
+                return self._rebuild(self._pods_listed(pods, resource_version, rewound=rewound))
+            case NodesListed(nodes, resource_version, rewound):
+                return self._rebuild(self._nodes_listed(nodes, resource_version, rewound=rewound))
 
     def assume(
         self, node: str, holder: Holder, resource_version: int, *, since_s: float = 0.0, plan: Plan | None = None
@@ -188,14 +189,19 @@ class Ledger:
         self._reserved[uid] = reservation
         return self._rebuild(self._charge(reservation.node, reservation.holder))
 
-    def _pod_changed(self, pod: PodRecord) -> set[str]:
+    def _pod_changed(self, pod: PodRecord, listed_at: int | None = None) -> set[str]:
+        """`listed_at` is the version of the list that shows the pod: what was seen up to there, it knows better."""
         known = self.pods.get(pod.uid)
-        if pod.uid in self._gone or (known is not None and known.resource_version >= pod.resource_version):
+        newest = known.resource_version if known is not None else self._gone.get(pod.uid, -1)
+        if known == pod or newest >= (pod.resource_version if listed_at is None else listed_at + 1):
             return set()
+        self._gone.pop(pod.uid, None)
+        was_bound = known is not None and bool(known.node)
         if not pod.node and pod.request is None and not pod.request_error:
-            return set()  # pending and not ours: nothing of it is ever asked for
+            # Pending and not ours: nothing of it is ever asked for.
+            return self._unbound(pod.uid) if was_bound else set()
         self.pods[pod.uid] = pod
-        if known is not None and known.node and _charged_alike(known, pod):
+        if known is not None and was_bound and _charged_alike(known, pod):
             return set()
         self.pending.pop(pod.uid, None)
         if pod.ended:
@@ -203,38 +209,59 @@ class Ledger:
             return self._discharge(pod.uid)
         if not pod.node:
             self.pending[pod.uid] = pod
-            return set()
+            return self._discharge(pod.uid) if was_bound else set()
         self._reserved.pop(pod.uid, None)
         return self._charge(pod.node, _holder_of(pod))
 
-    def _pod_deleted(self, uid: str) -> set[str]:
-        self._gone[uid] = None
-        if len(self._gone) > TOMBSTONES:
-            self._gone.popitem(last=False)
+    def _unbound(self, uid: str) -> set[str]:
+        """A pod without a request that was bound in a history that is no more."""
+        self.pods.pop(uid, None)
+        return self._discharge(uid)
+
+    def _pod_deleted(self, uid: str, resource_version: int) -> set[str]:
+        known = self.pods.get(uid)
+        if known is not None and known.resource_version > resource_version:
+            return set()
+        return self._bury(uid, resource_version)
+
+    def _bury(self, uid: str, resource_version: int) -> set[str]:
+        _remember_deleted(self._gone, uid, resource_version)
         self.pods.pop(uid, None)
         self.pending.pop(uid, None)
         self._reserved.pop(uid, None)
         return self._discharge(uid)
 
-    def _pods_listed(self, pods: Iterable[PodRecord], resource_version: int) -> set[str]:
+    def _pods_listed(self, pods: Iterable[PodRecord], resource_version: int, *, rewound: bool) -> set[str]:
         listed = {pod.uid: pod for pod in pods}
-        changed: set[str] = set()
+        changed = self._forget_history() if rewound else set[str]()
+        knows_up_to = NEWEST - 1 if rewound else resource_version
         known = {uid: pod.resource_version for uid, pod in self.pods.items()}
         for uid, reservation in self._reserved.items():
             known[uid] = max(known.get(uid, 0), reservation.resource_version)
         for uid, seen in known.items():
             # A pod newer than the list is not in it yet; the watch that follows tells more of it.
-            if uid not in listed and seen <= resource_version:
-                changed |= self._pod_deleted(uid)
+            if uid not in listed and seen <= knows_up_to:
+                changed |= self._bury(uid, resource_version)
         for pod in listed.values():
-            changed |= self._pod_changed(pod)
+            changed |= self._pod_changed(pod, knows_up_to)
         return changed
 
-    def _node_changed(self, node: NodeRecord) -> set[str]:
+    def _forget_history(self) -> set[str]:
+        """Deletions may not have happened, and holds are for calls of another time; assumptions will be settled."""
+        self._gone.clear()
+        changed: set[str] = set()
+        for uid in [uid for uid, kept in self._reserved.items() if not kept.assumed]:
+            del self._reserved[uid]
+            changed |= self._discharge(uid)
+        return changed
+
+    def _node_changed(self, node: NodeRecord, listed_at: int | None = None) -> set[str]:
+        """As `_pod_changed`."""
         known = self._records.get(node.name)
         newest = known.resource_version if known is not None else self._gone_nodes.get(node.name, -1)
-        if newest >= node.resource_version:
+        if known == node or newest >= (node.resource_version if listed_at is None else listed_at + 1):
             return set()
+        self._gone_nodes.pop(node.name, None)
         if known is not None and _differ_in_version_only(known, node):
             # A heartbeat: nothing that counts here has changed.
             self._records[node.name] = replace(known, resource_version=node.resource_version)
@@ -246,19 +273,23 @@ class Ledger:
         known = self._records.get(name)
         if known is not None and known.resource_version > resource_version:
             return set()
-        self._gone_nodes[name] = max(resource_version, self._gone_nodes.get(name, -1))
-        self._gone_nodes.move_to_end(name)
-        if len(self._gone_nodes) > TOMBSTONES:
-            self._gone_nodes.popitem(last=False)
+        return self._bury_node(name, resource_version)
+
+    def _bury_node(self, name: str, resource_version: int) -> set[str]:
+        _remember_deleted(self._gone_nodes, name, resource_version)
         return {name} if self._records.pop(name, None) is not None else set()
 
-    def _nodes_listed(self, nodes: Iterable[NodeRecord], resource_version: int) -> set[str]:
+    def _nodes_listed(self, nodes: Iterable[NodeRecord], resource_version: int, *, rewound: bool) -> set[str]:
         listed = {node.name: node for node in nodes}
+        if rewound:
+            self._gone_nodes.clear()
+        knows_up_to = NEWEST - 1 if rewound else resource_version
         changed: set[str] = set()
-        for name in [name for name in self._records if name not in listed]:
-            changed |= self._node_deleted(name, resource_version)
+        for name, known in list(self._records.items()):
+            if name not in listed and known.resource_version <= knows_up_to:
+                changed |= self._bury_node(name, resource_version)
         for node in listed.values():
-            changed |= self._node_changed(node)
+            changed |= self._node_changed(node, knows_up_to)
         return changed
 
     def _charge(self, node: str, holder: Holder) -> set[str]:
@@ -324,6 +355,13 @@ class Ledger:
             if _has_more_room(before, after):
                 freed.append(name)
         return tuple(freed)
+
+
+def _remember_deleted(gone: OrderedDict[str, int], key: str, resource_version: int) -> None:
+    gone[key] = max(resource_version, gone.get(key, -1))
+    gone.move_to_end(key)
+    if len(gone) > TOMBSTONES:
+        gone.popitem(last=False)
 
 
 def _holder_of(pod: PodRecord) -> Holder:

@@ -28,11 +28,13 @@ class NodeSink:
         self._state = state
         self.read = decoder.node
 
-    def replaced(self, records: Sequence[NodeRecord], unreadable: Sequence[Identity], resource_version: str) -> None:
+    def replaced(
+        self, records: Sequence[NodeRecord], unreadable: Sequence[Identity], resource_version: str, *, rewound: bool
+    ) -> None:
         """These are all nodes."""
         known = self._state.snapshot().nodes if unreadable else {}
         kept = [known[each.name].record for each in unreadable if each.name in known]
-        self._state.apply(NodesListed((*records, *kept), int(resource_version)))
+        self._state.apply(NodesListed((*records, *kept), int(resource_version), rewound))
 
     def changed(self, record: NodeRecord) -> None:
         """A node was added or modified."""
@@ -53,10 +55,12 @@ class PodSink:
         self._observe = observe
         self.read = decoder.pod
 
-    def replaced(self, records: Sequence[PodRecord], unreadable: Sequence[Identity], resource_version: str) -> None:
+    def replaced(
+        self, records: Sequence[PodRecord], unreadable: Sequence[Identity], resource_version: str, *, rewound: bool
+    ) -> None:
         """These are all pods."""
         kept = [known for each in unreadable if (known := self._state.pod(each.uid)) is not None]
-        self._state.apply(PodsListed((*records, *kept), int(resource_version)))
+        self._state.apply(PodsListed((*records, *kept), int(resource_version), rewound))
         self._observe(records)
 
     def changed(self, record: PodRecord) -> None:
@@ -66,4 +70,4 @@ class PodSink:
 
     def deleted(self, identity: Identity) -> None:
         """A pod is gone."""
-        self._state.apply(PodDeleted(identity.uid))
+        self._state.apply(PodDeleted(identity.uid, int(identity.resource_version)))

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from device_plugin.gpus.conflicts import CLAIM
 from device_plugin.pods.store import PodStore, Rival
 from extender.contract.names import Names
@@ -115,5 +117,16 @@ def test_pods_that_a_list_shows_but_that_cannot_be_read_stay_as_they_were() -> N
     found = store()
     relist(found, [body("p", 1), rival("q"), body("r", 1)])
     unreadable = [Identity("default", name, f"uid-{name}", "9") for name in "pq"]
-    found.replaced([], unreadable, "9")
+    found.replaced([], unreadable, "9", rewound=False)
     assert (orders(found), found.rival("uid-q") is not None) == (["p"], True)
+
+
+@pytest.mark.parametrize(("version", "rewound"), [("1000030", False), ("8", True)], ids=["bumped", "not bumped"])
+def test_a_list_of_a_restored_storage_is_believed(version: str, *, rewound: bool) -> None:
+    """What a pod said since the backup, it has not said; a list that is older than a single answer changes nothing."""
+    found = store()
+    found.merge([body("p", 9)])
+    found.replaced([found.read(body("p", 5))], [], "7", rewound=False)
+    assert found.pods()["uid-p"].version == 9
+    found.replaced([found.read(body("p", 5))], [], version, rewound=rewound)
+    assert found.pods()["uid-p"].version == 5

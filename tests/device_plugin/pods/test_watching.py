@@ -53,7 +53,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         found.api.close()
 
 
-def good(name: str, version: int = 1) -> bytes:
+def good(name: str, version: int = 10) -> bytes:
     """A pod of eight units."""
     return pod_body(name, {"main": {"GPU-a": 8}}, version=version)
 
@@ -70,7 +70,7 @@ def not_utf8(name: str) -> bytes:
 
 def page(*items: bytes) -> bytes:
     """A complete list."""
-    return b'{"metadata":{"resourceVersion":"10"},"items":[' + b",".join(items) + b"]}"
+    return b'{"kind":"PodList","metadata":{"resourceVersion":"10"},"items":[' + b",".join(items) + b"]}"
 
 
 def added(item: bytes) -> bytes:

@@ -39,13 +39,13 @@ def test_every_follower_hears_of_its_node_alone() -> None:
     """Even if the API server ignores the selector; a Node that cannot be read is not gone."""
     followers = [Follower(), Follower()]
     sink = OwnNodeSink("n1", Names(), followers)
-    sink.replaced([notes(), notes("n2")], [], "1")
+    sink.replaced([notes(), notes("n2")], [], "1", rewound=False)
     sink.changed(notes("n2"))
     sink.deleted(Identity(name="n2"))
     sink.changed(notes(cordon="GPU-a"))
-    sink.replaced([], [Identity(name="n1")], "2")
+    sink.replaced([], [Identity(name="n1")], "2", rewound=False)
     sink.deleted(Identity(name="n1"))
-    sink.replaced([], [], "3")
+    sink.replaced([], [], "3", rewound=False)
     assert [follower.told for follower in followers] == [[notes(), notes(cordon="GPU-a"), None, None]] * 2
 
 

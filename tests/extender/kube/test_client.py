@@ -86,6 +86,7 @@ def test_bind_pod_is_one_post_with_uid_and_annotations(api: KubeApi, server: Api
             "name": "train-0",
             "namespace": "team",
             "uid": "uid-1",
+            "resourceVersion": "7",
             "annotations": {"gpupack.io/allocation": "{}"},
         },
         "target": {"apiVersion": "v1", "kind": "Node", "name": "node-a"},
@@ -95,9 +96,9 @@ def test_bind_pod_is_one_post_with_uid_and_annotations(api: KubeApi, server: Api
 
 def test_a_patch_is_a_merge_patch_and_gives_the_object_afterwards(api: KubeApi, server: ApiServer) -> None:
     """The UID in the patch makes the API server refuse it for a namesake; None removes an annotation."""
-    server.on_other(lambda exchange: exchange.answer(200, pod("train-0", 2)))
+    server.on_other(lambda exchange: exchange.answer(200, {"kind": "Pod", **pod("train-0", 2)}))
     patch = {"metadata": {"uid": "uid-1", "annotations": {"gpupack.io/retry": "2", "old": None}}}
-    assert json.loads(api.patch(pod_path("team", "train-0"), patch)) == pod("train-0", 2)
+    assert json.loads(api.patch(pod_path("team", "train-0"), patch)) == {"kind": "Pod", **pod("train-0", 2)}
     (request,) = server.requests
     assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/team/pods/train-0")
     assert request.headers["content-type"] == "application/merge-patch+json"
@@ -115,7 +116,7 @@ def test_create_posts_the_object(api: KubeApi, server: ApiServer) -> None:
 
 def test_patch_changes_the_fields_given(api: KubeApi, server: ApiServer) -> None:
     """A merge patch to the event itself."""
-    server.on_other(ok)
+    server.on_other(lambda exchange: exchange.answer(200, {"kind": "Event", "metadata": {"name": "train-0.1a2b"}}))
     api.patch(events_path("team", "train-0.1a2b"), {"count": 2})
     (request,) = server.requests
     assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/team/events/train-0.1a2b")
@@ -206,12 +207,42 @@ def test_a_bind_that_is_never_answered_ends_with_its_timeout(api: KubeApi, serve
     assert caught.value.sent is True
 
 
-def test_a_bind_whose_reply_breaks_off_after_its_status_is_done(api: KubeApi, server: ApiServer) -> None:
-    """201 says that the pod is bound; the rest of the answer is of no use."""
-    server.on_other(lambda exchange: exchange.answer_half(201, {"status": "Success"}), ok)
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>welcome</html>", b'{"kind":"Status","status":"Fail', b'{"kind":"Status","status":"Failure"}', b"{}"],
+)
+def test_a_bind_is_done_only_when_a_status_says_success(api: KubeApi, server: ApiServer, body: bytes) -> None:
+    """Whatever stands in the way may answer 200 or 201: the pod may be bound, and only a live read can tell."""
+    server.on_other(lambda exchange: exchange.answer(201, body), ok)
+    with pytest.raises(ApiUnreachable, match="not an API server's answer") as caught:
+        bind(api)
+    assert caught.value.sent is True
     bind(api)
-    bind(api)
-    assert len(server.requests) == 2
+
+
+def test_a_bind_whose_reply_breaks_off_may_have_been_executed(api: KubeApi, server: ApiServer) -> None:
+    """A status line alone can be anybody's."""
+    server.on_other(lambda exchange: exchange.answer_half(201, {"kind": "Status", "status": "Success"}))
+    with pytest.raises(ApiUnreachable, match="broke off") as caught:
+        bind(api)
+    assert caught.value.sent is True
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"kind": "Status", "status": "Success"}, {"kind": "Pod", **pod("b", 2)}])
+def test_a_patch_is_done_only_when_the_object_is_the_answer(api: KubeApi, server: ApiServer, body: object) -> None:
+    """A page, another kind of answer and another object say nothing of it."""
+    server.on_other(lambda exchange: exchange.answer(200, body))
+    with pytest.raises(ApiUnreachable, match="not an API server's answer"):
+        api.patch(pod_path("team", "a"), {"metadata": {}})
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"kind": "Status", "status": "Failure"}, {"items": []}])
+def test_a_create_is_done_only_when_an_object_is_the_answer(api: KubeApi, server: ApiServer, body: object) -> None:
+    """Or a Status of success, as for an eviction."""
+    server.on_other(lambda exchange: exchange.answer(200, body), ok)
+    with pytest.raises(ApiUnreachable, match="not an API server's answer"):
+        api.create(events_path("team"), {"reason": "R"})
+    api.create(events_path("team"), {"reason": "R"})
 
 
 def test_an_exchange_that_fails_in_whatever_way_may_have_been_executed(
@@ -268,10 +299,12 @@ def test_64_binds_run_side_by_side_and_keep_their_connections(api: KubeApi, serv
 
 def test_any_path_can_be_read_and_created_in(api: KubeApi, server: ApiServer) -> None:
     """For what has no method of its own: the body comes back untouched, a query in the path stays."""
-    server.on_other(lambda exchange: exchange.answer(200, b"text"), lambda exchange: exchange.answer(201, {"a": 1}))
+    server.on_other(
+        lambda exchange: exchange.answer(200, b"text"), lambda exchange: exchange.answer(201, {"kind": "Y"})
+    )
     path = "/api/v1/namespaces/x/pods/p:9400/proxy/metrics"
     assert api.read(f"{path}?a=b") == b"text"
-    assert json.loads(api.create("/apis/x/v1/reviews/y", {"spec": 2})) == {"a": 1}
+    assert json.loads(api.create("/apis/x/v1/reviews/y", {"spec": 2})) == {"kind": "Y"}
     read, created = server.requests
     assert (read.method, read.path, read.query) == ("GET", path, {"a": "b"})
     assert (created.method, json.loads(created.body)) == ("POST", {"spec": 2})

@@ -252,7 +252,7 @@ def healths(server: ApiServer, tmp_path: Path, clock: StandingClock, *steps: Ste
 
 def created(exchange: Exchange) -> None:
     """Answer as the API server does to a write."""
-    exchange.answer(201, {})
+    exchange.answer(201, {"kind": "Status", "status": "Success"})
 
 
 @pytest.mark.parametrize(
@@ -271,18 +271,37 @@ def test_writes_that_keep_being_denied_are_a_problem_until_one_is_not(
     "step",
     [
         refusing(409, "Conflict"),
-        refusing(500, "InternalError"),
+        refusing(404, "NotFound"),
         refusing(429, "TooManyRequests"),
         forbidden('pods "train-0" is forbidden: namespace team is being terminated'),
-        Exchange.hang_up,
     ],
-    ids=["conflict", "broken", "busy", "admission", "closed"],
+    ids=["conflict", "gone", "not now", "admission"],
 )
-def test_other_failures_say_nothing_of_credentials(
+def test_a_refusal_of_one_object_is_no_problem_of_writes(
     server: ApiServer, tmp_path: Path, clock: StandingClock, step: Step
 ) -> None:
-    """One pod's trouble, and an API server's, have other signs."""
+    """The next one may be accepted."""
     assert healths(server, tmp_path, clock, *[step] * 5) == [""] * 5
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        refusing(500, "InternalError"),
+        refusing(503, "ServiceUnavailable"),
+        lambda exchange: exchange.answer(404, b"default backend - 404"),
+        lambda exchange: exchange.answer(429, b"Too many requests, please try again later."),
+        lambda exchange: exchange.answer(200, b"<html>welcome</html>"),
+        Exchange.hang_up,
+    ],
+    ids=["no space", "unavailable", "no backend", "busy", "welcome", "closed"],
+)
+def test_writes_that_do_not_get_through_for_long_are_a_problem_until_one_does(
+    server: ApiServer, tmp_path: Path, clock: StandingClock, step: Step
+) -> None:
+    """Reads may work all the while."""
+    found = healths(server, tmp_path, clock, step, step, step, created, step)
+    assert ["POST pods/binding has failed for 40 s: " in each for each in found] == [False, False, True, False, False]
 
 
 def test_a_problem_of_binds_is_not_healed_by_events_and_passes_when_none_is_tried(

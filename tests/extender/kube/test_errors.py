@@ -2,7 +2,7 @@
 
 import pytest
 
-from extender.kube.errors import ApiError, error_of_answer, error_of_event
+from extender.kube.errors import ApiError, error_of_answer, error_of_event, is_success
 
 
 def parts(error: ApiError) -> tuple[int, str, str, float | None]:
@@ -48,3 +48,57 @@ def test_retry_after_is_whole_seconds_or_absent(text: str, expected: float | Non
 def test_an_error_event_is_told_by_its_status_object(raw: bytes, expected: tuple[int, str, str, float | None]) -> None:
     """One without a code is an internal error."""
     assert parts(error_of_event(raw)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "about"),
+    [
+        (b'{"kind":"Status","details":{"kind":"pods","name":"a"}}', ("pods", "a")),
+        (b'{"kind":"Status","details":{}}', ("", "")),
+        (b'{"kind":"Status"}', ("", "")),
+        (b'{"details":{"kind":"pods","name":"a"}}', None),
+        (b"404 page not found", None),
+    ],
+)
+def test_an_error_says_which_object_a_status_object_is_about(body: bytes, about: tuple[str, str] | None) -> None:
+    """None when anybody on the way may have answered."""
+    assert error_of_answer(404, "Not Found", {}, body).about == about
+
+
+GONE = b'{"kind":"Status","status":"Failure","reason":"NotFound","details":{"kind":"pods","name":"a"}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (404, GONE, True),
+        (404, GONE.replace(b'"a"', b'"b"'), False),
+        (404, GONE.replace(b"pods", b"namespaces"), False),
+        (404, GONE.replace(b"NotFound", b"Expired"), False),
+        (
+            404,
+            b'{"kind":"Status","reason":"NotFound","message":"the server could not find the requested resource"}',
+            False,
+        ),
+        (404, b"<html>default backend</html>", False),
+        (409, GONE, False),
+    ],
+)
+def test_only_a_status_about_the_very_object_says_that_it_is_gone(status: int, body: bytes, *, expected: bool) -> None:
+    """A load balancer without a backend answers 404 for everything."""
+    assert error_of_answer(status, "Not Found", {}, body).says_gone("pods", "a") is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}', True),
+        (b'{"kind":"Status","status":"Failure"}', False),
+        (b'{"status":"Success"}', False),
+        (b"<html>", False),
+        (b"", False),
+    ],
+)
+def test_success_is_a_status_object_that_says_so(body: bytes, *, expected: bool) -> None:
+    """The answer to a Binding."""
+    assert is_success(body) is expected

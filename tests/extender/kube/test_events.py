@@ -11,6 +11,7 @@ from extender.kube.events import BURST, LONGEST_MESSAGE, MAX_TRIES, PATIENCE_S, 
 from extender.kube.retries import Backoff
 from tests.fakes.events_api import EventsApi
 from tests.fakes.reflecting import StandingClock
+from tests.fakes.refusals import refused
 
 ONCE_S = 30.0
 SOON = Backoff(first_s=0.001, last_s=0.002)
@@ -253,7 +254,7 @@ def test_trouble_of_the_api_server_is_tried_again() -> None:
 def test_a_refusal_of_the_api_server_is_final() -> None:
     """The namespace is being deleted, say: the next news is not held up."""
     api = EventsApi()
-    api.troubles.append(ApiError(403, "Forbidden", "namespace is being terminated"))
+    api.troubles.append(refused(403, "Forbidden", "namespace is being terminated"))
     with writing(api) as events:
         events.put(news("gone"))
         events.put(news("train"))

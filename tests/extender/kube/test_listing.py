@@ -87,7 +87,7 @@ class Collection:
         metadata = json.dumps({"resourceVersion": "7", "continue": end}).encode()
         if max_bytes is not None and sum(map(len, items)) + 100 > max_bytes:
             raise AnswerTooLargeError(f"answer of more than {max_bytes} bytes")
-        body = b'{"metadata":%b,"items":[%b]}' % (metadata, b",".join(items))
+        body = b'{"kind":"PodList","metadata":%b,"items":[%b]}' % (metadata, b",".join(items))
         self.largest_bytes = max(self.largest_bytes, len(body))
         return body
 

@@ -75,7 +75,7 @@ def test_another_error_event_is_logged_and_listed_again(here: World, caplog: pyt
         b'{"type":"ADDED"}\n',
         b'{"type":"MOVED","object":{}}\n',
         b'{"type":"ADDED","object":{"metadata":{}}}\n',
-        b'{"type":"ADDED","object":{"metadata":{"name":"\xff","resourceVersion":"1"}}}\n',
+        b'{"type":"ADDED","object":{"metadata":{"name":"\xff","resourceVersion":"11"}}}\n',
         b"[]\n",
     ],
     ids=["no json", "no object", "unknown type", "no version", "no uid", "no event"],
@@ -95,7 +95,14 @@ def test_after_a_garbage_line_the_watch_goes_on_and_a_list_follows_it(
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html>", b"{}", b'{"metadata":{}}', b'{"metadata":{"resourceVersion":""},"items":[]}', b'{"metadata":'],
+    [
+        b"<html>",
+        b"{}",
+        b'{"metadata":{"resourceVersion":"3"}}',
+        b'{"kind":"Pod","metadata":{"resourceVersion":"3"}}',
+        b'{"metadata":{"resourceVersion":""},"items":[]}',
+        b'{"metadata":',
+    ],
 )
 def test_a_garbage_list_is_tried_again(here: World, body: bytes) -> None:
     """Nothing of it reaches the sink."""
@@ -261,7 +268,7 @@ def test_a_list_that_the_sink_cannot_take_is_tried_again(tmp_path: Path, caplog:
 
         def second(exchange: Exchange) -> None:
             before.append(here.reflector.synced)
-            exchange.answer(200, {"metadata": {"resourceVersion": "11"}, "items": []})
+            exchange.answer(200, {"kind": "PodList", "metadata": {"resourceVersion": "11"}, "items": []})
 
         here.server.on_list(listing(10, []), second)
         here.start()
@@ -299,7 +306,7 @@ class BuggySource:
         self._tries += 1
         if self._tries == 1:
             raise KeyError("a bug")
-        return b'{"metadata":{"resourceVersion":"1"},"items":[]}'
+        return b'{"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[]}'
 
     def watch(self, _path: str, _resource_version: str, _timeout_s: float, _silence_s: float) -> Lines:
         """Refused, once the test lets it go on."""

@@ -15,7 +15,7 @@ from tests.fakes.api_server import Exchange, Step, event, listing, pod, status_o
 @given(
     changes=st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=24),
     cuts=st.lists(st.tuples(st.integers(0, 24), st.sampled_from(["end", "break", "gone", "garbage"])), max_size=5),
-    page_size=st.integers(1, 3),
+    page_size=st.integers(2, 4),
 )
 def test_a_relist_and_a_watch_lead_to_the_same_state(
     tmp_path_factory: pytest.TempPathFactory,

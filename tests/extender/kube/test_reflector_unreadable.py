@@ -28,11 +28,9 @@ class Canned:
         self.watched: list[str] = []
         self.finished = threading.Event()
 
-    def list_page(
-        self, _path: str, _limit: int, _token: str, _timeout_s: float, _max_bytes: int | None = None
-    ) -> bytes:
-        """The page."""
-        return self._page
+    def list_page(self, _path: str, limit: int, _token: str, _timeout_s: float, _max_bytes: int | None = None) -> bytes:
+        """The page; who asks for one object wants the version of now."""
+        return self._page if limit > 1 else text(pod_list(1000, []))
 
     def watch(self, _path: str, resource_version: str, _timeout_s: float, _silence_s: float) -> Lines:
         """The lines, then nothing."""
@@ -127,7 +125,7 @@ def pods(draw: st.DrawFn) -> list[tuple[str, bytes | None]]:
     """Names, and the bytes of those that are broken."""
     count = draw(st.integers(1, 8))
     return [
-        (f"p{at}", draw(st.none() | broken_pods(f"p{at}", at + 1)))
+        (f"p{at}", draw(st.none() | broken_pods(f"p{at}", at + 51)))
         for at in range(count)
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from extender.scheduling.ledger.binding import Plan, plan_binding
-from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.ledger.events import PodChanged, PodDeleted, PodRecord
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.nodes.node import Hold, Holder, node_info
 from extender.scheduling.pods.footprint import Footprint
@@ -190,6 +190,38 @@ class AnyCluster(Listening):
         if expires_s is None or not assumed:
             claim = Claim(known.uid, node, known.request, footprint)
             self.reserved[known.uid] = (claim, expires_s)
+
+    @rule(back=st.integers(0, 6), bump=st.integers(0, 2), pods_first=st.booleans())
+    def restored(self, back: int, bump: int, *, pods_first: bool) -> None:
+        """The API server's storage is restored to what it was; all watches break, and the lists that follow show it.
+
+        Without a bump the versions are lower than what was seen, and the lists say so: holds end then.
+        """
+        seen = self.seen
+        self.api.restore(max(0, self.api.version - back), bump=bump)
+        version = self.api.version
+        rewound = version < seen
+        lists = [replace(event, rewound=rewound) for event in self.api.lists(version)]
+        for event in reversed(lists) if pods_first else lists:
+            self.ledger.apply(event)
+        self.listed = self.seen = version
+        if rewound:
+            self.reserved = {uid: (claim, ends) for uid, (claim, ends) in self.reserved.items() if ends is None}
+
+    @precondition(lambda self: self.api.now.pods)
+    @rule(pick=PICK)
+    def pod_is_shown_again(self, pick: int) -> None:
+        """A deletion that was not true is undone by what is newer, and by nothing older."""
+        pods = self.api.now.pods
+        known = pods[sorted(pods)[pick % len(pods)]]
+        self.watch()
+        self.reserved.pop(known.uid, None)
+        self.ledger.apply(PodDeleted(known.uid, self.api.version))
+        self.ledger.apply(PodChanged(known))
+        assert self.ledger.is_gone(known.uid)
+        self.api.put_pod(known)
+        self.watch()
+        assert not self.ledger.is_gone(known.uid)
 
     @precondition(lambda self: self.reserved)
     @rule(pick=PICK)

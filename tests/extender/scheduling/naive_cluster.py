@@ -69,7 +69,22 @@ class ApiServer:
 
     def delete_pod(self, uid: str) -> None:
         """Delete a pod for good."""
-        self._write(PodDeleted(uid), pods={key: pod for key, pod in self.now.pods.items() if key != uid})
+        self._write(
+            PodDeleted(uid, self.version + 1), pods={key: pod for key, pod in self.now.pods.items() if key != uid}
+        )
+
+    def restore(self, version: int, *, bump: int) -> None:
+        """The storage is restored from a backup of that version; with a `bump` versions go on from the newest.
+
+        Without one the versions after it are given out again. Objects have the versions that they had.
+        """
+        view = self.views[version]
+        if bump:
+            lists = PodsListed(tuple(view.pods.values()), self.version + bump)
+            self.views.extend([view] * bump)
+            self.events.extend([lists] * bump)
+        else:
+            del self.views[version + 1 :], self.events[version + 1 :]
 
     def lists(self, version: int) -> tuple[NodesListed, PodsListed]:
         """Both lists at this version."""

@@ -7,37 +7,45 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from extender.kube.errors import ApiError
-from extender.server.binder import LATE_WRITE_S, WRITE_TIMEOUT_S, Binder
+from extender.server.binder import CALL_S, Binder
 from extender.server.state.outcomes import Passed, Unavailable
 from extender.server.wire import decode_binding_args
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import Json, allocation, bind_call, node, pod, raw, uuid
 from tests.fakes.binding_api import BindingApi, Trouble, unreachable
+from tests.fakes.refusals import refused
 
-SETTLED_S = LATE_WRITE_S + WRITE_TIMEOUT_S
 ALLOCATION = "gpupack.io/allocation"
 
 
 class Bench:
-    """A node `a` of two GPUs of 16 units, a node `b` of one, and pods; pauses take no time and are remembered."""
+    """A node `a` of two GPUs of 16 units, a node `b` of one, and pods; time passes in pauses, which are remembered."""
 
     def __init__(self, *pods: Json) -> None:
         self.cluster = Cluster(node("a", 16, 16), node("b", 16))
         self.api = BindingApi(*pods)
         self.pauses: list[float] = []
         self.binder = Binder(
-            self.cluster.state, self.api, self.cluster.names, self.cluster.decoder, pause=self.pauses.append
+            self.cluster.state,
+            self.api,
+            self.cluster.names,
+            self.cluster.decoder,
+            clock=self.cluster.clock,
+            pause=self.pause,
         )
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        self.pauses.append(seconds)
+        self.cluster.clock.advance(seconds)
 
     def bind(self, name: str = "train", target: str = "a", uid: str = "") -> str:
         """A bind call; its answer."""
         return self.binder.bind(decode_binding_args(bind_call(name, target, uid=uid)))
 
-    def settle(self, age_s: float) -> None:
-        """What upkeep does for assumptions of that age."""
-        self.cluster.clock.advance(age_s)
-        for one in self.cluster.state.unsettled(age_s):
-            self.binder.settle(one, age_s)
+    def settle(self) -> list[bool]:
+        """What upkeep does for assumptions; whether each was settled."""
+        return [self.binder.settle(one) for one in self.cluster.state.unsettled(0.0)]
 
     def bound_to(self, name: str = "train") -> str:
         """The node that the API server has for the pod; empty while unbound."""
@@ -100,14 +108,12 @@ def test_a_pod_that_asks_for_nothing_is_bound_without_gpus(body: Json) -> None:
     assert bench.bind() == ""
 
 
-@pytest.mark.parametrize(
-    ("written", "answer"), [(True, ""), (False, "API server: timed out")], ids=["written", "not written"]
-)
-def test_a_lost_answer_of_a_bind_without_gpus_is_settled_at_once(*, written: bool, answer: str) -> None:
+@pytest.mark.parametrize("written", [True, False], ids=["written", "not written"])
+def test_a_lost_answer_of_a_bind_without_gpus_is_settled_at_once(*, written: bool) -> None:
     """There is nothing to keep meanwhile."""
     bench = Bench(pod("train", "0"))
     (bench.api.lost if written else bench.api.refusals).append(unreachable(sent=True))
-    assert bench.bind() == answer
+    assert (bench.bind(), bench.bound_to()) == ("", "a")
 
 
 def test_a_pod_with_a_senseless_request_is_not_bound() -> None:
@@ -167,86 +173,251 @@ def test_a_pod_that_is_gone_is_an_error_and_holds_nothing(*, again: bool) -> Non
     assert bench.cluster.state.reserved_on("uid-train") == ""
 
 
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        ApiError(403, "Forbidden", "no rights"),
-        ApiError(409, "Conflict", "gated"),
-        ApiError(429, "TooManyRequests", "slow down"),
-        unreachable(sent=False),
-    ],
-)
+@pytest.mark.parametrize("refusal", [refused(403, "Forbidden", "no rights"), refused(409, "Conflict", "gated")])
 def test_a_bind_that_was_surely_not_written_is_forgotten(refusal: Trouble) -> None:
     """The text says why, the room is free at once, and the next try may do."""
     bench = held()
     bench.api.refusals.append(refusal)
     assert bench.bind() == f"API server: {refusal}"
-    assert bench.cluster.free("a") == [16, 16]
+    assert (bench.cluster.free("a"), bench.api.touched) == ([16, 16], [])
     assert bench.bind() == ""
 
 
 @pytest.mark.parametrize(
-    "trouble", [unreachable(sent=True), ApiError(500, "InternalError", "etcd"), ApiError(408, "Timeout", "slow")]
+    ("trouble", "pauses"),
+    [
+        (refused(429, "TooManyRequests", "slow down", 1.0), [1.0]),
+        (refused(429, "TooManyRequests", "slow down"), [0.05]),
+        (ApiError(429, "Too Many Requests", "please try again later", 2.0), [2.0]),
+        (refused(503, "ServiceUnavailable", "", 1.0), [1.0]),
+        (refused(503, "ServiceUnavailable", ""), [0.05]),
+        (refused(500, "InternalError", "etcd"), [0.05]),
+        (ApiError(404, "Not Found", "default backend - 404"), [0.05]),
+        (unreachable(sent=True), [0.05]),
+        (unreachable(sent=False), [0.05]),
+    ],
+)
+def test_what_passes_costs_a_pause_and_nobody_hears_of_it(trouble: Trouble, pauses: list[float]) -> None:
+    """As long as the API server asks; no error, and so no Event and no second try by kube-scheduler."""
+    bench = held()
+    bench.api.refusals.append(trouble)
+    assert bench.bind() == ""
+    assert (bench.bound_to(), bench.verdict(), bench.pauses) == ("a", "bound", pauses)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "touches"),
+    [(refused(429, "TooManyRequests", "slow down", 3.0), 0), (refused(503, "ServiceUnavailable", "", 3.0), 1)],
+)
+def test_a_pause_that_is_longer_than_the_call_is_left_to_kube_scheduler(trouble: Trouble, touches: int) -> None:
+    """It is answered at once, and the room is given back: nothing was or will be written."""
+    bench = held()
+    bench.api.refusals.append(trouble)
+    assert bench.bind() == f"API server: {trouble}"
+    assert (bench.pauses, len(bench.api.touched), bench.cluster.free("a")) == ([], touches, [16, 16])
+
+
+@pytest.mark.parametrize("trouble", [refused(429, "TooManyRequests"), unreachable(sent=False)])
+def test_what_does_not_pass_ends_with_the_call(trouble: Trouble) -> None:
+    """Before kube-scheduler gives up, so that it hears of it; nothing is kept."""
+    bench = held()
+    bench.api.refusals.extend([trouble] * 100)
+    began_s = bench.cluster.clock()
+    assert bench.bind() == f"API server: {trouble}"
+    assert 1.5 < bench.cluster.clock() - began_s < CALL_S
+    assert bench.cluster.free("a") == [16, 16]
+
+
+def test_an_api_server_that_never_answers_binds_is_tried_three_times() -> None:
+    """Each try costs a touch of the pod; in the end nothing is under way, and nothing is kept."""
+    bench = held()
+    bench.api.late.extend([refused(500, "InternalError", "webhook")] * 9)
+    assert bench.bind() == "API server: 500 InternalError: webhook"
+    assert (bench.api.binds, len(bench.api.touched), bench.cluster.free("a")) == (3, 3, [16, 16])
+    assert bench.api.arrive() == ["Precondition failed: ResourceVersion in precondition"] * 3
+
+
+@pytest.mark.parametrize(
+    "trouble", [unreachable(sent=True), refused(500, "InternalError", "etcd"), refused(408, "Timeout", "slow")]
 )
 def test_lesson_15_a_lost_answer_of_a_bind_that_was_written_is_a_success(trouble: Trouble) -> None:
     """A live read settles it at once."""
     bench = held()
     bench.api.lost.append(trouble)
     assert bench.bind() == ""
-    assert (bench.bound_to(), bench.verdict()) == ("a", "bound")
+    assert (bench.bound_to(), bench.verdict(), bench.api.touched) == ("a", "bound", [])
     assert sorted(bench.cluster.free("a")) == [8, 16]
 
 
-@pytest.mark.parametrize("trouble", [unreachable(sent=True), ApiError(504, "Timeout", "etcd")])
-def test_lesson_15_a_lost_bind_that_may_yet_be_written_keeps_its_gpus(trouble: Trouble) -> None:
-    """An unbound pod proves nothing yet; later it does."""
+@pytest.mark.parametrize("trouble", [unreachable(sent=True), refused(504, "Timeout", "etcd")])
+def test_lesson_15_a_bind_that_is_late_is_void_before_its_place_is_given_away(trouble: Trouble) -> None:
+    """It carries the version that the pod had; a touch gives the pod another one, and the second bind carries that."""
     bench = held()
-    bench.api.refusals.append(trouble)
-    assert bench.bind() == f"API server: {trouble}; the bind is being settled"
-    bench.settle(SETTLED_S - 0.1)
-    assert sorted(bench.cluster.free("a")) == [8, 16]
+    bench.api.late.append(trouble)
+    assert bench.bind() == ""
+    before = json.dumps(bench.api.pods["train"])
+    assert bench.api.arrive() == ["Precondition failed: ResourceVersion in precondition"]
+    assert (json.dumps(bench.api.pods["train"]), bench.api.touched, bench.api.binds) == (before, ["train"], 2)
+
+
+def test_lesson_15_memory_is_not_given_twice_by_a_bind_that_is_late() -> None:
+    """The first bind is under way for as long as it likes, and nothing can be written: so its place is kept."""
+    bench = held(pod("train", 16))
+    other = pod("other", 16)
+    bench.api.pods["other"] = other
+    bench.api.late.append(unreachable(sent=True))
+    bench.api.untouchable.extend([unreachable(sent=True)] * 9)
+    assert bench.bind() == "API server: timed out; the bind is being settled"
+    bench.cluster.clock.advance(10 * HOLD_S)
+    assert bench.settle() == [False]
+    assert sorted(bench.cluster.free("a")) == [0, 16]
+    bench.cluster.hold(other, "a")
+    assert bench.bind("other") == ""
+    assert bench.api.arrive() == ["written"]
+    bench.cluster.show(bench.api.pods["train"])
+    assert bench.cluster.free("a") == [0, 0]
+
+
+def test_a_bind_that_is_being_settled_is_settled_by_a_touch() -> None:
+    """Until then its GPUs are kept and filter says so; then nothing of it can come, and the next try does it."""
+    bench = held()
+    bench.api.late.append(unreachable(sent=True))
+    bench.api.untouchable.extend([unreachable(sent=True)] * 3)
+    assert bench.bind() == "API server: timed out; the bind is being settled"
+    assert bench.cluster.state.counts()["assumed"] == 1
     settling = Unavailable("an earlier bind of the pod to a is being settled")
     assert bench.cluster.filter(pod("train", 8), "a") == settling
-    bench.settle(SETTLED_S)
-    assert bench.cluster.free("a") == [16, 16]
-    assert isinstance(bench.cluster.filter(pod("train", 8), "a"), Passed)
+    assert bench.settle() == [True]
+    assert (bench.cluster.free("a"), bench.api.touched) == ([16, 16], ["train"])
+    assert bench.api.arrive() == ["Precondition failed: ResourceVersion in precondition"]
+    assert isinstance(bench.cluster.filter(bench.api.pods["train"], "a"), Passed)
+    assert bench.bind() == ""
+
+
+def test_a_pod_that_has_another_version_already_needs_no_touch() -> None:
+    """Somebody else's write has made the bind void; it is tried again at once."""
+    bench = held()
+    bench.api.late.append(unreachable(sent=True))
+    bench.api.annotate("train", {"note": "by somebody"})
+    assert bench.bind() == ""
+    assert bench.api.touched == []
+    assert bench.api.arrive() == ["Precondition failed: ResourceVersion in precondition"]
+
+
+def test_a_touch_that_shows_the_pod_bound_is_a_success() -> None:
+    """The bind was carried out between the read and the touch."""
+    bench = held()
+    bench.api.late.append(unreachable(sent=True))
+    plain_read = bench.api.read
+
+    def read(path: str, timeout_s: float = 10.0) -> bytes:
+        answer = plain_read(path, timeout_s)
+        bench.api.arrive()
+        return answer
+
+    bench.api.read = read  # type: ignore[method-assign] # the order of two requests
+    assert bench.bind() == ""
+    assert (bench.bound_to(), bench.api.binds, bench.api.touched) == ("a", 1, ["train"])
+
+
+def test_a_harmless_write_between_filter_and_bind_costs_nothing_visible() -> None:
+    """kube-scheduler's own status patch, a label: the API server refuses the old version, and the new one is sent."""
+    bench = held()
+    bench.api.annotate("train", {"note": "by somebody"})
+    assert bench.bind() == ""
+    assert (bench.api.binds, bench.api.reads, bench.api.touched, bench.pauses) == (2, 1, [], [])
+    assert (bench.bound_to(), bench.verdict()) == ("a", "bound")
+
+
+def test_a_pod_that_is_written_to_all_the_time_is_not_bound_and_not_kept() -> None:
+    """The call ends in time, and its place is free."""
+    bench = held()
+    plain_bind = bench.api.bind_pod
+
+    def bind_pod(*args: object, **kwargs: object) -> None:
+        bench.api.annotate("train", {"count": str(bench.api.binds)})
+        plain_bind(*args, **kwargs)  # type: ignore[arg-type] # as they came
+
+    bench.api.bind_pod = bind_pod  # type: ignore[method-assign] # a write before each bind
+    began_s = bench.cluster.clock()
+    assert bench.bind().startswith("API server: 409 Conflict: Precondition failed: ResourceVersion")
+    assert bench.cluster.clock() - began_s < CALL_S
+    assert (bench.api.touched, bench.cluster.free("a")) == ([], [16, 16])
+
+
+PAGES = [
+    ApiError(404, "Not Found", "default backend - 404"),
+    refused(404, "NotFound", "the server could not find the requested resource"),
+    ApiError(404, "NotFound", "another pod", about=("pods", "other")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_load_balancer_that_answers_404_to_everything_proves_nothing(page: ApiError) -> None:
+    """The pod is neither gone nor buried: when the API server is back, the next try binds it."""
+    bench = held()
+    bench.api.refusals.append(page)
+    bench.api.unreadable.extend([page] * 9)
+    assert bench.bind() == f"API server: {page}; the bind is being settled"
+    assert bench.settle() == [False]
+    assert sorted(bench.cluster.free("a")) == [8, 16]
+    bench.api.unreadable.clear()
+    assert bench.settle() == [True]
+    assert isinstance(bench.cluster.filter(bench.api.pods["train"], "a"), Passed)
+    assert bench.bind() == ""
+
+
+def test_a_pod_that_was_read_as_gone_is_not_buried() -> None:
+    """A read gives its room back and no more: what shows the pod again is believed."""
+    bench = held()
+    body = bench.api.pods.pop("train")
+    assert bench.bind() == "pod is gone"
+    bench.api.pods["train"] = body
+    bench.cluster.hold(pod("train", 8), "a")
+    assert bench.bind() == ""
 
 
 def test_lesson_15_a_lost_answer_whose_pod_cannot_be_read_keeps_its_gpus() -> None:
     """For as long as it takes; then the truth decides: here the bind was written."""
     bench = held()
     bench.api.lost.append(unreachable(sent=True))
-    bench.api.unreadable.extend([unreachable(sent=True), ApiError(503, "Unavailable", ""), unreachable(sent=False)])
+    bench.api.unreadable.extend([unreachable(sent=True), refused(503, "Unavailable", ""), unreachable(sent=False)])
     assert bench.bind() == "API server: timed out; the bind is being settled"
-    assert bench.pauses == [0.05, 0.2, 0.5]
+    assert bench.pauses == [0.05, 0.2]
     bench.api.unreadable.append(unreachable(sent=True))
-    bench.settle(10 * HOLD_S)
+    assert bench.settle() == [False]
     assert sorted(bench.cluster.free("a")) == [8, 16]
-    bench.settle(10 * HOLD_S)
+    assert bench.settle() == [True]
     assert bench.cluster.state.unsettled(0.0) == []
     assert sorted(bench.cluster.free("a")) == [8, 16]
     assert bench.bind() == ""
-
-
-def test_a_late_write_is_found_by_settling() -> None:
-    """The API server carried it out after we had read the pod as unbound."""
-    bench = held()
-    bench.api.refusals.append(unreachable(sent=True))
-    bench.bind()
-    bench.api.write("train", "uid-train", "a", {ALLOCATION: allocation({"main": {uuid("a", 0): 8}})})
-    bench.settle(SETTLED_S)
-    assert bench.cluster.state.counts()["assumed"] == 0
-    assert bench.cluster.free("a") == [8, 16]
 
 
 def test_settling_a_pod_that_is_gone_frees_its_gpus() -> None:
     """Deleted meanwhile."""
     bench = held()
     bench.api.refusals.append(unreachable(sent=True))
+    bench.api.untouchable.extend([unreachable(sent=True)] * 3)
     bench.bind()
     del bench.api.pods["train"]
-    bench.settle(0.1)
+    bench.settle()
     assert bench.cluster.free("a") == [16, 16]
+
+
+def test_a_bind_that_is_under_way_is_not_settled_from_outside() -> None:
+    """Its own call does that; a second call for the pod is refused."""
+    bench = held()
+    bench.api.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(bench.bind)
+        assert bench.api.entered.acquire(timeout=30)
+        try:
+            assert bench.settle() == [True]
+            assert bench.bind() == "another bind of the pod is under way"
+            assert (bench.api.reads, bench.cluster.state.counts()["assumed"]) == (0, 1)
+        finally:
+            bench.api.gate.set()
+        assert answer.result(30) == ""
 
 
 def test_a_pod_that_cannot_be_read_is_not_bound_blindly() -> None:
@@ -315,3 +486,56 @@ def test_a_read_back_that_is_no_pod_keeps_the_gpus() -> None:
     assert "the bind is being settled" in bench.bind()
     assert raw(bench.api.pods["train"]) == b'{"kind": "Status"}'
     assert sorted(bench.cluster.free("a")) == [8, 16]
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"namespace": "other"}, {"uid": ""}])
+def test_a_read_back_that_is_another_pod_keeps_the_gpus(change: Json) -> None:
+    """Nothing is proved by it, either."""
+    bench = held()
+    bench.api.refusals.append(unreachable(sent=True))
+    bench.api.pods["train"]["metadata"].update(change)
+    assert "the bind is being settled" in bench.bind()
+    assert sorted(bench.cluster.free("a")) == [8, 16]
+
+
+def stopped(seconds: float) -> Bench:
+    """A pod that passed filter before the process was stopped, and one that another leader has bound meanwhile."""
+    bench = Bench(pod("train", 16), pod("theirs", 16))
+    chosen = bench.cluster.hold(pod("train", 16), "a").allocation.containers["main"]
+    bench.api.write("theirs", "uid-theirs", "a", {ALLOCATION: allocation({"main": dict(chosen)})})
+    bench.cluster.clock.advance(seconds)
+    return bench
+
+
+def test_a_bind_with_an_old_hold_first_reads_the_pods_of_the_node() -> None:
+    """What another leader has bound there is charged, and the pod gets another GPU."""
+    bench = stopped(16)
+    assert bench.bind() == ""
+    assert (bench.api.lists, bench.cluster.free("a")) == (1, [0, 0])
+    for body in bench.api.pods.values():
+        bench.cluster.show(body)
+    assert bench.cluster.free("a") == [0, 0]
+
+
+def test_a_bind_with_a_fresh_hold_reads_nothing() -> None:
+    """It costs one write."""
+    bench = held()
+    assert bench.bind() == ""
+    assert (bench.api.lists, bench.api.reads) == (0, 0)
+
+
+def test_a_bind_without_a_hold_first_reads_the_pods_of_the_node() -> None:
+    """After a restart, or when the hold is over."""
+    bench = stopped(HOLD_S + 1)
+    bench.cluster.state.snapshot()
+    assert bench.bind() == ""
+    assert (bench.api.lists, bench.cluster.free("a")) == (1, [0, 0])
+
+
+@pytest.mark.parametrize("trouble", [unreachable(sent=True), ApiError(404, "Not Found", "default backend - 404")])
+def test_a_node_whose_pods_cannot_be_read_is_not_bound_to(trouble: Trouble) -> None:
+    """The plan may be as old as the view."""
+    bench = stopped(16)
+    bench.api.unlisted.append(trouble)
+    assert bench.bind() == f"pods of the node can't be read: {trouble}"
+    assert bench.api.binds == 0

@@ -123,7 +123,9 @@ def test_the_watch_feeds_it() -> None:
     learning = Learning(cluster.state)
     sink = PodSink(cluster.state, cluster.decoder, learning.observe)
     learning.round(force=True)
-    sink.replaced([sink.read(raw(pod_object(f"p{at}", 9, version=at + 1))) for at in range(24)], (), "50")
+    sink.replaced(
+        [sink.read(raw(pod_object(f"p{at}", 9, version=at + 1))) for at in range(24)], (), "50", rewound=False
+    )
     sink.deleted(identity_of(raw(pod_object("p-gone", 9, version=60))))
     assert learning.round(force=False) is False
     sink.changed(sink.read(raw(pod_object("p24", 9, version=61))))

@@ -90,12 +90,12 @@ def test_whether_the_cluster_was_read_shows() -> None:
     assert made.sample("gpupack_extender_synced") == 0
 
 
-def test_whether_writes_are_denied_shows() -> None:
+def test_whether_writes_fail_shows() -> None:
     """As 1 or 0."""
     made = served()
-    assert made.sample("gpupack_extender_writes_denied") == 0
-    made.writes_denied = True
-    assert made.sample("gpupack_extender_writes_denied") == 1
+    assert made.sample("gpupack_extender_writes_failing") == 0
+    made.writes_failing = True
+    assert made.sample("gpupack_extender_writes_failing") == 1
 
 
 def test_unreadable_objects_are_counted_by_kind() -> None:

@@ -285,7 +285,7 @@ def test_writes_that_stay_denied_turn_it_not_ready(
     assert "401" in extender.bind(train)
     status, text = extender.ask("/readyz")
     assert (status, text.startswith(b"POST pods/binding has failed for 0 s: 401")) == (503, True)
-    assert b"gpupack_extender_writes_denied 1.0" in extender.ask("/metrics")[1]
+    assert b"gpupack_extender_writes_failing 1.0" in extender.ask("/metrics")[1]
     assert extender.filter(train)["NodeNames"] == ["a"]
     assert extender.bind(train) == ""
     assert extender.ready()

@@ -14,6 +14,7 @@ from extender.server.wire import decode_binding_args
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import bind_call, node, pod, uuid
 from tests.fakes.binding_api import BindingApi, Trouble, unreachable
+from tests.fakes.refusals import refused
 
 RETRY = "gpupack.io/retry"
 
@@ -30,7 +31,12 @@ class Bench:
             assert isinstance(self.cluster.filter(body), Rejected)
             self.cluster.clock.advance(0.01)
         self.binder = Binder(
-            self.cluster.state, self.api, self.cluster.names, self.cluster.decoder, pause=lambda _s: None
+            self.cluster.state,
+            self.api,
+            self.cluster.names,
+            self.cluster.decoder,
+            clock=self.cluster.clock,
+            pause=lambda _s: None,
         )
         self.upkeep = Upkeep(self.cluster.state, self.binder, self.api, RETRY, self.cluster.clock)
 
@@ -100,7 +106,13 @@ def test_more_pods_than_a_round_wakes_are_woken_in_the_next_rounds() -> None:
 
 
 @pytest.mark.parametrize(
-    "trouble", [unreachable(sent=True), unreachable(sent=False), ApiError(500, "InternalError", "etcd")]
+    "trouble",
+    [
+        unreachable(sent=True),
+        unreachable(sent=False),
+        refused(500, "InternalError", "etcd"),
+        ApiError(404, "Not Found", "default backend - 404"),
+    ],
 )
 def test_a_touch_that_failed_is_made_again(trouble: Trouble) -> None:
     """Once the API server is back; with pauses, since it may be away for long."""
@@ -136,7 +148,7 @@ def test_a_failed_touch_is_not_made_again_when_the_pod_needs_it_no_more() -> Non
 def test_a_pod_that_is_gone_is_let_go(status: int, caplog: pytest.LogCaptureFixture) -> None:
     """Deleted or replaced: nothing to do and nothing to log."""
     bench = Bench("train")
-    bench.api.untouchable.append(ApiError(status, "Gone", "no such pod"))
+    bench.api.untouchable.append(refused(status, "Gone", "no such pod"))
     bench.make_room()
     with caplog.at_level(logging.INFO):
         assert bench.pass_time(120) == []

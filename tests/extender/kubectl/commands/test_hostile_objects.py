@@ -23,7 +23,7 @@ def deep(body: Json) -> bytes:
 def items(*objects: Json | bytes) -> Step:
     """A list of these objects, as they are."""
     texts = [each if isinstance(each, bytes) else raw(each) for each in objects]
-    body = b'{"metadata": {"resourceVersion": "9"}, "items": [%b]}' % b", ".join(texts)
+    body = b'{"kind": "List", "metadata": {"resourceVersion": "9"}, "items": [%b]}' % b", ".join(texts)
     return lambda exchange: Exchange.answer(exchange, 200, body)
 
 

@@ -143,6 +143,83 @@ def test_a_deleted_node_that_was_never_seen_never_comes() -> None:
     assert node_of(known).free == (16,)
 
 
+def test_only_something_newer_brings_a_deleted_pod_back() -> None:
+    """A deletion has a version: an event or a list from before it changes nothing, one from after it is believed."""
+    bound = pod("a", 5, node="node", footprint=on({0: 4}))
+    for shown in (PodChanged(structs.replace(bound, resource_version=9)), PodsListed((bound,), 9)):
+        known = ledger(PodChanged(bound), PodDeleted("a", 8))
+        for stale in (
+            PodChanged(bound),
+            PodsListed((bound,), 7),
+            PodChanged(structs.replace(bound, resource_version=8)),
+        ):
+            known.apply(stale)
+            assert (known.is_gone("a"), node_of(known).free) == (True, (16, 16))
+        known.apply(shown)
+        assert (known.is_gone("a"), node_of(known).free) == (False, (12, 16))
+
+
+def test_a_deletion_that_is_older_than_the_pod_changes_nothing() -> None:
+    """It is late, and the pod was shown again since."""
+    known = ledger(PodChanged(pod("a", 9, node="node", footprint=on({0: 4}))), PodDeleted("a", 8))
+    assert (known.is_gone("a"), node_of(known).free) == (False, (12, 16))
+
+
+def test_a_list_knows_better_than_all_that_was_seen_up_to_its_version() -> None:
+    """Also when it shows an older version of the object: the storage was restored, and its revision bumped."""
+    known = ledger(
+        PodChanged(pod("bound", 8, node="node", footprint=on({0: 4}))),
+        PodChanged(structs.replace(pod("plain", 8, node="node"), request=None, cpu_milli=500)),
+        PodDeleted("back", 7),
+        PodChanged(pod("new", 9, node="node", footprint=on({0: 1}))),
+        NodeChanged(record("node", gpus_of(16), 9)),
+        NodeDeleted("other", 9),
+    )
+    pods = (
+        pod("bound", 3),
+        structs.replace(pod("plain", 3), request=None, cpu_milli=500),
+        pod("back", 3, node="node", footprint=on({1: 2})),
+    )
+    known.apply(PodsListed(pods, 20))
+    known.apply(NodesListed((record("node", gpus_of(16, 16), 2), record("other", gpus_of(9), 3)), 20))
+    assert (node_of(known).free, node_of(known).cpu_used_milli) == ((16, 14), 0)
+    assert (set(known.pods), set(known.pending)) == ({"bound", "back"}, {"bound"})
+    assert node_of(known, "other").free == (9,)
+
+
+def test_what_is_newer_than_a_list_stays() -> None:
+    """A live read after the bind: the list is from before it."""
+    bound = pod("a", 12, node="node", footprint=on({0: 4}))
+    known = ledger(PodChanged(bound))
+    known.apply(PodsListed((pod("a", 5),), 11))
+    known.apply(PodsListed((), 11))
+    assert node_of(known).free == (12, 16)
+    known.apply(PodsListed((), 12))
+    assert (node_of(known).free, known.is_gone("a")) == ((16, 16), True)
+
+
+def test_a_list_of_an_older_history_resets_the_view() -> None:
+    """Nothing seen before counts: no version, deletion or hold; what is assumed is kept where the pod is unbound."""
+    known = ledger(
+        PodChanged(pod("bound", 80, node="node", footprint=on({0: 4}))),
+        PodChanged(pod("held", 60)),
+        PodChanged(pod("assumed", 61)),
+        PodChanged(pod("lost", 62)),
+        PodDeleted("back", 70),
+        NodeDeleted("other", 90),
+    )
+    known.hold("node", holder("held", on({0: 1})), 60, expires_s=9.0)
+    known.assume("node", holder("assumed", on({0: 2})), 61)
+    known.assume("node", holder("lost", on({0: 3})), 62)
+    pods = (pod("bound", 3), pod("held", 4), pod("assumed", 5), pod("back", 6, node="node", footprint=on({1: 8})))
+    known.apply(NodesListed((record("node", gpus_of(16, 16), 2), record("other", gpus_of(9), 7)), 50, rewound=True))
+    known.apply(PodsListed(pods, 50, rewound=True))
+    assert (node_of(known).free, node_of(known, "other").free) == ((14, 8), (9,))
+    assert ([uid for uid, _ in known.reservations()], known.is_gone("lost")) == (["assumed"], True)
+    known.apply(PodChanged(pod("bound", 51, node="node", footprint=on({1: 4}))))
+    assert node_of(known).free == (14, 4)
+
+
 def test_the_graveyard_is_bounded() -> None:
     """The oldest UIDs are forgotten first."""
     known = ledger(*(PodDeleted(str(at)) for at in range(TOMBSTONES + 1)))

@@ -23,9 +23,9 @@ def sinks(cluster: Cluster) -> tuple[NodeSink, PodSink]:
     return NodeSink(cluster.state, cluster.decoder), PodSink(cluster.state, cluster.decoder)
 
 
-def listed(sink: Any, version: str, *bodies: bytes) -> None:
+def listed(sink: Any, version: str, *bodies: bytes, rewound: bool = False) -> None:
     """Give a sink a full list."""
-    sink.replaced([sink.read(body) for body in bodies], (), version)
+    sink.replaced([sink.read(body) for body in bodies], (), version, rewound=rewound)
 
 
 def test_lists_replace_what_was_known() -> None:
@@ -78,6 +78,33 @@ def test_lesson_8_a_bound_pod_whose_node_is_gone_does_no_harm() -> None:
     assert cluster.free("a") == [12]
 
 
+@pytest.mark.parametrize(("version", "rewound"), [("1000030", False), ("20", True)], ids=["bumped", "not bumped"])
+def test_a_restored_storage_is_believed(version: str, *, rewound: bool) -> None:
+    """What was bound and deleted since the backup was not: the pods are where the list says, of whatever version."""
+    cluster = Cluster()
+    nodes, pods = sinks(cluster)
+    listed(nodes, "10", raw(node("a", 16, 16, version=8)))
+    listed(pods, "10", raw(bound("kept", 4, 5)), raw(pod("later", 8, version=6)), raw(bound("back", 2, 7)))
+    nodes.changed(nodes.read(raw(node("a", 16, version=30))))
+    pods.changed(pods.read(raw(bound("later", 8, 25))))
+    pods.deleted(identity_of(raw(bound("back", 2, 26))))
+    pods.changed(pods.read(raw(bound("new", 1, 27))))
+    assert cluster.free("a") == [3]
+    listed(nodes, version, raw(node("a", 16, 16, version=8)), rewound=rewound)
+    listed(
+        pods,
+        version,
+        raw(bound("kept", 4, 5)),
+        raw(pod("later", 8, version=6)),
+        raw(bound("back", 2, 7)),
+        rewound=rewound,
+    )
+    assert cluster.free("a") == [10, 16]
+    assert [record.name for record in cluster.state.pending()] == ["later"]
+    pods.changed(pods.read(raw(bound("later", 8, 21 if rewound else 1_000_031))))
+    assert cluster.free("a") == [2, 16]
+
+
 def test_an_ended_pod_frees_its_gpu() -> None:
     """With the statuses that a real kubelet writes."""
     cluster = Cluster(node("a", 16))
@@ -100,8 +127,9 @@ def test_an_unreadable_object_keeps_what_an_older_version_said() -> None:
     nodes, pods = sinks(cluster)
     listed(nodes, "10", raw(node("a", 16)))
     listed(pods, "10", raw(bound("p0", 4, 5)), raw(bound("p1", 2, 6)))
-    nodes.replaced([], [Identity(name="a", uid="uid-a", resource_version="11")], "20")
-    pods.replaced([], [Identity("default", "p0", "uid-p0", "11"), Identity("default", "new", "uid-new", "12")], "20")
+    nodes.replaced([], [Identity(name="a", uid="uid-a", resource_version="11")], "20", rewound=False)
+    unreadable = [Identity("default", "p0", "uid-p0", "11"), Identity("default", "new", "uid-new", "12")]
+    pods.replaced([], unreadable, "20", rewound=False)
     assert cluster.free("a") == [12]
 
 
