@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from extender.kube.errors import ApiError
 from tests.fakes.refusals import not_found
 
 _ONCE_S = 10.0

@@ -502,7 +502,7 @@ def stopped(seconds: float) -> Bench:
     """A pod that passed filter before the process was stopped, and one that another leader has bound meanwhile."""
     bench = Bench(pod("train", 16), pod("theirs", 16))
     chosen = bench.cluster.hold(pod("train", 16), "a").allocation.containers["main"]
-    bench.api.write("theirs", "uid-theirs", "a", {ALLOCATION: allocation({"main": dict(chosen)})})
+    bench.api.write("theirs", "uid-theirs", "a", {ALLOCATION: allocation({"main": {**chosen}})})
     bench.cluster.clock.advance(seconds)
     return bench
 
