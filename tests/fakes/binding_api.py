@@ -12,6 +12,7 @@ from extender.kube.errors import ApiError, ApiUnreachable
 Json = dict[str, Any]
 Trouble = ApiError | ApiUnreachable
 _ONCE_S = 10.0
+_CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims/"
 
 
 class BindingApi:
@@ -19,6 +20,7 @@ class BindingApi:
 
     `refusals`, `lost`, `unreadable` and `untouchable` are taken one by one: an error instead of a write, an error after
     a write, an error instead of a read, an error instead of a patch. While `gate` is closed, binds wait for it.
+    `claims` are PersistentVolumeClaims by name.
     """
 
     def __init__(self, *pods: Json) -> None:
@@ -27,6 +29,7 @@ class BindingApi:
         self.lost: deque[Trouble] = deque()
         self.unreadable: deque[Trouble] = deque()
         self.untouchable: deque[Trouble] = deque()
+        self.claims: dict[str, Json] = {}
         self.touched: list[str] = []
         self.reads = 0
         self.binds = 0
@@ -36,14 +39,15 @@ class BindingApi:
         self._lock = threading.Lock()
 
     def read(self, path: str, timeout_s: float = 10.0) -> bytes:
-        """The pod, from the newest state."""
-        name = _name_in(path)
+        """The pod or the claim, from the newest state."""
         assert timeout_s > 0
+        claim = path.removeprefix(_CLAIMS)
+        name = claim if claim != path else _name_in(path)
         with self._lock:
             self.reads += 1
             if self.unreadable:
                 raise self.unreadable.popleft()
-            return json.dumps(self._pod(name)).encode()
+            return json.dumps(self._pod(name) if claim == path else self._claim(name)).encode()
 
     def bind_pod(  # noqa: PLR0917 - the order of the API
         self,
@@ -91,6 +95,12 @@ class BindingApi:
             pod["metadata"]["annotations"].update(metadata["annotations"])
             self.touched.append(name)
             return json.dumps(pod).encode()
+
+    def _claim(self, name: str) -> Json:
+        claim = self.claims.get(name)
+        if claim is None:
+            raise ApiError(404, "NotFound", f'persistentvolumeclaims "{name}" not found')
+        return claim
 
     def _pod(self, name: str) -> Json:
         pod = self.pods.get(name)
