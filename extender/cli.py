@@ -42,7 +42,10 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 )
 @click.option("--keep", type=int, default=16, help="Nodes in a filter answer with --placement scored.")
 @click.option(
-    "--hold-s", type=float, default=30.0, help="Seconds that filter keeps memory for a pod that is not bound."
+    "--hold-s",
+    type=float,
+    default=30.0,
+    help="Seconds that filter keeps memory for a pod where nothing tells whether kube-scheduler still tries.",
 )
 @click.option("--stale-s", type=float, default=120.0, help="Seconds without the API server after which filter refuses.")
 @click.option("--events-per-s", type=float, default=20.0, help="Events on pods per second, on average; 0 writes none.")

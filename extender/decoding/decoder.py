@@ -32,6 +32,7 @@ from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.footprint import Footprint, footprint_of
 
 MAX_PLACES = 4096
+MAX_REFUSALS = 256
 MAX_PLACE_CHARACTERS = 4096
 """Longer annotations are read each time, so that the cache is bounded in bytes as well."""
 
@@ -39,6 +40,7 @@ MAX_PLACE_CHARACTERS = 4096
 _decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
 _decode_conditions = msgspec.json.Decoder(list[Condition] | None).decode
 _NO_ANNOTATIONS: Mapping[str, str] = {}
+_UNSCHEDULABLE = "Unschedulable:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class Decoder:
         request = asked.charged if bound else asked.request
         place = self._place(metadata, annotations, asked) if bound and request else _NOWHERE
         failed = status is not None and status.phase == "Failed"
+        refusal = "" if bound or status is None else _refusal(status)
         return PodRecord(
             uid=metadata.uid,
             namespace=metadata.namespace,
@@ -123,7 +126,8 @@ class Decoder:
             policy=place.policy,
             placed_at=place.at,
             scheduler=spec.scheduler_name,
-            unschedulable=not bound and status is not None and _unschedulable(status),
+            unschedulable=refusal.startswith(_UNSCHEDULABLE),
+            refusal=refusal,
             claims_allocated=not bound and self._actual in annotations,
             prefers=not bound and prefers(spec),
             nominated_node=status.nominated_node_name if status is not None else "",
@@ -244,8 +248,15 @@ def _all_stopped(statuses: msgspec.Raw, containers: int) -> bool:
     return len(stopped) == containers
 
 
-def _unschedulable(status: PodStatus) -> bool:
-    return status.conditions is not ABSENT and any(
-        one.type == "PodScheduled" and one.status == "False" and one.reason == "Unschedulable"
-        for one in _decode_conditions(status.conditions) or ()
-    )
+@lru_cache(MAX_REFUSALS)  # many pods are refused in the same words
+def _shared(text: str) -> str:
+    return text
+
+
+def _refusal(status: PodStatus) -> str:
+    if status.conditions is ABSENT:
+        return ""
+    for one in _decode_conditions(status.conditions) or ():
+        if one.type == "PodScheduled" and one.status == "False":
+            return _shared(f"{one.reason}: {one.message}")
+    return ""

@@ -227,6 +227,15 @@ def pod_path(namespace: str, name: str) -> str:
     return f"{_namespace_path(namespace)}/pods/{_segment('name', name)}"
 
 
+def claim_path(namespace: str, name: str) -> str:
+    """Path of a PersistentVolumeClaim.
+
+    Raises:
+        ValueError: not names of Kubernetes objects.
+    """
+    return f"{_namespace_path(namespace)}/persistentvolumeclaims/{_segment('name', name)}"
+
+
 def node_path(name: str) -> str:
     """Path of a node.
 

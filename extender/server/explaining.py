@@ -8,6 +8,7 @@ from extender.scheduling.fitting.describing import explain_pending, gpus_of
 from extender.scheduling.fitting.judging import nearest
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.ledger.ledger import Reservation
 from extender.server.record.decisions import History
 from extender.server.state.state import State
 
@@ -81,9 +82,9 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
         return {}
     policy = state.policy_of(request)
     explained = explain_pending(state.snapshot_for(pod.uid), request, policy, unit_mib=state.unit_mib, limit=limit)
-    held = state.reserved_on(pod.uid)
-    if held:
-        why = f"room is held for it on {held}"
+    held = state.reservation(pod.uid)
+    if held is not None:
+        why = f"room is held for it on {held.node}"
     elif "fits" in explained["reasons"]:
         why = "it fits now; kube-scheduler has not asked again yet, or another plugin keeps it from these nodes"
     else:
@@ -91,4 +92,14 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
         reason = nearest(Misfit(text) for text in explained["reasons"])
         why = "no node is known to gpupack" if reason is None else reason.text
     avoided = [describe(node, failures) for node, failures in sorted(state.avoided(pod).items())]
-    return {"state": "pending", "why": why, "policy": policy.name, "avoided": avoided, **explained}
+    known = {"policy": policy.name, "held": _held(state, held), "avoided": avoided}
+    return {"state": "pending", "why": why, **known, **explained}
+
+
+def _held(state: State, held: Reservation | None) -> dict[str, Any] | None:
+    """Since when room is held, and when that ends unless kube-scheduler is seen to go on or to give up; None: never."""
+    if held is None:
+        return None
+    now_s = state.now_s()
+    ends_in_s = None if held.expires_s is None else round(held.expires_s - now_s, 1)
+    return {"node": held.node, "forSeconds": round(now_s - held.since_s, 1), "endsInSeconds": ends_in_s}

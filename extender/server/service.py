@@ -81,6 +81,7 @@ class Service:
             view_problem=self._view_problem,
             decisions=decisions,
             report_failure=lambda failure: self._events.put(news_of_failure(failure)),
+            schedulers=settings.scheduler_names,
         )
         self._learning = Learning(self.state)
         self._bypasses = Bypasses(lambda: settings.scheduler_names, self._charged, self._events.put)

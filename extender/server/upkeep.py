@@ -1,4 +1,4 @@
-"""Works in the background: wakes refused pods when room appears, settles binds with an unknown outcome, expires holds.
+"""Works in the background: wakes refused pods when room appears, settles binds of unknown outcome, looks after holds.
 
 It holds the state's lock for far less than a millisecond at a time; every round has a bound on what it does.
 """
@@ -15,6 +15,7 @@ from extender.kube.errors import ApiError, ApiUnreachable
 from extender.scheduling.waking import RefusedPod
 from extender.server.binder import Binder
 from extender.server.state.state import State
+from extender.server.volumes import VolumeWaits
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,8 +33,12 @@ LONGEST_PAUSE_S = 60.0
 MAX_REMEMBERED = 20_000
 
 
-class PatchingApi(Protocol):
-    """What waking needs of the API server; see `extender.kube.client.KubeApi`."""
+class UpkeepApi(Protocol):
+    """What upkeep needs of the API server; see `extender.kube.client.KubeApi`."""
+
+    def read(self, path: str, timeout_s: float = ...) -> bytes:
+        """Read an object."""
+        ...
 
     def patch(self, path: str, body: Mapping[str, object], timeout_s: float = ...) -> bytes:
         """Apply a JSON merge patch."""
@@ -58,7 +63,7 @@ class Upkeep:
         self,
         state: State,
         binder: Binder,
-        api: PatchingApi,
+        api: UpkeepApi,
         retry_annotation: str,
         clock: Callable[[], float],
     ) -> None:
@@ -67,6 +72,7 @@ class Upkeep:
         self._api = api
         self._annotation = retry_annotation
         self._clock = clock
+        self._volumes = VolumeWaits(state, api, clock)
         self._touched: OrderedDict[str, _Touched] = OrderedDict()
         self._postponed: dict[str, tuple[RefusedPod, float]] = {}
         self._settle_after_s: dict[str, float] = {}
@@ -93,8 +99,9 @@ class Upkeep:
                 self._stop.wait(FIRST_PAUSE_S)
 
     def round(self) -> None:
-        """Settle binds, then wake the pods that fit now."""
+        """Settle binds, keep the room of pods that wait for a volume, then wake the pods that fit now."""
         self._settle()
+        self._volumes.round()
         pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND)]
         for at, pod in enumerate(pods):
             if self._stop.is_set():

@@ -23,7 +23,13 @@ class Cluster:
     """What the extender sees of a cluster; `problem` is what is wrong with that view, `told` are its decisions."""
 
     def __init__(
-        self, *nodes: Json, answers: int = 1, keep: int = 1, policy: str = "binpack", names: Names | None = None
+        self,
+        *nodes: Json,
+        answers: int = 1,
+        keep: int = 1,
+        policy: str = "binpack",
+        names: Names | None = None,
+        schedulers: Sequence[str] = (),
     ) -> None:
         self.names = names or Names()
         self.decoder = Decoder(self.names, UNIT_MIB)
@@ -42,6 +48,7 @@ class Cluster:
             view_problem=lambda: self.problem,
             decisions=self.decisions,
             report_failure=self.failures.append,
+            schedulers=schedulers,
         )
         self.node_names: list[str] = []
         for node in nodes:

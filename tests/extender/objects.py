@@ -105,9 +105,9 @@ def node(
     }
 
 
-def allocation(containers: Mapping[str, Mapping[str, int]], unit_mib: int = UNIT_MIB) -> str:
+def allocation(containers: Mapping[str, Mapping[str, int]], unit_mib: int = UNIT_MIB, policy: str = "") -> str:
     """The text of an allocation annotation."""
-    return json.dumps({"version": 1, "unitMib": unit_mib, "containers": containers})
+    return json.dumps({"version": 1, "unitMib": unit_mib, "containers": containers, "policy": policy})
 
 
 def filter_call(pod_json: Json, names: Iterable[str]) -> bytes:

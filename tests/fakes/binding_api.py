@@ -13,6 +13,7 @@ from tests.fakes.refusals import not_found, refused
 Json = dict[str, Any]
 Trouble = ApiError | ApiUnreachable
 _ONCE_S = 10.0
+_CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims/"
 
 
 class BindingApi:
@@ -21,6 +22,7 @@ class BindingApi:
     `refusals`, `lost`, `late`, `unreadable`, `untouchable` and `unlisted` are taken one by one: an error instead of a
     write, an error after a write, an error before a write that is carried out by `arrive`, an error instead of a read,
     of a patch, of a list. While `gate` is closed, binds wait for it.
+    `claims` are PersistentVolumeClaims by name.
     """
 
     def __init__(self, *pods: Json) -> None:
@@ -31,6 +33,7 @@ class BindingApi:
         self.unreadable: deque[Trouble] = deque()
         self.untouchable: deque[Trouble] = deque()
         self.unlisted: deque[Trouble] = deque()
+        self.claims: dict[str, Json] = {}
         self.touched: list[str] = []
         self.reads = 0
         self.binds = 0
@@ -42,14 +45,15 @@ class BindingApi:
         self._lock = threading.Lock()
 
     def read(self, path: str, timeout_s: float = 10.0) -> bytes:
-        """The pod, from the newest state."""
-        name = _name_in(path)
+        """The pod or the claim, from the newest state."""
         assert timeout_s > 0
+        claim = path.removeprefix(_CLAIMS)
+        name = claim if claim != path else _name_in(path)
         with self._lock:
             self.reads += 1
             if self.unreadable:
                 raise self.unreadable.popleft()
-            return json.dumps(self._pod(name)).encode()
+            return json.dumps(self._pod(name) if claim == path else self._claim(name)).encode()
 
     def list_page(
         self, path: str, limit: int, continue_token: str, timeout_s: float, max_bytes: int | None = None
@@ -143,6 +147,12 @@ class BindingApi:
     def _newest(self) -> int:
         versions = [int(pod["metadata"]["resourceVersion"]) for pod in self.pods.values() if "metadata" in pod]
         return max(versions, default=0)
+
+    def _claim(self, name: str) -> Json:
+        claim = self.claims.get(name)
+        if claim is None:
+            raise ApiError(404, "NotFound", f'persistentvolumeclaims "{name}" not found')
+        return claim
 
     def _pod(self, name: str) -> Json:
         pod = self.pods.get(name)

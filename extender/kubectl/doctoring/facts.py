@@ -40,6 +40,7 @@ EXTENDER_RIGHTS: tuple[Right, ...] = (
     ("watch", "pods"),
     ("patch", "pods"),
     ("create", "pods/binding"),
+    ("get", "persistentvolumeclaims"),
     ("create", "events"),
     ("patch", "events"),
 )

@@ -31,7 +31,8 @@ class PodRecord(Struct, frozen=True, gc=False):
         placed_at: when, RFC 3339, by its annotation.
         scheduler: name of the scheduler that it asks for.
         unschedulable: whether kube-scheduler has said that it fits nowhere.
-        nominated_node: node where kube-scheduler evicted others for it.
+        refusal: why its latest try failed, while pending: reason and text of its condition PodScheduled.
+        nominated_node: node where kube-scheduler evicted others for it, or waits to bind it.
         claims_allocated: whether it claims, while pending, that a kubelet gave it GPUs.
         owner: UID of the controller that made it, and that would make another one.
         failure: why it has failed, in one word; empty while it has not.
@@ -61,6 +62,7 @@ class PodRecord(Struct, frozen=True, gc=False):
     failure: str = ""
     ran: bool = False
     prefers: bool = False
+    refusal: str = ""
 
 
 class NodeChanged(Struct, frozen=True, gc=False):

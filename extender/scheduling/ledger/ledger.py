@@ -10,6 +10,7 @@ from dataclasses import replace
 from operator import gt
 
 from msgspec import Struct
+from msgspec.structs import replace as replaced
 
 from extender.contract.units import UnitMib
 from extender.scheduling.ledger.binding import Plan
@@ -38,7 +39,7 @@ class Reservation(Struct, frozen=True, gc=False):
     """Room that no event backs yet: an assumption, which has no `expires_s`, or a hold.
 
     `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
-    Binding says or would say.
+    Binding says or would say, `repeated` whether the pod had passed filter shortly before and not come to bind.
     """
 
     node: str
@@ -47,11 +48,17 @@ class Reservation(Struct, frozen=True, gc=False):
     expires_s: float | None = None
     since_s: float = 0.0
     plan: Plan | None = None
+    repeated: bool = False
 
     @property
     def assumed(self) -> bool:
         """Whether a Binding for it is on its way: it may have been written."""
         return self.holder.hold is Hold.ASSUMED
+
+    @property
+    def held(self) -> bool:
+        """Whether it has passed filter, and kube-scheduler has not asked to bind it yet."""
+        return self.holder.hold is Hold.HELD
 
 
 class Ledger:
@@ -140,6 +147,7 @@ class Ledger:
         *,
         since_s: float = 0.0,
         plan: Plan | None = None,
+        repeated: bool = False,
     ) -> tuple[str, ...]:
         """Charge a pod that just passed filter, until bind, another filter call, deletion or `expires_s`.
 
@@ -149,7 +157,13 @@ class Ledger:
         if before is not None and before.assumed:
             return ()
         held = _held(holder, Hold.HELD)
-        return self._reserve(Reservation(node, held, resource_version, expires_s, since_s, plan))
+        return self._reserve(Reservation(node, held, resource_version, expires_s, since_s, plan, repeated))
+
+    def prolong(self, uid: str, expires_s: float) -> None:
+        """Keep the pod's hold until then at least; an assumption needs no such thing."""
+        held = self._reserved.get(uid)
+        if held is not None and held.expires_s is not None and held.expires_s < expires_s:
+            self._reserved[uid] = replaced(held, expires_s=expires_s)
 
     def forget(self, uid: str) -> tuple[str, ...]:
         """Drop an assumption or hold whose pod is not bound; does nothing otherwise."""

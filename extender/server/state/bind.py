@@ -6,6 +6,7 @@ from extender.scheduling.ledger.ledger import Reservation
 from extender.scheduling.nodes.node import Hold
 from extender.scheduling.pods.request import PodRequest
 from extender.server.state.book import Book
+from extender.server.state.holds import end_hold
 from extender.server.state.outcomes import AlreadyBound, Assumed, BindStart, NeedsLook, Refused, UnknownPod
 
 FRESH_S = 3.0
@@ -35,11 +36,13 @@ def begin_bind(book: Book, uid: str, node: str, view_problem: str | None, *, loo
         return NeedsLook(node)
     held = _held_plan(book, reservation, node, pod.request)
     if held is None and view_problem is not None:
+        end_hold(book, uid)
         return Refused(view_problem)
     plan = held or _new_plan(book, uid, node, pod.request)
     if isinstance(plan, Misfit):
         return Refused(plan.text)
     holder = holder_of(pod, pod.request, plan, Hold.ASSUMED)
+    book.passes.forget(uid)
     book.note_freed(ledger.assume(node, holder, pod.resource_version, since_s=book.clock(), plan=plan))
     return Assumed(plan, pod)
 

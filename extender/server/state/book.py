@@ -1,10 +1,11 @@
 """Gathers what the state's lock guards, and what more than one of kube-scheduler's calls needs of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from extender.contract.units import UnitMib
 from extender.scheduling.avoiding import Avoiding
+from extender.scheduling.ledger.attempts import Passes
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.ledger.ledger import Ledger
 from extender.scheduling.nodes.node import NodeInfo
@@ -27,9 +28,12 @@ class Book:
         policy_name: the cluster's policy.
         answers: nodes in a filter answer.
         keep: nodes in the answer to a pod that states a preference for some nodes, which other plugins weigh.
-        hold_s: how long a hold lasts.
+        hold_s: how long a hold lasts where nothing tells of kube-scheduler's attempt.
         clock: monotonic seconds.
         latest: whose hold was made last, by which policy, and the node as it was then.
+        asked_alone: UID of the pod that was refused last, if only its nominated node was asked about.
+        schedulers: names of the schedulers that call.
+        adopts: whether pods are adopted that were refused before this process began.
     """
 
     unit_mib: UnitMib
@@ -40,15 +44,20 @@ class Book:
     clock: Callable[[], float]
     ledger: Ledger = field(init=False)
     evictions: Evictions = field(init=False)
+    passes: Passes = field(init=False)
     in_force: InForce = field(default_factory=InForce)
     waiting: Waiting = field(default_factory=Waiting)
     avoiding: Avoiding = field(default_factory=Avoiding)
     latest: tuple[str, Policy, NodeInfo | None] | None = None
+    asked_alone: str = ""
+    schedulers: set[str] = field(default_factory=set)
+    adopts: bool = False
 
     def __post_init__(self) -> None:
         self.policy_name = policy_named(self.policy_name).name
         self.ledger = Ledger(self.unit_mib)
         self.evictions = Evictions(self.unit_mib)
+        self.passes = Passes(2 * self.hold_s)  # a hold of half the time between two tries leaves the others the rest
 
     @property
     def policy(self) -> Policy:
@@ -72,6 +81,23 @@ class Book:
                 pod.uid, pod.namespace, pod.name, request, policy, pod.priority, now_s, asked, self.ledger.generation
             )
         )
+
+    def meet(self, scheduler: str) -> None:
+        """A scheduler of that name calls, so the pods that it has not placed yet are ours to wake."""
+        if scheduler not in self.schedulers:
+            self.schedulers.add(scheduler)
+            if self.adopts:
+                self.adopt((scheduler,))
+
+    def adopt(self, schedulers: Collection[str]) -> None:
+        """Let the pods wait for room that these schedulers refused before this process began."""
+        now_s = self.clock()
+        for pod in self.ledger.pending.values():
+            if pod.request is None or pod.uid in self.waiting:
+                continue
+            if pod.unschedulable and pod.scheduler in schedulers:
+                self.wait(pod, pod.request, self.policy_of(pod.request), now_s)
+        self.waiting.note_freed(self.ledger.nodes, now_s)
 
     def without_own(self, uid: str) -> Snapshot:
         """The ledger's view without what is held for this pod; a bound or assumed pod keeps what it has."""

@@ -3,13 +3,11 @@
 from collections.abc import Collection
 
 from extender.scheduling.filtering import filter_nodes
-from extender.scheduling.ledger.binding import Plan, holder_of, plan_on
 from extender.scheduling.ledger.events import PodChanged, PodRecord
-from extender.scheduling.nodes.node import Hold
 from extender.scheduling.pods.request import PodRequest
-from extender.scheduling.ranking.ranking import Feasible
 from extender.server.record.decisions import Decisions
 from extender.server.state.book import Book
+from extender.server.state.holds import hold_best
 from extender.server.state.outcomes import FilterOutcome, Passed, Rejected, Unavailable, VictimsTerminating
 from extender.server.state.waiting import MAX_ASKED
 
@@ -28,8 +26,9 @@ def filter_pod(
     reservation = ledger.reservation(pod.uid)
     if reservation is not None and reservation.assumed:
         return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
-    if reservation is not None:
-        book.avoiding.not_bound(pod.uid, reservation.node, now_s)  # it passed, and comes again without a bind
+    failed_on = book.passes.failed_on(pod.uid)
+    if failed_on:
+        book.avoiding.not_bound(pod.uid, failed_on, now_s)
     book.note_freed(ledger.release(pod.uid))
     # With one name answered, what the pod prefers would have no say.
     answers = max(book.answers, book.keep) if pod.prefers else book.answers
@@ -40,9 +39,11 @@ def filter_pod(
         if book.evictions.awaited(pod, request, policy, ledger.nodes.get(pod.nominated_node)):
             return VictimsTerminating("pods that were evicted for this one still hold their memory")
         book.wait(pod, request, policy, now_s, frozenset(names) if len(names) <= MAX_ASKED else None)
-        decisions.rejected(pod, filtered.rejected)
+        if not _asks_again_at_once(book, pod, names):
+            decisions.rejected(pod, filtered.rejected)
         return Rejected({name: reason.text for name, reason in filtered.rejected.items()})
-    plan = _hold(book, pod, request, ranked.first, now_s)
+    plan = hold_best(book, pod, request, ranked.first, now_s)
+    book.asked_alone = ""
     book.waiting.remove(pod.uid)
     book.evictions.forget(pod.uid)
     decisions.chose(
@@ -57,9 +58,11 @@ def filter_pod(
     return Passed(ranked.names, plan)
 
 
-def _hold(book: Book, pod: PodRecord, request: PodRequest, best: Feasible, now_s: float) -> Plan:
-    plan = plan_on(book.ledger.nodes[best.node], request, best.fit, unit_mib=book.unit_mib)
-    holder = holder_of(pod, request, plan, Hold.HELD)
-    book.ledger.hold(best.node, holder, pod.resource_version, now_s + book.hold_s, since_s=now_s, plan=plan)
-    book.latest = (pod.uid, book.policy_of(request), book.ledger.nodes[best.node])
-    return plan
+def _asks_again_at_once(book: Book, pod: PodRecord, names: Collection[str]) -> bool:
+    """Whether this refusal is none of the pod yet.
+
+    kube-scheduler asks about the nominated node alone first, and when that is refused, about all nodes.
+    """
+    alone = len(names) == 1 and pod.nominated_node in names and book.asked_alone != pod.uid
+    book.asked_alone = pod.uid if alone else ""
+    return alone

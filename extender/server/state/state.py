@@ -11,7 +11,7 @@ from extender.contract.units import UnitMib
 from extender.scheduling import waking
 from extender.scheduling.avoiding import Failed, NodeFailure
 from extender.scheduling.learning.weights import Weights
-from extender.scheduling.ledger.events import ClusterEvent, PodChanged, PodDeleted, PodRecord, PodsListed
+from extender.scheduling.ledger.events import ClusterEvent, PodChanged, PodRecord, PodsListed
 from extender.scheduling.ledger.ledger import Reservation
 from extender.scheduling.nodes.shape import NodeShape, counted
 from extender.scheduling.nodes.snapshot import Snapshot
@@ -24,6 +24,7 @@ from extender.server.record.decisions import Decisions
 from extender.server.state.bind import begin_bind
 from extender.server.state.book import Book
 from extender.server.state.filter import filter_pod
+from extender.server.state.holds import end_hold, keep_for, take_in
 from extender.server.state.outcomes import (
     BindStart,
     FilterOutcome,
@@ -43,11 +44,12 @@ class State:
         policy: the cluster's policy.
         answers: nodes in a filter answer.
         keep: nodes in the answer to a pod that states a preference for some nodes.
-        hold_s: how long a hold lasts.
+        hold_s: how long a hold lasts where nothing tells of kube-scheduler's attempt.
         clock: monotonic seconds.
         view_problem: why the view of the cluster can't be trusted now, None when it can.
         decisions: remembers what was decided.
         report_failure: is told of each pod that failed where it was bound, and returns at once.
+        schedulers: names of the schedulers that call; others are learned.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class State:
         view_problem: Callable[[], str | None],
         decisions: Decisions,
         report_failure: Callable[[NodeFailure], None] = lambda _failure: None,
+        schedulers: Collection[str] = (),
     ) -> None:
         self.unit_mib = unit_mib
         self.decisions = decisions
@@ -69,7 +72,7 @@ class State:
         self._view_problem = view_problem
         self._report_failure = report_failure
         self._lock = threading.Lock()
-        self._book = Book(unit_mib, policy, answers, keep, hold_s, clock)
+        self._book = Book(unit_mib, policy, answers, keep, hold_s, clock, schedulers=set(schedulers))
         self._prepared: tuple[Weights, InForce] | None = None
 
     @property
@@ -104,15 +107,17 @@ class State:
     def filter(self, pod: PodRecord, names: Collection[str]) -> FilterOutcome:
         """Which nodes can take the pod; room for it is held on the best of them."""
         problem = self._view_problem()
+        with self._lock:
+            self._book.meet(pod.scheduler)
+            if problem is None and pod.request is not None:
+                return filter_pod(self._book, pod, pod.request, names, self.decisions)
+            end_hold(self._book, pod.uid)
         if problem is not None:
             return Unavailable(problem)
         if pod.request_error:
             self.decisions.invalid(pod)
             return Rejected(dict.fromkeys(names, pod.request_error))
-        if pod.request is None:
-            return Passed(tuple(names))
-        with self._lock:
-            return filter_pod(self._book, pod, pod.request, names, self.decisions)
+        return Passed(tuple(names))
 
     def prioritize(self, pod: PodRecord, names: Collection[str]) -> list[tuple[str, int]]:
         """Scores of the nodes; the pod's own hold does not count against them."""
@@ -129,6 +134,8 @@ class State:
         if pod.request is None:
             return dict(candidates)
         with self._lock:
+            self._book.meet(pod.scheduler)
+            end_hold(self._book, pod.uid)  # no node passed kube-scheduler's own filters in this try
             answers = preempt_for(self._book, pod, pod.request, candidates)
             policy = self._book.policy_of(pod.request)
         if answers:
@@ -153,9 +160,7 @@ class State:
         """Take in what a watch or a live read has shown."""
         with self._lock:
             failures = self._failures(event)
-            self._book.note_freed(self._book.ledger.apply(event))
-            if isinstance(event, PodDeleted):
-                self._book.waiting.remove(event.uid)
+            take_in(self._book, event)
         for failure in failures:
             self._report_failure(failure)
 
@@ -205,11 +210,27 @@ class State:
             self._book.note_freed(self._book.ledger.expire(self._clock()))
             return self._book.without_own(uid).copy()
 
-    def reserved_on(self, uid: str) -> str:
-        """The node where room is assumed or held for the pod; empty when none is."""
+    def now_s(self) -> float:
+        """The time by the clock of the reservations."""
+        return self._clock()
+
+    def reservation(self, uid: str) -> Reservation | None:
+        """Where room is assumed or held for the pod, and until when."""
         with self._lock:
-            reservation = self._book.ledger.reservation(uid)
-            return reservation.node if reservation is not None else ""
+            return self._book.ledger.reservation(uid)
+
+    def ending_holds(self, within_s: float) -> list[Reservation]:
+        """The holds that end within that time."""
+        now_s = self._clock()
+        with self._lock:
+            holds = [held for _, held in self._book.ledger.reservations() if held.held]
+        return [held for held in holds if held.expires_s is not None and now_s < held.expires_s <= now_s + within_s]
+
+    def keep_hold(self, held: Reservation, node: str, for_s: float) -> None:
+        """kube-scheduler is seen to wait to bind the pod to `node`: keep its room there, if it still has this hold."""
+        until_s = self._clock() + for_s
+        with self._lock:
+            keep_for(self._book, held, node, until_s)
 
     def unsettled(self, older_than_s: float) -> list[Reservation]:
         """Assumptions that nothing has confirmed for that long."""
@@ -240,14 +261,18 @@ class State:
             return self._book.waiting.uids()
 
     def adopt_waiting(self) -> None:
-        """After the first lists: pods that were refused before this process began wait for room, too."""
-        now_s = self._clock()
+        """After the first lists: pods that were refused before this process began wait for room, too.
+
+        Those of other schedulers do not: a retry is of no use to them. A scheduler of which nothing tells yet is known
+        by its first call, and its pods are adopted then.
+        """
+        book = self._book
         with self._lock:
-            for pod in self._book.ledger.pending.values():
-                if pod.unschedulable and pod.request is not None:
-                    self._book.wait(pod, pod.request, self._book.policy_of(pod.request), now_s)
-            self._book.in_force.rankings.follow(self._book.ledger)
-            self._book.waiting.note_freed(self._book.ledger.snapshot().nodes, now_s)
+            placed = (pod for pod in book.ledger.pods.values() if pod.node and pod.policy)
+            book.schedulers.update(pod.scheduler for pod in placed)  # an extender wrote where they are
+            book.in_force.rankings.follow(book.ledger)
+            book.adopt(book.schedulers)
+            book.adopts = True
 
     def worth_waking(self, settled_s: float, limit: int) -> list[waking.RefusedPod]:
         """Pods to wake: refused before room appeared, still waiting `settled_s` after it did, and fitting now.

@@ -39,6 +39,9 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._pods)
 
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._pods
+
     def uids(self) -> list[str]:
         """UIDs of the pods."""
         return list(self._pods)

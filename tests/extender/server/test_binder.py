@@ -170,7 +170,7 @@ def test_a_pod_that_is_gone_is_an_error_and_holds_nothing(*, again: bool) -> Non
         bench.api.pods["train"] = pod("train", 8, uid="another")
     assert bench.bind() == "pod is gone"
     assert bench.cluster.free("a") == [16, 16]
-    assert bench.cluster.state.reserved_on("uid-train") == ""
+    assert bench.cluster.state.reservation("uid-train") is None
 
 
 @pytest.mark.parametrize("refusal", [refused(403, "Forbidden", "no rights"), refused(409, "Conflict", "gated")])
@@ -463,11 +463,10 @@ def test_forty_binds_run_side_by_side() -> None:
     """All forty are at the API server at once, and none waits for another."""
     pods = [pod(f"p{at}", 1) for at in range(40)]
     bench = Bench(*pods)
-    for body in pods:
-        bench.cluster.hold(body)
+    nodes = [bench.cluster.hold(body).node for body in pods]
     bench.api.gate.clear()
     with ThreadPoolExecutor(40) as pool:
-        answers = [pool.submit(bench.bind, f"p{at}", bench.cluster.state.reserved_on(f"uid-p{at}")) for at in range(40)]
+        answers = [pool.submit(bench.bind, f"p{at}", held) for at, held in enumerate(nodes)]
         entered = [bench.api.entered.acquire(timeout=30) for _ in pods]
         bench.api.gate.set()
         assert [answer.result(30) for answer in answers] == [""] * 40
@@ -502,7 +501,12 @@ def stopped(seconds: float) -> Bench:
     """A pod that passed filter before the process was stopped, and one that another leader has bound meanwhile."""
     bench = Bench(pod("train", 16), pod("theirs", 16))
     chosen = bench.cluster.hold(pod("train", 16), "a").allocation.containers["main"]
-    bench.api.write("theirs", "uid-theirs", "a", {ALLOCATION: allocation({"main": {**chosen}})})
+    bench.api.write(
+        "theirs",
+        "uid-theirs",
+        "a",
+        {ALLOCATION: allocation({"main": {str(uuid): units for uuid, units in chosen.items()}})},
+    )
     bench.cluster.clock.advance(seconds)
     return bench
 

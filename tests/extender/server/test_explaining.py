@@ -67,12 +67,14 @@ def test_a_pod_that_waits_for_compute_is_told_so_per_gpu() -> None:
     assert answer["request"]["demands"] == [{"units": 8, "gpus": 1, "whole": False, "corePercent": 50}]
 
 
-def test_a_pod_with_room_held_says_where() -> None:
+def test_a_pod_with_room_held_says_where_and_for_how_long() -> None:
     """Its own hold does not stand in its way."""
     cluster = Cluster(node("a", 8))
     cluster.hold(pod("train", 8))
+    cluster.clock.advance(4)
     answer = explained(cluster)
     assert answer["why"] == "room is held for it on a"
+    assert answer["held"] == {"node": "a", "forSeconds": 4.0, "endsInSeconds": 26.0}
     assert answer["nodes"][0]["fits"] is True
     assert answer["nodes"][0]["wouldGet"] == {"main": {uuid("a", 0): 8}}
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 from bench.simulated.waiting import wait_until
-from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.errors import ApiUnreachable
 from extender.server.http.server import SCHEDULER_LIMITS, Server, fitted
 from extender.server.settings import Tls
 from tests.extender import golden
@@ -22,6 +22,7 @@ from tests.extender.go_answers import FilterResult, read
 from tests.extender.objects import bind_call, filter_call, node, pod
 from tests.extender.served import MAX_BODY_BYTES, Served
 from tests.fakes.binding_api import Trouble, unreachable
+from tests.fakes.refusals import refused
 
 THREADS = 8
 SILENT = 5
@@ -145,7 +146,7 @@ def test_lesson_14_filter_is_answered_while_binds_wait(served: Served, server: S
         assert bind.result(ONCE_S) == (200, b'{"Error":""}')
 
 
-@pytest.mark.parametrize("trouble", [ApiError(409, "Conflict", "no"), unreachable(sent=True)], ids=["no", "lost"])
+@pytest.mark.parametrize("trouble", [refused(403, "Forbidden", "no"), unreachable(sent=True)], ids=["no", "lost"])
 def test_a_bind_that_fails_answers_the_truth(trouble: Trouble) -> None:
     """As it is read back from the API server."""
     served = served_pods()
@@ -154,8 +155,8 @@ def test_a_bind_that_fails_answers_the_truth(trouble: Trouble) -> None:
         ask_once(server, "/filter", filter_call(pod("train", 8), ["a"]))
         (served.api.lost if isinstance(trouble, ApiUnreachable) else served.api.refusals).append(trouble)
         answer = ask_once(server, "/bind", bind_call("train", "a"))
-        refused = b'{"Error":"gpupack: API server: 409 Conflict: no"}'
-        assert answer == (200, b'{"Error":""}' if isinstance(trouble, ApiUnreachable) else refused)
+        said = b'{"Error":"gpupack: API server: 403 Forbidden: no"}'
+        assert answer == (200, b'{"Error":""}' if isinstance(trouble, ApiUnreachable) else said)
         assert (served.api.binds, served.api.reads) == (1, 1)
         assert ask_once(server, "/bind", bind_call("slow", "a")) == (200, b'{"Error":""}')
         assert ask_once(server, "/bind", b"nonsense")[0] == 400

@@ -118,7 +118,10 @@ class Life:
             self.happened[type(outcome).__name__] += 1
             if isinstance(outcome, Passed):
                 assert outcome.plan is not None
-                self.promised[name] = (outcome.plan, self.cluster.clock.now + HOLD_S)
+                held = self.state.reservation(f"uid-{name}")
+                assert held is not None
+                assert held.expires_s is not None
+                self.promised[name] = (outcome.plan, held.expires_s)
                 self.prioritize(name)
             elif isinstance(outcome, Rejected):
                 assert set(outcome.reasons) == set(NODES)

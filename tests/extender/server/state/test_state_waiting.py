@@ -5,7 +5,7 @@ import pytest
 from extender.server.state import waiting
 from extender.server.state.outcomes import Passed, Rejected
 from tests.extender.cluster import HOLD_S, Cluster
-from tests.extender.objects import node, pod, uuid
+from tests.extender.objects import allocation, node, pod, uuid
 
 SETTLED_S = 0.25
 LIMIT = 3
@@ -124,15 +124,64 @@ def test_more_pods_than_a_round_may_wake_are_woken_round_by_round() -> None:
     assert rounds == [3, 3, 3, 1]
 
 
+REFUSED = {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
+
+
 def test_pods_refused_before_a_restart_are_adopted_when_they_fit() -> None:
     """Kube-scheduler has said so in their conditions; a new process has no memory of it."""
-    cluster = Cluster(node("a", 16))
-    verdict = {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
-    cluster.show(pod("refused", 8, status=verdict))
-    cluster.show(pod("too-large", 17, status=verdict))
-    cluster.show(pod("new", 8))
+    cluster = Cluster(node("a", 16), schedulers=["ours"])
+    cluster.show(pod("refused", 8, status=REFUSED, schedulerName="ours"))
+    cluster.show(pod("too-large", 17, status=REFUSED, schedulerName="ours"))
+    cluster.show(pod("new", 8, schedulerName="ours"))
     cluster.state.adopt_waiting()
     assert woken(cluster) == ["refused"]
+
+
+def restarted() -> Cluster:
+    """Room for one pod, for which an older pod of another scheduler waits, and one of a scheduler that calls."""
+    cluster = Cluster(node("a", 16, 16))
+    cluster.show_bound("full", 16, uuid("a", 1), "a")
+    cluster.show(pod("theirs", 16, status=REFUSED, schedulerName="volcano", priority=9))
+    cluster.show(pod("ours", 16, status=REFUSED, schedulerName="ours"))
+    return cluster
+
+
+def test_after_a_restart_no_pod_of_another_scheduler_is_woken() -> None:
+    """A retry would be of no use to it, and whoever could use the room would not hear of it."""
+    cluster = restarted()
+    cluster.state.adopt_waiting()
+    assert woken(cluster) == []
+    assert cluster.state.counts()["waiting"] == 0
+
+
+def test_a_scheduler_is_known_by_where_its_pods_are() -> None:
+    """An extender has written the allocation of a pod that is bound."""
+    cluster = restarted()
+    plan = allocation({"main": {uuid("a", 1): 16}}, policy="binpack")
+    where = {"node": "a", "annotations": {"allocation": plan}}
+    cluster.show(pod("full", 16, version=6, schedulerName="ours", **where))  # type: ignore[arg-type]  # as `pod` takes it
+    cluster.state.adopt_waiting()
+    assert woken(cluster) == ["ours"]
+
+
+def test_a_scheduler_is_known_by_its_first_call() -> None:
+    """Its other pods are adopted then; those that it asked about keep what they were refused for."""
+    cluster = restarted()
+    cluster.state.adopt_waiting()
+    assert isinstance(cluster.filter(pod("another", 17, schedulerName="ours")), Rejected)
+    assert woken(cluster) == ["ours"]
+    assert sorted(cluster.state.waiting()) == ["uid-another", "uid-ours"]
+
+
+def test_a_call_before_the_first_lists_adopts_nothing_twice() -> None:
+    """What the lists show is adopted once they are in."""
+    cluster = restarted()
+    cluster.problem = "not read yet"
+    cluster.filter(pod("another", 17, schedulerName="ours"))
+    assert cluster.state.counts()["waiting"] == 0
+    cluster.problem = None
+    cluster.state.adopt_waiting()
+    assert woken(cluster) == ["ours"]
 
 
 def test_the_waiting_room_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

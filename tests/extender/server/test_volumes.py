@@ -1,0 +1,165 @@
+"""On schedulers that do not say so on the pod, its claims tell that it waits for a volume: its room stays held."""
+
+import logging
+
+import pytest
+
+from extender.decoding.volumes import SELECTED_NODE
+from extender.kube.errors import ApiError
+from extender.scheduling.ledger.attempts import LONGEST_S
+from extender.server.state.outcomes import Assumed, Passed, Rejected
+from extender.server.volumes import AHEAD_S, PODS_A_ROUND, STEP_S, VolumeWaits
+from tests.extender.cluster import HOLD_S, Cluster
+from tests.extender.objects import Json, node, pod
+from tests.fakes.binding_api import BindingApi, Trouble, unreachable
+
+ROUND_S = 0.25
+
+
+def slow(version: int = 1, name: str = "slow") -> Json:
+    """A pod of 10 with a volume of its own."""
+    return pod(
+        name, 10, version=version, volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": f"{name}-data"}}]
+    )
+
+
+def awaited(on: str, phase: str = "Pending") -> Json:
+    """A claim whose volume is being made for a node."""
+    annotations = {SELECTED_NODE: on} if on else {}
+    return {"metadata": {"name": "any", "annotations": annotations}, "status": {"phase": phase}}
+
+
+class Bench:
+    """Room for one pod of 10 on each node, and `slow` with a hold on one; rounds are run by the test."""
+
+    def __init__(self, *nodes: str, answers: int = 1) -> None:
+        self.cluster = Cluster(*(node(name, 16) for name in nodes or ("a",)), answers=answers)
+        self.api = BindingApi(slow())
+        self.volumes = VolumeWaits(self.cluster.state, self.api, self.cluster.clock)
+        self.cluster.hold(slow())
+
+    def pass_time(self, seconds: float) -> None:
+        """Run the rounds of that time."""
+        for _ in range(round(seconds / ROUND_S)):
+            self.cluster.clock.advance(ROUND_S)
+            self.volumes.round()
+
+
+def test_a_pod_that_waits_for_its_volume_keeps_its_room() -> None:
+    """`late` comes after the bound and is refused; `slow` is bound when its volume is there."""
+    bench = Bench()
+    bench.api.claims["slow-data"] = awaited("a")
+    bench.pass_time(HOLD_S + 10)
+    assert isinstance(bench.cluster.filter(slow(name="late")), Rejected)
+    bench.api.claims["slow-data"] = awaited("a", "Bound")
+    bench.pass_time(2)
+    assert isinstance(bench.cluster.bind("slow", "a"), Assumed)
+
+
+@pytest.mark.parametrize("claim", [awaited(""), awaited("a", "Bound"), None])
+def test_without_a_volume_that_is_awaited_the_bound_holds(claim: Json | None) -> None:
+    """Nothing says that the attempt goes on: not made yet, there already, or no such claim."""
+    bench = Bench()
+    if claim is not None:
+        bench.api.claims["slow-data"] = claim
+    bench.pass_time(HOLD_S)
+    assert isinstance(bench.cluster.filter(slow(name="late")), Passed)
+    assert bench.api.reads == 2
+
+
+def test_the_claims_are_read_shortly_before_a_hold_ends_and_not_before() -> None:
+    """Hardly any hold lasts so long; then once for each step."""
+    bench = Bench()
+    bench.api.claims["slow-data"] = awaited("a")
+    bench.pass_time(HOLD_S - AHEAD_S - ROUND_S)
+    assert bench.api.reads == 0
+    bench.pass_time(6 * STEP_S)
+    assert bench.api.reads <= 2 * (6 * STEP_S / (STEP_S - AHEAD_S) + 1)
+
+
+def test_a_volume_that_is_never_made_ends_the_hold_in_the_end() -> None:
+    """kube-scheduler has given up long before."""
+    bench = Bench()
+    bench.api.claims["slow-data"] = awaited("a")
+    bench.pass_time(LONGEST_S - ROUND_S)
+    assert bench.cluster.free("a") == [6]
+    bench.pass_time(ROUND_S)
+    assert bench.cluster.free("a") == [16]
+
+
+def test_room_is_held_where_the_volume_is_made() -> None:
+    """Filter had named two nodes, and another plugin preferred the second."""
+    bench = Bench("a", "b", answers=2)
+    assert (bench.cluster.free("a"), bench.cluster.free("b")) == ([6], [16])
+    bench.api.claims["slow-data"] = awaited("b")
+    bench.pass_time(HOLD_S + 10)
+    assert (bench.cluster.free("a"), bench.cluster.free("b")) == ([16], [6])
+
+
+def test_a_pod_that_passes_again_is_not_looked_at() -> None:
+    """What its claims say may be left from the attempt before."""
+    bench = Bench()
+    bench.api.claims["slow-data"] = awaited("a")
+    bench.cluster.hold(slow(2))
+    bench.pass_time(HOLD_S / 4)
+    assert bench.cluster.free("a") == [16]
+    assert bench.api.reads == 0
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        unreachable(sent=True),
+        ApiError(503, "ServiceUnavailable", "etcd"),
+        ApiError(429, "TooManyRequests", "slow down"),
+        ApiError(404, "Not Found", "<html>default backend"),
+    ],
+)
+def test_while_nobody_can_say_room_stays_held(trouble: Trouble) -> None:
+    """As long as that lasts, and no longer."""
+    bench = Bench()
+    bench.api.unreadable.extend([trouble] * 2)
+    bench.pass_time(HOLD_S + STEP_S + 1)
+    assert bench.cluster.free("a") == [6]
+    bench.pass_time(STEP_S)
+    assert bench.cluster.free("a") == [16]
+
+
+def test_a_missing_right_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """And the bound holds as it is."""
+    bench = Bench()
+    with caplog.at_level(logging.WARNING):
+        for version in (2, 3):
+            bench.api.unreadable.append(ApiError(403, "Forbidden", "cannot get persistentvolumeclaims"))
+            bench.pass_time(HOLD_S)
+            assert bench.cluster.free("a") == [16]
+            bench.pass_time(2 * HOLD_S)
+            bench.cluster.hold(slow(version))
+    (told,) = [each.getMessage() for each in caplog.records]
+    assert told.startswith("can't see which pods wait for a volume: their room is held for --hold-s at most: 403")
+
+
+def test_an_answer_that_is_no_object_proves_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the bound holds."""
+    bench = Bench()
+    bench.api.claims["slow-data"] = {"kind": "Status"}
+    bench.pass_time(HOLD_S)
+    assert bench.cluster.free("a") == [16]
+    assert "volumes of pod default/slow are not known" in caplog.text
+
+
+def test_a_round_reads_for_a_bounded_number_of_pods() -> None:
+    """The others' turn is a quarter of a second later."""
+    bench = Bench()
+    names = [f"p{at}" for at in range(2 * PODS_A_ROUND)]
+    bench.cluster.add_node(node("large", *[16] * len(names)))
+    for name in names:
+        body = slow(name=name)
+        bench.api.pods[name] = body
+        bench.api.claims[f"{name}-data"] = awaited("large")
+        bench.cluster.hold(body, "large")
+    bench.cluster.clock.advance(HOLD_S - AHEAD_S)
+    bench.volumes.round()
+    assert bench.api.reads <= 2 * PODS_A_ROUND
+    bench.pass_time(HOLD_S)
+    assert sum(bench.cluster.free("large")) == len(names) * 6
