@@ -96,7 +96,7 @@ def test_the_migrated_example_is_what_the_command_makes(tmp_path: Path) -> None:
     file = tmp_path / "pod.yaml"
     file.write_text(before.removeprefix("yaml\n"), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "extender", "migrate", str(file)],
+        [sys.executable, "-m", "extender", "migrate", "--scheduler-name", "gpupack-scheduler", str(file)],
         cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=TIMEOUT_S,
     )  # fmt: skip
     assert file.read_text(encoding="utf-8") == after.removeprefix("yaml\n")

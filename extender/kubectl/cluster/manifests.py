@@ -15,6 +15,7 @@ from extender.contract.names import Names
 from extender.contract.units import UnitMib
 from extender.decoding.decoder import Decoder
 from extender.kube.objects import DecodeError, read_pod
+from extender.kubectl.cluster.past_admission import misspelt_names_of
 from extender.kubectl.cluster.pod_templates import (
     Body,
     Template,
@@ -115,8 +116,9 @@ def _wanted(where: str, body: Body, template: Template, decoder: Decoder) -> Wan
     except (DecodeError, TypeError, ValueError) as error:
         problem = str(error).removeprefix("PodObject: ").removeprefix("Pod: ").replace("$.", path)
         raise TemplateError(f"{where}: {problem}") from error
-    if record.request_error:
-        raise TemplateError(f"{where}: {record.request_error}")
+    refused = [record.request_error] if record.request_error else misspelt_names_of(decoder.names, found)
+    if refused:
+        raise TemplateError(f"{where}: {refused[0]}")
     if found.spec.node_name:
         raise TemplateError(f"{where}: {path}spec.nodeName is {found.spec.node_name!r}: kube-scheduler never sees it")
     plain = PodRequest((), cpu_milli=record.cpu_milli, memory_bytes=record.memory_bytes)

@@ -1,6 +1,8 @@
 """Finds what the admission policies would have refused in pods that exist: misspelt names, and other schedulers."""
 
 from extender.contract.misspellings import misspelt_on_node, misspelt_on_pod
+from extender.contract.names import Names
+from extender.kube.objects import PodObject
 from extender.kubectl.cluster.components import extenders_of, options_given
 from extender.kubectl.cluster.view import ClusterView
 from extender.scheduling.ledger.events import PodRecord
@@ -11,10 +13,14 @@ _FLAG, _VARIABLE = "--scheduler-name", "GPUPACK_SCHEDULER_NAME"
 
 def misspelt_names(view: ClusterView, record: PodRecord) -> list[str]:
     """A sentence for each name under the prefix on the pod that nothing reads."""
-    pod = view.pods[record.uid]
+    return misspelt_names_of(view.names, view.pods[record.uid])
+
+
+def misspelt_names_of(names: Names, pod: PodObject) -> list[str]:
+    """The same of a pod that may not exist yet."""
     containers = [*(pod.spec.init_containers or ()), *pod.spec.containers]
     return misspelt_on_pod(
-        view.names,
+        names,
         annotations=pod.metadata.annotations or {},
         labels=pod.metadata.labels or {},
         resources={

@@ -171,6 +171,10 @@ def test_a_pod_without_gpus_is_simulated_too() -> None:
             _made("Pod", "{containers: [{name: a, resources: {requests: {gpupack.io/gpu-mem: 8}}}]}"),
             "spec.containers[0].resources.requests has gpupack.io/gpu-mem 8, limits none; expected the same in limits",
         ),
+        (
+            _made("Pod", "{containers: [{name: a, resources: {limits: {gpupack.io/gpumem: 8}}}]}"),
+            "document 1 (Pod x): container a: resource gpupack.io/gpumem is not known to gpupack; did you mean",
+        ),
         (_made("Pod", f"{{nodeName: n1, containers: [{CONTAINER}]}}"), "spec.nodeName is 'n1'"),
         (_made("Pod", "{containers: [{name: a, resources: {limits: 3}}]}"), "spec.containers[0].resources.limits is 3"),
         (_made("Pod", f"{{initContainers: 3, containers: [{CONTAINER}]}}"), "spec.initContainers is 3"),
