@@ -19,7 +19,7 @@ from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kube.listing import EnvelopeError, ListSource, list_pages
 from extender.kube.objects import DecodeError
 from extender.scheduling.ledger.events import PodChanged, PodRecord
-from extender.scheduling.ledger.ledger import Reservation
+from extender.scheduling.ledger.reservation import Reservation
 from extender.server.fence import Fate, Fence, FencingApi, Outcome, Wanted
 from extender.server.state.outcomes import AlreadyBound, Assumed, BindStart, NeedsLook, Refused, UnknownPod
 from extender.server.state.state import State

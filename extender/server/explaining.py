@@ -8,7 +8,7 @@ from extender.scheduling.fitting.describing import explain_pending, gpus_of
 from extender.scheduling.fitting.judging import nearest
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.ledger.ledger import Reservation
+from extender.scheduling.ledger.reservation import Reservation
 from extender.server.record.decisions import History
 from extender.server.state.state import State
 

@@ -11,7 +11,7 @@ from extender.decoding.volumes import awaited_on, claims_of
 from extender.kube.client import claim_path, pod_path
 from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kube.objects import DecodeError
-from extender.scheduling.ledger.ledger import Reservation
+from extender.scheduling.ledger.reservation import Reservation
 from extender.server.state.state import State
 
 _LOG = logging.getLogger(__name__)
@@ -29,8 +29,6 @@ ROUND_S = 1.0
 PODS_A_ROUND = 16
 CLAIMS_OF_A_POD = 16
 _DENIED = frozenset({401, 403})
-_NOT_FOUND = "NotFound"
-"""The reason in a Status object of the API server; a load balancer's 404 has none, and proves nothing."""
 
 
 class ReadingApi(Protocol):
@@ -82,10 +80,11 @@ class VolumeWaits:
         except ApiUnreachable:
             return held.node
         except ApiError as error:
+            if error.about is None or error.status == 429 or error.status >= 500:
+                return held.node
             if error.status in _DENIED:
                 self._note_denial(error)
-                return ""
-            return "" if error.reason == _NOT_FOUND else held.node
+            return ""
         except DecodeError as error:
             _LOG.warning("volumes of pod %s/%s are not known: %s", holder.namespace, holder.name, error)
             return ""

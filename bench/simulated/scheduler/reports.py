@@ -33,13 +33,17 @@ class SchedulerReports:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def unscheduled(self, pod: PodView, reason: str, message: str, *, nominated: str = "") -> None:
-        """Set the condition (only when it changes) and the nominated node, and write an Event."""
+        """Set the condition (only when it changes) and the nominated node, and write an Event.
+
+        An error takes the nomination away; a pod that fits nowhere keeps one.
+        """
         status = pod.body.get("status") or {}
         held: Mapping[str, Any] = next(
             (entry for entry in status.get("conditions") or [] if entry["type"] == "PodScheduled"), {}
         )
         same = (held.get("status"), held.get("reason"), held.get("message")) == ("False", reason, message)
-        if not same or nominated:
+        cleared = reason == "SchedulerError"
+        if not same or nominated or cleared:
             condition = {
                 "type": "PodScheduled",
                 "status": "False",
@@ -51,8 +55,15 @@ class SchedulerReports:
             patch: dict[str, Any] = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
             if nominated:
                 patch["status"]["nominatedNodeName"] = nominated
+            elif cleared:
+                patch["status"]["nominatedNodeName"] = None
             self._try(pod, lambda: self._client.patch_pod(pod.name, patch, pod.namespace, subresource="status"))
         self.event(pod, "Warning", "FailedScheduling", message)
+
+    def nominated(self, pod: PodView, node: str) -> None:
+        """Say on the pod that it waits to be bound to the node."""
+        patch = {"metadata": {"uid": pod.uid}, "status": {"nominatedNodeName": node}}
+        self._try(pod, lambda: self._client.patch_pod(pod.name, patch, pod.namespace, subresource="status"))
 
     def event(self, pod: PodView, kind: str, reason: str, message: str) -> None:
         """Write an Event, or count it when it was written before."""

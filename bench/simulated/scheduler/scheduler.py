@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -65,16 +65,23 @@ class SimulatedScheduler(Startable):
         client: how to reach the API server.
         extender: the extender to call; None schedules by the native rules alone.
         queue: backoff and flush times.
+        volumes: waits for the volumes of a pod, by name, on a node, in the thread of its binding; why they can't be
+            had, or an empty text. Called for pods that have a claim.
     """
 
     def __init__(
-        self, client: ClusterClient, extender: ExtenderClient | None = None, queue: QueueSettings | None = None
+        self,
+        client: ClusterClient,
+        extender: ExtenderClient | None = None,
+        queue: QueueSettings | None = None,
+        volumes: Callable[[str, str], str] = lambda _pod, _node: "",
     ) -> None:
         self._client = client
         self._extender = extender
         self._rng = random.Random(0)
         self._changed = threading.Condition()
         self._queue = SchedulingQueue(queue)
+        self._volumes = volumes
         self._view = SchedulerCache()
         self._fits = FitCache(self._view)
         self._pending: dict[str, Body] = {}
@@ -149,9 +156,9 @@ class SimulatedScheduler(Startable):
                 self._wants_node(uid, body)
 
     def _wants_node(self, uid: str, body: Body) -> None:
+        self._pending[uid] = body
         if self._view.is_assumed(uid):
             return
-        self._pending[uid] = body
         if uid in self._queue:
             self._queue.woken(uid, time.monotonic())
         else:
@@ -263,6 +270,10 @@ class SimulatedScheduler(Startable):
         return self._rng.choice([name for name, score in scores.items() if score == best])
 
     def _bind(self, pod: PodView, node: str) -> None:
+        problem = self._pre_bind(pod, node)
+        if problem:
+            self._unbound(pod, problem)
+            return
         try:
             if self._extender is not None and self._is_managed(pod):
                 self.calls["bind"] += 1
@@ -274,6 +285,13 @@ class SimulatedScheduler(Startable):
             self._unbound(pod, str(error))
             return
         self._reports.event(pod, "Normal", "Scheduled", f"Successfully assigned {pod.namespace}/{pod.name} to {node}")
+
+    def _pre_bind(self, pod: PodView, node: str) -> str:
+        """Wait for the pod's volumes, and say so on the pod as Kubernetes 1.35 does; why they can't be had."""
+        if not any(volume.get("persistentVolumeClaim") for volume in pod.body["spec"].get("volumes") or ()):
+            return ""
+        self._reports.nominated(pod, node)
+        return self._volumes(pod.name, node)
 
     def _unbound(self, pod: PodView, message: str) -> None:
         with self._changed:

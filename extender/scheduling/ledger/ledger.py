@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import gt
 
-from msgspec import Struct
 from msgspec.structs import replace as replaced
 
 from extender.contract.units import UnitMib
@@ -25,6 +24,7 @@ from extender.scheduling.ledger.events import (
     PodRecord,
     PodsListed,
 )
+from extender.scheduling.ledger.reservation import Reservation
 from extender.scheduling.nodes.node import Hold, Holder, NodeInfo, NodeRecord, node_info
 from extender.scheduling.nodes.snapshot import Snapshot
 
@@ -33,32 +33,6 @@ CHANGES = 65_536
 
 TOMBSTONES = 16_384
 """Deletions that are remembered with their version, so that what is older cannot bring a pod or node back."""
-
-
-class Reservation(Struct, frozen=True, gc=False):
-    """Room that no event backs yet: an assumption, which has no `expires_s`, or a hold.
-
-    `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
-    Binding says or would say, `repeated` whether the pod had passed filter shortly before and not come to bind.
-    """
-
-    node: str
-    holder: Holder
-    resource_version: int
-    expires_s: float | None = None
-    since_s: float = 0.0
-    plan: Plan | None = None
-    repeated: bool = False
-
-    @property
-    def assumed(self) -> bool:
-        """Whether a Binding for it is on its way: it may have been written."""
-        return self.holder.hold is Hold.ASSUMED
-
-    @property
-    def held(self) -> bool:
-        """Whether it has passed filter, and kube-scheduler has not asked to bind it yet."""
-        return self.holder.hold is Hold.HELD
 
 
 class Ledger:

@@ -2,7 +2,7 @@
 
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.binding import Plan, holder_of, holds_good, plan_binding
-from extender.scheduling.ledger.ledger import Reservation
+from extender.scheduling.ledger.reservation import Reservation
 from extender.scheduling.nodes.node import Hold
 from extender.scheduling.pods.request import PodRequest
 from extender.server.state.book import Book

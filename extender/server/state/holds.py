@@ -7,7 +7,7 @@ from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.attempts import LONGEST_S, Sign, bound_s, sign_of
 from extender.scheduling.ledger.binding import Plan, holder_of, plan_binding, plan_on
 from extender.scheduling.ledger.events import ClusterEvent, PodChanged, PodDeleted, PodRecord, PodsListed
-from extender.scheduling.ledger.ledger import Reservation
+from extender.scheduling.ledger.reservation import Reservation
 from extender.scheduling.nodes.node import Hold
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.ranking.ranking import Feasible
@@ -40,7 +40,7 @@ def take_in(book: Book, event: ClusterEvent) -> None:
     book.note_freed(book.ledger.apply(event))
     for held, before in told:
         _follow(book, held, before)
-    if isinstance(event, PodDeleted):
+    if isinstance(event, PodDeleted) and event.uid not in book.ledger.pods:
         book.waiting.remove(event.uid)
         book.passes.forget(event.uid)
     elif isinstance(event, PodChanged) and event.pod.node:

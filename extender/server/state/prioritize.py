@@ -5,7 +5,7 @@ from collections.abc import Collection
 from extender.scheduling.avoiding import levels
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.ledger.ledger import Reservation
+from extender.scheduling.ledger.reservation import Reservation
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Cost, Policy
 from extender.server.state.book import Book

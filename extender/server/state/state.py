@@ -12,7 +12,7 @@ from extender.scheduling import waking
 from extender.scheduling.avoiding import Failed, NodeFailure
 from extender.scheduling.learning.weights import Weights
 from extender.scheduling.ledger.events import ClusterEvent, PodChanged, PodRecord, PodsListed
-from extender.scheduling.ledger.ledger import Reservation
+from extender.scheduling.ledger.reservation import Reservation
 from extender.scheduling.nodes.shape import NodeShape, counted
 from extender.scheduling.nodes.snapshot import Snapshot
 from extender.scheduling.pods.request import PodRequest

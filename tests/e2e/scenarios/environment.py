@@ -7,7 +7,7 @@ kubelets are simulated (the real kubelet has tests of its own), or left out wher
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,13 +61,14 @@ class SimulatedBackend:
     kind = "simulated"
 
     def __init__(self, server: ApiServer, folder: Path) -> None:
+        self.volumes: Callable[[str, str], str] = lambda _pod, _node: ""
         self.admin = self.extender_access = self.plugin_access = server.write_kubeconfig(folder / "kubeconfig")
 
     def start_scheduler(self, extender_url: str, stack: ExitStack) -> None:
         """Start it; it ends with `stack`."""
         client = ClusterClient.from_kubeconfig(self.admin)
         stack.callback(client.close)
-        stack.enter_context(SimulatedScheduler(client, ExtenderClient(extender_url)))
+        stack.enter_context(SimulatedScheduler(client, ExtenderClient(extender_url), volumes=self.volumes))
 
 
 class RealBackend:

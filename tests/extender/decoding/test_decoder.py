@@ -351,3 +351,15 @@ def test_kube_schedulers_verdict_is_read_from_the_conditions() -> None:
     gated = [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]
     actual = [record(pod("a", 8, status={"conditions": each})).unschedulable for each in (verdict, gated, [])]
     assert actual == [True, False, False]
+
+
+def test_why_the_latest_try_failed_is_read_from_the_conditions() -> None:
+    """Reason and text, while the pod is pending; equal ones are kept once."""
+    failed = {"type": "PodScheduled", "status": "False", "reason": "SchedulerError", "message": "no volume"}
+    ready = {"type": "Ready", "status": "False", "reason": "x", "message": "y"}
+    refusals = [record(pod(name, 8, status={"conditions": [ready, failed]})).refusal for name in ("a", "b")]
+    assert refusals == ["SchedulerError: no volume"] * 2
+    assert refusals[0] is refusals[1]
+    placed = {"type": "PodScheduled", "status": "True"}
+    quiet = [pod("a", 8, status={"conditions": [placed]}), pod("a", 8, node="n", status={"conditions": [failed]})]
+    assert [record(body).refusal for body in quiet] == ["", ""]

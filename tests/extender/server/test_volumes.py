@@ -12,6 +12,7 @@ from extender.server.volumes import AHEAD_S, PODS_A_ROUND, STEP_S, VolumeWaits
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import Json, node, pod
 from tests.fakes.binding_api import BindingApi, Trouble, unreachable
+from tests.fakes.refusals import refused
 
 ROUND_S = 0.25
 
@@ -110,8 +111,8 @@ def test_a_pod_that_passes_again_is_not_looked_at() -> None:
     "trouble",
     [
         unreachable(sent=True),
-        ApiError(503, "ServiceUnavailable", "etcd"),
-        ApiError(429, "TooManyRequests", "slow down"),
+        refused(503, "ServiceUnavailable", "etcd"),
+        refused(429, "TooManyRequests", "slow down"),
         ApiError(404, "Not Found", "<html>default backend"),
     ],
 )
@@ -130,7 +131,7 @@ def test_a_missing_right_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     with caplog.at_level(logging.WARNING):
         for version in (2, 3):
-            bench.api.unreadable.append(ApiError(403, "Forbidden", "cannot get persistentvolumeclaims"))
+            bench.api.unreadable.append(refused(403, "Forbidden", "cannot get persistentvolumeclaims"))
             bench.pass_time(HOLD_S)
             assert bench.cluster.free("a") == [16]
             bench.pass_time(2 * HOLD_S)

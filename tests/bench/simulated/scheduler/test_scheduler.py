@@ -1,6 +1,7 @@
 """The scheduler loop calls an extender as kube-scheduler does and tells the API server the same things."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -236,3 +237,25 @@ def test_other_schedulers_pods_are_left_alone(client: ClusterClient) -> None:
             _bound(client, f"p{number}")
         assert "nodeName" not in (client.pod("other") or {})["spec"]
     assert json.dumps(extender.calls("filter")).count('"other"') == 0
+
+
+def test_a_pod_that_waits_for_its_volume_says_where_and_a_failure_takes_that_back(client: ClusterClient) -> None:
+    """As kube-scheduler does in PreBind: the attempt fails with its own words, and the next one succeeds."""
+    waiting = threading.Event()
+    answers = ["no such volume", ""]
+
+    def volumes(_pod: str, _node: str) -> str:
+        assert waiting.wait(30)
+        return answers.pop(0)
+
+    claim = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    with (
+        ScriptedExtender(bind=_binder(client), filter=lambda _: {"NodeNames": ["n2"]}) as extender,
+        SimulatedScheduler(client, ExtenderClient(extender.url), QUICK, volumes),
+    ):
+        client.create_pod(gpu_pod("a", {MEMORY: 8}, volumes=claim))
+        client.wait_for_pod("a", lambda pod: pod["status"].get("nominatedNodeName") == "n2", "nominated", timeout_s=30)
+        waiting.set()
+        assert _condition(client, "a", "SchedulerError") == "no such volume"
+        assert _bound(client, "a") == "n2"
+        assert [verb for verb, *_ in extender.requests] == ["filter", "filter", "bind"]
