@@ -56,9 +56,8 @@ class ReflectorSettings:
         page_bytes: bound on a page, from which the bound on memory follows: see `list_pages`.
         list_timeout_s: for one list page.
         watch_timeout_s: the server ends a watch after a time drawn from this span, so that watches spread out.
-        watch_tries: refused watches in a row before the state is listed again: the server may have lost the version
-            that is asked for. With 1 no outage is passed over, not even one in which the storage was restored and has
-            come as far as before; each outage costs a list then.
+        watch_tries: refused watches in a row before the state is listed again: the server may have lost the version.
+            With 1 every outage costs a list, and none hides a restore of which the version has come as far as before.
         silence_s: a watch without a byte for so long is dropped and opened again.
         steady_s: what lasted so long counts as healthy: the failures before it are forgotten.
         max_retry_after_s: bound on the wait that a server may ask for.

@@ -20,7 +20,7 @@ from extender.kube.listing import EnvelopeError, ListSource, list_pages
 from extender.kube.objects import DecodeError
 from extender.scheduling.ledger.events import PodChanged, PodRecord
 from extender.scheduling.ledger.reservation import Reservation
-from extender.server.fence import Fate, Fence, FencingApi, Outcome, Wanted
+from extender.server.fence import BindingOutcome, Fate, Fence, FencingApi, WantedBinding
 from extender.server.state.outcomes import AlreadyBound, Assumed, BindStart, NeedsLook, Refused, UnknownPod
 from extender.server.state.state import State
 from extender.server.wire import BindingArgs
@@ -102,7 +102,7 @@ class Binder:
     def _write(self, args: BindingArgs, start: Assumed, until_s: float) -> str:
         policy = (start.pod.request.policy if start.pod.request else "") or self._state.policy.name
         annotations = self._annotations(start, policy)
-        wanted = Wanted(args.pod_namespace, args.pod_name, args.pod_uid, args.node, annotations)
+        wanted = WantedBinding(args.pod_namespace, args.pod_name, args.pod_uid, args.node, annotations)
         outcome = self._fence.write(wanted, start.pod.resource_version, until_s)
         if outcome.fate is Fate.OPEN:
             return self._failed(args, f"{outcome.problem}; the bind is being settled")
@@ -125,7 +125,7 @@ class Binder:
 
     def _write_plain(self, args: BindingArgs, record: PodRecord, until_s: float) -> str:
         """Bind a pod that names our resource with quantity 0: kube-scheduler leaves it to us."""
-        wanted = Wanted(args.pod_namespace, args.pod_name, args.pod_uid, args.node, {}, gpus=False)
+        wanted = WantedBinding(args.pod_namespace, args.pod_name, args.pod_uid, args.node, {}, gpus=False)
         problem = _problem(self._fence.write(wanted, record.resource_version, until_s))
         return self._failed(args, problem) if problem else ""
 
@@ -188,7 +188,7 @@ class Binder:
         return message
 
 
-def _problem(outcome: Outcome) -> str:
+def _problem(outcome: BindingOutcome) -> str:
     """Why the pod is not bound as wanted; empty when it is."""
     match outcome.fate:
         case Fate.WRITTEN:

@@ -6,6 +6,7 @@ which the API server takes as preconditions: from the moment when the pod has an
 pod that still has the version is touched, which gives it another one; the answer is the pod, bound or not, and certain.
 """
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from extender.kube.client import pod_path
 from extender.kube.errors import ApiError, ApiUnreachable
 from extender.kube.objects import DecodeError
 from extender.scheduling.ledger.events import PodRecord
+
+_LOG = logging.getLogger(__name__)
 
 WRITE_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 0.7
@@ -74,7 +77,7 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BindingOutcome:
     """What became of a Binding, and why in words; `node` is where the pod is bound."""
 
     fate: Fate
@@ -83,7 +86,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedBinding:
     """A Binding: the pod, its node, and the annotations that go with it; `gpus` says that it is to hold some."""
 
     namespace: str
@@ -128,7 +131,7 @@ class Fence:
         self._open: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
 
-    def write(self, wanted: Wanted, version: int, until_s: float) -> Outcome:
+    def write(self, wanted: WantedBinding, version: int, until_s: float) -> BindingOutcome:
         """Bind the pod, which has this version as far as is known, by `until_s` on the clock, within some 0.1 s.
 
         Tried again while there is time: with the pod's newer version when somebody else has written to it, after the
@@ -139,9 +142,9 @@ class Fence:
             left_s = until_s - self._clock() - SETTLING_S
             error = self._bind(wanted, version, max(LEAST_S, min(WRITE_TIMEOUT_S, left_s)))
             if error is None:
-                return Outcome(Fate.WRITTEN, node=wanted.node)
+                return BindingOutcome(Fate.WRITTEN, node=wanted.node)
             after = self._after(wanted, version, error, until_s)
-            if isinstance(after, Outcome):
+            if isinstance(after, BindingOutcome):
                 return after
             times += 1
             conflicts += _is_conflict(error)
@@ -149,23 +152,24 @@ class Fence:
             pause_s = _pause_s(error, times)
             late = self._clock() + pause_s + LEAST_S + SETTLING_S > until_s
             if late or unanswered >= MOST_TRIES or conflicts >= MOST_CONFLICTS:
-                return Outcome(Fate.VOID, _told(error))
+                problem = "the pod is written to all the time" if _is_conflict(error) else _told(error)
+                return BindingOutcome(Fate.VOID, problem)
             if pause_s:
                 self._pause(pause_s)
             version = after
 
-    def settle(self, namespace: str, name: str, uid: str) -> Outcome:
+    def settle(self, namespace: str, name: str, uid: str) -> BindingOutcome:
         """Make the fate of this pod's last Binding certain, if the API server answers."""
         with self._lock:
             version = self._open.get(uid)
         try:
             found = self._certain(namespace, name, uid, version)
         except (ApiError, ApiUnreachable, DecodeError) as error:
-            return Outcome(Fate.OPEN, _told(error))
+            return BindingOutcome(Fate.OPEN, _told(error))
         self._close(uid)
         if found is None:
-            return Outcome(Fate.GONE)
-        return Outcome(Fate.ELSEWHERE, node=found.node) if found.node else Outcome(Fate.VOID)
+            return BindingOutcome(Fate.GONE)
+        return BindingOutcome(Fate.ELSEWHERE, node=found.node) if found.node else BindingOutcome(Fate.VOID)
 
     def read(self, namespace: str, name: str, uid: str) -> PodRecord | None:
         """The pod in the API server's newest state, which is shown; None when there is proof that it is gone.
@@ -183,7 +187,7 @@ class Fence:
                 return None
             raise
 
-    def _bind(self, wanted: Wanted, version: int, timeout_s: float) -> Failure | None:
+    def _bind(self, wanted: WantedBinding, version: int, timeout_s: float) -> Failure | None:
         try:
             self._api.bind_pod(
                 wanted.namespace,
@@ -195,10 +199,11 @@ class Fence:
                 resource_version=version,
             )
         except (ApiError, ApiUnreachable) as error:
+            _LOG.info("binding of %s/%s at version %d: %s", wanted.namespace, wanted.name, version, error)
             return error
         return None
 
-    def _after(self, wanted: Wanted, version: int, error: Failure, until_s: float) -> Outcome | int:
+    def _after(self, wanted: WantedBinding, version: int, error: Failure, until_s: float) -> BindingOutcome | int:
         """What became of a Binding that failed, or the version to try again with when it is void and may be."""
         if _was_not_taken(error):
             return version
@@ -212,18 +217,18 @@ class Fence:
         except (ApiError, ApiUnreachable, DecodeError):
             # A conflict may be with an earlier Binding; another refusal is final.
             final = _is_certain(error) and isinstance(error, ApiError) and error.status not in {404, 409}
-            return Outcome(Fate.VOID if final else Fate.OPEN, _told(error))
+            return BindingOutcome(Fate.VOID if final else Fate.OPEN, _told(error))
         self._close(wanted.uid)
         if found is None:
-            return Outcome(Fate.GONE)
+            return BindingOutcome(Fate.GONE)
         if found.node:
             as_wanted = found.node == wanted.node and (found.footprint is not None or not wanted.gpus)
-            return Outcome(Fate.WRITTEN if as_wanted else Fate.ELSEWHERE, node=found.node)
+            return BindingOutcome(Fate.WRITTEN if as_wanted else Fate.ELSEWHERE, node=found.node)
         if _is_certain(error) and (not _is_conflict(error) or found.resource_version == version):
-            return Outcome(Fate.VOID, _told(error))
+            return BindingOutcome(Fate.VOID, _told(error))
         return found.resource_version
 
-    def _found(self, wanted: Wanted, version: int, until_s: float, *, read_only: bool) -> PodRecord | None:
+    def _found(self, wanted: WantedBinding, version: int, until_s: float, *, read_only: bool) -> PodRecord | None:
         """The pod, or None when it is gone; unless `read_only` it is bound or beyond `version` then.
 
         Raises:
@@ -305,4 +310,7 @@ def _pause_s(error: Failure, times: int) -> float:
 
 
 def _told(error: Exception) -> str:
+    """For kube-scheduler: the same text for the same trouble, else each try would be news to it and come at once."""
+    if isinstance(error, ApiUnreachable):
+        return "API server: no answer" if error.sent else "API server: can't be reached"
     return f"API server: {error}"

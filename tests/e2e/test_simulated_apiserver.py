@@ -76,6 +76,11 @@ _FAILURES: dict[str, tuple[Any, ...]] = {
         f"{_FREE}/binding",
         {"metadata": {"name": "free", "uid": "x"}, "target": {"name": "n1"}},
     ),
+    "bind an old revision": (
+        "POST",
+        f"{_FREE}/binding",
+        {"metadata": {"name": "free", "resourceVersion": "1"}, "target": {"name": "n1"}},
+    ),
     "bind without a node": ("POST", f"{_FREE}/binding", {"metadata": {"name": "free"}, "target": {"kind": "Node"}}),
     "bind a gated pod": (
         "POST",

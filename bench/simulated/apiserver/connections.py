@@ -31,6 +31,7 @@ class Hub:
         self.loop = loop
         self.faults = FaultPlan()
         self.paused = False
+        self.late = 0
         self.seen: deque[str] = deque(maxlen=100_000)
         self.connections: set[ClientConnection] = set()
         self.handler: Handler | None = None
@@ -40,6 +41,8 @@ class Hub:
         """Hand an event to every watch of its resource."""
         lines: dict[ApiResource, bytes] = {}
         for stream in self._streams.get(resource, ()):
+            if event.revision <= stream.after:
+                continue  # it watches from a revision that is not there yet, after a restore
             shown = stream.watch.resource
             if shown not in lines:
                 lines[shown] = event_line(shown, event.type, event.record)
@@ -61,7 +64,7 @@ class Hub:
         """Send bookmarks to the watches that asked for them, then schedule the next ones."""
         if not self.paused:
             for stream in [stream for streams in self._streams.values() for stream in streams]:
-                if stream.watch.options.bookmarks:
+                if stream.watch.options.bookmarks and self.store.revision >= stream.after:
                     stream.push(bookmark_line(stream.watch.resource, self.store.revision))
         self.loop.call_later(self._bookmark_interval_s, self.send_bookmarks)
 
@@ -108,27 +111,43 @@ class ClientConnection(asyncio.Protocol):
         while self._requests and self.transport is not None and not self.transport.is_closing():
             if self._hub.paused or self._busy or self.stream:
                 return
-            self._serve(self._requests.popleft(), self.transport)
+            self._serve(self._requests.popleft())
 
-    def _serve(self, request: http11.HttpRequest, transport: asyncio.Transport) -> None:
+    def _serve(self, request: http11.HttpRequest) -> None:
         hub = self._hub
         if hub.handler is None:
             raise RuntimeError("a request came before the server was complete")
         hub.seen.append(f"{request.method} {request.path}")
         fault = hub.faults.take(request) or Fault()
-        answer: HttpAnswer | Watch
+        if fault.late_s:
+            self._busy = True
+            hub.late += 1
+            hub.loop.call_later(fault.late_s, self._answer, request, fault, hub.handler)
+        else:
+            self._answer(request, fault, hub.handler)
+
+    def _answer(self, request: http11.HttpRequest, fault: Fault, handler: Handler) -> None:
+        """Carry a request out and answer it, as the fault says."""
+        self._hub.late -= bool(fault.late_s)
+        answer: HttpAnswer | Watch | None = None
+        if not fault.status or fault.carried_out:
+            answer = handler.handle(request)
         if fault.status:
             error = StatusError(fault.status, f"fault ordered for {request.method} {request.path}")
-            answer = HttpAnswer(error.code, error.body())
-        else:
-            answer = hub.handler.handle(request)
+            answer = HttpAnswer(error.code, fault.body or error.body())
+        self._busy = False
+        if self.transport is None or answer is None or self.transport.is_closing():
+            return
         if isinstance(answer, Watch):
-            self._watch(answer, transport)
+            self._watch(answer, self.transport)
             return
         data = http11.render(answer.code, answer.body, content_type=answer.content_type, keep_alive=request.keep_alive)
-        if fault.delay_s:
+        if fault.cut:
+            self.transport.write(data[: len(data) - len(answer.body) // 2])
+            self.transport.close()
+        elif fault.delay_s:
             self._busy = True
-            hub.loop.call_later(fault.delay_s, self._finish, data, request.keep_alive)
+            self._hub.loop.call_later(fault.delay_s, self._finish, data, request.keep_alive)
         else:
             self._finish(data, request.keep_alive)
 
@@ -176,6 +195,7 @@ class Stream:
 
     def __init__(self, hub: Hub, connection: ClientConnection, watch: Watch) -> None:
         self.watch = watch
+        self.after = int(watch.options.resource_version or "0")
         self.timer: asyncio.TimerHandle | None = None
         self._hub = hub
         self._connection = connection

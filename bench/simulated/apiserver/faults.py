@@ -14,18 +14,27 @@ class Fault:
         path: text that the path must contain.
         times: how many requests it hits before it is over.
         delay_s: wait before the answer is sent; the request itself is carried out at once.
-        status: answer this code without carrying the request out; 0 carries it out.
+        late_s: wait before the request is carried out, which it is even when the client has left meanwhile.
+        status: answer this code; 0 answers as usual.
+        body: answer this, as a proxy does its pages, instead of a Status.
+        carried_out: carry the request out although another answer than usual is given.
+        cut: break off in the middle of the answer.
     """
 
     method: str = ""
     path: str = ""
     times: int = 1
     delay_s: float = 0.0
+    late_s: float = 0.0
     status: int = 0
+    body: bytes = b""
+    carried_out: bool = False
+    cut: bool = False
 
     def __post_init__(self) -> None:
-        if self.times < 1 or self.delay_s < 0:
-            raise ValueError(f"fault: times is {self.times}, delay_s {self.delay_s}; expected at least 1 and 0")
+        if self.times < 1 or min(self.delay_s, self.late_s) < 0:
+            text = f"fault: times is {self.times}, delay_s {self.delay_s}, late_s {self.late_s}"
+            raise ValueError(f"{text}; expected at least 1, 0 and 0")
 
     def hits(self, request: HttpRequest) -> bool:
         """Whether it applies to a request."""

@@ -18,7 +18,7 @@ from bench.simulated.apiserver.handling import Handler
 from bench.simulated.apiserver.listing import Lister
 from bench.simulated.apiserver.objects.registry import Moment, Registry
 from bench.simulated.apiserver.objects.resources import NAMESPACES, ApiResource
-from bench.simulated.apiserver.objects.store import Event, Store
+from bench.simulated.apiserver.objects.store import Backup, Event, Store
 from bench.simulated.client import ApiAccess, write_kubeconfig
 from bench.simulated.specs import timestamp
 from bench.simulated.starting import Startable
@@ -119,9 +119,30 @@ class ApiServer(Startable):
         self._call(self._store.compact)
         self._call(self._lister.expire_tokens)
 
+    def backup(self) -> Backup:
+        """Everything that is stored now."""
+        return self._call(self._store.backup)
+
+    def restore(self, backup: Backup, *, bump: int = 0) -> None:
+        """Stop, go back to a backup and start again, as after `etcdutl snapshot restore --bump-revision`.
+
+        Every connection is cut. Objects have the revisions that they had; watches from before the new revision get 410,
+        and those from a revision that is not there yet are silent until it is.
+        """
+        self._call(lambda: self._restore(backup, bump))
+
     def inject(self, fault: Fault) -> None:
         """Order a fault for requests to come."""
         self._call(lambda: self._hub.faults.pending.append(fault))
+
+    @property
+    def late(self) -> int:
+        """Requests that a fault holds up before they are carried out."""
+        return self._hub.late
+
+    def heal(self) -> None:
+        """Forget the faults that are still ordered."""
+        self._call(self._hub.faults.pending.clear)
 
     def requests(self) -> list[str]:
         """The latest requests as `METHOD /path`, oldest first."""
@@ -148,6 +169,12 @@ class ApiServer(Startable):
         self._hub.paused = False
         for connection in list(self._hub.connections):
             connection.pump()
+
+    def _restore(self, backup: Backup, bump: int) -> None:
+        self._store.restore(backup, bump=bump)
+        self._lister.expire_tokens()
+        for connection in list(self._hub.connections):
+            connection.reset()
 
     def _shut(self) -> None:
         if self._server is not None:

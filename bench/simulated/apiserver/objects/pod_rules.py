@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.simulated.apiserver.objects.resources import PODS
-from bench.simulated.apiserver.objects.statuses import StatusError, conflict, forbidden, invalid, other_object
+from bench.simulated.apiserver.objects.statuses import StatusError, conflict, forbidden, invalid, precondition_failed
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.contract.units import ContractError
 
@@ -193,11 +193,10 @@ def bind(pod: Body, binding: Mapping[str, Any], now: str) -> None:
     if not target.get("name"):
         # The real server returns this error unwrapped.
         raise StatusError(500, "target.name: Required value", reason="")
-    if wanted.get("uid") and wanted["uid"] != metadata["uid"]:
-        raise other_object("pods", f"{metadata['namespace']}/{name}", wanted["uid"], metadata["uid"])
-    if wanted.get("resourceVersion") and wanted["resourceVersion"] != metadata["resourceVersion"]:
-        pair = f"in precondition: {wanted['resourceVersion']}, in object meta: {metadata['resourceVersion']}"
-        raise conflict("pods/binding", name, f"Precondition failed: ResourceVersion {pair}")
+    for word, field in (("UID", "uid"), ("ResourceVersion", "resourceVersion")):
+        if wanted.get(field) and wanted[field] != metadata[field]:
+            key = f"{metadata['namespace']}/{name}"
+            raise precondition_failed("pods", key, word, wanted[field], metadata[field])
     if metadata.get("deletionTimestamp"):
         raise conflict("pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
     if pod["spec"].get("nodeName"):

@@ -87,13 +87,18 @@ def conflict(plural: str, name: str, why: str) -> StatusError:
     return StatusError(409, text, details={"name": name, "kind": plural})
 
 
-def other_object(plural: str, key: str, wanted: str, held: str) -> StatusError:
-    """409 for a write whose UID is that of another object; the text is that of the real server's storage."""
+def precondition_failed(plural: str, key: str, field: str, wanted: str, held: str) -> StatusError:
+    """409 for a write with another UID or ResourceVersion than the object's, in the words of the real storage."""
     why = (
         f"StorageError: invalid object, Code: 4, Key: /registry/{plural}/{key}, ResourceVersion: 0, "
-        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {held}"
+        f"AdditionalErrorMsg: Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {held}"
     )
     return conflict(plural, key.rpartition("/")[2], why)
+
+
+def other_object(plural: str, key: str, wanted: str, held: str) -> StatusError:
+    """409 for a write whose UID is that of another object."""
+    return precondition_failed(plural, key, "UID", wanted, held)
 
 
 def forbidden(plural: str, name: str, why: str) -> StatusError:

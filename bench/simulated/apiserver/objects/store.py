@@ -52,6 +52,14 @@ class Event:
     previous: Record | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """Everything that was stored at one revision, as an etcd snapshot has it."""
+
+    revision: int
+    records: Mapping[ApiResource, Mapping[str, Record]]
+
+
 class Store:
     """Every object of every resource, one revision counter, one bounded history per resource.
 
@@ -121,6 +129,16 @@ class Store:
         """Forget the whole history: only watches from the current revision on can start."""
         self._compacted = self.revision
         self._history.clear()
+
+    def backup(self) -> Backup:
+        """What is stored now."""
+        return Backup(self.revision, {resource: dict(held) for resource, held in self._records.items()})
+
+    def restore(self, backup: Backup, *, bump: int) -> None:
+        """Go back to a backup; the next revision follows its own, or that and `bump`. The history is forgotten."""
+        self._records = {resource: dict(held) for resource, held in backup.records.items()}
+        self.revision = backup.revision + bump
+        self.compact()
 
     def _record(self, resource: ApiResource, key: str, body: dict[str, Any]) -> Record:
         self.revision += 1

@@ -11,6 +11,7 @@ from kubernetes import client, config, watch
 
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.apiserver.server import ApiServer
+from bench.simulated.waiting import wait_until
 
 _HTTP = urllib3.PoolManager(retries=False, timeout=30)
 
@@ -252,7 +253,8 @@ def test_bindings_that_must_fail_conflict(server: ApiServer, core: Any) -> None:
     core.create_namespaced_pod("default", _pod("a"))
     core.create_namespaced_pod("default", _pod("gated", schedulingGates=[{"name": "wait"}]))
     assert _bind(server, "a", "n1", uid="other")[0] == 409
-    assert _bind(server, "a", "n1", resourceVersion="1")[0] == 409
+    code, status = _bind(server, "a", "n1", resourceVersion="1")
+    assert (code, "Precondition failed: ResourceVersion in precondition: 1" in status["message"]) == (409, True)
     assert _bind(server, "gated", "n1")[0] == 409
     assert _bind(server, "a", "n1")[0] == 201
     code, status = _bind(server, "a", "n1")
@@ -325,6 +327,71 @@ def test_a_refused_request_was_not_carried_out(server: ApiServer, core: Any) -> 
     core.create_namespaced_pod("default", _pod("a"))
     server.inject(Fault(method="POST", path="/binding", status=503))
     assert [_bind(server, "a", "n1")[0], _bind(server, "a", "n1")[0]] == [503, 201]
+
+
+def test_a_proxys_page_can_be_ordered(server: ApiServer) -> None:
+    """Any code and body, also for a request that is carried out all the same."""
+    server.inject(Fault(path="/nodes", status=404, body=b"<html>default backend</html>"))
+    server.inject(Fault(path="/nodes", status=200, body=b"<html>welcome</html>", carried_out=True))
+    replies = [
+        _HTTP.request("POST", f"{server.url}/api/v1/nodes", body=json.dumps({"metadata": {"name": name}}))
+        for name in ("n1", "n2")
+    ]
+    assert [(each.status, each.data) for each in replies] == [
+        (404, b"<html>default backend</html>"),
+        (200, b"<html>welcome</html>"),
+    ]
+    assert [each["metadata"]["name"] for each in _call(server, "GET", "/api/v1/nodes")[1]["items"]] == ["n2"]
+    server.heal()
+
+
+def test_an_answer_can_break_off(server: ApiServer, core: Any) -> None:
+    """The request was carried out."""
+    core.create_namespaced_pod("default", _pod("a"))
+    server.inject(Fault(method="POST", path="/binding", cut=True))
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        _bind(server, "a", "n1")
+    assert core.read_namespaced_pod("a", "default").spec.node_name == "n1"
+
+
+def test_a_request_can_be_carried_out_long_after_its_client_has_left(server: ApiServer, core: Any) -> None:
+    """As by an API server that was paused."""
+    core.create_namespaced_pod("default", _pod("a"))
+    server.inject(Fault(method="POST", path="/binding", late_s=0.5))
+    path = f"{server.url}/api/v1/namespaces/default/pods/a/binding"
+    with pytest.raises(urllib3.exceptions.TimeoutError):
+        _HTTP.request("POST", path, body=json.dumps(_binding("a", "n1")), timeout=0.1)
+    assert core.read_namespaced_pod("a", "default").spec.node_name is None
+    wait_until(lambda: core.read_namespaced_pod("a", "default").spec.node_name)
+
+
+def test_faults_end_when_they_are_healed(server: ApiServer) -> None:
+    """However often they were ordered."""
+    server.inject(Fault(status=503, times=1000))
+    assert _call(server, "GET", "/version")[0] == 503
+    server.heal()
+    assert _call(server, "GET", "/version")[0] == 200
+
+
+@pytest.mark.parametrize("bump", [0, 1000])
+def test_a_restored_server_goes_on_from_its_backup(server: ApiServer, core: Any, bump: int) -> None:
+    """Objects have the revisions that they had; the next one follows the backup's, or that and the bump."""
+    core.create_node({"metadata": {"name": "kept"}})
+    backup = server.backup()
+    before = int(core.list_node().metadata.resource_version)
+    core.delete_node("kept")
+    core.create_node({"metadata": {"name": "lost"}})
+    newest = core.list_node().metadata.resource_version
+    server.restore(backup, bump=bump)
+    listed = core.list_node()
+    assert ([each.metadata.name for each in listed.items], listed.metadata.resource_version) == (
+        ["kept"],
+        str(before + bump),
+    )
+    assert listed.items[0].metadata.resource_version == str(before)
+    path = f"/api/v1/nodes?watch=true&resourceVersion={newest}&timeoutSeconds=1"
+    core.create_node({"metadata": {"name": "new"}})
+    assert [line["type"] for line in _lines(server, path, 1)] == (["ERROR"] if bump else [])
 
 
 def test_a_paused_server_answers_after_resume(server: ApiServer) -> None:
