@@ -151,7 +151,7 @@ class BindingApi:
     def _claim(self, name: str) -> Json:
         claim = self.claims.get(name)
         if claim is None:
-            raise ApiError(404, "NotFound", f'persistentvolumeclaims "{name}" not found')
+            raise not_found("persistentvolumeclaims", name)
         return claim
 
     def _pod(self, name: str) -> Json:

@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from extender.kube.errors import ApiError
-from tests.fakes.refusals import not_found
+from tests.fakes.refusals import not_found, refused
 
 _ONCE_S = 10.0
 
@@ -32,7 +31,7 @@ class EventsApi:
         assert isinstance(metadata, dict)
         assert path == f"/api/v1/namespaces/{metadata['namespace']}/events"
         if metadata["name"] in self.events:
-            raise ApiError(409, "AlreadyExists", f'events "{metadata["name"]}" already exists')
+            raise refused(409, "AlreadyExists", f'events "{metadata["name"]}" already exists')
         self.events[metadata["name"]] = written
         return b""
 

@@ -90,7 +90,7 @@ def test_what_is_said_once_is_there_once_whoever_says_it() -> None:
 def test_a_name_that_is_taken_by_chance_is_a_failure_of_any_other_news() -> None:
     """Only what is said once may find itself there."""
     api = EventsApi()
-    api.troubles.append(ApiError(409, "AlreadyExists", "events already exists"))
+    api.troubles.append(refused(409, "AlreadyExists", "events already exists"))
     with writing(api) as events:
         events.put(news())
         until(lambda: events.counts()["refused"] == 1)
