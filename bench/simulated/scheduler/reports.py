@@ -32,14 +32,18 @@ class SchedulerReports:
         """Write no more Events."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def unscheduled(self, pod: PodView, reason: str, message: str, *, nominated: str = "") -> None:
-        """Set the condition (only when it changes) and the nominated node, and write an Event."""
+    def unscheduled(self, pod: PodView, reason: str, message: str, *, nominated: str | None = None) -> None:
+        """Set the condition (only when it changes) and the nominated node, and write an Event.
+
+        None leaves the nominated node as it is, an empty one ends the nomination.
+        """
         status = pod.body.get("status") or {}
         held: Mapping[str, Any] = next(
             (entry for entry in status.get("conditions") or [] if entry["type"] == "PodScheduled"), {}
         )
         same = (held.get("status"), held.get("reason"), held.get("message")) == ("False", reason, message)
-        if not same or nominated:
+        before = status.get("nominatedNodeName") or ""
+        if not same or (nominated is not None and nominated != before):
             condition = {
                 "type": "PodScheduled",
                 "status": "False",
@@ -49,8 +53,8 @@ class SchedulerReports:
                 "lastTransitionTime": held.get("lastTransitionTime") or timestamp(),
             }
             patch: dict[str, Any] = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
-            if nominated:
-                patch["status"]["nominatedNodeName"] = nominated
+            if nominated is not None:
+                patch["status"]["nominatedNodeName"] = nominated or None
             self._try(pod, lambda: self._client.patch_pod(pod.name, patch, pod.namespace, subresource="status"))
         self.event(pod, "Warning", "FailedScheduling", message)
 
