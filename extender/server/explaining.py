@@ -81,9 +81,11 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
         return {}
     policy = state.policy_of(request)
     explained = explain_pending(state.snapshot_for(pod.uid), request, policy, unit_mib=state.unit_mib, limit=limit)
-    held = state.reserved_on(pod.uid)
+    held, claimed = state.reserved_on(pod.uid), state.claimed_on(pod.uid)
     if held:
         why = f"room is held for it on {held}"
+    elif claimed:
+        why = f"pods are being evicted for it on {claimed}, and what they leave is kept for it"
     elif "fits" in explained["reasons"]:
         why = "it fits now; kube-scheduler has not asked again yet, or another plugin keeps it from these nodes"
     else:

@@ -12,6 +12,7 @@ from extender.scheduling.nodes.snapshot import Snapshot
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import policy_named
+from extender.scheduling.preempting.budgets import Budget
 from extender.scheduling.ranking.rankings import InForce
 from extender.scheduling.waking import RefusedPod
 from extender.server.state.evictions import Evictions
@@ -30,6 +31,7 @@ class Book:
         hold_s: how long a hold lasts.
         clock: monotonic seconds.
         latest: whose hold was made last, by which policy, and the node as it was then.
+        budgets: PodDisruptionBudgets by UID; None while they are not known.
     """
 
     unit_mib: UnitMib
@@ -44,11 +46,12 @@ class Book:
     waiting: Waiting = field(default_factory=Waiting)
     avoiding: Avoiding = field(default_factory=Avoiding)
     latest: tuple[str, Policy, NodeInfo | None] | None = None
+    budgets: dict[str, Budget] | None = None
 
     def __post_init__(self) -> None:
         self.policy_name = policy_named(self.policy_name).name
         self.ledger = Ledger(self.unit_mib)
-        self.evictions = Evictions(self.unit_mib)
+        self.evictions = Evictions()
 
     @property
     def policy(self) -> Policy:
