@@ -82,9 +82,12 @@ class BudgetSink:
         self._state = state
         self.read = decode_budget
 
-    def replaced(self, records: Sequence[Budget], _unreadable: Sequence[Identity], _resource_version: str) -> None:
+    def replaced(
+        self, records: Sequence[Budget], unreadable: Sequence[Identity], resource_version: str, *, rewound: bool
+    ) -> None:
         """These are all budgets."""
-        self._state.replace_budgets(records)
+        del resource_version, rewound  # nothing is compared with what was known before
+        self._state.replace_budgets(records, [each.uid for each in unreadable])
 
     def changed(self, record: Budget) -> None:
         """A budget was added or modified."""

@@ -195,10 +195,11 @@ class State:
         with self._lock:
             return self._book.avoiding.counts.copy()
 
-    def replace_budgets(self, budgets: Iterable[Budget]) -> None:
-        """These are all PodDisruptionBudgets."""
+    def replace_budgets(self, budgets: Iterable[Budget], unreadable: Collection[str] = ()) -> None:
+        """These are all PodDisruptionBudgets; those `unreadable`, by UID, stay as they were."""
         with self._lock:
-            self._book.budgets = {budget.uid: budget for budget in budgets}
+            kept = {uid: budget for uid, budget in (self._book.budgets or {}).items() if uid in unreadable}
+            self._book.budgets = kept | {budget.uid: budget for budget in budgets}
 
     def change_budget(self, uid: str, budget: Budget | None) -> None:
         """A PodDisruptionBudget was added or modified, or (None) is gone."""
