@@ -56,6 +56,10 @@ class Hold(Enum):
     CLAIMED = "claimed"
 
 
+_CLAIMED = Hold.CLAIMED
+"""Looked up once: for an enum that takes a while."""
+
+
 class Holder(Struct, frozen=True, gc=False):
     """A pod on a node; `footprint` is None when it is unknown on which GPUs it sits."""
 
@@ -208,7 +212,7 @@ def node_info(
     unplaced: list[PodRequest] = []
     for at, holder in enumerate(everyone):
         footprint = holder.footprint
-        if holder.hold is Hold.CLAIMED:
+        if holder.hold is _CLAIMED:
             charges.claim(footprint)
             continue
         if footprint is not None and charges.add(footprint):

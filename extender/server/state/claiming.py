@@ -83,7 +83,7 @@ def renew(book: Book, uid: str) -> Reservation | None:
 def _wanted(book: Book, pod: PodRecord, known: Reservation | None) -> tuple[Plan, float] | None:
     """What the pod should claim, and until when; the plan that it claims already as long as that is good."""
     request, nomination, now_s = pod.request, book.evictions.nomination(pod.uid), book.clock()
-    if request is None or nomination is None:
+    if request is None or nomination is None or pod.terminating:
         return None
     info, expires_s = book.ledger.nodes.get(nomination.node), nomination.since_s + CLAIM_S
     if info is None or expires_s <= now_s:
