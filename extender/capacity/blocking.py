@@ -22,6 +22,7 @@ _BOTTLENECKS: Mapping[Obstacle, str] = {
     Misfit.NO_CORE: "GPU compute (gpu-core)",
     Misfit.NOT_IDLE: "idle whole GPUs",
     Misfit.OUTSIDE: "GPU memory in use outside of the scheduler",
+    Misfit.EVICTING: "pods that are being evicted",
     Misfit.UNHEALTHY: "unhealthy GPUs",
     Misfit.TOO_LARGE: "size of the GPUs",
     Misfit.TOO_FEW_GPUS: "GPUs per node",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from extender.contract.expressions import Expression, compares
 from extender.scheduling.nodes.node import NodeInfo
 
 NODE_NAME_FIELD = "metadata.name"
@@ -68,34 +69,8 @@ class Toleration:
         if self.key != taint.key and (self.key or self.operator != "Exists"):
             return False
         if self.operator in ("Lt", "Gt"):
-            return _compares(self.operator, taint.value, self.value)
+            return compares(self.operator, taint.value, self.value)
         return self.operator == "Exists" or self.value == taint.value
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """One requirement on a label or field: In, NotIn, Exists, DoesNotExist, Gt or Lt; any other never holds."""
-
-    key: str
-    operator: str
-    values: tuple[str, ...] = ()
-
-    def holds(self, entries: Mapping[str, str]) -> bool:
-        """Whether `entries` meet it."""
-        value = entries.get(self.key)
-        match self.operator:
-            case "In":
-                return value in self.values
-            case "NotIn":
-                return value not in self.values
-            case "Exists":
-                return value is not None
-            case "DoesNotExist":
-                return value is None
-            case "Gt" | "Lt":
-                return len(self.values) == 1 and _compares(self.operator, value or "", self.values[0])
-            case _:
-                return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +165,3 @@ def shortfalls(node: NodeInfo, traits: NodeTraits, cpu_milli: int, memory_bytes:
     if node.memory_free_bytes < memory_bytes:
         found.append(HostMisfit.MEMORY)
     return found
-
-
-def _compares(operator: str, value: str, bound: str) -> bool:
-    """Whether `value` is less (Lt) or greater (Gt) than `bound`; False unless both are integers."""
-    try:
-        one, other = int(value), int(bound)
-    except ValueError:
-        return False
-    return one > other if operator == "Gt" else one < other

@@ -130,10 +130,15 @@ class Decoder:
             refusal=refusal,
             claims_allocated=not bound and self._actual in annotations,
             prefers=not bound and prefers(spec),
+            terminating=metadata.deletion_timestamp is not None,
             nominated_node=status.nominated_node_name if status is not None else "",
             owner=_controller(metadata) if request else "",
             failure=(status.reason or "Error") if failed and status is not None else "",
             ran=failed and status is not None and _ran(status),
+            started=(status.start_time or "") if bound and request and status is not None else "",
+            labels=_shared_labels(bytes(metadata.labels))
+            if bound and request and metadata.labels is not ABSENT
+            else b"",
         )
 
     def _place(self, metadata: PodMetadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
@@ -182,6 +187,12 @@ class Decoder:
             cpu_milli=_quantity(allocatable, "cpu", parse_milli_quantity) or 0,
             memory_bytes=_quantity(allocatable, "memory", parse_quantity) or 0,
         )
+
+
+@lru_cache(MAX_PLACES)
+def _shared_labels(labels: bytes) -> bytes:
+    """The same labels as one object: most are those of many pods."""
+    return labels
 
 
 @lru_cache(MAX_PLACES)  # a pod is shown several times with the same annotations

@@ -75,6 +75,12 @@ class PodMetadata(Camel):
         return (self.annotations or {}).get(name)
 
 
+class PlacedMetadata(PodMetadata):
+    """The same with the labels, a JSON object."""
+
+    labels: msgspec.Raw = ABSENT
+
+
 class Metadata(PodMetadata):
     """ObjectMeta; `creation_timestamp` is RFC 3339."""
 
@@ -151,6 +157,7 @@ class PodStatus(Camel):
     """PodStatus as far as it counts for placing; lists of `ContainerStatus` and `Condition`."""
 
     phase: str = ""
+    start_time: str | None = None
     reason: str = ""
     container_statuses: msgspec.Raw = ABSENT
     init_container_statuses: msgspec.Raw = ABSENT
@@ -161,7 +168,7 @@ class PodStatus(Camel):
 class Pod(Camel):
     """Pod as far as it counts for placing."""
 
-    metadata: PodMetadata
+    metadata: PlacedMetadata
     spec: PodSpec
     status: PodStatus | None = None
 

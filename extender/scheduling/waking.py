@@ -54,12 +54,20 @@ def worth_waking(
     `first_seen` tells the generation in which a node came; 0 where it does not.
     """
     nodes = {node.name: node for node in freed}
+    claims = {holder.uid: node.name for node in freed if node.claims for holder in node.holders if _claims(holder)}
     chosen: list[RefusedPod] = []
     # Room only shrinks here: what did not fit will not fit.
     hopeless: set[_Kind] = set()
     for pod in sorted(refused, key=lambda pod: (-pod.priority, pod.waiting_since_s, pod.uid)):
         if len(chosen) == limit or not nodes:
             break
+        if pod.uid in claims:
+            name = claims[pod.uid]
+            taken = _place(pod, [_without(nodes[name], pod.uid, unit_mib)], unit_mib)
+            if taken is not None:
+                nodes[name] = taken
+                chosen.append(pod)
+                continue
         kind = (pod.request, pod.policy.name, pod.asked, pod.generation if pod.asked else 0)
         taken = None
         if kind not in hopeless:
@@ -71,6 +79,15 @@ def worth_waking(
             nodes[taken.name] = taken
             chosen.append(pod)
     return chosen
+
+
+def _claims(holder: Holder) -> bool:
+    return holder.hold is Hold.CLAIMED
+
+
+def _without(node: NodeInfo, uid: str, unit_mib: UnitMib) -> NodeInfo:
+    left = [holder for holder in node.holders if holder.uid != uid]
+    return node_info(node.record, left, unit_mib=unit_mib, generation=node.generation, before=node)
 
 
 def _place(pod: RefusedPod, nodes: Iterable[NodeInfo], unit_mib: UnitMib) -> NodeInfo | None:

@@ -83,7 +83,9 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
     policy = state.policy_of(request)
     explained = explain_pending(state.snapshot_for(pod.uid), request, policy, unit_mib=state.unit_mib, limit=limit)
     held = state.reservation(pod.uid)
-    if held is not None:
+    if held is not None and held.claimed:
+        why = f"pods are being evicted for it on {held.node}, and what they leave is kept for it"
+    elif held is not None:
         why = f"room is held for it on {held.node}"
     elif "fits" in explained["reasons"]:
         why = "it fits now; kube-scheduler has not asked again yet, or another plugin keeps it from these nodes"

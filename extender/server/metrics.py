@@ -65,7 +65,7 @@ class StateCollector(Collector):
         counts = self._state.counts()
         yield _gauge("gpupack_extender_nodes", "Nodes in the ledger.", counts["nodes"])
         pods = GaugeMetricFamily("gpupack_extender_pods", "Pods in the ledger by state.", labels=["state"])
-        for state in ("pending", "assumed", "held", "waiting"):
+        for state in ("pending", "assumed", "held", "claimed", "waiting"):
             pods.add_metric([state], counts[state])
         pods.add_metric(["known"], counts["pods"])
         yield pods
@@ -111,7 +111,7 @@ class StateCollector(Collector):
         yield _gauge("gpupack_extender_avoided_nodes", text, len(self._state.avoided()))
 
     def _gpus(self) -> Iterable[Metric]:
-        units = dict.fromkeys(("capacity", "allocated", "held", "outside", "free", "overcommitted"), 0)
+        units = dict.fromkeys(("capacity", "allocated", "held", "claimed", "outside", "free", "overcommitted"), 0)
         gpus = dict.fromkeys(("healthy", "unhealthy", "idle", "whole"), 0)
         slices = Slices()
         for node in self._state.snapshot().nodes.values():

@@ -35,7 +35,7 @@ from extender.server.record.decisions import Decisions
 from extender.server.record.recorder import Recorder
 from extender.server.record.sentences import news_of_failure
 from extender.server.settings import Settings
-from extender.server.state.feed import NodeSink, PodSink
+from extender.server.state.feed import BudgetSink, NodeSink, PodSink
 from extender.server.state.state import State
 from extender.server.upkeep import Upkeep
 from extender.server.verbs import Verbs, create_calls
@@ -43,6 +43,7 @@ from extender.server.verbs import Verbs, create_calls
 _LOG = logging.getLogger(__name__)
 NODES_PATH = "/api/v1/nodes"
 PODS_PATH = "/api/v1/pods"
+BUDGETS_PATH = "/apis/policy/v1/poddisruptionbudgets"
 FOLLOWING = ReflectorSettings(watch_tries=1)
 """A list after each outage: few extenders make them, and a view of a history that is no more would overbook."""
 
@@ -89,6 +90,8 @@ class Service:
             Reflector(api, NODES_PATH, NodeSink(self.state, decoder), settings=FOLLOWING),
             Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._observe), settings=FOLLOWING),
         )
+        # Nothing waits for these: without the right to read them, preemption counts as kube-scheduler does.
+        self._budgets = Reflector(api, BUDGETS_PATH, BudgetSink(self.state))
         binder = Binder(self.state, api, settings.names, decoder)
         self._upkeep = Upkeep(self.state, binder, api, settings.names.retry_annotation, time.monotonic)
         registry = CollectorRegistry()
@@ -140,7 +143,7 @@ class Service:
         self._recorder.start()
         for server in self._servers:
             server.start()
-        for reflector in self._reflectors:
+        for reflector in (*self._reflectors, self._budgets):
             reflector.start()
         threading.Thread(target=self._after_sync, name="after-sync", daemon=True).start()
         _LOG.info("listening on %s port %d", self._settings.listen.host, self.port)
@@ -169,7 +172,7 @@ class Service:
         self._stopped.set()
         self._upkeep.stop(STOP_TIMEOUT_S)
         self._learning.stop(STOP_TIMEOUT_S)
-        for reflector in self._reflectors:
+        for reflector in (*self._reflectors, self._budgets):
             reflector.stop(STOP_TIMEOUT_S)
         self._recorder.stop(STOP_TIMEOUT_S)
         self._events.stop(STOP_TIMEOUT_S)

@@ -16,7 +16,7 @@ from extender.kube.objects import DecodeError
 from extender.server.binder import Binder
 from extender.server.http.call import Answer, Call
 from extender.server.metrics import Metrics
-from extender.server.state.outcomes import FilterOutcome, Passed, Rejected, VictimsTerminating
+from extender.server.state.outcomes import Passed, Rejected, Unavailable, VictimsTerminating
 from extender.server.state.state import State
 from extender.server.wire import (
     CalledPods,
@@ -59,9 +59,11 @@ class Verbs:
         outcome = self._state.filter(pod, names)
         until_s = time.monotonic() + VICTIMS_WAIT_S
         while isinstance(outcome, VictimsTerminating) and time.monotonic() < until_s:
-            # Some milliseconds of watch delay; a refusal would make kube-scheduler evict more.
+            # Mostly it is the watch that is some milliseconds behind.
             time.sleep(VICTIMS_PAUSE_S)
             outcome = self._state.filter(pod, names)
+        if isinstance(outcome, VictimsTerminating):
+            outcome = self._state.refuse(pod, outcome)
         return _filter_result(args, outcome)
 
     def filter_at_once(self, body: bytes) -> Result | None:
@@ -106,11 +108,11 @@ def create_calls(verbs: Verbs, metrics: Metrics) -> dict[str, Call]:
     }
 
 
-def _filter_result(args: ExtenderArgs, outcome: FilterOutcome) -> Result:
+def _filter_result(args: ExtenderArgs, outcome: Passed | Rejected | Unavailable) -> Result:
     if isinstance(outcome, Passed):
         return encode_feasible(args, outcome.names), "ok"
     if isinstance(outcome, Rejected):
-        return encode_infeasible(args, outcome.reasons), "rejected"
+        return encode_infeasible(args, outcome.reasons, outcome.leaving), "rejected"
     return encode_filter_error(f"gpupack: {outcome.message}"), "unavailable"
 
 

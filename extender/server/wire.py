@@ -12,7 +12,7 @@ import msgspec
 from extender.decoding.decoder import Decoder
 from extender.kube.objects import UNREADABLE, DecodeError
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.victims import Victims
 
 _Args = TypeVar("_Args")
 _ObjectName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*\Z")]
@@ -194,14 +194,19 @@ def encode_feasible(args: ExtenderArgs, names: Sequence[str]) -> bytes:
     return _encode({"NodeNames": names, "Error": ""})
 
 
-def encode_infeasible(args: ExtenderArgs, reasons: Mapping[str, str]) -> bytes:
+def encode_infeasible(args: ExtenderArgs, reasons: Mapping[str, str], leaving: Collection[str] = frozenset()) -> bytes:
     """A filter answer without any node, with each node's reason.
 
     All nodes are called unresolvable: kube-scheduler would look for pods to evict on any other node, evict none because
-    the node's total has room, and retry at once, forever.
+    the node's total has room, and retry at once, forever. But not a node that evicted pods are `leaving`: were that
+    unresolvable, kube-scheduler would evict others elsewhere instead of waiting (PodEligibleToPreemptOthers in
+    pkg/scheduler/framework/plugins/defaultpreemption).
     """
-    nodes: dict[str, object] = {"NodeNames": []} if args.node_names is not None else {"Nodes": {"items": []}}
-    return _encode({**nodes, "FailedAndUnresolvableNodes": reasons, "Error": ""})
+    answer: dict[str, object] = {"NodeNames": []} if args.node_names is not None else {"Nodes": {"items": []}}
+    if leaving:
+        answer["FailedNodes"] = {name: reasons[name] for name in leaving}
+        reasons = {name: text for name, text in reasons.items() if name not in leaving}
+    return _encode({**answer, "FailedAndUnresolvableNodes": reasons, "Error": ""})
 
 
 def encode_filter_error(message: str) -> bytes:

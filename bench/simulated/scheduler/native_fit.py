@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from bench.simulated.pod_demand import pod_demand
-from extender.capacity.eligibility import ANYWHERE, Constraints, Expression, HostMisfit, NodeTraits, ineligible
+from extender.capacity.eligibility import ANYWHERE, Constraints, HostMisfit, NodeTraits, ineligible
+from extender.contract.expressions import Expression
 from extender.contract.names import Names
 from extender.contract.quantity import parse_milli_quantity, parse_quantity
 from extender.kube.objects import NodeObject, PodObject

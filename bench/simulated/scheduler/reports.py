@@ -32,18 +32,20 @@ class SchedulerReports:
         """Write no more Events."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def unscheduled(self, pod: PodView, reason: str, message: str, *, nominated: str = "") -> None:
+    def unscheduled(self, pod: PodView, reason: str, message: str, *, nominated: str | None = None) -> None:
         """Set the condition (only when it changes) and the nominated node, and write an Event.
 
-        An error takes the nomination away; a pod that fits nowhere keeps one.
+        None leaves the nominated node as it is, an empty one ends the nomination, and so does an error.
         """
         status = pod.body.get("status") or {}
         held: Mapping[str, Any] = next(
             (entry for entry in status.get("conditions") or [] if entry["type"] == "PodScheduled"), {}
         )
         same = (held.get("status"), held.get("reason"), held.get("message")) == ("False", reason, message)
-        cleared = reason == "SchedulerError"
-        if not same or nominated or cleared:
+        before = status.get("nominatedNodeName") or ""
+        if reason == "SchedulerError":
+            nominated = nominated or ""
+        if not same or (nominated is not None and nominated != before):
             condition = {
                 "type": "PodScheduled",
                 "status": "False",
@@ -53,10 +55,8 @@ class SchedulerReports:
                 "lastTransitionTime": held.get("lastTransitionTime") or timestamp(),
             }
             patch: dict[str, Any] = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
-            if nominated:
-                patch["status"]["nominatedNodeName"] = nominated
-            elif cleared:
-                patch["status"]["nominatedNodeName"] = None
+            if nominated is not None:
+                patch["status"]["nominatedNodeName"] = nominated or None
             self._try(pod, lambda: self._client.patch_pod(pod.name, patch, pod.namespace, subresource="status"))
         self.event(pod, "Warning", "FailedScheduling", message)
 

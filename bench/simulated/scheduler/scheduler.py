@@ -303,26 +303,31 @@ class SimulatedScheduler(Startable):
 
     def _failed(self, pod: PodView, message: str) -> None:
         with self._changed:
+            self._nominations.pop(pod.uid, None)
             self._queue.retry(pod.uid, time.monotonic())
-        self._reports.unscheduled(pod, "SchedulerError", message)
+        # As in kube-scheduler: whatever is not a lack of room ends the nomination.
+        self._reports.unscheduled(pod, "SchedulerError", message, nominated="")
 
     def _unschedulable(self, pod: PodView, error: _UnschedulableError) -> None:
-        nominated, addition = "", ""
-        if error.nodes:
-            nominated, addition = self._preempt(pod, error)
+        nominated, addition = self._preempt(pod, error) if error.nodes else (None, "")
         with self._changed:
+            if nominated == "":
+                self._nominations.pop(pod.uid, None)
             self._queue.sleep(pod.uid, time.monotonic())
         message = fit_error(error.nodes, error.reasons, addition)
         self._reports.unscheduled(pod, "Unschedulable", message, nominated=nominated)
 
-    def _preempt(self, pod: PodView, error: _UnschedulableError) -> tuple[str, str]:
-        """Preempt others where that helps; the nominated node, and what the condition's text says about it."""
+    def _preempt(self, pod: PodView, error: _UnschedulableError) -> tuple[str | None, str]:
+        """Preempt others where that helps; the nominated node, and what the condition's text says about it.
+
+        None for the node leaves the nomination as it is, an empty name ends it.
+        """
         head = f"{_NO_CLAIMS}preemption: 0/{error.nodes} nodes are available: "
         if not pod.preempts:
-            return "", f"{_NO_CLAIMS}preemption: not eligible due to preemptionPolicy=Never."
+            return None, f"{_NO_CLAIMS}preemption: not eligible due to preemptionPolicy=Never."
         with self._changed:
-            if self._waits_for_victims(pod):
-                return "", f"{_NO_CLAIMS}preemption: not eligible due to a terminating pod on the nominated node."
+            if self._waits_for_victims(pod, error.helped):
+                return None, f"{_NO_CLAIMS}preemption: not eligible due to a terminating pod on the nominated node."
             found = preempting.candidates(pod, error.helped)
         hopeless = error.nodes - len(error.helped)
         texts = [f"{hopeless} Preemption is not helpful for scheduling"] if hopeless else []
@@ -337,10 +342,10 @@ class SimulatedScheduler(Startable):
                 kept = self._extender.preempt(_sent(pod), asked)
             except ExtenderError as failure:
                 _LOG.info("preempt failed: %s", failure)
-                return "", ""
+                return None, ""
             found = self._victims_kept(kept)
         if not found:
-            return "", ""
+            return None, f"{_NO_CLAIMS}preemption: no candidate node for preemption"
         node = preempting.choose(found)
         with self._changed:
             self._nominations[pod.uid] = node
@@ -352,9 +357,12 @@ class SimulatedScheduler(Startable):
         name = self._nominations.get(pod.uid) or pod.body.get("status", {}).get("nominatedNodeName") or ""
         return self._view.nodes.get(name)
 
-    def _waits_for_victims(self, pod: PodView) -> bool:
+    def _waits_for_victims(self, pod: PodView, helped: Sequence[NodeState]) -> bool:
+        """Whether its victims are leaving its node; not where no eviction would help there any more."""
         node = self._nominated_node(pod)
-        return node is not None and any(
+        if node is None or not any(node is each for each in helped):
+            return False
+        return any(
             other.priority < pod.priority and other.body["metadata"].get("deletionTimestamp")
             for other in node.pods.values()
         )

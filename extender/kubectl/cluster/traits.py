@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 import click
 
 from extender.capacity.cluster import Cluster, Controller, PodTraits
-from extender.capacity.eligibility import Constraints, Expression, NodeTraits, SelectorTerm, Taint, Toleration
+from extender.capacity.eligibility import Constraints, NodeTraits, SelectorTerm, Taint, Toleration
+from extender.contract.expressions import Expression
 from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from extender.contract.units import ContractError

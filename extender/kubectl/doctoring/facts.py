@@ -20,7 +20,7 @@ _KIND = "KubeSchedulerConfiguration"
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 Right = tuple[str, str]
-"""Verb and resource, with `/subresource` where it is one."""
+"""Verb and resource, with `.group` where it has one and `/subresource` where it is one."""
 
 PLUGIN_RIGHTS: tuple[Right, ...] = (
     ("list", "nodes"),
@@ -43,6 +43,8 @@ EXTENDER_RIGHTS: tuple[Right, ...] = (
     ("get", "persistentvolumeclaims"),
     ("create", "events"),
     ("patch", "events"),
+    ("list", "poddisruptionbudgets.policy"),
+    ("watch", "poddisruptionbudgets.policy"),
 )
 
 
@@ -145,6 +147,7 @@ def _is_static(annotations: Mapping[str, str] | None) -> bool:
 def _may(session: Session, account: str, right: Right) -> bool:
     verb, resource = right
     name, _, subresource = resource.partition("/")
+    name, _, group = name.partition(".")
     namespace = account.split(":")[2]
     review = {
         "apiVersion": "authorization.k8s.io/v1",
@@ -152,7 +155,7 @@ def _may(session: Session, account: str, right: Right) -> bool:
         "spec": {
             "user": account,
             "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
-            "resourceAttributes": {"verb": verb, "resource": name, "subresource": subresource},
+            "resourceAttributes": {"verb": verb, "group": group, "resource": name, "subresource": subresource},
         },
     }
     answer = read_document(session.api.create(_REVIEWS, review, session.options.timeout_s))

@@ -20,6 +20,7 @@ class Cause(Enum):
     HOST_CPU = "cpu"
     HOST_MEMORY = "memory"
     GPU_CORDONED = "gpu-cordoned"
+    EVICTING = "evicting"
     NO_PLUGIN = "no-plugin"
     UNIT_MISMATCH = "unit-mismatch"
     UNHEALTHY = "unhealthy"
@@ -59,6 +60,7 @@ class Cause(Enum):
 
 
 _OF_MISFIT = {
+    Misfit.EVICTING: Cause.EVICTING,
     Misfit.NO_PLUGIN: Cause.NO_PLUGIN,
     Misfit.UNIT_MISMATCH: Cause.UNIT_MISMATCH,
     Misfit.UNHEALTHY: Cause.UNHEALTHY,

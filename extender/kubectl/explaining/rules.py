@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from extender.capacity.eligibility import (
     CORDON,
     Constraints,
-    Expression,
     HostMisfit,
     NodeTraits,
     SelectorTerm,
     shortfalls,
 )
+from extender.contract.expressions import Expression
 from extender.kubectl.explaining.causes import Cause
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.node import NodeInfo

@@ -41,7 +41,10 @@ def describe_node(node: NodeInfo) -> Json:
 
 
 def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
-    """One GPU: capacity, what bound pods have, what is assumed or held for others, what is left."""
+    """One GPU: capacity, what bound pods have, what is assumed or held for others, what is left.
+
+    What is `claimed` is kept for pods that others are evicted for, in part on what those still have.
+    """
     holders = []
     by_state = dict.fromkeys(Hold, 0)
     for holder in node.holders:
@@ -61,6 +64,7 @@ def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
         # Pods whose GPUs are unknown are charged too, but stand under `unplaced`.
         "allocated": gpu.used - by_state[Hold.ASSUMED] - by_state[Hold.HELD],
         "held": by_state[Hold.ASSUMED] + by_state[Hold.HELD],
+        "claimed": gpu.claimed,
         "outside": gpu.outside,
         "free": gpu.free,
         "corePercent": {"used": gpu.core_used_percent, "free": gpu.core_free_percent},

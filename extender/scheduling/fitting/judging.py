@@ -34,6 +34,7 @@ def judge(node: NodeInfo, request: PodRequest, policy: Policy) -> Verdict:
 
 
 _NEAREST = (
+    Misfit.EVICTING,
     Misfit.OUTSIDE,
     Misfit.FRAGMENTED,
     Misfit.NO_CORE,

@@ -30,6 +30,7 @@ class Misfit(Enum):
     FRAGMENTED = "GPU memory is free but split over several GPUs"
     NO_CORE = "GPU memory is free but not enough compute (gpu-core) on the same GPU"
     FULL = "not enough free GPU memory"
+    EVICTING = "pods that were evicted for this one still hold their memory"
 
     @property
     def text(self) -> str:
@@ -42,7 +43,10 @@ class Misfit(Enum):
         return self in _PASSING
 
 
-_PASSING = frozenset({Misfit.OUTSIDE, Misfit.NOT_IDLE, Misfit.FRAGMENTED, Misfit.NO_CORE, Misfit.FULL})
+BOUND_ELSEWHERE = "pod is bound to another node"
+"""What every other node answers to a bound pod, which has nothing to do with the node."""
+
+_PASSING = frozenset({Misfit.OUTSIDE, Misfit.NOT_IDLE, Misfit.FRAGMENTED, Misfit.NO_CORE, Misfit.FULL, Misfit.EVICTING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ def general_misfit(node: NodeInfo, request: PodRequest) -> Misfit:
     if wanted and sum(gpu.free for gpu in healthy) >= wanted and not request.whole_gpus:
         return Misfit.FRAGMENTED
     without_outside = sum(
-        gpu.used == 0 if largest.whole else gpu.capacity - gpu.used >= largest.units for gpu in healthy
+        gpu.taken == 0 if largest.whole else gpu.capacity - gpu.taken >= largest.units for gpu in healthy
     )
     if without_outside >= largest.gpus and any(gpu.outside for gpu in healthy):
         return Misfit.OUTSIDE

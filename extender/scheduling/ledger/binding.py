@@ -72,3 +72,15 @@ def holds_good(node: NodeInfo | None, plan: Plan) -> bool:
         and (uuid not in plan.footprint.cores or gpus[uuid].core_used_percent <= CORE_PERCENT)
         for uuid in (*plan.footprint.shares, *plan.footprint.whole)
     )
+
+
+def has_room(node: NodeInfo, plan: Plan) -> bool:
+    """Whether a plan that is not charged on `node` could be carried out there as it is."""
+    gpus = {gpu.uuid: gpu for gpu in node.gpus}
+    shares, cores = plan.footprint.shares, plan.footprint.cores
+    return (
+        node.unit_matches
+        and all(uuid in gpus and gpus[uuid].idle for uuid in plan.footprint.whole)
+        and all(uuid in gpus and gpus[uuid].free >= units for uuid, units in shares.items())
+        and all(uuid in gpus and gpus[uuid].core_free_percent >= percent for uuid, percent in cores.items())
+    )

@@ -38,6 +38,9 @@ class PodRecord(Struct, frozen=True, gc=False):
         failure: why it has failed, in one word; empty while it has not.
         ran: whether any of its containers was started, known once it has failed.
         prefers: whether it states, while pending, a preference for some of the nodes that fit it.
+        terminating: whether it was deleted; until it has ended it still holds its memory.
+        started: when the kubelet took it on, RFC 3339.
+        labels: its labels as JSON, of a bound pod that has GPUs.
     """
 
     uid: str
@@ -63,6 +66,9 @@ class PodRecord(Struct, frozen=True, gc=False):
     ran: bool = False
     prefers: bool = False
     refusal: str = ""
+    terminating: bool = False
+    started: str = ""
+    labels: bytes = b""
 
 
 class NodeChanged(Struct, frozen=True, gc=False):

@@ -7,12 +7,12 @@ soon, else where filter holds room for it. A node's usage is recomputed from its
 from collections import ChainMap, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from operator import gt
 
 from msgspec.structs import replace as replaced
 
 from extender.contract.units import UnitMib
 from extender.scheduling.ledger.binding import Plan
+from extender.scheduling.ledger.changes import charged_alike, differ_in_version_only, has_more_room
 from extender.scheduling.ledger.events import (
     NEWEST,
     ClusterEvent,
@@ -40,7 +40,8 @@ class Ledger:
 
     `pods` are all pods that are bound or ask for GPUs, `pending` those of them without a node. `first_seen` is the
     generation in which each node came.
-    `apply`, `assume`, `forget`, `hold`, `release` and `expire` return the names of the nodes that have more room now.
+    `apply`, `assume`, `forget`, `hold`, `claim`, `release` and `expire` return the names of the nodes that have more
+    room now.
     """
 
     def __init__(self, unit_mib: UnitMib) -> None:
@@ -139,17 +140,30 @@ class Ledger:
         if held is not None and held.expires_s is not None and held.expires_s < expires_s:
             self._reserved[uid] = replaced(held, expires_s=expires_s)
 
+    def claim(
+        self, node: str, holder: Holder, resource_version: int, expires_s: float, *, plan: Plan | None = None
+    ) -> tuple[str, ...]:
+        """Keep what evictions empty for a pod, until it is held or assumed, bound or gone, or `expires_s`.
+
+        It may overlap with what the evicted pods still hold. Does nothing while the pod is held or assumed.
+        """
+        before = self._reserved.get(holder.uid)
+        if before is not None and not before.claimed:
+            return ()
+        claimed = _held(holder, Hold.CLAIMED)
+        return self._reserve(Reservation(node, claimed, resource_version, expires_s, plan=plan))
+
     def forget(self, uid: str) -> tuple[str, ...]:
-        """Drop an assumption or hold whose pod is not bound; does nothing otherwise."""
+        """Drop an assumption, hold or claim whose pod is not bound; does nothing otherwise."""
         return self._rebuild(self._discharge(uid)) if self._reserved.pop(uid, None) else ()
 
     def release(self, uid: str) -> tuple[str, ...]:
-        """Drop a hold, never an assumption."""
+        """Drop a hold or a claim, never an assumption."""
         reservation = self._reserved.get(uid)
         return self.forget(uid) if reservation is not None and not reservation.assumed else ()
 
     def expire(self, now_s: float) -> tuple[str, ...]:
-        """Drop the holds that end at `now_s` or before."""
+        """Drop the holds and claims that end at `now_s` or before."""
         ended = [uid for uid, held in self._reserved.items() if held.expires_s is not None and held.expires_s <= now_s]
         changed: set[str] = set()
         for uid in ended:
@@ -158,11 +172,11 @@ class Ledger:
         return self._rebuild(changed)
 
     def reservation(self, uid: str) -> Reservation | None:
-        """The assumption or hold of a pod."""
+        """The assumption, hold or claim of a pod."""
         return self._reserved.get(uid)
 
     def reservations(self) -> Iterable[tuple[str, Reservation]]:
-        """Every assumption and hold with its pod's UID."""
+        """Every assumption, hold and claim with its pod's UID."""
         return self._reserved.items()
 
     def is_gone(self, uid: str) -> bool:
@@ -189,7 +203,7 @@ class Ledger:
             # Pending and not ours: nothing of it is ever asked for.
             return self._unbound(pod.uid) if was_bound else set()
         self.pods[pod.uid] = pod
-        if known is not None and was_bound and _charged_alike(known, pod):
+        if known is not None and was_bound and charged_alike(known, pod):
             return set()
         self.pending.pop(pod.uid, None)
         if pod.ended:
@@ -250,7 +264,7 @@ class Ledger:
         if known == node or newest >= (node.resource_version if listed_at is None else listed_at + 1):
             return set()
         self._gone_nodes.pop(node.name, None)
-        if known is not None and _differ_in_version_only(known, node):
+        if known is not None and differ_in_version_only(known, node):
             # A heartbeat: nothing that counts here has changed.
             self._records[node.name] = replace(known, resource_version=node.resource_version)
             return set()
@@ -295,7 +309,7 @@ class Ledger:
         False when more than that differs.
         """
         info = self._infos.get(node)
-        if info is None or _held(before, holder.hold) != holder:
+        if info is None or _held(before, holder.hold) != holder or Hold.CLAIMED in {before.hold, holder.hold}:
             return False
         at = next((at for at, one in enumerate(info.holders) if one is before), None)
         if at is None:
@@ -340,7 +354,7 @@ class Ledger:
             holders = self._holders.get(name, {}).values()
             after = node_info(record, holders, unit_mib=self.unit_mib, generation=self.generation, before=before)
             self._infos[name] = after
-            if _has_more_room(before, after):
+            if has_more_room(before, after):
                 freed.append(name)
         return tuple(freed)
 
@@ -360,25 +374,3 @@ def _held(of: Holder, hold: Hold) -> Holder:
     if of.hold is hold:
         return of
     return Holder(of.uid, of.namespace, of.name, of.request, of.footprint, of.cpu_milli, of.memory_bytes, hold)
-
-
-def _charged_alike(known: PodRecord, pod: PodRecord) -> bool:
-    """Whether a bound pod that neither had nor has ended is charged as it was: only its status changed."""
-    return (
-        not (known.ended or pod.ended)
-        and known.node == pod.node
-        and known.footprint == pod.footprint
-        and known.request == pod.request
-        and (known.cpu_milli, known.memory_bytes) == (pod.cpu_milli, pod.memory_bytes)
-        and (known.namespace, known.name) == (pod.namespace, pod.name)
-    )
-
-
-def _differ_in_version_only(one: NodeRecord, other: NodeRecord) -> bool:
-    return one is other or replace(one, resource_version=other.resource_version) == other
-
-
-def _has_more_room(before: NodeInfo | None, after: NodeInfo) -> bool:
-    if before is None or not _differ_in_version_only(before.record, after.record):
-        return True  # new, or its capacity or GPUs changed
-    return any(map(gt, after.free, before.free)) or any(map(gt, after.idle, before.idle))

@@ -7,7 +7,7 @@ from extender.scheduling.nodes.node import Hold, Holder
 
 
 class Reservation(Struct, frozen=True, gc=False):
-    """Room that no event backs yet: an assumption, which has no `expires_s`, or a hold.
+    """Room that no event backs yet: an assumption, which has no `expires_s`, a hold or a claim.
 
     `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
     Binding says or would say, `repeated` whether the pod had passed filter shortly before and not come to bind.
@@ -30,3 +30,8 @@ class Reservation(Struct, frozen=True, gc=False):
     def held(self) -> bool:
         """Whether it has passed filter, and kube-scheduler has not asked to bind it yet."""
         return self.holder.hold is Hold.HELD
+
+    @property
+    def claimed(self) -> bool:
+        """Whether pods are being evicted for it, so that others may still hold the room."""
+        return self.holder.hold is Hold.CLAIMED

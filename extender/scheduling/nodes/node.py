@@ -45,11 +45,19 @@ class NodeRecord:
 
 
 class Hold(Enum):
-    """How firmly a pod holds its GPUs: by a Binding seen, by one on its way, or for a moment after filter."""
+    """How firmly a pod holds its GPUs: by a Binding seen, by one on its way, or for a moment after filter.
+
+    Least of all by a claim: room that evictions make for it, which its victims may still hold.
+    """
 
     BOUND = "bound"
     ASSUMED = "assumed"
     HELD = "held"
+    CLAIMED = "claimed"
+
+
+_CLAIMED = Hold.CLAIMED
+"""Looked up once: for an enum that takes a while."""
 
 
 class Holder(Struct, frozen=True, gc=False):
@@ -68,7 +76,8 @@ class Holder(Struct, frozen=True, gc=False):
 class GpuInfo(Struct, frozen=True, gc=False):
     """One GPU: `capacity` units, of which `used` are charged to pods and `outside` to what the ledger does not know.
 
-    `core_used_percent` is the compute charged to pods.
+    `core_used_percent` is the compute charged to pods. `claimed` and `core_claimed_percent` are kept for pods that
+    evictions make room for, in part on what their victims still use; all of a GPU that is claimed whole.
     """
 
     uuid: GpuUuid
@@ -83,21 +92,30 @@ class GpuInfo(Struct, frozen=True, gc=False):
     enforcement: str = ""
     core_enforcement: str = ""
     core_used_percent: int = 0
+    claimed: int = 0
+    core_claimed_percent: int = 0
+
+    @property
+    def taken(self) -> int:
+        """Units that no other pod can get, because pods have them or claim them."""
+        return self.used + self.claimed
 
     @property
     def free(self) -> int:
         """Units that a pod can still get; never negative."""
-        return max(0, self.capacity - self.used - self.outside) if self.healthy else 0
+        return max(0, self.capacity - self.used - self.claimed - self.outside) if self.healthy else 0
 
     @property
     def core_free_percent(self) -> int:
         """Compute that a pod can still ask for; never negative."""
-        return max(0, CORE_PERCENT - self.core_used_percent) if self.healthy and not self.whole else 0
+        if self.whole or not self.healthy:
+            return 0
+        return max(0, CORE_PERCENT - self.core_used_percent - self.core_claimed_percent)
 
     @property
     def idle(self) -> bool:
         """Whether a pod could hold it whole."""
-        return self.healthy and self.capacity > 0 and self.used == 0 and self.outside == 0
+        return self.healthy and self.capacity > 0 and not (self.used or self.claimed or self.outside)
 
     @property
     def overcommitted(self) -> int:
@@ -108,7 +126,8 @@ class GpuInfo(Struct, frozen=True, gc=False):
 class NodeInfo(Struct, frozen=True, gc=False):
     """One node at one generation of the ledger; never changed, only replaced.
 
-    `free` and `idle` repeat what `gpus` says, in the form that fitting reads fastest.
+    `free` and `idle` repeat what `gpus` says, in the form that fitting reads fastest. `claims` repeats the units and
+    the compute claimed of each GPU; it is empty where nothing is.
     """
 
     record: NodeRecord
@@ -120,6 +139,7 @@ class NodeInfo(Struct, frozen=True, gc=False):
     memory_used_bytes: int = 0
     free: tuple[int, ...] = ()
     idle: tuple[bool, ...] = ()
+    claims: tuple[tuple[int, int], ...] = ()
 
     @property
     def name(self) -> str:
@@ -158,6 +178,7 @@ class NodeInfo(Struct, frozen=True, gc=False):
             self.memory_used_bytes,
             self.free,
             self.idle,
+            self.claims,
         )
 
 
@@ -172,8 +193,8 @@ def node_info(
     """Charge `holders` to the GPUs of `record`; the order of `holders` does not matter.
 
     A pod whose GPUs are unknown, or are not of this node (annotations can say anything), is charged where it hurts
-    most, to the GPU with most units free, after all others. `before`, an earlier state of the node, only saves
-    time: what has not changed since is taken from there.
+    most, to the GPU with most units free, after all others. A claim on GPUs that are not there is charged nowhere.
+    `before`, an earlier state of the node, only saves time: what has not changed since is taken from there.
     """
     everyone = sorted(holders, key=_UID)
     cpu_milli = memory_bytes = 0
@@ -191,6 +212,9 @@ def node_info(
     unplaced: list[PodRequest] = []
     for at, holder in enumerate(everyone):
         footprint = holder.footprint
+        if holder.hold is _CLAIMED:
+            charges.claim(footprint)
+            continue
         if footprint is not None and charges.add(footprint):
             continue
         if footprint is not None:
@@ -201,7 +225,10 @@ def node_info(
         charges.add_worst(request)
     gpus, free, idle = charges.made(before)
     unit_matches = inventory.unit_mib == unit_mib
-    return NodeInfo(record, gpus, tuple(everyone), generation, unit_matches, cpu_milli, memory_bytes, free, idle)
+    claims = charges.claims()
+    return NodeInfo(
+        record, gpus, tuple(everyone), generation, unit_matches, cpu_milli, memory_bytes, free, idle, claims
+    )
 
 
 def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:
@@ -225,13 +252,31 @@ def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:
 class _Charges:
     """What pods hold of GPUs, as it is gathered; a node's GPUs have a UUID each."""
 
-    __slots__ = ("_cores", "_known", "_used", "_whole")
+    __slots__ = ("_claimed", "_cores", "_known", "_used", "_whole")
 
     def __init__(self, known: tuple[GpuInfo, ...]) -> None:
         self._known = known
         self._used: dict[GpuUuid, int] = dict.fromkeys([gpu.uuid for gpu in known], 0)
         self._whole: set[GpuUuid] = set()
         self._cores: dict[GpuUuid, int] = {}
+        self._claimed: dict[GpuUuid, tuple[int, int]] = {}
+
+    def claim(self, footprint: Footprint | None) -> None:
+        """Keep what the footprint names, on top of what pods use."""
+        if footprint is None:
+            return
+        for gpu in self._known:
+            units, core_percent = self._claimed.get(gpu.uuid, (0, 0))
+            if gpu.uuid in footprint.whole:
+                self._claimed[gpu.uuid] = units + gpu.capacity, core_percent + CORE_PERCENT
+            elif gpu.uuid in footprint.shares:
+                core_percent += footprint.cores.get(gpu.uuid, 0)
+                self._claimed[gpu.uuid] = units + footprint.shares[gpu.uuid], core_percent
+
+    def claims(self) -> tuple[tuple[int, int], ...]:
+        """Units and compute claimed of each GPU; empty where nothing is."""
+        claimed = self._claimed
+        return tuple([claimed.get(gpu.uuid, (0, 0)) for gpu in self._known]) if claimed else ()
 
     def add(self, footprint: Footprint) -> bool:
         """Charge the footprint; False, and nothing charged, when it names GPUs that are not of this node."""
@@ -274,21 +319,28 @@ class _Charges:
 
         `before` is the node whose GPUs these are, charged otherwise; most of them are as they were.
         """
-        known, whole, cores = self._known, self._whole, self._cores
+        known, whole, cores, claimed = self._known, self._whole, self._cores, self._claimed
         gpus = list(known)
+        claims = bool(claimed or (before is not None and before.claims))
         if before is not None:
             free, idle = list(before.free), list(before.idle)
         else:
             free, idle = [gpu.free for gpu in known], [gpu.idle for gpu in known]
         for at, (gpu, units) in enumerate(zip(known, self._used.values(), strict=True)):
             all_of_it, core_percent = gpu.uuid in whole, cores.get(gpu.uuid, 0) if cores else 0
-            if gpu.used != units or gpu.whole is not all_of_it or gpu.core_used_percent != core_percent:
-                gpus[at] = now = _with(gpu, units, core_percent, whole=all_of_it)
+            if (
+                gpu.used != units
+                or gpu.whole is not all_of_it
+                or gpu.core_used_percent != core_percent
+                or (claims and (gpu.claimed, gpu.core_claimed_percent) != claimed.get(gpu.uuid, (0, 0)))
+            ):
+                kept = claimed.get(gpu.uuid, (0, 0)) if claimed else (0, 0)
+                gpus[at] = now = _with(gpu, units, core_percent, kept, whole=all_of_it)
                 free[at], idle[at] = now.free, now.idle
         return tuple(gpus), tuple(free), tuple(idle)
 
 
-def _with(gpu: GpuInfo, used: int, core_used_percent: int, *, whole: bool) -> GpuInfo:
+def _with(gpu: GpuInfo, used: int, core_used_percent: int, claimed: tuple[int, int], *, whole: bool) -> GpuInfo:
     return GpuInfo(
         gpu.uuid,
         gpu.index,
@@ -302,6 +354,7 @@ def _with(gpu: GpuInfo, used: int, core_used_percent: int, *, whole: bool) -> Gp
         gpu.enforcement,
         gpu.core_enforcement,
         core_used_percent,
+        *claimed,
     )
 
 

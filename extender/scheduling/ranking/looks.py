@@ -44,7 +44,7 @@ class Changing(Protocol):
 def look_of(node: NodeInfo, make: int) -> Hashable:
     """What fitting and most policies read of a node of this make: all but names, memory and the pods themselves."""
     gpus = tuple([(gpu.used, gpu.whole, gpu.core_used_percent) for gpu in node.gpus])
-    return make, node.unit_matches, node.cpu_used_milli, gpus
+    return make, node.unit_matches, node.cpu_used_milli, gpus, node.claims
 
 
 def full_look_of(node: NodeInfo, make: int) -> Hashable:

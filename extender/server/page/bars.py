@@ -11,6 +11,7 @@ from extender.server.page.tiles import OUT, Tile, level_of, short_model
 WIDTH = 240
 COLOURS = 10
 MAX_CHIPS = 12
+_STATES = {Hold.ASSUMED: "held", Hold.HELD: "held", Hold.CLAIMED: "claimed"}
 # kube-controller-manager's alphabet for generated names (k8s.io/apimachinery/pkg/util/rand).
 _SUFFIX = re.compile(r"-([bcdfghjklmnpqrstvwxz2456789]{5}|[bcdf0-9]{6,10}|[0-9]+)$")
 
@@ -115,6 +116,8 @@ def _bar(gpu: GpuInfo, holders: Iterable[Holder], colours: Palette, *, serving: 
     level = level_of(gpu, serving=serving)
     wanted = list(_shares(gpu, holders, colours))
     # What is charged without a name: pods whose GPUs are unknown.
+    claimed = [share for share in wanted if share[3] == "claimed"]
+    wanted = [share for share in wanted if share[3] != "claimed"]
     nameless = gpu.used - sum(units for _, units, _, _ in wanted)
     if nameless > 0:
         wanted.append(("pods on unknown GPUs", nameless, -1, "unknown"))
@@ -131,7 +134,7 @@ def _bar(gpu: GpuInfo, holders: Iterable[Holder], colours: Palette, *, serving: 
         level=level,
         trouble=trouble,
         enforcement=gpu.enforcement,
-        parts=_laid_out(wanted, gpu.capacity),
+        parts=_laid_out([*wanted, *claimed], gpu.capacity),
     )
 
 
@@ -143,17 +146,20 @@ def _shares(gpu: GpuInfo, holders: Iterable[Holder], colours: Palette) -> Iterab
         units = gpu.capacity if whole else holder.footprint.shares.get(gpu.uuid, 0)
         if units:
             state = "whole" if whole else "bound"
-            state = state if holder.hold is Hold.BOUND else "held"
+            state = _STATES.get(holder.hold, state)
             yield f"{holder.namespace}/{holder.name}", units, colours.of(holder), state
 
 
 def _laid_out(wanted: Sequence[tuple[str, int, int, str]], capacity: int) -> tuple[Part, ...]:
-    scale = WIDTH / max(capacity, sum(units for _, units, _, _ in wanted), 1)
+    most = max(capacity, sum(units for _, units, _, state in wanted if state != "claimed"), 1)
+    scale = WIDTH / most
     parts: list[Part] = []
     done = 0
     for label, units, colour, state in wanted:
-        start, end = round(done * scale), round((done + units) * scale)
-        done += units
+        # What is claimed may be in use by the pods that are evicted: it is drawn where nobody has anything.
+        drawn = min(units, most - done) if state == "claimed" else units
+        start, end = round(done * scale), round((done + drawn) * scale)
+        done += drawn
         # A pixel between neighbours; the smallest share still shows.
         parts.append(Part(label, units, start, max(1, end - start - 1), colour, state))
     return tuple(parts)

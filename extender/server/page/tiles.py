@@ -46,7 +46,7 @@ def level_of(gpu: GpuInfo, *, serving: bool = True) -> int:
         return OUT
     if gpu.free == 0:
         return FULL
-    return -(-4 * (gpu.used + gpu.outside) // gpu.capacity)
+    return -(-4 * (gpu.taken + gpu.outside) // gpu.capacity)
 
 
 def problem_of(node: NodeInfo) -> str:
@@ -69,16 +69,18 @@ def tile_of(node: NodeInfo) -> Tile:
     models = sorted({short_model(gpu.model) for gpu in node.gpus})
     held = 0
     for holder in node.holders:
-        if holder.hold is not Hold.BOUND and holder.footprint is not None:
+        if holder.hold in {Hold.ASSUMED, Hold.HELD} and holder.footprint is not None:
             held += sum(holder.footprint.shares.values())
             held += sum(gpu.capacity for gpu in node.gpus if gpu.uuid in holder.footprint.whole)
+    # A claim is on memory that evicted pods may still have: only what nobody has is held for it now.
+    claimed = sum(max(0, min(gpu.claimed, gpu.capacity - gpu.used - gpu.outside)) for gpu in node.gpus if gpu.claimed)
     return Tile(
         node=node,
         group=" + ".join(models) or "no GPU known",
         levels=tuple([level_of(gpu, serving=not problem) for gpu in node.gpus]),
         capacity=sum(gpu.capacity for gpu in node.gpus),
         allocated=max(0, sum(gpu.used for gpu in node.gpus) - held),
-        held=held,
+        held=held + claimed,
         outside=sum(gpu.outside for gpu in node.gpus),
         free=sum(node.free),
         hole=max(node.free, default=0),

@@ -16,7 +16,7 @@ from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.binding import Plan
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.pods.footprint import Footprint
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.victims import Victims
 from extender.scheduling.ranking.ranking import RunnerUp
 
 MAX_REMEMBERED = 20_000

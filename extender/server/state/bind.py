@@ -51,6 +51,8 @@ def _held_plan(book: Book, reservation: Reservation | None, node: str, request: 
     """What filter held for this very request on this node, if it can still be carried out."""
     if reservation is None or reservation.plan is None or reservation.holder.request != request:
         return None
+    if reservation.claimed:
+        return None  # others may hold it still
     held = reservation.plan
     good = held.node == node and holds_good(book.ledger.nodes.get(node), held)
     return held if good else None

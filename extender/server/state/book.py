@@ -13,6 +13,7 @@ from extender.scheduling.nodes.snapshot import Snapshot
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import policy_named
+from extender.scheduling.preempting.budgets import Budget
 from extender.scheduling.ranking.rankings import InForce
 from extender.scheduling.waking import RefusedPod
 from extender.server.state.evictions import Evictions
@@ -34,6 +35,7 @@ class Book:
         asked_alone: UID of the pod that was refused last, if only its nominated node was asked about.
         schedulers: names of the schedulers that call.
         adopts: whether pods are adopted that were refused before this process began.
+        budgets: PodDisruptionBudgets by UID; None while they are not known.
     """
 
     unit_mib: UnitMib
@@ -52,11 +54,12 @@ class Book:
     asked_alone: str = ""
     schedulers: set[str] = field(default_factory=set)
     adopts: bool = False
+    budgets: dict[str, Budget] | None = None
 
     def __post_init__(self) -> None:
         self.policy_name = policy_named(self.policy_name).name
         self.ledger = Ledger(self.unit_mib)
-        self.evictions = Evictions(self.unit_mib)
+        self.evictions = Evictions()
         self.passes = Passes(2 * self.hold_s)  # a hold of half the time between two tries leaves the others the rest
 
     @property

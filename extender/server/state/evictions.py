@@ -1,29 +1,40 @@
-"""Remembers, within a bound, the victims of each preempting pod until the memory that they free is seen."""
+"""Remembers, within a bound, the victims of each preempting pod and the node to which kube-scheduler nominated it."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
-from extender.contract.units import UnitMib
-from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.nodes.node import NodeInfo, node_info
-from extender.scheduling.pods.request import PodRequest
-from extender.scheduling.policies.policy import Policy
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.victims import Victims
 
 MAX_REMEMBERED = 1_024
 
+UNSEEN_S = 30.0
+"""How long kube-scheduler has to delete the victims of an answer; one that is not terminating by then stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nomination:
+    """Where a pending pod is nominated, and since when on the caller's clock."""
+
+    node: str
+    since_s: float
+
 
 class Evictions:
-    """Answers to preempt by preempting pod; the owner serializes all calls."""
+    """Answers to preempt and nominations, by preempting pod; the owner serializes all calls."""
 
-    def __init__(self, unit_mib: UnitMib) -> None:
-        self._unit_mib = unit_mib
-        self._answers: OrderedDict[str, Mapping[str, Victims]] = OrderedDict()
+    def __init__(self) -> None:
+        self._answers: OrderedDict[str, tuple[float, Mapping[str, Victims]]] = OrderedDict()
+        self._nominations: dict[str, Nomination] = {}
 
-    def remember(self, uid: str, answers: Mapping[str, Victims]) -> None:
+    def __bool__(self) -> bool:
+        """Whether any pod is nominated."""
+        return bool(self._nominations)
+
+    def remember(self, uid: str, answers: Mapping[str, Victims], now_s: float) -> None:
         """Remember what preempt has answered for the pod."""
-        self._answers[uid] = answers
+        self._answers[uid] = now_s, answers
         self._answers.move_to_end(uid)
         if len(self._answers) > MAX_REMEMBERED:
             self._answers.popitem(last=False)
@@ -31,17 +42,26 @@ class Evictions:
     def forget(self, uid: str) -> None:
         """The pod has a node, or is gone."""
         self._answers.pop(uid, None)
+        self._nominations.pop(uid, None)
 
-    def awaited(self, pod: PodRecord, request: PodRequest, policy: Policy, node: NodeInfo | None) -> bool:
-        """Whether the pod would fit on `node`, where it is nominated, if its victims there were gone.
+    def victims(self, uid: str, node: str, now_s: float) -> Collection[str]:
+        """UIDs of the pods on `node` that kube-scheduler was lately told to evict for the pod."""
+        at_s, answers = self._answers.get(uid, (0.0, {}))
+        victims = answers.get(node)
+        return () if victims is None or now_s - at_s >= UNSEEN_S else victims.uids
 
-        False when they are gone: then nothing more is to be waited for.
-        """
-        victims = self._answers.get(pod.uid, {}).get(pod.nominated_node)
-        if node is None or victims is None:
-            return False
-        left = [holder for holder in node.holders if holder.uid not in victims.uids]
-        if len(left) == len(node.holders):
-            return False
-        emptier = node_info(node.record, left, unit_mib=self._unit_mib, before=node)
-        return isinstance(fit(emptier, request, policy), Fit)
+    def note(self, pod: PodRecord, now_s: float) -> None:
+        """Take in where a pending pod is nominated, if it is."""
+        known = self._nominations.get(pod.uid)
+        if not pod.nominated_node:
+            self._nominations.pop(pod.uid, None)
+        elif known is None or known.node != pod.nominated_node:
+            self._nominations[pod.uid] = Nomination(pod.nominated_node, now_s)
+
+    def nomination(self, uid: str) -> Nomination | None:
+        """Where the pod is nominated."""
+        return self._nominations.get(uid)
+
+    def nominated(self, node: str | None = None) -> Iterator[str]:
+        """UIDs of the pods nominated to `node`, or to any."""
+        return iter([uid for uid, each in self._nominations.items() if node is None or each.node == node])

@@ -1,4 +1,4 @@
-"""Feed the reflectors' nodes and pods to the state, as events of the ledger.
+"""Feed the reflectors' nodes, pods and budgets to the state, nodes and pods as events of the ledger.
 
 An object that cannot be read is left out, and what it uses is unknown. When an older version of the same object is
 known, that one stays: a pod that becomes unreadable keeps the GPU memory that it was charged for.
@@ -6,6 +6,7 @@ known, that one stays: a pod that becomes unreadable keeps the GPU memory that i
 
 from collections.abc import Callable, Iterable, Sequence
 
+from extender.decoding.budgets import decode_budget
 from extender.decoding.decoder import Decoder
 from extender.kube.objects import Identity
 from extender.scheduling.ledger.events import (
@@ -18,6 +19,7 @@ from extender.scheduling.ledger.events import (
     PodsListed,
 )
 from extender.scheduling.nodes.node import NodeRecord
+from extender.scheduling.preempting.budgets import Budget
 from extender.server.state.state import State
 
 
@@ -71,3 +73,26 @@ class PodSink:
     def deleted(self, identity: Identity) -> None:
         """A pod is gone."""
         self._state.apply(PodDeleted(identity.uid, int(identity.resource_version)))
+
+
+class BudgetSink:
+    """Takes what the reflector of PodDisruptionBudgets sees."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.read = decode_budget
+
+    def replaced(
+        self, records: Sequence[Budget], unreadable: Sequence[Identity], resource_version: str, *, rewound: bool
+    ) -> None:
+        """These are all budgets."""
+        del resource_version, rewound  # nothing is compared with what was known before
+        self._state.replace_budgets(records, [each.uid for each in unreadable])
+
+    def changed(self, record: Budget) -> None:
+        """A budget was added or modified."""
+        self._state.change_budget(record.uid, record)
+
+    def deleted(self, identity: Identity) -> None:
+        """A budget is gone."""
+        self._state.change_budget(identity.uid, None)

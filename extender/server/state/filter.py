@@ -1,12 +1,15 @@
 """Filters: names the nodes that can take a pod, and holds room for it on the best of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from extender.scheduling.filtering import filter_nodes
+from extender.scheduling.filtering import Filtered, filter_nodes
+from extender.scheduling.fitting.reasons import BOUND_ELSEWHERE, Misfit
 from extender.scheduling.ledger.events import PodChanged, PodRecord
+from extender.scheduling.ledger.reservation import Reservation
 from extender.scheduling.pods.request import PodRequest
 from extender.server.record.decisions import Decisions
 from extender.server.state.book import Book
+from extender.server.state.claiming import awaited, claimed_place, follow, make_way, renew
 from extender.server.state.holds import hold_best
 from extender.server.state.outcomes import FilterOutcome, Passed, Rejected, Unavailable, VictimsTerminating
 from extender.server.state.waiting import MAX_ASKED
@@ -20,28 +23,28 @@ def filter_pod(
     policy = book.policy_of(request)
     # The pod in the call is as valid as the one in the watch, and often newer.
     book.note_freed((*ledger.expire(now_s), *ledger.apply(PodChanged(pod))))
+    follow(book, PodChanged(pod))
     known = ledger.pods.get(pod.uid)
     if known is not None and known.node:
-        return Unavailable(f"pod is bound to {known.node} already")
+        return _bound(known, names) if pod.node else Unavailable(f"pod is bound to {known.node} already")
     reservation = ledger.reservation(pod.uid)
     if reservation is not None and reservation.assumed:
         return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
     failed_on = book.passes.failed_on(pod.uid)
     if failed_on:
-        book.avoiding.not_bound(pod.uid, failed_on, now_s)
-    book.note_freed(ledger.release(pod.uid))
-    # With one name answered, what the pod prefers would have no say.
-    answers = max(book.answers, book.keep) if pod.prefers else book.answers
-    strikes = book.avoiding.strikes(pod, now_s)
-    filtered = filter_nodes(book.in_force.rankings, ledger, names, request, policy, answers=answers, strikes=strikes)
+        book.avoiding.not_bound(pod.uid, failed_on, now_s)  # it passed, and comes again without a bind
+    claim = renew(book, pod.uid)
+    if claim is None:
+        book.note_freed(ledger.release(pod.uid))
+    filtered = _filtered(book, pod, request, claim, names)
     ranked = filtered.ranked
     if ranked.first is None:
-        if book.evictions.awaited(pod, request, policy, ledger.nodes.get(pod.nominated_node)):
-            return VictimsTerminating("pods that were evicted for this one still hold their memory")
         book.wait(pod, request, policy, now_s, frozenset(names) if len(names) <= MAX_ASKED else None)
+        if claim is not None and claim.node in filtered.rejected and awaited(book, pod, claim):
+            return VictimsTerminating({**filtered.rejected, claim.node: Misfit.EVICTING})
         if not _asks_again_at_once(book, pod, names):
             decisions.rejected(pod, filtered.rejected)
-        return Rejected({name: reason.text for name, reason in filtered.rejected.items()})
+        return refusal(filtered.rejected)
     plan = hold_best(book, pod, request, ranked.first, now_s)
     book.asked_alone = ""
     book.waiting.remove(pod.uid)
@@ -66,3 +69,35 @@ def _asks_again_at_once(book: Book, pod: PodRecord, names: Collection[str]) -> b
     alone = len(names) == 1 and pod.nominated_node in names and book.asked_alone != pod.uid
     book.asked_alone = pod.uid if alone else ""
     return alone
+
+
+def refusal(rejected: Mapping[str, Misfit]) -> Rejected:
+    """The answer to a pod that fits nowhere; where its victims are still leaving, the node is not out of reach."""
+    leaving = frozenset(name for name, reason in rejected.items() if reason is Misfit.EVICTING)
+    return Rejected({name: reason.text for name, reason in rejected.items()}, leaving)
+
+
+def _bound(pod: PodRecord, names: Collection[str]) -> Passed | Rejected:
+    """Answer about a pod that is bound: kube-scheduler asks when its CPU or memory is resized and must wait for room.
+
+    Its GPU memory cannot be resized, and is charged already where the pod is.
+    """
+    return Passed((pod.node,)) if pod.node in names else Rejected(dict.fromkeys(names, BOUND_ELSEWHERE))
+
+
+def _filtered(
+    book: Book, pod: PodRecord, request: PodRequest, claim: Reservation | None, names: Collection[str]
+) -> Filtered:
+    """Where the pod fits: where it has a claim, else anywhere, and then where claims give way to it."""
+    policy = book.policy_of(request)
+    claimed = claimed_place(book, claim, request, policy, names) if claim is not None else None
+    if claimed is not None:
+        return Filtered(claimed)
+    # With one name answered, what the pod prefers would have no say.
+    answers = max(book.answers, book.keep) if pod.prefers else book.answers
+    strikes = book.avoiding.strikes(pod, book.clock())
+    rankings, ledger = book.in_force.rankings, book.ledger
+    filtered = filter_nodes(rankings, ledger, names, request, policy, answers=answers, strikes=strikes)
+    if filtered.ranked.first is None and book.evictions and make_way(book, pod, request, policy, names):
+        filtered = filter_nodes(rankings, ledger, names, request, policy, answers=answers, strikes=strikes)
+    return filtered

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.binding import Plan
 from extender.scheduling.ledger.events import PodRecord
 
@@ -17,9 +18,10 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The pod fits on none of the nodes; a constant sentence for each."""
+    """The pod fits on none of the nodes; a constant sentence for each. On those `leaving` it will before long."""
 
     reasons: Mapping[str, str]
+    leaving: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,10 @@ class Unavailable:
 class VictimsTerminating:
     """The pod will fit on its nominated node once pods that were evicted for it are seen gone: ask again at once.
 
-    kube-scheduler's watch may be ahead of the extender's by some milliseconds. A refusal would make it evict more.
+    kube-scheduler's watch may be ahead of the extender's by some milliseconds. `rejected` is why no node takes it now.
     """
 
-    message: str
+    rejected: Mapping[str, Misfit]
 
 
 FilterOutcome = Passed | Rejected | Unavailable | VictimsTerminating

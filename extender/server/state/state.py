@@ -5,7 +5,7 @@ Every method takes the lock for microseconds; the clock is injected and monotoni
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from extender.contract.units import UnitMib
 from extender.scheduling import waking
@@ -17,13 +17,16 @@ from extender.scheduling.nodes.shape import NodeShape, counted
 from extender.scheduling.nodes.snapshot import Snapshot
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.budgets import Budget
+from extender.scheduling.preempting.preempt import preempt
+from extender.scheduling.preempting.victims import Victims
 from extender.scheduling.prioritizing import prioritize
 from extender.scheduling.ranking.rankings import InForce
 from extender.server.record.decisions import Decisions
 from extender.server.state.bind import begin_bind
 from extender.server.state.book import Book
-from extender.server.state.filter import filter_pod
+from extender.server.state.claiming import follow
+from extender.server.state.filter import filter_pod, refusal
 from extender.server.state.holds import end_hold, keep_for, take_in
 from extender.server.state.outcomes import (
     BindStart,
@@ -31,8 +34,9 @@ from extender.server.state.outcomes import (
     Passed,
     Rejected,
     Unavailable,
+    VictimsTerminating,
 )
-from extender.server.state.preempt import preempt_for
+from extender.server.state.preempt import begin_preempt, end_preempt
 from extender.server.state.prioritize import costs_of
 
 
@@ -119,6 +123,12 @@ class State:
             return Rejected(dict.fromkeys(names, pod.request_error))
         return Passed(tuple(names))
 
+    def refuse(self, pod: PodRecord, outcome: VictimsTerminating) -> Rejected:
+        """The answer to a pod whose victims take their time; it is woken once they are gone."""
+        if outcome.rejected.keys() != {pod.nominated_node}:  # else kube-scheduler asks about the other nodes at once
+            self.decisions.rejected(pod, outcome.rejected)
+        return refusal(outcome.rejected)
+
     def prioritize(self, pod: PodRecord, names: Collection[str]) -> list[tuple[str, int]]:
         """Scores of the nodes; the pod's own hold does not count against them."""
         if pod.request is None:
@@ -131,15 +141,24 @@ class State:
         """The candidates where the evictions would make room, with the victims that it takes."""
         if pod.request_error or self._view_problem() is not None:
             return {}  # evicted for nothing, or by an old view: neither can be taken back
+        if pod.node:
+            # Its CPU or memory is resized where it is: there kube-scheduler's own account is all that counts.
+            return {name: victims for name, victims in candidates.items() if name == pod.node}
         if pod.request is None:
             return dict(candidates)
         with self._lock:
             self._book.meet(pod.scheduler)
             end_hold(self._book, pod.uid)  # no node passed kube-scheduler's own filters in this try
-            answers = preempt_for(self._book, pod, pod.request, candidates)
-            policy = self._book.policy_of(pod.request)
+            case = begin_preempt(self._book, pod, pod.request, candidates)
+        if case is None:
+            return {}
+        answers = preempt(
+            case.nodes, candidates, case.preemptor, case.pods, unit_mib=self.unit_mib, budgets=case.budgets
+        )
+        with self._lock:
+            answers = end_preempt(self._book, pod, answers)
         if answers:
-            self.decisions.preempting(pod, policy.name, answers)
+            self.decisions.preempting(pod, case.preemptor.policy.name, answers)
         return answers
 
     def begin_bind(self, uid: str, node: str, *, looked: bool = True) -> BindStart:
@@ -161,6 +180,7 @@ class State:
         with self._lock:
             failures = self._failures(event)
             take_in(self._book, event)
+            follow(self._book, event)
         for failure in failures:
             self._report_failure(failure)
 
@@ -180,6 +200,18 @@ class State:
         """How many failures of pods on nodes were seen since the start."""
         with self._lock:
             return self._book.avoiding.counts.copy()
+
+    def replace_budgets(self, budgets: Iterable[Budget], unreadable: Collection[str] = ()) -> None:
+        """These are all PodDisruptionBudgets; those `unreadable`, by UID, stay as they were."""
+        with self._lock:
+            kept = {uid: budget for uid, budget in (self._book.budgets or {}).items() if uid in unreadable}
+            self._book.budgets = kept | {budget.uid: budget for budget in budgets}
+
+    def change_budget(self, uid: str, budget: Budget | None) -> None:
+        """A PodDisruptionBudget was added or modified, or (None) is gone."""
+        with self._lock:
+            others = {key: known for key, known in (self._book.budgets or {}).items() if key != uid}
+            self._book.budgets = others if budget is None else {**others, uid: budget}
 
     def pod(self, uid: str) -> PodRecord | None:
         """What is known of a pod."""
@@ -251,7 +283,8 @@ class State:
                 "pods": len(self._book.ledger.pods),
                 "pending": len(self._book.ledger.pending),
                 "assumed": sum(one.assumed for one in reservations),
-                "held": sum(not one.assumed for one in reservations),
+                "held": sum(not (one.assumed or one.claimed) for one in reservations),
+                "claimed": sum(one.claimed for one in reservations),
                 "waiting": len(self._book.waiting),
             }
 

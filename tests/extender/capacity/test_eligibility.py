@@ -5,7 +5,6 @@ import pytest
 from extender.capacity.eligibility import (
     ANYWHERE,
     Constraints,
-    Expression,
     HostMisfit,
     NodeTraits,
     SelectorTerm,
@@ -13,6 +12,7 @@ from extender.capacity.eligibility import (
     Toleration,
     ineligible,
 )
+from extender.contract.expressions import Expression
 
 NODE = NodeTraits("n1", {"zone": "a", "gpus": "8"})
 

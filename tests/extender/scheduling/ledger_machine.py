@@ -1,4 +1,4 @@
-"""Tells a ledger random histories of a cluster, by watch and by lists, late and twice, between binds and holds.
+"""Tells a ledger random histories of a cluster, by watch and by lists, late and twice, between binds, holds and claims.
 
 Failures have to shrink in seconds: a change is seen at once unless it is drawn `late`, numbers come from small ranges,
 and a history begins with nodes, so that a few steps are enough to show a fault.
@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
+from extender.contract.units import GpuUuid
 from extender.scheduling.ledger.binding import Plan, plan_binding
 from extender.scheduling.ledger.events import PodChanged, PodDeleted, PodRecord
 from extender.scheduling.ledger.ledger import Ledger
-from extender.scheduling.nodes.node import Hold, Holder, node_info
+from extender.scheduling.nodes.node import Hold, Holder, NodeInfo, node_info
 from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.request import PodRequest
 from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpu, on, pod, record, shares, wholes
@@ -223,6 +224,17 @@ class AnyCluster(Listening):
         self.watch()
         assert not self.ledger.is_gone(known.uid)
 
+    @precondition(lambda self: self.pending())
+    @rule(pick=PICK, node=NODES, footprint=FOOTPRINTS, lasts_s=st.integers(1, 3))
+    def claim(self, pick: int, node: str, footprint: Footprint | None, lasts_s: int) -> None:
+        """Keep room that others may still hold; it never replaces an assumption or a hold."""
+        known = self.pending()[pick % len(self.pending())]
+        holder = Holder(known.uid, known.namespace, known.name, known.request, footprint)
+        self.ledger.claim(node, holder, known.resource_version, self.clock_s + lasts_s)
+        if known.uid not in self.reserved or self.reserved[known.uid][0].soft:
+            claim = Claim(known.uid, node, known.request, footprint, soft=True)
+            self.reserved[known.uid] = (claim, self.clock_s + lasts_s)
+
     @precondition(lambda self: self.reserved)
     @rule(pick=PICK)
     def give_back(self, pick: int) -> None:
@@ -270,6 +282,7 @@ class OwnBinds(Listening):
     def __init__(self) -> None:
         super().__init__()
         self.flying: dict[str, Plan] = {}
+        self.victims: dict[str, set[str]] = {}
 
     @rule(request=REQUESTS, late=LATE)
     def pod_comes(self, request: PodRequest, *, late: bool) -> None:
@@ -293,6 +306,23 @@ class OwnBinds(Listening):
             else:
                 self.ledger.assume(name, holder, known.resource_version, plan=plan)
                 self.flying[known.uid] = plan
+
+    @precondition(lambda self: self.idle())
+    @rule(pick=PICK, name=st.sampled_from(["a", "b"]), victims=st.sets(PICK, max_size=2))
+    def evict_for(self, pick: int, name: str, victims: set[int]) -> None:
+        """Claim what a seen pending pod could have on a node without some of the bound pods there."""
+        known = self.idle()[pick % len(self.idle())]
+        place = self.ledger.snapshot_without(known.uid).nodes[name]
+        bound = [one.uid for one in place.holders if one.hold is Hold.BOUND]
+        gone = {bound[at % len(bound)] for at in victims} if bound else set()
+        left = [one for one in place.holders if one.uid not in gone]
+        assert known.request is not None
+        plan = plan_binding(node_info(place.record, left, unit_mib=UNIT_MIB), known.request, BINPACK, unit_mib=UNIT_MIB)
+        held = self.ledger.reservation(known.uid)
+        if isinstance(plan, Plan) and (held is None or held.claimed):
+            holder = Holder(known.uid, known.namespace, known.name, known.request, plan.footprint)
+            self.ledger.claim(name, holder, known.resource_version, self.clock_s + 3, plan=plan)
+            self.victims[known.uid] = gone
 
     @precondition(lambda self: self.flying)
     @rule(pick=PICK, refuse=st.booleans(), late=LATE)
@@ -335,6 +365,21 @@ class OwnBinds(Listening):
         """Neither in the ledger's account nor in the API server's own state at any instant."""
         for node in self.ledger.snapshot().nodes.values():
             assert all(each.overcommitted == 0 and each.core_used_percent <= 100 for each in node.gpus)
+            for each in node.gpus:
+                overlap = sum(_units_on(node, each.uuid, uid) for uid in self.awaited(node))
+                assert each.taken <= each.capacity + overlap
         for name, (_, gpus) in expected(self.api.now, []).items():
             sizes: dict[str, int] = {each.uuid: each.capacity for each in self.ledger.snapshot().nodes[name].gpus}
             assert all(used <= sizes[uuid] and core <= 100 for uuid, (used, _, core) in gpus.items())
+
+    def awaited(self, node: NodeInfo) -> set[str]:
+        """The pods on the node of which a claim there says that they are being evicted."""
+        claims = [one.uid for one in node.holders if one.hold is Hold.CLAIMED]
+        return {victim for uid in claims for victim in self.victims[uid]}
+
+
+def _units_on(node: NodeInfo, uuid: str, uid: str) -> int:
+    """What a pod holds of a GPU."""
+    footprints = [one.footprint for one in node.holders if one.uid == uid and one.footprint is not None]
+    sizes = {each.uuid: each.capacity for each in node.gpus}
+    return sum(sizes[GpuUuid(uuid)] if uuid in each.whole else each.shares.get(GpuUuid(uuid), 0) for each in footprints)

@@ -107,12 +107,13 @@ Account = dict[str, tuple[frozenset[str], dict[str, tuple[int, int, int]]]]
 
 @dataclass(frozen=True)
 class Claim:
-    """A pod on a node: bound there, or reserved."""
+    """A pod on a node: bound there, or reserved; `soft` where others may still hold what it will get."""
 
     uid: str
     node: str
     request: PodRequest | None
     footprint: Footprint | None
+    soft: bool = False
 
 
 def expected(view: View, reserved: Iterable[Claim]) -> Account:
@@ -133,9 +134,15 @@ def _account(node: NodeRecord, claims: list[Claim]) -> tuple[frozenset[str], dic
     size = {gpu.uuid: gpu.memory_mib // UNIT_MIB for gpu in node.inventory.gpus}
     outside = {gpu.uuid: (gpu.outside_mib + UNIT_MIB - 1) // UNIT_MIB for gpu in node.inventory.gpus}
     well = {gpu.uuid: gpu.healthy for gpu in node.inventory.gpus}
-    used, core = dict.fromkeys(size, 0), dict.fromkeys(size, 0)
+    used, core, kept = dict.fromkeys(size, 0), dict.fromkeys(size, 0), dict.fromkeys(size, 0)
     unknown: list[Claim] = []
     for claim in claims:
+        if claim.soft:
+            shares = claim.footprint.shares if claim.footprint else {}
+            whole = claim.footprint.whole if claim.footprint else frozenset()
+            for gpu, units in size.items():
+                kept[gpu] += units if gpu in whole else shares.get(gpu, 0)
+            continue
         here = claim.footprint is not None and {*claim.footprint.shares, *claim.footprint.whole} <= set(size)
         if claim.footprint is None or not here:
             unknown.append(claim)
@@ -149,7 +156,7 @@ def _account(node: NodeRecord, claims: list[Claim]) -> tuple[frozenset[str], dic
             for gpu in sorted(size, key=lambda gpu: (-room[gpu], gpu))[: demand.gpus]:
                 used[gpu] += demand.units or size[gpu]
                 core[gpu] += demand.core_percent
-    free = {gpu: max(0, size[gpu] - used[gpu] - outside[gpu]) if well[gpu] else 0 for gpu in size}
+    free = {gpu: max(0, size[gpu] - used[gpu] - kept[gpu] - outside[gpu]) if well[gpu] else 0 for gpu in size}
     return uids, {gpu: (used[gpu], free[gpu], core[gpu]) for gpu in size}
 
 

@@ -68,6 +68,33 @@ def test_a_pod_is_filtered_bound_and_seen_again(cluster: Api, extender: Extender
     assert extender.bind(train) == ""
 
 
+def test_disruption_budgets_are_read_and_counted(cluster: Api, extender: Extender) -> None:
+    """From the API server to the answer of preempt."""
+    low = cluster.create_pod("low", 16)
+    assert extender.filter(low)["NodeNames"] == ["a"]
+    assert extender.bind(low) == ""
+    urgent = {**cluster.create_pod("urgent", 16)}
+    urgent["spec"]["priority"] = 9
+    budget = {"metadata": {"name": "pdb"}, "spec": {"selector": {}}, "status": {"disruptionsAllowed": 0}}
+    cluster.call("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", budget)
+    offered = {"a": {"Pods": [{"UID": low["metadata"]["uid"]}], "NumPDBViolations": 0}}
+
+    def violations() -> int:
+        call = raw({"Pod": urgent, "NodeNameToMetaVictims": offered})
+        answer = json.loads(extender.ask("/preempt", call)[1])["NodeNameToMetaVictims"]
+        return int(answer["a"]["NumPDBViolations"]) if answer else 0
+
+    wait_until(lambda: violations() == 1)
+
+
+def test_without_the_right_to_read_budgets_all_else_works(cluster: Api) -> None:
+    """Said once in the log; kube-scheduler's own count stands."""
+    cluster.server.inject(Fault(path="/poddisruptionbudgets", times=1000, status=403))
+    with serving(cluster, SETTINGS) as extender:
+        body = cluster.create_pod("train", 8)
+        assert extender.filter(body)["NodeNames"] == ["a"]
+
+
 def test_what_is_decided_on_a_pod_is_told_as_events_on_it(cluster: Api, extender: Extender) -> None:
     """A refusal and a placement, each once, however often kube-scheduler asks."""
     first, second = cluster.create_pod("first", 12), cluster.create_pod("second", 8)

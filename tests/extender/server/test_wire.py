@@ -13,7 +13,7 @@ from extender.contract.units import UnitMib
 from extender.decoding.decoder import Decoder
 from extender.kube.objects import DecodeError
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.victims import Victims
 from extender.server.wire import (
     BindingArgs,
     CalledPods,

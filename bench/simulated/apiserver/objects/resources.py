@@ -70,10 +70,11 @@ EVENTS = ApiResource(
         "type",
     ),
 )
+BUDGETS = ApiResource("poddisruptionbudgets", "PodDisruptionBudget", group="policy")
 PRIORITY_CLASSES = ApiResource("priorityclasses", "PriorityClass", group="scheduling.k8s.io", namespaced=False)
 LEASES = ApiResource("leases", "Lease", group="coordination.k8s.io")
 
-SERVED = (PODS, NODES, NAMESPACES, EVENTS, PRIORITY_CLASSES, LEASES)
+SERVED = (PODS, NODES, NAMESPACES, EVENTS, PRIORITY_CLASSES, LEASES, BUDGETS)
 
 _BY_URL = {(resource.group, resource.version, resource.plural): resource for resource in SERVED}
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from extender.capacity.cluster import Controller, PodTraits
-from extender.capacity.eligibility import Constraints, Expression, NodeTraits, SelectorTerm, Taint, Toleration
+from extender.capacity.eligibility import Constraints, NodeTraits, SelectorTerm, Taint, Toleration
+from extender.contract.expressions import Expression
 from extender.contract.names import Names
 from extender.kube.objects import NodeObject, PodObject, read_node, read_pod
 from extender.kubectl.cluster.traits import constraints_of, node_traits, owner_of, pod_traits, workload_of

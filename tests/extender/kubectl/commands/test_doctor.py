@@ -231,7 +231,13 @@ def test_the_rights_that_are_looked_for_are_those_that_the_manifests_give(
     """Neither more nor fewer."""
     documents = yaml.safe_load_all((MANIFESTS / "base" / file).read_text(encoding="utf-8"))
     (role,) = [each for each in documents if each["kind"] == "ClusterRole"]
-    given = {(verb, resource) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    given = {
+        (verb, f"{resource}.{group}".rstrip("."))
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
     assert set(needed) == given
 
 

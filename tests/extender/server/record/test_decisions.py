@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 from extender.contract.units import Units
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.victims import Victims
 from extender.server.record.decisions import MAX_OF_A_POD, Decided, Decision, Decisions, timestamp
 from extender.server.state.outcomes import Rejected
 from tests.extender.cluster import NOON, Cluster

@@ -1,44 +1,42 @@
-"""A nominated pod waits for its victims to be seen gone instead of being refused into another round of evictions."""
+"""What is remembered of the pods that others are evicted for: the victims named, and where they are nominated."""
 
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.nodes.node import NodeInfo
-from extender.scheduling.pods.request import ContainerRequest, pod_request
-from extender.scheduling.preemption import Victims
-from extender.server.state.evictions import MAX_REMEMBERED, Evictions
-from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, holder, node, on
-
-REQUEST = pod_request((ContainerRequest("main", memory_units=16),))
-PREEMPTOR = PodRecord("urgent", request=REQUEST, nominated_node="node")
-FULL = node(16, holders=[holder("low-a", on({0: 8})), holder("low-b", on({0: 8}))])
-HALF = node(16, holders=[holder("low-b", on({0: 8}))])
-STRANGER = node(16, holders=[holder("other", on({0: 8}))])
+from extender.scheduling.preempting.victims import Victims
+from extender.server.state.evictions import MAX_REMEMBERED, UNSEEN_S, Evictions
 
 
-def _awaited(at: NodeInfo | None, *victims: str) -> bool:
-    evictions = Evictions(UNIT_MIB)
-    evictions.remember("urgent", {"node": Victims(victims)})
-    return evictions.awaited(PREEMPTOR, REQUEST, BINPACK, at)
-
-
-def test_victims_that_still_hold_the_memory_are_awaited() -> None:
-    """All of them, or the last one."""
-    assert [_awaited(FULL, "low-a", "low-b"), _awaited(HALF, "low-a", "low-b")] == [True, True]
-
-
-def test_what_no_eviction_would_change_is_a_refusal() -> None:
-    """Gone victims, victims that are not enough, another node, another pod, an unknown node."""
-    assert [_awaited(STRANGER, "low-a"), _awaited(FULL, "low-a"), _awaited(None, "low-a")] == [False, False, False]
-    evictions = Evictions(UNIT_MIB)
-    assert not evictions.awaited(PREEMPTOR, REQUEST, BINPACK, FULL)
-    evictions.remember("urgent", {"node": Victims(("low-a", "low-b"))})
+def test_victims_are_those_named_for_the_node() -> None:
+    """Not those of another node or pod, and none once the pod has a node."""
+    evictions = Evictions()
+    evictions.remember("urgent", {"a": Victims(("low",))}, 0.0)
+    asked = [("urgent", "a"), ("urgent", "b"), ("other", "a")]
+    assert [tuple(evictions.victims(uid, node, 1.0)) for uid, node in asked] == [("low",), (), ()]
     evictions.forget("urgent")
-    assert not evictions.awaited(PREEMPTOR, REQUEST, BINPACK, FULL)
+    assert evictions.victims("urgent", "a", 1.0) == ()
+
+
+def test_victims_that_nobody_deletes_are_forgotten() -> None:
+    """kube-scheduler may have thought better of it, or was not allowed to."""
+    evictions = Evictions()
+    evictions.remember("urgent", {"a": Victims(("low",))}, 1.0)
+    assert evictions.victims("urgent", "a", 0.9 + UNSEEN_S) == ("low",)
+    assert evictions.victims("urgent", "a", 1.0 + UNSEEN_S) == ()
 
 
 def test_what_is_remembered_is_bounded() -> None:
     """The oldest answer goes first."""
-    evictions = Evictions(UNIT_MIB)
-    evictions.remember("urgent", {"node": Victims(("low-a", "low-b"))})
-    for number in range(MAX_REMEMBERED):
-        evictions.remember(f"pod-{number}", {})
-    assert not evictions.awaited(PREEMPTOR, REQUEST, BINPACK, FULL)
+    evictions = Evictions()
+    for number in range(MAX_REMEMBERED + 1):
+        evictions.remember(f"pod-{number}", {"a": Victims(("low",))}, 0.0)
+    assert [evictions.victims(f"pod-{number}", "a", 0.0) for number in (0, 1)] == [(), ("low",)]
+
+
+def test_a_nomination_is_as_old_as_its_node() -> None:
+    """Noted again it stays as it is; elsewhere it begins anew; cleared it is gone."""
+    evictions = Evictions()
+    seen = []
+    for node, now_s in (("a", 1.0), ("a", 2.0), ("b", 3.0), ("", 4.0)):
+        evictions.note(PodRecord("urgent", nominated_node=node), now_s)
+        known = evictions.nomination("urgent")
+        seen.append((known.since_s if known else None, list(evictions.nominated("a")), bool(evictions)))
+    assert seen == [(1.0, ["urgent"], True), (1.0, ["urgent"], True), (3.0, [], True), (None, [], False)]

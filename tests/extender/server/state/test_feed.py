@@ -7,7 +7,8 @@ import pytest
 from extender.kube.listing import identity_of
 from extender.kube.objects import DecodeError, Identity
 from extender.scheduling.ledger.events import PodRecord
-from extender.server.state.feed import NodeSink, PodSink
+from extender.scheduling.preempting.victims import Victims
+from extender.server.state.feed import BudgetSink, NodeSink, PodSink
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json, allocation, node, pod, raw, uuid
 
@@ -150,3 +151,29 @@ def test_the_hook_is_shown_listed_and_changed_pods() -> None:
     pods.changed(pods.read(raw(pod("p1", 4, version=11))))
     pods.deleted(identity_of(raw(pod("p1", 4, version=12))))
     assert [record.name for record in seen] == ["p0", "p1"]
+
+
+def test_budgets_count_from_their_first_list_on() -> None:
+    """Until then, as without the right to read them, kube-scheduler's count stands; one that cannot be read stays."""
+    cluster = Cluster(node("a", 16))
+    cluster.show(bound("low", 16, 5))
+    budgets = BudgetSink(cluster.state)
+    urgent = cluster.record(pod("urgent", 16, priority=9))
+
+    def violations() -> int:
+        return cluster.state.preempt(urgent, {"a": Victims(("uid-low",), 7)})["a"].pdb_violations
+
+    def body(allowed: int) -> bytes:
+        metadata = {"name": "pdb", "namespace": "default", "uid": "uid-pdb", "resourceVersion": "1"}
+        return raw({"metadata": metadata, "spec": {"selector": {}}, "status": {"disruptionsAllowed": allowed}})
+
+    assert violations() == 7
+    listed(budgets, "1", body(0))
+    assert violations() == 1
+    budgets.changed(budgets.read(body(1)))
+    assert violations() == 0
+    budgets.changed(budgets.read(body(0)))
+    budgets.replaced([], [Identity("default", "pdb", "uid-pdb", "2")], "2", rewound=False)
+    assert violations() == 1
+    budgets.deleted(identity_of(body(0)))
+    assert violations() == 0

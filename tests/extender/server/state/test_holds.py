@@ -4,7 +4,7 @@ import pytest
 
 from extender.scheduling.ledger.attempts import LONGEST_S
 from extender.scheduling.ledger.events import PodsListed
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.victims import Victims
 from extender.server.state.outcomes import Assumed, Passed, Refused, Rejected, Unavailable
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import Json, node, pod, uuid

@@ -5,7 +5,7 @@ import pytest
 from extender.contract.allocation import Allocation
 from extender.contract.units import Units
 from extender.scheduling.ledger.events import NodeDeleted
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.victims import Victims
 from extender.server.state.outcomes import AlreadyBound, Assumed, Passed, Refused, Rejected, Unavailable, UnknownPod
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import UNIT_MIB, allocation, node, pod, uuid
@@ -354,5 +354,5 @@ def test_counts_say_what_is_kept() -> None:
     cluster.hold(pod("assumed", 4))
     cluster.assume("assumed", "a")
     cluster.filter(pod("waiting", 8))
-    expected = {"nodes": 1, "pods": 4, "pending": 3, "assumed": 1, "held": 1, "waiting": 1}
+    expected = {"nodes": 1, "pods": 4, "pending": 3, "assumed": 1, "held": 1, "claimed": 0, "waiting": 1}
     assert cluster.state.counts() == expected

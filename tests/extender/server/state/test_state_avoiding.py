@@ -1,6 +1,6 @@
 """Nodes where pods fail are named last, and never excluded."""
 
-from extender.scheduling.preemption import Victims
+from extender.scheduling.preempting.victims import Victims
 from extender.server.state.outcomes import Passed, Rejected
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json, node, pod, uuid

@@ -1,0 +1,1 @@
+"""Chooses which pods make room for a more important one."""
