@@ -42,9 +42,11 @@ class ControlPlane:
         self.folder = Path(self._temporary.name)
         self.authority = CertificateAuthority(self.folder)
         self._serving_pair = self.authority.issue("serving", "gpupack-e2e-server")
+        self.store_url = ""
         self.server_url = ""
         self.scheduler_url = ""
-        self._running: list[ServerProcess] = []
+        self._commands: dict[str, tuple[list[str], str]] = {}
+        self._running: dict[str, ServerProcess] = {}
         self._scheduler: ServerProcess | None = None
 
     def __enter__(self) -> Self:
@@ -83,6 +85,20 @@ class ControlPlane:
         if self._scheduler is not None:
             self._scheduler.stop()
             self._scheduler = None
+
+    def server(self, name: str) -> ServerProcess:
+        """The process of etcd, kube-apiserver or kube-controller-manager."""
+        return self._running[name]
+
+    def start_server(self, name: str) -> None:
+        """Start one of them again after its process was stopped, where it was, and wait until it is ready."""
+        command, ready_url = self._commands[name]
+        self._running[name] = self._server(name, command, ready_url)
+
+    @property
+    def store_folder(self) -> Path:
+        """Where etcd keeps its data."""
+        return self.folder / "etcd"
 
     def kubectl(self, *arguments: str, timeout_s: float = 60) -> str:
         """Run kubectl as the admin and return what it printed.
@@ -136,8 +152,8 @@ class ControlPlane:
         return write_kubeconfig(path, self.access(client=client))
 
     def _start(self) -> None:
-        store_url = self._start_etcd()
-        admin = self._start_apiserver(store_url)
+        self._start_etcd()
+        admin = self._start_apiserver()
         access = self.access(client=admin)
         self.api = Api(access)
         self.admin_kubeconfig = write_kubeconfig(self.folder / "admin.kubeconfig", access)
@@ -150,14 +166,13 @@ class ControlPlane:
             what="the default service account",
         )
 
-    def _start_etcd(self) -> str:
+    def _start_etcd(self) -> None:
         port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        command = servers.etcd(self.binaries, self.folder / "etcd", port, free_port())
-        self._running.append(self._server("etcd", command, f"{url}/health"))
-        return url
+        self.store_url = f"http://127.0.0.1:{port}"
+        command = servers.etcd(self.binaries, self.store_folder, port, free_port())
+        self._first_start("etcd", command, f"{self.store_url}/health")
 
-    def _start_apiserver(self, store_url: str) -> KeyPair:
+    def _start_apiserver(self) -> KeyPair:
         port = free_port()
         self.server_url = f"https://127.0.0.1:{port}"
         admin = self.authority.issue("admin", "gpupack-e2e-admin", ("system:masters",))
@@ -171,8 +186,8 @@ class ControlPlane:
             audit_policy=policy,
             audit_log=self.folder / "audit.log",
         )
-        command = [*servers.kube_apiserver(self.binaries, store_url, port, files), *self._apiserver_flags]
-        self._running.append(self._server("kube-apiserver", command, f"{self.server_url}/readyz"))
+        command = [*servers.kube_apiserver(self.binaries, self.store_url, port, files), *self._apiserver_flags]
+        self._first_start("kube-apiserver", command, f"{self.server_url}/readyz")
         return admin
 
     def _start_controller_manager(self) -> None:
@@ -186,14 +201,18 @@ class ControlPlane:
             serving=self._serving_pair,
         )
         url = f"https://127.0.0.1:{port}"
-        self._running.append(self._server("kube-controller-manager", command, f"{url}/healthz"))
+        self._first_start("kube-controller-manager", command, f"{url}/healthz")
+
+    def _first_start(self, name: str, command: list[str], ready_url: str) -> None:
+        self._commands[name] = (command, ready_url)
+        self.start_server(name)
 
     def _server(self, name: str, command: list[str], ready_url: str) -> ServerProcess:
         return servers.start(name, command, self.folder, ready_url, self.authority.path)
 
     def _stop(self) -> None:
         self.stop_scheduler()
-        for process in reversed(self._running):
+        for process in reversed(self._running.values()):
             # Nothing of it is kept, so nothing needs to end in order.
             process.kill()
         self._running.clear()

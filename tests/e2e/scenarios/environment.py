@@ -81,6 +81,7 @@ class RealBackend:
         # The scenarios ask what the extender says of senseless pods; what the API server says has tests of its own.
         control_plane.kubectl("delete", "validatingadmissionpolicybinding", "gpupack-requests")
         self.control_plane = control_plane
+        self.scheduler_flags: tuple[str, ...] = ()
         self.admin = control_plane.admin_kubeconfig
         self.extender_access = control_plane.kubeconfig_for(NAMESPACE, "gpupack-scheduler")
         self.plugin_access = control_plane.kubeconfig_for(NAMESPACE, "gpupack-device-plugin")
@@ -90,7 +91,7 @@ class RealBackend:
         shipped = MANIFESTS / "overlays" / "default-scheduler" / "scheduler-config.yaml"
         configuration = yaml.safe_load(shipped.read_text(encoding="utf-8"))
         configuration["extenders"][0]["urlPrefix"] = extender_url
-        self.control_plane.start_scheduler(configuration)
+        self.control_plane.start_scheduler(configuration, flags=self.scheduler_flags)
         stack.callback(self.control_plane.stop_scheduler)
 
 
