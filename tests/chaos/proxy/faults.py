@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -110,6 +110,35 @@ class Truncates(Fault):
         if self.resets:
             exchange.reset()
         raise Cut
+
+
+@dataclass(frozen=True, slots=True)
+class Pages(Fault):
+    """Lists come in short pages, whatever the client asked for; one that wants all at once gets all.
+
+    Args:
+        limit: objects in a page.
+        expires: share of the later pages that are answered with 410.
+        seed: of which.
+    """
+
+    limit: int = 5
+    expires: float = 0.0
+    seed: int = 0
+    _draws: random.Random = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_draws", random.Random(self.seed))
+
+    def handle(self, exchange: Exchange) -> None:
+        """Ask for less."""
+        query = exchange.request.query
+        if "limit" in query:
+            exchange.request = replace(exchange.request, query={**query, "limit": str(self.limit)})
+        if "continue" in query and self._draws.random() < self.expires:
+            replies(410, "Expired").handle(exchange)
+        else:
+            Fault.handle(self, exchange)
 
 
 class Loses(Fault):
