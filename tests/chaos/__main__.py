@@ -1,30 +1,38 @@
 """Runs rows of the matrix from the command line, prints a line for each run, and makes the table of the docs."""
 
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 
 import click
 
 from tests.chaos.faults.matrix import ROWS
 from tests.chaos.reporting import PAGE, replaced, table
-from tests.chaos.running import RunReport, run_row
+from tests.chaos.running import RunReport, run_named
 
 
 @click.command()
 @click.option("--row", "names", multiple=True, help="Only these rows.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=(1,), show_default=True)
 @click.option("--repeats", default=1, show_default=True, help="Runs of a row on one cluster.")
+@click.option("--workers", default=2, show_default=True, help="Clusters at a time.")
 @click.option("--write", is_flag=True, help="Write the table into docs/operations.md; all rows must have been run.")
-def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, write: bool) -> None:  # noqa: FBT001 - click's
+def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, workers: int, write: bool) -> None:  # noqa: FBT001 - click's
     """Disturb simulated clusters, and print what happens."""
-    reports: list[RunReport] = []
-    for row in ROWS:
-        if names and row.name not in names:
-            continue
+    chosen = [row for row in ROWS if not names or row.name in names]
+    for row in chosen:
         if reason := row.skip_because():
             click.echo(f"{row.name}: skipped: {reason}")
-            continue
-        for seed in seeds:
-            for report in run_row(row, seed, repeats):
+    reports: list[RunReport] = []
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        runs = [
+            pool.submit(run_named, row.name, seed, repeats)
+            for row in chosen
+            if not row.skip_because()
+            for seed in seeds
+        ]
+        for run in runs:
+            for report in run.result():
                 click.echo(report.line())
                 reports.append(report)
     made = table(ROWS, reports)
@@ -34,4 +42,5 @@ def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, write: bo
     sys.exit(1 if any(report.problems for report in reports) else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -89,21 +89,22 @@ def fates(cluster: ChaosCluster, load: Load) -> Counter[str]:
 
 
 def rejections(cluster: ChaosCluster) -> Iterator[str]:
-    """The first pod that a kubelet refused, and what was on its node then."""
+    """The first pod that a kubelet refused, and the last ones that its node got before."""
     stories = cluster.stories()
     first = min((story for story in stories if _is_rejected(story)), key=lambda story: story.bound_s or 0, default=None)
     if first is None or first.bound_s is None:
         return
     node = first.pod["spec"]["nodeName"]
     yield f"pod {first.name} was refused by {node}: {first.pod['status'].get('message')}; {_annotations(first)}"
-    for story in stories:
-        if story is first or story.bound_s is None or story.pod["spec"].get("nodeName") != node:
-            continue
-        since_s = story.bound_s - first.bound_s
+    before = [
+        story
+        for story in stories
+        if story.bound_s and story.bound_s < first.bound_s and story.pod["spec"].get("nodeName") == node
+    ]
+    for story in sorted(before, key=lambda story: story.bound_s or 0)[-4:]:
         gone_s = None if story.gone_s is None else story.gone_s - first.bound_s
-        if since_s < 1 and (gone_s is None or gone_s > -1):
-            phase = story.pod["status"].get("phase")
-            yield f"beside it {story.name}, {phase}, bound {since_s:+.2f} s, gone {gone_s}; {_annotations(story)}"
+        phase = story.pod["status"].get("phase")
+        yield f"before it {story.name}, {phase}, gone {gone_s} s after; {_annotations(story)}"
 
 
 def warnings(client: ClusterClient) -> Counter[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.simulated.waiting import wait_until
 from tests.chaos import judging
-from tests.chaos.faults.matrix import Row
+from tests.chaos.faults.matrix import ROWS, Row
 from tests.chaos.world.cluster import GPU_UNITS, ChaosCluster
 from tests.chaos.world.load import Load, LoadSettings
 from tests.chaos.world.picturing import take_picture
@@ -67,6 +67,16 @@ def run_row(row: Row, seed: int, repeats: int = 1) -> Iterator[RunReport]:
             # What the first run brings (threads of a pool, kept connections) may stay.
             base = base or use
             yield report
+
+
+def run_named(name: str, seed: int, repeats: int) -> list[RunReport]:
+    """As `run_row`, by the row's name, so that another process can be told of it.
+
+    Raises:
+        StopIteration: there is no such row.
+        TimeoutError: as `run_row`.
+    """
+    return list(run_row(next(row for row in ROWS if row.name == name), seed, repeats))
 
 
 def _run_once(  # noqa: PLR0917 - the state of the repeats

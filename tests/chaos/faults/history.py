@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.simulated.apiserver.objects.store import StoreSnapshot
+from bench.simulated.apiserver.objects.store import Backup
 from tests.chaos.faults.disturbances import Disturbance
 from tests.chaos.world.cluster import ChaosCluster
 
@@ -20,17 +20,17 @@ class Restored(Disturbance):
     def __init__(self, after_s: float, *, bump: int = 0) -> None:
         self._after_s = after_s
         self._bump = bump
-        self._snapshot: StoreSnapshot | None = None
+        self._backup: Backup | None = None
 
     def begin(self, cluster: ChaosCluster) -> None:
-        """Take the snapshot."""
-        self._snapshot = cluster.api.snapshot()
+        """Take a backup."""
+        self._backup = cluster.api.backup()
 
     def go_on(self, cluster: ChaosCluster, elapsed_s: float) -> None:
         """Put it back, when it is time."""
-        if elapsed_s >= self._after_s and self._snapshot is not None:
-            cluster.api.restore(self._snapshot, bump=self._bump)
-            self._snapshot = None
+        if elapsed_s >= self._after_s and self._backup is not None:
+            cluster.api.restore(self._backup, bump=self._bump)
+            self._backup = None
             cluster.start_over()
 
     def end(self, cluster: ChaosCluster) -> None:

@@ -31,6 +31,11 @@ class PodStory:
         return self.bound_s is None and self.gone_s is None
 
     @property
+    def is_running(self) -> bool:
+        """Whether its containers run."""
+        return self.gone_s is None and self.pod.get("status", {}).get("phase") == "Running"
+
+    @property
     def is_done(self) -> bool:
         """Whether it has ended, by itself or deleted."""
         return self.gone_s is not None or self.pod.get("status", {}).get("phase") in _DONE

@@ -106,7 +106,7 @@ class Load(Startable):
             if story.bound_s is None:
                 if self._draws.random() < 0.01:
                     self._delete(story)
-            elif self._draws.random() < _STEP_S / self._settings.life_s:
+            elif story.is_running and self._draws.random() < _STEP_S / self._settings.life_s:
                 self._end(story)
         for _ in range(_MOST_NEW):
             if demand >= self._settings.fill * self._settings.units:
@@ -144,7 +144,7 @@ class Load(Startable):
 
     def _end(self, story: PodStory) -> None:
         """Delete a running pod, or let its containers exit."""
-        if story.pod["status"].get("phase") == "Running" and self._draws.random() < 0.4:
+        if self._draws.random() < 0.4:
             self._client.patch_pod(story.name, {"metadata": {"uid": story.uid, "annotations": {RUN_ANNOTATION: "0"}}})
         else:
             self._delete(story)
