@@ -24,14 +24,19 @@ def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, workers: 
         if reason := row.skip_because():
             click.echo(f"{row.name}: skipped: {reason}")
     reports: list[RunReport] = []
+    broken = 0
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         runs = [
-            pool.submit(run_named, row.name, seed, repeats)
+            (row, pool.submit(run_named, row.name, seed, repeats))
             for row in chosen
             if not row.skip_because()
             for seed in seeds
         ]
-        for run in runs:
+        for row, run in runs:
+            if error := run.exception():
+                click.echo(f"{row.name}: the run itself failed: {error!r}")
+                broken += 1
+                continue
             for report in run.result():
                 click.echo(report.line())
                 reports.append(report)
@@ -39,7 +44,7 @@ def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, workers: 
     click.echo(made)
     if write:
         PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
-    sys.exit(1 if any(report.problems for report in reports) else 0)
+    sys.exit(1 if broken or any(report.problems for report in reports) else 0)
 
 
 if __name__ == "__main__":

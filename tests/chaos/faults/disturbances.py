@@ -1,6 +1,7 @@
 """The faults that a run can have: each begins, goes on, and ends, and what it has done is healed then."""
 
 import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -149,3 +150,35 @@ def compact(cluster: ChaosCluster) -> None:
     """Let the API server forget its history and the pages of lists, and end the watches, so that all are expired."""
     cluster.api.compact()
     cluster.proxy.cut()
+
+
+class Paused(Disturbance):
+    """The API server answers nobody, kubelets and schedulers included, and goes on with all that came meanwhile."""
+
+    def begin(self, cluster: ChaosCluster) -> None:
+        """Stop answering."""
+        cluster.api.pause()
+
+    def end(self, cluster: ChaosCluster) -> None:
+        """Answer."""
+        cluster.api.resume()
+
+
+def restart_scheduler(cluster: ChaosCluster) -> None:
+    """Another scheduler takes over, which knows nothing of the one before."""
+    cluster.scheduler.stop()
+    cluster.scheduler = cluster.new_scheduler(cluster.extender)
+
+
+def restart_plugins(cluster: ChaosCluster) -> None:
+    """Start the device plugin of every node anew, one after the other."""
+    for node in cluster.nodes.values():
+        node.plugin.stop()
+        node.plugin.start()
+
+
+def hiccup(cluster: ChaosCluster) -> None:
+    """Stop the extender's process for half a second."""
+    cluster.extender.freeze()
+    time.sleep(0.5)
+    cluster.extender.thaw()

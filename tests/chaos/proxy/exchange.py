@@ -208,6 +208,7 @@ class WatchRelay:
         self.exchange = exchange
         self.opened_s = time.monotonic()
         self.held: list[bytes] = []
+        self.held_s: list[float] = []
         self.seen: list[bytes] = []
         self.over = False
         self._reply = reply
@@ -237,7 +238,7 @@ class WatchRelay:
 
     def release(self) -> None:
         """Give the client what was held back."""
-        held, self.held = self.held, []
+        held, self.held, self.held_s = self.held, [], []
         for line in held:
             self.send(line)
 

@@ -252,6 +252,19 @@ class Stalls(Fault):
         yield from ()
 
 
+class Dies(Fault):
+    """A connection goes silent and stays so, also when the fault is over; whatever it was for is not carried out."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """Say nothing any more."""
+        while True:
+            exchange.wait(1.0)
+
+    def tick(self, stream: WatchRelay) -> None:
+        """Say nothing any more."""
+        self.handle(stream.exchange)
+
+
 @dataclass(frozen=True, slots=True)
 class Garbles(Fault):
     """Random bytes come: instead of an answer, as its body, or as a line of a watch.

@@ -113,6 +113,31 @@ class Drops(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class Lags(Fault):
+    """Every event of a watch comes late, as from an API server whose cache is behind.
+
+    Args:
+        by_s: how much later.
+    """
+
+    by_s: float
+
+    def tick(self, stream: WatchRelay) -> None:
+        """Send what has waited long enough."""
+        due = 0
+        while due < len(stream.held_s) and time.monotonic() - stream.held_s[due] >= self.by_s:
+            stream.send(stream.held[due])
+            due += 1
+        del stream.held[:due], stream.held_s[:due]
+
+    def lines(self, stream: WatchRelay, line: bytes) -> Iterator[bytes]:
+        """Keep it for a while."""
+        stream.held.append(line)
+        stream.held_s.append(time.monotonic())
+        yield from ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ends(Fault):
     """Each watch ends properly after a short time.
 

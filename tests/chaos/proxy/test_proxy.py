@@ -15,6 +15,7 @@ from tests.chaos.proxy.exchange import Answer
 from tests.chaos.proxy.faults import (
     AnswersLate,
     CarriesOutLate,
+    Dies,
     Drips,
     Garbles,
     Loses,
@@ -26,7 +27,7 @@ from tests.chaos.proxy.faults import (
 )
 from tests.chaos.proxy.rules import BINDING, LIST, PAGE, READ, WATCH, Rule, kind_of
 from tests.chaos.proxy.server import ChaosProxy
-from tests.chaos.proxy.streams import Drops, Duplicates, Ends, HalvesLines, Reorders
+from tests.chaos.proxy.streams import Drops, Duplicates, Ends, HalvesLines, Lags, Reorders
 
 
 @pytest.fixture
@@ -204,6 +205,20 @@ def test_a_stalled_socket_goes_on_in_the_end(proxy: ChaosProxy, client: ClusterC
     assert len(client.pods()) == 1
 
 
+def test_a_dead_socket_stays_dead(proxy: ChaosProxy, client: ClusterClient) -> None:
+    """While a new one works."""
+    lines = client.stream("/api/v1/pods", read_timeout_s=1.0)
+    next(lines)
+    proxy.disturb(Rule(Dies()))
+    with pytest.raises(UnreachableError):
+        client.bind_pod("a", "n")
+    proxy.heal()
+    client.patch_pod("a", {"metadata": {"labels": {"a": "b"}}})
+    with pytest.raises(UnreachableError):
+        next(lines)
+    assert _node_of(client) == ""
+
+
 def test_garbage_is_no_answer(proxy: ChaosProxy, client: ClusterClient) -> None:
     """Neither the bytes in place of one, nor those in its body."""
     proxy.disturb(Rule(Garbles(), (LIST,)))
@@ -233,6 +248,14 @@ def test_a_watch_may_change_the_order(proxy: ChaosProxy, client: ClusterClient, 
     lines.close()
     assert sorted(found) == sorted(ordered)
     assert found != ordered
+
+
+def test_a_watch_may_lag(proxy: ChaosProxy, client: ClusterClient) -> None:
+    """By the time that was ordered; nothing is missing."""
+    proxy.disturb(Rule(Lags(0.5), (WATCH,)))
+    before_s = time.monotonic()
+    assert b'"ADDED"' in _watched(client, 1)[0]
+    assert time.monotonic() - before_s >= 0.5
 
 
 def test_a_watch_may_have_half_lines(proxy: ChaosProxy) -> None:
