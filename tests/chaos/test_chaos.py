@@ -32,3 +32,9 @@ def test_a_fault_passes(row: Row, record_property: Callable[[str, object], None]
 def test_names_and_descriptions_are_unique() -> None:
     """They are what rows are chosen by, and what the page shows."""
     assert len({row.name for row in ROWS}) == len(ROWS) == len({row.what for row in ROWS})
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_makes_a_fault_for_every_run(row: Row) -> None:
+    """A fresh one each time: it may keep what it has done."""
+    assert row.make(1) is not row.make(1)

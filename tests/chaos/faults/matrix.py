@@ -90,8 +90,7 @@ def _lies(seed: int) -> Disturbance:
         Answer(200, HTML, "text/html"),
         Answer(201, b'{"kind":"Status","apiVersion":"v1","st'),
     )
-    lies: dict[Fault, float] = {Replies(answer): 0.2 for answer in answers}
-    return Rules(Rule(Chooses({**lies, Fault(): 0.4}, seed), (BINDING,)))
+    return Rules(Rule(Chooses((Fault(), *(Replies(answer) for answer in answers)), seed), (BINDING,)))
 
 
 def _anything(seed: int) -> Disturbance:

@@ -1,7 +1,7 @@
 """What the proxy does to a request as a whole: refuse, lose, delay, lie, drip, or answer something else."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -303,11 +303,11 @@ class Chooses(Fault):
     """Each request meets one of several faults, by chance.
 
     Args:
-        faults: them, with their weights.
+        faults: them, all as likely.
         seed: of the choice.
     """
 
-    faults: Mapping[Fault, float]
+    faults: tuple[Fault, ...]
     seed: int = 0
     _draws: random.Random = field(init=False, repr=False, compare=False)
 
@@ -323,4 +323,4 @@ class Chooses(Fault):
         yield from self._one().lines(stream, line)
 
     def _one(self) -> Fault:
-        return self._draws.choices(list(self.faults), list(self.faults.values()))[0]
+        return self._draws.choice(self.faults)

@@ -15,8 +15,10 @@ from tests.chaos.proxy.exchange import Answer
 from tests.chaos.proxy.faults import (
     AnswersLate,
     CarriesOutLate,
+    Chooses,
     Dies,
     Drips,
+    Fault,
     Garbles,
     Loses,
     Replies,
@@ -285,6 +287,18 @@ def test_a_share_of_the_requests(proxy: ChaosProxy, client: ClusterClient) -> No
         except FailureStatusError:
             failed += 1
     assert 8 < failed < 32
+
+
+def test_one_of_several_faults(proxy: ChaosProxy, client: ClusterClient) -> None:
+    """By chance too."""
+    proxy.disturb(Rule(Chooses((Fault(), replies(500, "InternalError")))))
+    outcomes = set()
+    for _ in range(20):
+        try:
+            outcomes.add(len(client.pods()))
+        except FailureStatusError as error:
+            outcomes.add(error.status)
+    assert outcomes == {1, 500}
 
 
 def test_it_asks_for_the_token(proxy: ChaosProxy, client: ClusterClient) -> None:
