@@ -113,7 +113,7 @@ def _run_once(  # noqa: PLR0917 - the state of the repeats
         problems += judging.rejections(cluster)
     problems += [f"traceback in the log: {line}" for line in judging.tracebacks(cluster.log)]
     use = use_of(cluster.extender.pid)
-    problems += judging.leaks(before, use)
+    problems += judging.leaks(before, use, judging.FIRST_RUN if base is None else judging.LATER_RUNS)
     report = RunReport(
         row=row.name,
         seed=seed,

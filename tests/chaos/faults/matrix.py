@@ -128,10 +128,10 @@ _LIGHT = ClusterShape(light=True)
 _SECURED = ClusterShape(secured=True)
 
 ROWS: tuple[Row, ...] = (
-    Row("none", "nothing, to compare with", lambda _: Rules(), short=True),
-    Row("away-1s", "API server refuses connections for 1 s", lambda _: Away(), 1.0),
-    Row("away-5s", "API server refuses connections for 5 s", lambda _: Away(), 5.0, short=True),
-    Row("away-30s", "API server refuses connections for 30 s", lambda _: Away(), 30.0),
+    Row("none", "nothing, to compare with", lambda _: Rules()),
+    Row("away-1s", "the API server refuses connections, 1 s", lambda _: Away(), 1.0),
+    Row("away-5s", "the API server refuses connections, 5 s", lambda _: Away(), 5.0, short=True),
+    Row("away-30s", "the API server refuses connections, 30 s", lambda _: Away(), 30.0),
     Row("rst-mid-body", "every other answer breaks off with a reset", _rules(Rule(Truncates(), share=0.5)), short=True),
     Row("fin-mid-body", "every other answer breaks off", _rules(Rule(Truncates(resets=False), share=0.5))),
     Row(
@@ -188,19 +188,19 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "late-bindings",
-        "Bindings are carried out 8 s late, answered by nobody",
+        "Bindings are carried out 8 s late",
         _rules(Rule(CarriesOutLate(8.0), (BINDING,), share=0.5)),
         short=True,
     ),
     Row(
         "late-bindings-light",
-        "the same where no kubelet refuses",
+        "Bindings are carried out 8 s late, where no kubelet refuses a pod",
         _rules(Rule(CarriesOutLate(8.0), (BINDING,), share=0.5)),
         shape=_LIGHT,
     ),
     Row("late-answers", "answers come 3 s after the effect", _rules(Rule(AnswersLate(3.0)))),
     Row("slow", "every request is carried out 1 s late", _rules(Rule(CarriesOutLate(1.0)))),
-    Row("lost-bindings", "Bindings are written, their answers lost", _rules(Rule(Loses(), (BINDING,))), short=True),
+    Row("lost-bindings", "Bindings are written, their answers lost", _rules(Rule(Loses(), (BINDING,)))),
     Row("lying-bindings", "Bindings are answered with 2xx and not written", _lies, short=True),
     Row(
         "conflicts",
@@ -230,7 +230,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "404-of-a-load-balancer-for-reads",
-        "the same for reads alone: Bindings are written",
+        "reads answer 404 with a page, Bindings are written",
         _rules(Rule(replies_html(404), READS)),
         6.0,
     ),
@@ -250,9 +250,7 @@ ROWS: tuple[Row, ...] = (
         "the watch of pods alone is refused",
         _rules(Rule(replies(503, "ServiceUnavailable"), (WATCH, LIST), "/pods")),
     ),
-    Row(
-        "pods-lag", "the watch of pods stalls, all else goes on", _rules(Rule(Stalls(), (WATCH,), "/pods")), short=True
-    ),
+    Row("pods-lag", "the watch of pods stalls, all else goes on", _rules(Rule(Stalls(), (WATCH,), "/pods"))),
     Row(
         "restored", "etcd is restored to a state of 4 s before", lambda _: Restored(4.0), 6.0, shape=_LIGHT, short=True
     ),
@@ -273,24 +271,24 @@ ROWS: tuple[Row, ...] = (
     Row(
         "token-changes", "the token is another one, its file comes 2 s later", lambda _: TokenChanges(), shape=_SECURED
     ),
-    Row("frozen", "SIGSTOP of the extender for 16 s", lambda _: Frozen(replaced=False), 16.0),
+    Row("frozen", "the extender is stopped (SIGSTOP)", lambda _: Frozen(replaced=False), 16.0),
     Row(
         "frozen-and-replaced",
-        "the same, and a second scheduler with its own extender binds meanwhile",
+        "the extender is stopped (SIGSTOP), and a second scheduler with its own extender binds meanwhile",
         lambda _: Frozen(replaced=True),
         16.0,
         shape=_LIGHT,
     ),
-    Row("killed", "kill -9 of the extender, over and over", lambda _: Killed(every_s=1.0), 8.0, short=True),
+    Row("killed", "the extender is killed (SIGKILL) every second", lambda _: Killed(every_s=1.0), 8.0, short=True),
     Row(
         "killed-in-mid-bind",
-        "the same while Bindings take 1 s",
+        "the extender is killed (SIGKILL) while Bindings take 1 s",
         lambda _: Killed(every_s=1.5, bindings_take_s=1.0),
         8.0,
     ),
     Row(
         "terminated-in-mid-bind",
-        "SIGTERM while Bindings take 1 s",
+        "the extender is ended (SIGTERM) while Bindings take 1 s",
         lambda _: Killed(every_s=1.5, politely=True, bindings_take_s=1.0),
         8.0,
     ),
