@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
+import msgspec
+
 from bench.simulated.apiserver.http11 import LAST_CHUNK, HttpRequest, chunk, render
 from bench.simulated.client import ApiAccess
 
@@ -44,6 +46,12 @@ class Answer:
         lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Retry-After")]
         lines += [f"{name}: {value}".encode("latin-1") for name, value in self.headers.items()]
         return b"\r\n".join(lines) + b"\r\n\r\n" + rest
+
+
+def status_body(code: int, reason: str, message: str) -> bytes:
+    """A failure Status as the API server writes it."""
+    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    return msgspec.json.encode({**body, "message": message, "reason": reason, "code": code})
 
 
 class Upstream:
@@ -210,6 +218,7 @@ class WatchRelay:
         self.held: list[bytes] = []
         self.held_s: list[float] = []
         self.seen: list[bytes] = []
+        self.lossy = False
         self.over = False
         self._reply = reply
         self._ended = ended
@@ -236,8 +245,16 @@ class WatchRelay:
         """Give the client a part of the stream."""
         self.exchange.send(chunk(data))
 
+    def expire(self) -> None:
+        """End the watch with the event that says that its version is too old."""
+        if not self.over:
+            self.over = True
+            self.send(b'{"type":"ERROR","object":' + status_body(410, "Expired", "too old resource version") + b"}\n")
+
     def release(self) -> None:
-        """Give the client what was held back."""
+        """Give the client what was held back; if something was swallowed, only a list can tell what."""
+        if self.lossy:
+            self.expire()
         held, self.held, self.held_s = self.held, [], []
         for line in held:
             self.send(line)

@@ -4,10 +4,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from bench.simulated.apiserver.http11 import HttpRequest
-from tests.chaos.proxy.exchange import Answer, Cut, Exchange, WatchRelay
+from tests.chaos.proxy.exchange import Answer, Cut, Exchange, WatchRelay, status_body
 
 HTML = b"<html><head><title>default backend - 404</title></head><body>not here</body></html>"
 
@@ -15,12 +13,6 @@ HTML = b"<html><head><title>default backend - 404</title></head><body>not here</
 def is_watch(request: HttpRequest) -> bool:
     """Whether a request opens a watch."""
     return request.query.get("watch") in ("true", "1")
-
-
-def status_body(code: int, reason: str, message: str) -> bytes:
-    """A failure Status as the API server writes it."""
-    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-    return msgspec.json.encode({**body, "message": message, "reason": reason, "code": code})
 
 
 class Fault:

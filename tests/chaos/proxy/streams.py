@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.chaos.proxy.exchange import WatchRelay
-from tests.chaos.proxy.faults import Fault, status_body
+from tests.chaos.proxy.faults import Fault
 
 _REMEMBERED = 200
 
@@ -102,13 +102,13 @@ class Drops(Fault):
 
     def tick(self, stream: WatchRelay) -> None:
         """End it with the event that says that its version is too old."""
-        if not stream.over and time.monotonic() - stream.opened_s >= self.after_s:
-            stream.over = True
-            stream.send(b'{"type":"ERROR","object":' + status_body(410, "Expired", "too old resource version") + b"}\n")
+        if time.monotonic() - stream.opened_s >= self.after_s:
+            stream.expire()
 
     def lines(self, stream: WatchRelay, line: bytes) -> Iterator[bytes]:
         """Nothing of it."""
-        del stream, line
+        del line
+        stream.lossy = True
         yield from ()
 
 

@@ -122,11 +122,14 @@ class Load(Startable):
     def _body(self) -> tuple[dict[str, Any], int]:
         gpu_units = self._settings.gpu_units
         spec: dict[str, Any] = {"terminationGracePeriodSeconds": 1}
-        if self._draws.random() < self._settings.important:
-            spec["priorityClassName"] = IMPORTANT
         kind = self._draws.random()
         if kind < 0.06:
+            # Neither victim nor preemptor: the device plugin keeps a GPU closed for seconds to memory, or as a whole,
+            # when the pod that it was given to ends before the kubelet shows it.
+            spec |= {"priorityClassName": IMPORTANT, "preemptionPolicy": "Never"}
             return gpu_pod(self._name(), {NAMES.gpu_resource: 1}, **spec), gpu_units
+        if self._draws.random() < self._settings.important:
+            spec["priorityClassName"] = IMPORTANT
         units = min(gpu_units, self._draws.choice(_SIZES))
         if kind < 0.15:
             annotations = {NAMES.count_annotation: "2"}
