@@ -293,7 +293,11 @@ ROWS: tuple[Row, ...] = (
         8.0,
     ),
     Row("64-descriptors", "the extender may open 64 files", lambda _: FewDescriptors(), short=True),
-    Row("no-more-descriptors", "the extender can open 2 more files than it has open", lambda _: FewerDescriptors()),
+    Row(
+        "no-more-descriptors",
+        "the extender can open no more files than it has open",
+        lambda _: Together((FewerDescriptors(), Repeated(cut_connections, 1.0))),
+    ),
     Row("full-disk", "the disk of the log and of temporary files is full", lambda _: FullDisk(), skip_because=no_root),
     Row(
         "clock-jumps",

@@ -128,21 +128,16 @@ class FewDescriptors(Disturbance):
 
 
 class FewerDescriptors(Disturbance):
-    """The extender can open no more files than it has open, for a while.
+    """The extender can open no more files than it has open, for a while."""
 
-    Args:
-        more: how many more it can.
-    """
-
-    def __init__(self, more: int = 2) -> None:
-        self._more = more
+    def __init__(self) -> None:
         self._before = (0, 0)
 
     def begin(self, cluster: ChaosCluster) -> None:
         """Take them away."""
         pid = cluster.extender.pid
         self._before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (use_of(pid).descriptors + self._more, self._before[1]))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (use_of(pid).descriptors, self._before[1]))
 
     def end(self, cluster: ChaosCluster) -> None:
         """Give them back."""
@@ -188,10 +183,7 @@ class ClockJumps(Disturbance):
 
     def begin(self, cluster: ChaosCluster) -> None:
         """Start it with a clock that can be set."""
-        library = cluster.folder / "clock.so"
-        if not library.exists():
-            source = Path(__file__).with_name("clock.c")
-            subprocess.run(["gcc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library), "-ldl"], check=True)
+        library = build_clock(cluster.folder)
         self._file = cluster.folder / "clock"
         self._file.write_text("0", encoding="ascii")
         cluster.replace_extender(environment={"LD_PRELOAD": str(library), "GPUPACK_CHAOS_CLOCK": str(self._file)})
@@ -206,6 +198,14 @@ class ClockJumps(Disturbance):
 
     def end(self, cluster: ChaosCluster) -> None:
         """It stays where it is."""
+
+
+def build_clock(folder: Path) -> Path:
+    """Build the library that shifts the wall clock of the program that loads it; its path."""
+    library = folder / "clock.so"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library), "-ldl"], check=True)
+    return library
 
 
 def no_compiler() -> str:
