@@ -412,29 +412,3 @@ def test_what_is_no_request_is_refused(server: ApiServer) -> None:
     assert _call(server, "POST", "/api/v1/nodes", [])[0] == 400
     assert _call(server, "GET", "/apis")[1]["kind"] == "APIGroupList"
     assert _HTTP.request("GET", f"{server.url}/readyz").data == b"ok"
-
-
-def test_an_earlier_state_can_be_restored(server: ApiServer) -> None:
-    """Objects and revision go back; a watch from what is now the future gets nothing until the revision is reached."""
-    _call(server, "POST", "/api/v1/namespaces/default/pods", _pod("a"))
-    snapshot = server.snapshot()
-    for name in ("b", "c"):
-        _call(server, "POST", "/api/v1/namespaces/default/pods", _pod(name))
-    seen = _call(server, "GET", "/api/v1/pods")[1]["metadata"]["resourceVersion"]
-    server.restore(snapshot)
-    listed = _call(server, "GET", "/api/v1/pods")[1]
-    assert [pod["metadata"]["name"] for pod in listed["items"]] == ["a"]
-    assert int(listed["metadata"]["resourceVersion"]) == int(seen) - 2
-    for name in ("d", "e", "f"):
-        _call(server, "POST", "/api/v1/namespaces/default/pods", _pod(name))
-    reply = _HTTP.request("GET", f"{server.url}/api/v1/pods?watch=true&resourceVersion={seen}&timeoutSeconds=1")
-    assert [json.loads(line)["object"]["metadata"]["name"] for line in reply.data.splitlines()] == ["f"]
-
-
-def test_a_restored_state_with_a_bumped_revision_expires_every_watch(server: ApiServer) -> None:
-    """All that was known before is too old."""
-    _call(server, "POST", "/api/v1/namespaces/default/pods", _pod("a"))
-    seen = _call(server, "GET", "/api/v1/pods")[1]["metadata"]["resourceVersion"]
-    server.restore(server.snapshot(), bump=1_000_000)
-    reply = _HTTP.request("GET", f"{server.url}/api/v1/pods?watch=true&resourceVersion={seen}&timeoutSeconds=1")
-    assert json.loads(reply.data)["object"]["code"] == 410
