@@ -12,13 +12,19 @@ from tests.chaos.running import RunReport, run_named
 
 
 @click.command()
-@click.option("--row", "names", multiple=True, help="Only these rows.")
+@click.argument("names", nargs=-1)
 @click.option("--seed", "seeds", multiple=True, type=int, default=(1,), show_default=True)
 @click.option("--repeats", default=1, show_default=True, help="Runs of a row on one cluster.")
 @click.option("--workers", default=2, show_default=True, help="Clusters at a time.")
 @click.option("--write", is_flag=True, help="Write the table into docs/operations.md; all rows must have been run.")
 def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, workers: int, write: bool) -> None:  # noqa: FBT001 - click's
-    """Disturb simulated clusters, and print what happens."""
+    """Disturb simulated clusters, and print what happens: all rows of the matrix, or those of these NAMES.
+
+    Raises:
+        click.BadParameter: there is no such row.
+    """
+    if unknown := set(names) - {row.name for row in ROWS}:
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}: expected some of {' '.join(row.name for row in ROWS)}")
     chosen = [row for row in ROWS if not names or row.name in names]
     for row in chosen:
         if reason := row.skip_because():
