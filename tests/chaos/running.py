@@ -9,6 +9,7 @@ from bench.simulated.waiting import wait_until
 from tests.chaos import judging
 from tests.chaos.faults.matrix import ROWS, Row
 from tests.chaos.world.cluster import GPU_UNITS, ChaosCluster
+from tests.chaos.world.control import Control
 from tests.chaos.world.load import Load, LoadSettings
 from tests.chaos.world.picturing import take_picture
 from tests.chaos.world.process_use import ProcessUse, use_of
@@ -52,13 +53,13 @@ class RunReport:
         return "; ".join(parts) + "".join(f"\n    PROBLEM {problem}" for problem in self.problems)
 
 
-def run_row(row: Row, seed: int, repeats: int = 1) -> Iterator[RunReport]:
-    """Run a row so many times on one cluster, and report each time.
+def run_row(row: Row, seed: int, repeats: int = 1, control: Control | None = None) -> Iterator[RunReport]:
+    """Run a row so many times on one cluster, simulated unless a control plane is given, and report each time.
 
     Raises:
         TimeoutError: the cluster did not come up or did not fill.
     """
-    with ChaosCluster(row.shape, seed) as cluster:
+    with ChaosCluster(row.shape, seed, control) as cluster:
         settings = LoadSettings(cluster.shape.units, GPU_UNITS)
         load = Load(cluster.client, settings, seed, cluster.stories)
         base: ProcessUse | None = None

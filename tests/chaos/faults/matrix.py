@@ -59,6 +59,7 @@ class Row:
         make: the fault for a seed.
         seconds: how long it lasts.
         short: whether it belongs to the short part too.
+        real: whether it is run on a real control plane too.
         shape: the cluster.
         within_s: time after the fault in which everything that fits must be bound.
         tolerates: what may happen here and nowhere else: "rejected" (a kubelet refuses a pod), "planned" (two programs
@@ -72,6 +73,7 @@ class Row:
     make: Make
     seconds: float = 5.0
     short: bool = False
+    real: bool = False
     shape: ClusterShape = field(default_factory=ClusterShape)
     within_s: float = 20.0
     tolerates: frozenset[str] = frozenset()
@@ -130,9 +132,15 @@ _SECURED = ClusterShape(secured=True)
 ROWS: tuple[Row, ...] = (
     Row("none", "nothing, to compare with", lambda _: Rules()),
     Row("away-1s", "the API server refuses connections, 1 s", lambda _: Away(), 1.0),
-    Row("away-5s", "the API server refuses connections, 5 s", lambda _: Away(), 5.0, short=True),
+    Row("away-5s", "the API server refuses connections, 5 s", lambda _: Away(), 5.0, short=True, real=True),
     Row("away-30s", "the API server refuses connections, 30 s", lambda _: Away(), 30.0),
-    Row("rst-mid-body", "every other answer breaks off with a reset", _rules(Rule(Truncates(), share=0.5)), short=True),
+    Row(
+        "rst-mid-body",
+        "every other answer breaks off with a reset",
+        _rules(Rule(Truncates(), share=0.5)),
+        short=True,
+        real=True,
+    ),
     Row("fin-mid-body", "every other answer breaks off", _rules(Rule(Truncates(resets=False), share=0.5))),
     Row(
         "half-lines",
@@ -151,6 +159,7 @@ ROWS: tuple[Row, ...] = (
         "events come in another order, those of one pod too",
         lambda seed: Rules(Rule(Reorders(seed=seed), (WATCH,))),
         short=True,
+        real=True,
     ),
     Row("410-always", "every read is answered with 410", _rules(Rule(replies(410, "Expired"), READS))),
     Row(
@@ -175,8 +184,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "429-retry-after-an-hour",
-        "half of all is answered with 429 and an hour as Retry-After",
+        "half of all is answered with 429 and Retry-After of an hour, of which two minutes are waited",
         _rules(Rule(replies(429, "TooManyRequests", retry_after_s=3600), share=0.5)),
+        within_s=150.0,
     ),
     Row("500", "every other request is answered with 500", _rules(Rule(replies(500, "InternalError"), share=0.5))),
     Row("503", "every request is answered with 503", _rules(Rule(replies(503, "ServiceUnavailable")))),
@@ -191,6 +201,7 @@ ROWS: tuple[Row, ...] = (
         "Bindings are carried out 8 s late",
         _rules(Rule(CarriesOutLate(8.0), (BINDING,), share=0.5)),
         short=True,
+        real=True,
     ),
     Row(
         "late-bindings-light",
@@ -201,7 +212,7 @@ ROWS: tuple[Row, ...] = (
     Row("late-answers", "answers come 3 s after the effect", _rules(Rule(AnswersLate(3.0)))),
     Row("slow", "every request is carried out 1 s late", _rules(Rule(CarriesOutLate(1.0)))),
     Row("lost-bindings", "Bindings are written, their answers lost", _rules(Rule(Loses(), (BINDING,)))),
-    Row("lying-bindings", "Bindings are answered with 2xx and not written", _lies, short=True),
+    Row("lying-bindings", "Bindings are answered with 2xx and not written", _lies, short=True, real=True),
     Row(
         "conflicts",
         "writes are answered with 409",
@@ -226,7 +237,12 @@ ROWS: tuple[Row, ...] = (
     Row("short-watches", "each watch ends after 1 s", _rules(Rule(Ends(1.0), (WATCH,)))),
     Row("resets", "all connections are reset every 0.3 s", lambda _: Repeated(cut_connections, 0.3)),
     Row(
-        "404-of-a-load-balancer", "everything answers 404 with a page", _rules(Rule(replies_html(404))), 6.0, short=True
+        "404-of-a-load-balancer",
+        "everything answers 404 with a page",
+        _rules(Rule(replies_html(404))),
+        6.0,
+        short=True,
+        real=True,
     ),
     Row(
         "404-of-a-load-balancer-for-reads",
@@ -279,7 +295,14 @@ ROWS: tuple[Row, ...] = (
         16.0,
         shape=_LIGHT,
     ),
-    Row("killed", "the extender is killed (SIGKILL) every second", lambda _: Killed(every_s=1.0), 8.0, short=True),
+    Row(
+        "killed",
+        "the extender is killed (SIGKILL) every second",
+        lambda _: Killed(every_s=1.0),
+        8.0,
+        short=True,
+        real=True,
+    ),
     Row(
         "killed-in-mid-bind",
         "the extender is killed (SIGKILL) while Bindings take 1 s",
@@ -318,5 +341,5 @@ ROWS: tuple[Row, ...] = (
         lambda _: Crowded(),
         tolerates=frozenset({"rejected", "planned"}),
     ),
-    Row("storm", "another fault every 0.3 s", _anything, 15.0, short=True),
+    Row("storm", "another fault every 0.3 s", _anything, 15.0, short=True, real=True),
 )

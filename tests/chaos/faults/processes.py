@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.simulated.processes import ModuleProcess
-from bench.simulated.scheduler.scheduler import SimulatedScheduler
+from bench.simulated.starting import Startable
 from tests.chaos.faults.disturbances import Disturbance
 from tests.chaos.proxy.faults import CarriesOutLate
 from tests.chaos.proxy.rules import BINDING, Rule
@@ -64,7 +64,7 @@ class SecondScheduler:
     def __init__(self, cluster: ChaosCluster) -> None:
         self._extender: ModuleProcess = cluster.new_extender()
         self._extender.start()
-        self._scheduler: SimulatedScheduler = cluster.new_scheduler(self._extender)
+        self._scheduler: Startable = cluster.new_scheduler(self._extender)
 
     def stop(self) -> None:
         """End both, like a leader that has lost its lease: what it has begun it finishes."""

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.simulated.apiserver.server import ApiServer
-from bench.simulated.client import ApiAccess, ClusterClient
+from bench.simulated.client import ClusterClient
 from bench.simulated.node import NAMES, SimulatedNode
 from bench.simulated.processes import ModuleProcess, free_port
-from bench.simulated.scheduler.extender_client import ExtenderClient
-from bench.simulated.scheduler.scheduler import SimulatedScheduler
 from bench.simulated.specs import GpuSpec, MachineSpec
 from bench.simulated.starting import Startable
 from tests.chaos.proxy.server import ChaosProxy
+from tests.chaos.world.control import Control, SimulatedControl
 from tests.chaos.world.following import Follower, PodStory
 from tests.chaos.world.light_kubelet import LightKubelet
 from tests.chaos.world.load import IMPORTANT
@@ -64,13 +63,14 @@ class ChaosCluster(Startable):
     Args:
         shape: what it consists of.
         seed: of what the proxy does by chance.
+        control: its control plane; a simulated one if none is given.
     """
 
-    def __init__(self, shape: ClusterShape, seed: int) -> None:
+    def __init__(self, shape: ClusterShape, seed: int, control: Control | None = None) -> None:
         self.shape = shape
+        self._control: Control = control or SimulatedControl()
         self.folder = Path(tempfile.mkdtemp(prefix="gpupack-chaos-"))
         self.log = self.folder / "extender.log"
-        self.api = ApiServer()
         self.nodes: dict[str, SimulatedNode] = {}
         self._seed = seed
         self._stack = ExitStack()
@@ -84,14 +84,14 @@ class ChaosCluster(Startable):
         logging.getLogger("urllib3").setLevel(logging.ERROR)
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            stack.enter_context(self.api)
-            self.admin = self.api.write_kubeconfig(self.folder / "admin")
-            self.client = ClusterClient.from_kubeconfig(self.admin)
+            stack.callback(self._control.stop)
+            self._control.start(self.folder)
+            self.client = ClusterClient.from_kubeconfig(self._control.admin)
             stack.callback(self.client.close)
             self._create_priority_class()
             stack.callback(self._stop_nodes)
             self._add_nodes(stack)
-            self.proxy = stack.enter_context(ChaosProxy(ApiAccess(self.api.url), self._seed))
+            self.proxy = stack.enter_context(ChaosProxy(self._control.upstream, self._seed))
             self.kubeconfig = self._secured() if self.shape.secured else self._open()
             self._port = free_port()
             self.extender = self._made(self._port, self.kubeconfig)
@@ -110,15 +110,24 @@ class ChaosCluster(Startable):
         """Stop everything."""
         self._stack.close()
 
-    def new_scheduler(self, extender: ModuleProcess) -> SimulatedScheduler:
+    @property
+    def api(self) -> ApiServer:
+        """The API server, where it is simulated.
+
+        Raises:
+            TypeError: it is real.
+        """
+        if not isinstance(self._control, SimulatedControl):
+            raise TypeError("this fault needs a simulated API server")
+        return self._control.api
+
+    def new_scheduler(self, extender: ModuleProcess) -> Startable:
         """Start one more scheduler, which calls this extender."""
-        scheduler = SimulatedScheduler(self.client, ExtenderClient(extender.url))
-        scheduler.start()
-        return scheduler
+        return self._control.start_scheduler(extender.url)
 
     def new_extender(self) -> ModuleProcess:
         """One more extender that reaches the API server directly; not started."""
-        return self._made(free_port(), self.admin)
+        return self._made(free_port(), self._control.admin)
 
     def replace_extender(
         self, *, log: Path | None = None, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
@@ -187,8 +196,9 @@ class ChaosCluster(Startable):
         return ModuleProcess("extender", options, port, log=self.log, prefix=prefix, environment=environment)
 
     def _create_priority_class(self) -> None:
-        body = {"metadata": {"name": IMPORTANT}, "value": 1000}
-        self.client.request("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", body)
+        path = "/apis/scheduling.k8s.io/v1/priorityclasses"
+        if self.client.find(f"{path}/{IMPORTANT}") is None:
+            self.client.request("POST", path, {"metadata": {"name": IMPORTANT}, "value": 1000})
 
     def _add_nodes(self, stack: ExitStack) -> None:
         specs = [MachineSpec(f"n{index}", _MACHINE_GPUS) for index in range(self.shape.nodes)]
@@ -196,7 +206,7 @@ class ChaosCluster(Startable):
             if self.shape.light:
                 self.client.create_node(spec.hollow_node_object(NAMES))
             else:
-                node = SimulatedNode(spec, self.admin)
+                node = SimulatedNode(spec, self._control.admin)
                 self.nodes[spec.name] = node
                 node.start()
         if self.shape.light:
