@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 COMPILE := $(BIN)/uv pip compile --quiet --constraint constraints.txt --universal --python-version 3.11 \
   --generate-hashes --no-header --no-annotate
 
-.PHONY: help venv demo test e2e kubernetes lint format bench-quick protos chart locks clean
+.PHONY: help venv demo test e2e chaos kubernetes lint format bench-quick protos chart locks clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ demo: $(STAMP) ## A simulated cluster with the real extender and device plugins,
 	$(BIN)/python -m bench demo $(ARGS)
 
 test: $(STAMP) ## All tests that need no Kubernetes binaries
-	$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not e2e' $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not e2e and not chaos' $(ARGS)
 
 kubernetes: ## Build the real Kubernetes, Helm and promtool for the end-to-end tests (needs Go; minutes, once)
 	tests/e2e/kubernetes/build.sh
@@ -31,6 +31,9 @@ kubernetes: ## Build the real Kubernetes, Helm and promtool for the end-to-end t
 
 e2e: $(STAMP) ## The scenarios on the real Kubernetes binaries
 	$(BIN)/python -m pytest -q -m e2e $(ARGS)
+
+chaos: $(STAMP) ## Every fault around the extender on simulated clusters, and a table of what happens (an hour)
+	$(BIN)/python -m tests.chaos --seed 1 --seed 2 --seed 3 --repeats 3 $(ARGS)
 
 lint: $(STAMP) ## Style, types and the contracts between layers
 	$(BIN)/ruff check .

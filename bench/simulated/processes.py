@@ -141,12 +141,25 @@ class ModuleProcess(Startable):
         arguments: its command line.
         port: where it listens.
         log: file that its output is added to.
+        prefix: a program that runs it, such as `prlimit` with its options.
+        environment: variables besides those of this process.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], port: int, *, log: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        port: int,
+        *,
+        log: Path,
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = port
         self._module = module
         self._arguments = tuple(arguments)
+        self._prefix = tuple(prefix)
+        self._environment = dict(environment or {})
         self._log = log
         self._process: ServerProcess | None = None
 
@@ -171,8 +184,8 @@ class ModuleProcess(Startable):
             ProcessError: it ended instead, or did not become ready; the message has the end of its log.
         """
         paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        command = [sys.executable, "-m", self._module, *self._arguments]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **self._environment}
+        command = [*self._prefix, sys.executable, "-m", self._module, *self._arguments]
         self._process = ServerProcess(self._module, command, log=self._log, env=environment)
         try:
             self._process.wait_ready(lambda: not_ok_because(f"{self.url}/readyz"), timeout_s=timeout_s)

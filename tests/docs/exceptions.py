@@ -31,6 +31,7 @@ NOT_RUN: Mapping[str, str] = {
     "docker push REGISTRY/gpupack-extender:0.1.0": _NO_RUNTIME,
     "docker push REGISTRY/gpupack-device-plugin:0.1.0": _NO_RUNTIME,
     "make test": _WHOLE_SUITE,
+    "make chaos": "an hour; .ci/run runs the short part of it",
     "make e2e": _WHOLE_SUITE,
     "make lint": _WHOLE_SUITE,
     "make venv": "it created the environment of these tests",

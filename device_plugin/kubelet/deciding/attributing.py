@@ -77,12 +77,17 @@ def attribute(entries: Sequence[Entry], pods: Iterable[BoundPod], earlier: Held)
     return Attribution(held, tuple(unattributed))
 
 
+SHOWN_AFTER_S = 0.2
+"""podresources shows an Allocate within 10 ms; many times that, for a kubelet that is busy."""
+
+
 def settle(
     grants: Iterable[Grant], attribution: Attribution, pods: Mapping[str, BoundPod], now_s: float, patience_s: float
 ) -> list[Grant]:
     """The grants that podresources does not account for yet.
 
-    Dropped: what it shows, and what it should have shown after `patience_s` (the pod was refused or is gone).
+    Dropped: what it shows, and what it should have shown after `patience_s` (the pod was refused or is gone), or after
+    `SHOWN_AFTER_S` where the pod that it was meant for has ended.
     Kept: plain init containers, which it never shows, for as long as their pod lives and no other pod has the devices.
     """
     shown = {(resource, ids) for (_, resource), ids in attribution.held.items()}
@@ -92,9 +97,19 @@ def settle(
         if is_live_init(grant, pods):
             if not _others_have(grant, attribution):
                 kept.append(grant)
-        elif (grant.resource, grant.ids) not in shown and now_s - grant.at_s < patience_s:
-            kept.append(grant)
+        elif (grant.resource, grant.ids) not in shown:
+            waits_s = SHOWN_AFTER_S if _has_ended(grant, pods) else patience_s
+            if now_s - grant.at_s < waits_s:
+                kept.append(grant)
     return kept
+
+
+def _has_ended(grant: Grant, pods: Mapping[str, BoundPod]) -> bool:
+    """Whether the pod that a grant was meant for is gone or has ended; False where it is not known for which it was."""
+    if grant.key is None:
+        return False
+    pod = pods.get(grant.key.uid)
+    return pod is None or pod.ended
 
 
 def is_live_init(grant: Grant, pods: Mapping[str, BoundPod]) -> bool:

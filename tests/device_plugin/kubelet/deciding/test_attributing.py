@@ -105,6 +105,20 @@ def test_of_a_pod_that_has_ended_no_init_container_is_remembered() -> None:
     assert occupied_by(Attribution(), [], [ended]) == Occupied()
 
 
+@pytest.mark.parametrize(("at_s", "kept"), [(10.0, 0), (10.9, 1)])
+def test_what_a_pod_was_given_that_ended_before_it_was_shown_is_forgotten_soon(at_s: float, kept: int) -> None:
+    """Its GPU would be closed to other kinds of pods; a kubelet that still runs it has had time to show it."""
+    grants = [Grant(Resource.WHOLE, frozenset({"GPU-a"}), at_s=at_s, key=key(name)) for name in ("gone", "ended")]
+    pods = by_uid(replace(pod("ended", whole("main", 1)), ended=True))
+    assert settle(grants, Attribution(), pods, 11.0, 5.0) == grants[: 2 * kept]
+
+
+def test_what_a_running_pod_was_given_is_waited_for() -> None:
+    """And what was given nobody knows whom."""
+    grants = [Grant(Resource.WHOLE, frozenset({"GPU-a"}), at_s=10.0, key=name) for name in (key("p"), None)]
+    assert settle(grants, Attribution(), by_uid(pod("p", whole("main", 1))), 11.0, 5.0) == grants
+
+
 def test_occupied_gpus_are_those_of_all_that_is_known() -> None:
     """Shown, strange, just granted, and recorded for an init container."""
     init = pod("init", memory("init", 8, INIT), allocated={"init": placed(d=8)})

@@ -1,0 +1,72 @@
+"""Makes the table of docs/operations.md from what runs have shown."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.chaos.faults.matrix import Row
+from tests.chaos.running import RunReport
+
+HEAD = (
+    "what is wrong",
+    "for",
+    "pods bound",
+    "memory given twice",
+    "pods lost",
+    "last waiting pod bound after",
+    "Warnings",
+)
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def table(rows: Iterable[Row], reports: Iterable[RunReport]) -> str:
+    """A markdown table with a line for each row that was run, all its runs taken together."""
+    found: dict[str, list[RunReport]] = {}
+    for report in reports:
+        found.setdefault(report.row, []).append(report)
+    lines = [_line(HEAD), _line(["---"] * len(HEAD))]
+    lines += [_line(_cells(row, found[row.name])) for row in rows if row.name in found]
+    return "\n".join(lines) + "\n"
+
+
+def first_column(page: str) -> list[str]:
+    """What stands in the first column of the table on a page.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    return [line.split("|")[1].strip() for line in _span(page)[2:]]
+
+
+def replaced(page: str, fresh: str) -> str:
+    """The page with another table in place of the one that it has.
+
+    Raises:
+        ValueError: it has none.
+    """
+    return page.replace("".join(f"{line}\n" for line in _span(page)), fresh)
+
+
+def _span(page: str) -> list[str]:
+    lines = page.splitlines()
+    start = lines.index(_line(HEAD))
+    end = next((number for number in range(start, len(lines)) if not lines[number].startswith("|")), len(lines))
+    return lines[start:end]
+
+
+def _cells(row: Row, reports: list[RunReport]) -> list[str]:
+    seen = sum((report.warnings for report in reports), Counter[str]())
+    slowest_s = max(report.slowest_bind_s for report in reports)
+    return [
+        row.what,
+        f"{row.seconds:g} s",
+        str(sum(report.fates["ever bound"] for report in reports)),
+        str(sum(report.double for report in reports)),
+        str(sum(report.fates["lost"] for report in reports)),
+        f"{slowest_s:.1f} s" if slowest_s else "none waited",
+        ", ".join(f"`{reason}`" for reason in sorted(seen)) or "none",
+    ]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

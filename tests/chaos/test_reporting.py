@@ -1,0 +1,43 @@
+"""The table of docs/operations.md is about the faults of the matrix, no more and no less."""
+
+from collections import Counter
+
+import pytest
+
+from tests.chaos.faults.disturbances import Rules
+from tests.chaos.faults.matrix import ROWS, Row
+from tests.chaos.reporting import HEAD, PAGE, first_column, replaced, table
+from tests.chaos.running import RunReport
+
+_ROW = Row("a", "something breaks", lambda _: Rules(), 3.0)
+
+
+def _report(repeat: int, *, bound: int = 10, slowest_s: float = 0.0, double: int = 0, **warnings: int) -> RunReport:
+    fates = Counter({"created": bound, "ever bound": bound})
+    return RunReport("a", 1, repeat, 3.0, fates, slowest_s, 0.0, double, Counter(warnings), "")
+
+
+def test_the_page_names_every_fault_in_order() -> None:
+    """A row that is added or changed must be run, and the table written again."""
+    assert first_column(PAGE.read_text(encoding="utf-8")) == [row.what for row in ROWS]
+
+
+def test_all_runs_of_a_row_are_one_line() -> None:
+    """Pods and double allocations are summed, the slowest bind counts."""
+    made = table([_ROW], [_report(0), _report(1, slowest_s=1.26, double=2, GpupackNotBound=3)])
+    assert made.splitlines()[2] == "| something breaks | 3 s | 20 | 2 | 0 | 1.3 s | `GpupackNotBound` |"
+
+
+def test_only_the_table_of_a_page_is_replaced() -> None:
+    """What stands around it stays."""
+    before = table([_ROW], [_report(0)])
+    after = table([_ROW], [_report(0, bound=99)])
+    page = f"# Page\n\n{before}\nText.\n\n| another |\n|---|\n"
+    assert replaced(page, after) == page.replace("| 10 |", "| 99 |")
+    assert first_column(page) == ["something breaks"]
+
+
+def test_a_page_without_the_table_is_refused() -> None:
+    """Rather than written without it."""
+    with pytest.raises(ValueError, match=HEAD[0]):
+        first_column("# Page\n")
