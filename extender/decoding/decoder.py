@@ -136,9 +136,7 @@ class Decoder:
             failure=(status.reason or "Error") if failed and status is not None else "",
             ran=failed and status is not None and _ran(status),
             started=(status.start_time or "") if bound and request and status is not None else "",
-            labels=_shared_labels(bytes(metadata.labels))
-            if bound and request and metadata.labels is not ABSENT
-            else b"",
+            labels=_labels(metadata) if bound and request else b"",
         )
 
     def _place(self, metadata: PodMetadata, annotations: Mapping[str, str], asked: Asked) -> _Place:
@@ -187,6 +185,10 @@ class Decoder:
             cpu_milli=_quantity(allocatable, "cpu", parse_milli_quantity) or 0,
             memory_bytes=_quantity(allocatable, "memory", parse_quantity) or 0,
         )
+
+
+def _labels(metadata: PodMetadata) -> bytes:
+    return b"" if metadata.labels is ABSENT else _shared_labels(bytes(metadata.labels))
 
 
 @lru_cache(MAX_PLACES)

@@ -218,14 +218,17 @@ def name_of(raw: bytes) -> str:
 
 
 def version_of(source: ListSource, path: str, timeout_s: float) -> str:
-    """The resource version of a collection now; asks for one object, which is the least that can be asked for.
+    """The resource version of a collection now.
+
+    Asks for one object, and for any: API servers without consistent reads from their cache search their storage for one
+    that a selector takes.
 
     Raises:
         ApiError: the server refuses.
         ApiUnreachable: no answer.
         EnvelopeError: not a list.
     """
-    return parse_list_page(source.list_page(path, 1, "", timeout_s)).resource_version
+    return parse_list_page(source.list_page(path.partition("?")[0], 1, "", timeout_s)).resource_version
 
 
 def _text(value: bytes) -> str:

@@ -30,7 +30,10 @@ _LOG = logging.getLogger(__name__)
 CALL_S = 4.0
 """For one call, below kube-scheduler's default of 5 s, so that it hears of the outcome."""
 
-LOOK_TIMEOUT_S = 1.0
+LOOK_TIMEOUT_S = 2.0
+"""API servers before 1.31 search all pods of the storage for those of a node. A try that comes too late is followed by
+another one of kube-scheduler's, with a fresh hold."""
+
 PODS_PATH = "/api/v1/pods"
 
 

@@ -129,14 +129,15 @@ def options_of(command: click.Command) -> set[str]:
     return found
 
 
-OF_KUBE_SCHEDULER = {"--leader-elect"}
+OF_OTHERS = {"--leader-elect", "--bump-revision", "--mark-compacted"}
+"""Flags of kube-scheduler and of etcdutl."""
 
 
 def test_flags_that_are_mentioned_exist() -> None:
     """In one of the programs, so that a renamed flag is noticed."""
     known = {"--help"}.union(*(options_of(each) for each in (extender, device_plugin, bench, kubectl_gpupack)))
     for page in PAGES:
-        assert flags(page) - known - OF_KUBE_SCHEDULER == set(), name_of(page)
+        assert flags(page) - known - OF_OTHERS == set(), name_of(page)
 
 
 def test_metrics_and_events_that_are_mentioned_exist() -> None:

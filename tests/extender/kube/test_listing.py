@@ -17,6 +17,7 @@ from extender.kube.listing import (
     name_of,
     parse_event,
     parse_list_page,
+    version_of,
 )
 from extender.kube.objects import Identity
 
@@ -124,3 +125,19 @@ def test_a_list_of_fat_objects_takes_a_bounded_amount_of_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < 4 * 2**20
+
+
+def test_the_version_of_now_is_asked_for_without_a_selector() -> None:
+    """With one, some API servers would search their storage for a single pod of a node that has none."""
+    asked: list[tuple[str, int]] = []
+
+    class Source:
+        def list_page(
+            self, path: str, limit: int, _token: str, _timeout_s: float, _max_bytes: int | None = None
+        ) -> bytes:
+            """The version, and what is asked for."""
+            asked.append((path, limit))
+            return b'{"kind":"PodList","metadata":{"resourceVersion":"7","continue":"x"},"items":[{}]}'
+
+    assert version_of(Source(), "/api/v1/pods?fieldSelector=spec.nodeName=a", 1.0) == "7"
+    assert asked == [("/api/v1/pods", 1)]

@@ -95,6 +95,15 @@ def test_a_strange_answer_to_a_binding_costs_nothing_visible(
     assert events_of(cluster, "first") == [("Normal", "GpupackPlaced")]
 
 
+def test_a_bind_without_a_filter_call_reads_the_pods_of_the_node(cluster: Api, extender: Extender) -> None:
+    """After a restart or a pause, in one request, of which the API server understands the selector."""
+    first, second = cluster.create_pod("first", 8), cluster.create_pod("second", 16)
+    assert place(extender, first) == ""
+    before = cluster.server.requests().count("GET /api/v1/pods")
+    assert "not enough free GPU memory" in extender.bind(second)
+    assert cluster.server.requests().count("GET /api/v1/pods") == before + 1
+
+
 def test_a_write_between_filter_and_bind_costs_nothing_visible(cluster: Api, extender: Extender) -> None:
     """Nor does one that the watch has not shown yet."""
     first = cluster.create_pod("first", 8)

@@ -178,6 +178,26 @@ def test_lesson_15_a_bind_of_unknown_fate_is_settled_in_the_end(*, written: bool
     assert bench.api.reads < 12
 
 
+def test_an_api_server_that_is_away_is_asked_about_one_bind_a_round() -> None:
+    """Waking must not wait for it as often as there are binds to settle; in the end all are settled."""
+    names = [f"p{at}" for at in range(4)]
+    bench = Bench(*names)
+    bench.cluster.add_node(node("b", *[8] * len(names)))
+    for name in names:
+        assert isinstance(bench.cluster.filter(pod(name, 8), "b"), Passed)
+        bench.api.refusals.append(unreachable(sent=True))
+        bench.api.unreadable.extend([unreachable(sent=True)] * 3)
+        assert "is being settled" in bench.binder.bind(decode_binding_args(bind_call(name, "b")))
+    bench.pass_time(UNSETTLED_S - ROUND_S)
+    before = bench.api.reads
+    bench.api.unreadable.extend([unreachable(sent=True)] * 3)
+    for rounds in range(1, 4):
+        bench.pass_time(ROUND_S)
+        assert bench.api.reads == before + rounds
+    bench.pass_time(10)
+    assert bench.cluster.state.counts()["assumed"] == 0
+
+
 def test_the_thread_outlives_a_round_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     """A bug in one round is logged; the thread goes on until it is stopped."""
     bench = Bench("train")
