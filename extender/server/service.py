@@ -154,6 +154,7 @@ class Service:
                 break
         if self._stopped.is_set():
             return
+        self.state.adopt_holds()
         self._learning.round(force=True)
         self._learning.start()
         self.state.adopt_waiting()

@@ -43,11 +43,13 @@ class Sign(Enum):
     """It failed."""
 
 
-def sign_of(node: str, before: PodRecord, now: PodRecord) -> Sign:
-    """What the change from `before` to `now` says of the attempt in which filter named `node` first.
+def sign_of(node: str, before: PodRecord, now: PodRecord, *, waits: bool) -> Sign:
+    """What the change from `before` to `now` says of the attempt in which room is held on `node`.
 
-    A refusal in the extender's own words proves nothing. The call that got that answer has ended the hold before, so it
-    is about an earlier try, and was written after the next one had begun.
+    `waits`: that kube-scheduler waits there was said in this attempt, and not only in an earlier one.
+
+    A refusal in the extender's own words proves nothing else. The call that got that answer has ended the hold before,
+    so it is about an earlier try, and the watch is late.
     """
     if now.request is None:
         return Sign.ENDED  # edited into something that can never be bound
@@ -57,9 +59,10 @@ def sign_of(node: str, before: PodRecord, now: PodRecord) -> Sign:
     refused = now.refusal != before.refusal and bool(now.refusal)
     if moved and now.nominated_node and not refused:
         return Sign.ELSEWHERE
+    left = moved and before.nominated_node == node
     if any(text in now.refusal for text in _OURS):
-        return Sign.NONE
-    return Sign.ENDED if refused or (moved and before.nominated_node == node) else Sign.NONE
+        return Sign.ENDED if left and waits else Sign.NONE
+    return Sign.ENDED if refused or left else Sign.NONE
 
 
 def bound_s(hold_s: float, passes: int) -> float:

@@ -123,6 +123,7 @@ class Ledger:
         since_s: float = 0.0,
         plan: Plan | None = None,
         repeated: bool = False,
+        waits: bool = False,
     ) -> tuple[str, ...]:
         """Charge a pod that just passed filter, until bind, another filter call, deletion or `expires_s`.
 
@@ -132,13 +133,13 @@ class Ledger:
         if before is not None and before.assumed:
             return ()
         held = _held(holder, Hold.HELD)
-        return self._reserve(Reservation(node, held, resource_version, expires_s, since_s, plan, repeated))
+        return self._reserve(Reservation(node, held, resource_version, expires_s, since_s, plan, repeated, waits))
 
-    def prolong(self, uid: str, expires_s: float) -> None:
+    def prolong(self, uid: str, expires_s: float, *, waits: bool) -> None:
         """Keep the pod's hold until then at least; an assumption needs no such thing."""
         held = self._reserved.get(uid)
-        if held is not None and held.expires_s is not None and held.expires_s < expires_s:
-            self._reserved[uid] = replaced(held, expires_s=expires_s)
+        if held is not None and held.expires_s is not None:
+            self._reserved[uid] = replaced(held, expires_s=max(held.expires_s, expires_s), waits=held.waits or waits)
 
     def claim(
         self, node: str, holder: Holder, resource_version: int, expires_s: float, *, plan: Plan | None = None

@@ -10,7 +10,8 @@ class Reservation(Struct, frozen=True, gc=False):
     """Room that no event backs yet: an assumption, which has no `expires_s`, a hold or a claim.
 
     `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
-    Binding says or would say, `repeated` whether the pod had passed filter shortly before and not come to bind.
+    Binding says or would say, `repeated` whether the pod had passed filter shortly before and not come to bind,
+    `waits` whether kube-scheduler has said since then that it waits to bind the pod there.
     """
 
     node: str
@@ -20,6 +21,7 @@ class Reservation(Struct, frozen=True, gc=False):
     since_s: float = 0.0
     plan: Plan | None = None
     repeated: bool = False
+    waits: bool = False
 
     @property
     def assumed(self) -> bool:

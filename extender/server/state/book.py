@@ -92,6 +92,10 @@ class Book:
             if self.adopts:
                 self.adopt((scheduler,))
 
+    def learn_schedulers(self) -> None:
+        """The schedulers of pods that are bound with an allocation call: an extender wrote that."""
+        self.schedulers.update(pod.scheduler for pod in self.ledger.pods.values() if pod.node and pod.policy)
+
     def adopt(self, schedulers: Collection[str]) -> None:
         """Let the pods wait for room that these schedulers refused before this process began."""
         now_s = self.clock()

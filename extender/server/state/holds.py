@@ -13,9 +13,6 @@ from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.ranking.ranking import Feasible
 from extender.server.state.book import Book
 
-_Told = tuple[Reservation, PodRecord | None]
-"""A hold, and its pod as it was known before an event."""
-
 
 def hold_best(book: Book, pod: PodRecord, request: PodRequest, best: Feasible, now_s: float) -> Plan:
     """The pod passes filter: hold room on the best node."""
@@ -36,15 +33,34 @@ def hold_best(book: Book, pod: PodRecord, request: PodRequest, best: Feasible, n
 
 def take_in(book: Book, event: ClusterEvent) -> None:
     """Take in what a watch or a live read has shown, and what it says of the attempts for which room is held."""
-    told = _told_of(book, event)
-    book.note_freed(book.ledger.apply(event))
-    for held, before in told:
-        _follow(book, held, before)
-    if isinstance(event, PodDeleted) and event.uid not in book.ledger.pods:
-        book.waiting.remove(event.uid)
-        book.passes.forget(event.uid)
-    elif isinstance(event, PodChanged) and event.pod.node:
-        book.passes.forget(event.pod.uid)
+    ledger = book.ledger
+    match event:
+        case PodChanged(pod):
+            held, before = ledger.reservation(pod.uid), ledger.pods.get(pod.uid)
+            book.note_freed(ledger.apply(event))
+            if held is not None:
+                _follow(book, held, before)
+            elif pod.node:
+                book.passes.forget(pod.uid)
+            elif pod.nominated_node and ledger.pods.get(pod.uid) is pod:
+                _hold_nominated(book, pod, before)
+        case PodsListed():
+            told = [(held, ledger.pods.get(uid)) for uid, held in ledger.reservations()]
+            book.note_freed(ledger.apply(event))
+            for held, before in told:
+                _follow(book, held, before)
+        case _:
+            book.note_freed(ledger.apply(event))
+            if isinstance(event, PodDeleted) and event.uid not in ledger.pods:
+                book.waiting.remove(event.uid)
+                book.passes.forget(event.uid)
+
+
+def adopt_holds(book: Book) -> None:
+    """After the first lists: hold room where kube-scheduler was about to bind pods when this process began."""
+    for pod in book.ledger.pending.values():
+        if pod.nominated_node and book.ledger.reservation(pod.uid) is None:
+            _hold_nominated(book, pod, None)
 
 
 def end_hold(book: Book, uid: str) -> None:
@@ -61,29 +77,22 @@ def keep_for(book: Book, held: Reservation, node: str, expires_s: float) -> None
         return
     until_s = min(expires_s, held.since_s + LONGEST_S)
     if held.node == node:
-        book.ledger.prolong(uid, until_s)
+        book.ledger.prolong(uid, until_s, waits=False)
     else:
         _move(book, held, node, until_s)
-
-
-def _told_of(book: Book, event: ClusterEvent) -> list[_Told]:
-    ledger = book.ledger
-    if isinstance(event, PodChanged):
-        held = ledger.reservation(event.pod.uid)
-        return [(held, ledger.pods.get(event.pod.uid))] if held is not None and held.held else []
-    if isinstance(event, PodsListed):
-        return [(held, ledger.pods.get(uid)) for uid, held in ledger.reservations() if held.held]
-    return []
 
 
 def _follow(book: Book, held: Reservation, before: PodRecord | None) -> None:
     uid = held.holder.uid
     now = book.ledger.pods.get(uid)
-    if before is None or now is None or now is before or book.ledger.reservation(uid) is not held:
-        return  # nothing new, or bound, ended or gone
-    match sign_of(held.node, before, now):
+    if not held.held or book.ledger.reservation(uid) is not held:
+        book.passes.forget(uid)  # it has come to bind, or has ended
+        return
+    if before is None or now is None or now is before:
+        return
+    match sign_of(held.node, before, now, waits=held.waits):
         case Sign.WAITS:
-            book.ledger.prolong(uid, held.since_s + LONGEST_S)
+            book.ledger.prolong(uid, held.since_s + LONGEST_S, waits=True)
         case Sign.ELSEWHERE:
             _move(book, held, now.nominated_node, held.since_s + LONGEST_S)
         case Sign.ENDED:
@@ -97,18 +106,30 @@ def _move(book: Book, held: Reservation, node: str, expires_s: float) -> None:
     uid = held.holder.uid
     book.passes.moved(uid, node)
     book.note_freed(book.ledger.release(uid))
-    pod, request = book.ledger.pods.get(uid), held.holder.request
-    if pod is None or request is None:
+    pod = book.ledger.pods.get(uid)
+    if pod is not None:
+        _hold_on(book, pod, node, expires_s, since_s=held.since_s)
+
+
+def _hold_nominated(book: Book, pod: PodRecord, before: PodRecord | None) -> None:
+    """Hold room for a pod on the node where it is nominated, though filter holds none.
+
+    kube-scheduler waits to bind it there, since before this process began or on the word of another extender; or it has
+    evicted pods there and is about to ask. So this lasts as long as any hold of which nothing tells.
+    """
+    ours = pod.scheduler in book.schedulers
+    if ours and (before is None or before.nominated_node != pod.nominated_node):
+        now_s = book.clock()
+        _hold_on(book, pod, pod.nominated_node, now_s + book.hold_s, since_s=now_s)
+
+
+def _hold_on(book: Book, pod: PodRecord, node: str, expires_s: float, *, since_s: float) -> None:
+    """Hold room for the pod on a node that kube-scheduler has chosen, if there is any; if not, bind will say so."""
+    request = pod.request
+    if request is None:
         return
     plan = plan_binding(book.ledger.nodes.get(node), request, book.policy_of(request), unit_mib=book.unit_mib)
     if isinstance(plan, Misfit):
-        return  # bind will say so
-    book.ledger.hold(
-        node,
-        holder_of(pod, request, plan, Hold.HELD),
-        pod.resource_version,
-        expires_s,
-        since_s=held.since_s,
-        plan=plan,
-        repeated=held.repeated,
-    )
+        return
+    holder = holder_of(pod, request, plan, Hold.HELD)
+    book.ledger.hold(node, holder, pod.resource_version, expires_s, since_s=since_s, plan=plan, waits=True)

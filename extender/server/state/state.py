@@ -27,7 +27,7 @@ from extender.server.state.bind import begin_bind
 from extender.server.state.book import Book
 from extender.server.state.claiming import follow
 from extender.server.state.filter import filter_pod, refusal
-from extender.server.state.holds import end_hold, keep_for, take_in
+from extender.server.state.holds import adopt_holds, end_hold, keep_for, take_in
 from extender.server.state.outcomes import (
     BindStart,
     FilterOutcome,
@@ -293,6 +293,12 @@ class State:
         with self._lock:
             return self._book.waiting.uids()
 
+    def adopt_holds(self) -> None:
+        """After the first lists, and before anything else: keep the room of pods that are about to be bound."""
+        with self._lock:
+            self._book.learn_schedulers()
+            adopt_holds(self._book)
+
     def adopt_waiting(self) -> None:
         """After the first lists: pods that were refused before this process began wait for room, too.
 
@@ -301,9 +307,8 @@ class State:
         """
         book = self._book
         with self._lock:
-            placed = (pod for pod in book.ledger.pods.values() if pod.node and pod.policy)
-            book.schedulers.update(pod.scheduler for pod in placed)  # an extender wrote where they are
             book.in_force.rankings.follow(book.ledger)
+            book.learn_schedulers()
             book.adopt(book.schedulers)
             book.adopts = True
 

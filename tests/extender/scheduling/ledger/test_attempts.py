@@ -39,26 +39,32 @@ def record(refusal: str = "", nominated: str = "") -> PodRecord:
 )
 def test_signs_of_the_attempt_on_a_node(before: PodRecord, now: PodRecord, sign: Sign) -> None:
     """A nomination says that it waits; a new refusal, or a nomination that went, that it has ended."""
-    assert sign_of("a", before, now) is sign
+    assert sign_of("a", before, now, waits=False) is sign
 
 
 @pytest.mark.parametrize("text", [OURS, OUR_ERROR, *(f"Unschedulable: 1 {each.text}." for each in Misfit)])
 def test_the_echo_of_an_own_refusal_ends_nothing(text: str) -> None:
     """It is about the try before: kube-scheduler writes it when the next one may have passed already."""
-    assert sign_of("a", record(), record(text)) is Sign.NONE
-    assert sign_of("a", record(FAILED), record(text)) is Sign.NONE
-    assert sign_of("a", record("", "a"), record(text)) is Sign.NONE
+    assert sign_of("a", record(), record(text), waits=False) is Sign.NONE
+    assert sign_of("a", record(FAILED), record(text), waits=False) is Sign.NONE
+    assert sign_of("a", record("", "a"), record(text), waits=False) is Sign.NONE
+
+
+@pytest.mark.parametrize("text", ["", FAILED, OURS, OUR_ERROR])
+def test_a_wait_that_is_over_has_ended_the_attempt(text: str) -> None:
+    """Whatever is said of it, if it was seen to wait: with an echo the order would be the other way round."""
+    assert sign_of("a", record("", "a"), record(text), waits=True) is Sign.ENDED
 
 
 def test_a_failure_after_an_echo_is_seen() -> None:
     """Although the pod had failed with the same words before."""
-    assert sign_of("a", record(FAILED), record(OURS)) is Sign.NONE
-    assert sign_of("a", record(OURS), record(FAILED)) is Sign.ENDED
+    assert sign_of("a", record(FAILED), record(OURS), waits=False) is Sign.NONE
+    assert sign_of("a", record(OURS), record(FAILED), waits=False) is Sign.ENDED
 
 
 def test_a_pod_that_was_edited_into_nonsense_is_bound_by_no_attempt() -> None:
     """Its request has become invalid."""
-    assert sign_of("a", record(), PodRecord("uid", request_error="gpu-count is x")) is Sign.ENDED
+    assert sign_of("a", record(), PodRecord("uid", request_error="gpu-count is x"), waits=False) is Sign.ENDED
 
 
 def test_each_pass_without_a_bind_holds_a_quarter_as_long() -> None:

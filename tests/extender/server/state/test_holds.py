@@ -217,3 +217,57 @@ def test_a_refusal_of_the_nominated_node_and_then_of_all_is_told() -> None:
             cluster.filter(urgent, "a")
             cluster.filter(urgent)
         assert [each.decision.verdict for each in cluster.told] == ["rejected"]
+
+
+def nominated(name: str, version: int, on: str = "a") -> Json:
+    """A pod of 10 that waits to be bound, of a scheduler that calls."""
+    body = shown(name, version, nominated=on)
+    body["spec"]["schedulerName"] = "ours"
+    return body
+
+
+def test_a_restart_takes_no_room_from_a_pod_that_waits_to_be_bound() -> None:
+    """A new process remembers no hold, and sees where kube-scheduler is about to bind the pod."""
+    cluster = Cluster(node("a", 16), schedulers=["ours"])
+    cluster.show(nominated("slow", 1))
+    cluster.state.adopt_holds()
+    assert isinstance(cluster.filter(shown("late", 2)), Rejected)
+    assert isinstance(cluster.bind("slow", "a"), Assumed)
+
+
+def test_an_extender_that_stands_by_holds_what_the_other_one_holds() -> None:
+    """It hears no calls, and takes over in the middle of an attempt."""
+    cluster = Cluster(node("a", 16), schedulers=["ours"])
+    cluster.show(shown("slow", 1))
+    cluster.show(nominated("slow", 2))
+    assert isinstance(cluster.filter(shown("late", 3)), Rejected)
+    cluster.show(shown("slow", 4, NO_VOLUME))
+    assert isinstance(cluster.filter(shown("late", 5)), Passed)
+
+
+def test_a_nomination_alone_holds_room_for_the_ordinary_time() -> None:
+    """It may be left from an attempt of long ago; changes of the pod that say nothing new do not prolong it."""
+    cluster = Cluster(node("a", 16), schedulers=["ours"])
+    cluster.show(nominated("slow", 1))
+    cluster.state.adopt_holds()
+    cluster.clock.advance(HOLD_S)
+    assert cluster.free("a") == [16]
+    cluster.show(nominated("slow", 2))
+    assert cluster.free("a") == [16]
+
+
+def test_a_nomination_by_another_scheduler_holds_nothing() -> None:
+    """It never asks this extender to bind a pod."""
+    cluster = Cluster(node("a", 16), schedulers=["other"])
+    cluster.show(nominated("slow", 1))
+    cluster.state.adopt_holds()
+    assert cluster.free("a") == [16]
+
+
+def test_a_nomination_where_there_is_no_room_holds_nothing() -> None:
+    """The pods that are evicted for it are there still."""
+    cluster = Cluster(node("a", 16), schedulers=["ours"])
+    cluster.show_bound("victim", 10, uuid("a", 0), "a")
+    cluster.show(nominated("urgent", 6))
+    cluster.state.adopt_holds()
+    assert cluster.free("a") == [6]

@@ -4,7 +4,7 @@ The model writes on the pod what kube-scheduler 1.36 does, in its order, and the
 words of the one before, by an attempt that had nothing to wait for, is not written at all: of that nothing can tell.
 """
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from extender.scheduling.ledger.attempts import SHORTEST_S
@@ -137,6 +137,8 @@ class Scheduler:
 
 
 @settings(max_examples=200, deadline=None)
+@example(["other", "filter", "other", "filter", "watch", "wait", "fail"])
+@example(["filter", "fail", "filter", "wait", "fail again"])
 @given(st.lists(st.sampled_from(ACTIONS), min_size=30, max_size=70))
 def test_a_hold_lasts_exactly_as_long_as_its_attempt(actions: list[str]) -> None:
     """At every step, once the watch has shown what was written."""
