@@ -21,6 +21,7 @@ from extender.kube.objects import (
     ContainerStatus,
     DecodeError,
     NodeObject,
+    PlacedMetadata,
     Pod,
     PodMetadata,
     PodStatus,
@@ -187,14 +188,16 @@ class Decoder:
         )
 
 
-def _labels(metadata: PodMetadata) -> bytes:
-    return b"" if metadata.labels is ABSENT else _shared_labels(bytes(metadata.labels))
-
-
-@lru_cache(MAX_PLACES)
+@lru_cache(MAX_PLACES)  # most are those of many pods
 def _shared_labels(labels: bytes) -> bytes:
-    """The same labels as one object: most are those of many pods."""
     return labels
+
+
+def _labels(metadata: PlacedMetadata) -> bytes:
+    if metadata.labels is ABSENT:
+        return b""
+    labels = bytes(metadata.labels)
+    return _shared_labels(labels) if len(labels) <= MAX_PLACE_CHARACTERS else labels
 
 
 @lru_cache(MAX_PLACES)  # a pod is shown several times with the same annotations

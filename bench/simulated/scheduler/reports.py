@@ -35,17 +35,18 @@ class SchedulerReports:
     def unscheduled(self, pod: PodView, reason: str, message: str, *, nominated: str | None = None) -> None:
         """Set the condition (only when it changes) and the nominated node, and write an Event.
 
-        None leaves the nominated node as it is, an empty one ends the nomination, and so does an error.
+        An error takes the nomination away; otherwise None leaves it as it is, and an empty one ends it.
         """
         status = pod.body.get("status") or {}
         held: Mapping[str, Any] = next(
             (entry for entry in status.get("conditions") or [] if entry["type"] == "PodScheduled"), {}
         )
         same = (held.get("status"), held.get("reason"), held.get("message")) == ("False", reason, message)
-        before = status.get("nominatedNodeName") or ""
-        if reason == "SchedulerError":
-            nominated = nominated or ""
-        if not same or (nominated is not None and nominated != before):
+        failed = reason == "SchedulerError"
+        if failed:
+            nominated = ""
+        moved = nominated is not None and nominated != (status.get("nominatedNodeName") or "")
+        if not same or moved or failed:
             condition = {
                 "type": "PodScheduled",
                 "status": "False",

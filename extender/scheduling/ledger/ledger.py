@@ -142,7 +142,14 @@ class Ledger:
             self._reserved[uid] = replaced(held, expires_s=max(held.expires_s, expires_s), waits=held.waits or waits)
 
     def claim(
-        self, node: str, holder: Holder, resource_version: int, expires_s: float, *, plan: Plan | None = None
+        self,
+        node: str,
+        holder: Holder,
+        resource_version: int,
+        expires_s: float,
+        *,
+        since_s: float = 0.0,
+        plan: Plan | None = None,
     ) -> tuple[str, ...]:
         """Keep what evictions empty for a pod, until it is held or assumed, bound or gone, or `expires_s`.
 
@@ -152,7 +159,7 @@ class Ledger:
         if before is not None and not before.claimed:
             return ()
         claimed = _held(holder, Hold.CLAIMED)
-        return self._reserve(Reservation(node, claimed, resource_version, expires_s, plan=plan))
+        return self._reserve(Reservation(node, claimed, resource_version, expires_s, since_s, plan))
 
     def forget(self, uid: str) -> tuple[str, ...]:
         """Drop an assumption, hold or claim whose pod is not bound; does nothing otherwise."""

@@ -32,7 +32,8 @@ def begin_bind(book: Book, uid: str, node: str, view_problem: str | None, *, loo
         return Refused(f"an earlier bind of the pod to {reservation.node} is being settled")
     if pod is None or pod.request is None:
         return UnknownPod() if pod is None else Refused(pod.request_error or "pod asks for no GPU")
-    if not looked and (reservation is None or book.clock() - reservation.since_s > FRESH_S):
+    fresh = reservation is not None and reservation.held and book.clock() - reservation.since_s <= FRESH_S
+    if not looked and not fresh:
         return NeedsLook(node)
     held = _held_plan(book, reservation, node, pod.request)
     if held is None and view_problem is not None:

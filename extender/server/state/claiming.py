@@ -76,7 +76,7 @@ def renew(book: Book, uid: str) -> Reservation | None:
         book.note_freed(ledger.release(uid))
         _give_way(book, pod, plan.node, plan)
         holder = holder_of(pod, pod.request, plan, Hold.CLAIMED)
-        ledger.claim(plan.node, holder, pod.resource_version, expires_s, plan=plan)
+        ledger.claim(plan.node, holder, pod.resource_version, expires_s, since_s=book.clock(), plan=plan)
     return ledger.reservation(uid)
 
 

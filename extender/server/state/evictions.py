@@ -13,6 +13,10 @@ UNSEEN_S = 30.0
 """How long kube-scheduler has to delete the victims of an answer; one that is not terminating by then stays."""
 
 
+AGAIN_S = 1.0
+"""Within so long kube-scheduler goes on with the attempt for which it was kept waiting; a new one begins later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Nomination:
     """Where a pending pod is nominated, and since when on the caller's clock."""
@@ -27,6 +31,7 @@ class Evictions:
     def __init__(self) -> None:
         self._answers: OrderedDict[str, tuple[float, Mapping[str, Victims]]] = OrderedDict()
         self._nominations: dict[str, Nomination] = {}
+        self._waited: tuple[str, float] = ("", 0.0)
 
     def __bool__(self) -> bool:
         """Whether any pod is nominated."""
@@ -49,6 +54,15 @@ class Evictions:
         at_s, answers = self._answers.get(uid, (0.0, {}))
         victims = answers.get(node)
         return () if victims is None or now_s - at_s >= UNSEEN_S else victims.uids
+
+    def wait_over(self, uid: str, now_s: float) -> None:
+        """kube-scheduler was kept waiting for the pod's victims, for as long as makes sense."""
+        self._waited = uid, now_s
+
+    def has_waited(self, uid: str, now_s: float) -> bool:
+        """Whether that was just now: it asks about the nominated node, and then about all nodes."""
+        last, at_s = self._waited
+        return last == uid and now_s - at_s < AGAIN_S
 
     def note(self, pod: PodRecord, now_s: float) -> None:
         """Take in where a pending pod is nominated, if it is."""

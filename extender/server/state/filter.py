@@ -32,7 +32,7 @@ def filter_pod(
         return Unavailable(f"an earlier bind of the pod to {reservation.node} is being settled")
     failed_on = book.passes.failed_on(pod.uid)
     if failed_on:
-        book.avoiding.not_bound(pod.uid, failed_on, now_s)  # it passed, and comes again without a bind
+        book.avoiding.not_bound(pod.uid, failed_on, now_s)
     claim = renew(book, pod.uid)
     if claim is None:
         book.note_freed(ledger.release(pod.uid))
@@ -40,11 +40,12 @@ def filter_pod(
     ranked = filtered.ranked
     if ranked.first is None:
         book.wait(pod, request, policy, now_s, frozenset(names) if len(names) <= MAX_ASKED else None)
-        if claim is not None and claim.node in filtered.rejected and awaited(book, pod, claim):
-            return VictimsTerminating({**filtered.rejected, claim.node: Misfit.EVICTING})
-        if not _asks_again_at_once(book, pod, names):
-            decisions.rejected(pod, filtered.rejected)
-        return refusal(filtered.rejected)
+        if claim is None or claim.node not in filtered.rejected or not awaited(book, pod, claim):
+            return _refused(book, pod, filtered.rejected, decisions)
+        rejected = {**filtered.rejected, claim.node: Misfit.EVICTING}
+        if book.evictions.has_waited(pod.uid, now_s):
+            return _refused(book, pod, rejected, decisions)
+        return VictimsTerminating(rejected)
     plan = hold_best(book, pod, request, ranked.first, now_s)
     book.asked_alone = ""
     book.waiting.remove(pod.uid)
@@ -61,6 +62,20 @@ def filter_pod(
     return Passed(ranked.names, plan)
 
 
+def stop_waiting(book: Book, pod: PodRecord, outcome: VictimsTerminating, decisions: Decisions) -> Rejected:
+    """The answer to a pod whose victims take their time; it is woken once they are gone. The lock is held."""
+    book.evictions.wait_over(pod.uid, book.clock())
+    return _refused(book, pod, outcome.rejected, decisions)
+
+
+def _refused(book: Book, pod: PodRecord, rejected: Mapping[str, Misfit], decisions: Decisions) -> Rejected:
+    if not _asks_again_at_once(book, pod, rejected):
+        decisions.rejected(pod, rejected)
+    # Where its victims are still leaving, the node is not out of reach.
+    leaving = frozenset(name for name, reason in rejected.items() if reason is Misfit.EVICTING)
+    return Rejected({name: reason.text for name, reason in rejected.items()}, leaving)
+
+
 def _asks_again_at_once(book: Book, pod: PodRecord, names: Collection[str]) -> bool:
     """Whether this refusal is none of the pod yet.
 
@@ -69,12 +84,6 @@ def _asks_again_at_once(book: Book, pod: PodRecord, names: Collection[str]) -> b
     alone = len(names) == 1 and pod.nominated_node in names and book.asked_alone != pod.uid
     book.asked_alone = pod.uid if alone else ""
     return alone
-
-
-def refusal(rejected: Mapping[str, Misfit]) -> Rejected:
-    """The answer to a pod that fits nowhere; where its victims are still leaving, the node is not out of reach."""
-    leaving = frozenset(name for name, reason in rejected.items() if reason is Misfit.EVICTING)
-    return Rejected({name: reason.text for name, reason in rejected.items()}, leaving)
 
 
 def _bound(pod: PodRecord, names: Collection[str]) -> Passed | Rejected:

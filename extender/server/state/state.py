@@ -26,7 +26,7 @@ from extender.server.record.decisions import Decisions
 from extender.server.state.bind import begin_bind
 from extender.server.state.book import Book
 from extender.server.state.claiming import follow
-from extender.server.state.filter import filter_pod, refusal
+from extender.server.state.filter import filter_pod, stop_waiting
 from extender.server.state.holds import adopt_holds, end_hold, keep_for, take_in
 from extender.server.state.outcomes import (
     BindStart,
@@ -125,9 +125,8 @@ class State:
 
     def refuse(self, pod: PodRecord, outcome: VictimsTerminating) -> Rejected:
         """The answer to a pod whose victims take their time; it is woken once they are gone."""
-        if outcome.rejected.keys() != {pod.nominated_node}:  # else kube-scheduler asks about the other nodes at once
-            self.decisions.rejected(pod, outcome.rejected)
-        return refusal(outcome.rejected)
+        with self._lock:
+            return stop_waiting(self._book, pod, outcome, self.decisions)
 
     def prioritize(self, pod: PodRecord, names: Collection[str]) -> list[tuple[str, int]]:
         """Scores of the nodes; the pod's own hold does not count against them."""

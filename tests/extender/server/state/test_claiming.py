@@ -6,6 +6,7 @@ from extender.scheduling.fitting.reasons import BOUND_ELSEWHERE, Misfit
 from extender.scheduling.ledger.events import PodsListed
 from extender.scheduling.preempting.victims import Victims
 from extender.server.state.claiming import CLAIM_S
+from extender.server.state.evictions import AGAIN_S
 from extender.server.state.outcomes import Assumed, Passed, Rejected, VictimsTerminating
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json, allocation, node, pod, uuid
@@ -69,16 +70,20 @@ def test_a_pod_waits_for_its_slowest_victim_and_nobody_takes_what_the_first_one_
 
 
 def test_a_pod_that_has_waited_long_enough_is_refused_for_now() -> None:
-    """On that node alone a later try helps. kube-scheduler asks about the others next, so nothing is told yet."""
+    """On that node alone a later try helps; kube-scheduler is kept waiting once in an attempt, and told of it once."""
     cluster = in_the_middle()
     outcomes = [cluster.filter(nominated("p", 16)) for _ in range(5)]
     assert isinstance(outcomes[-1], VictimsTerminating)
     record = cluster.record(nominated("p", 16))
     expected = Rejected({"n": "pods that were evicted for this one still hold their memory"}, frozenset({"n"}))
     assert cluster.state.refuse(record, outcomes[-1]) == expected
+    # It has asked about the nominated node alone; now it asks about all nodes.
+    assert cluster.filter(nominated("p", 16)) == expected
     decision = cluster.decisions.of("uid-p")
     assert decision is not None
-    assert (decision.verdict, decision.times) == ("preempting", 1)
+    assert (decision.verdict, decision.times, decision.rejected) == ("rejected", 1, {Misfit.EVICTING.text: 1})
+    cluster.clock.advance(AGAIN_S)
+    assert isinstance(cluster.filter(nominated("p", 16)), VictimsTerminating)
 
 
 def test_the_pod_is_woken_when_its_last_victim_is_gone() -> None:
