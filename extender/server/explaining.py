@@ -100,7 +100,7 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
 
 def _held(state: State, held: Reservation | None) -> dict[str, Any] | None:
     """Since when room is held, and when that ends unless kube-scheduler is seen to go on or to give up; None: never."""
-    if held is None:
+    if held is None or held.claimed:
         return None
     now_s = state.now_s()
     ends_in_s = None if held.expires_s is None else round(held.expires_s - now_s, 1)

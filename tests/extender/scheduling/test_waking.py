@@ -112,3 +112,12 @@ def test_room_where_a_pods_own_constraints_do_not_let_it_is_no_room() -> None:
     assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=new) == [wants]
     known_then = {"mine": 1, "other": wants.generation}
     assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=known_then) == []
+
+
+def test_a_claim_is_room_for_the_pod_that_has_it_alone() -> None:
+    """It wakes once its victims are gone, even before pods of higher priority that do not fit beside it."""
+    for left, expected in ((4, []), (0, ["claimant"])):
+        claim = Holder("claimant", "default", "claimant", shares(16), on({0: 16}), hold=Hold.CLAIMED)
+        others = [holder("victim", on({0: left}))] if left else []
+        refused = [waiting("important", shares(1), priority=7), waiting("claimant", shares(16))]
+        assert woken(refused, node(16, holders=[claim, *others])) == expected

@@ -182,3 +182,15 @@ def test_a_pod_whose_attempts_failed_somewhere_is_told_which_node_comes_last() -
     assert explained(cluster)["avoided"] == [
         "a comes last: in the last 5 minutes 1 attempt to place this pod there ended before binding"
     ]
+
+
+def test_a_pod_that_others_are_evicted_for_says_where() -> None:
+    """Nothing is held for it yet."""
+    cluster = Cluster(node("a", 16))
+    plan = {"allocation": allocation({"main": {uuid("a", 0): 16}})}
+    cluster.show(pod("low", 16, node="a", annotations=plan, deleting=True))
+    status = {"phase": "Pending", "nominatedNodeName": "a"}
+    cluster.show(pod("train", 16, priority=9, status=status))
+    answer = explained(cluster)
+    assert answer["why"] == "pods are being evicted for it on a, and what they leave is kept for it"
+    assert (answer["held"], answer["state"]) == (None, "pending")

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from extender.server.metrics import RecordCollector
-from tests.extender.objects import node, pod, uuid
+from tests.extender.objects import allocation, node, pod, uuid
 from tests.extender.served import Served
 
 GIB = 2**30
@@ -129,3 +129,14 @@ def test_failures_of_pods_on_nodes_are_counted() -> None:
     }
     assert counted == {"refused": 0, "ended": 0, "attempt": 1}
     assert made.sample("gpupack_extender_avoided_nodes") == 1
+
+
+def test_claims_are_a_state_of_their_own() -> None:
+    """Of memory and of pods."""
+    made = served()
+    plan = {"allocation": allocation({"main": {uuid("b", 0): 4}})}
+    made.cluster.show(pod("low", 4, node="b", annotations=plan, deleting=True))
+    status = {"phase": "Pending", "nominatedNodeName": "b"}
+    made.cluster.show(pod("urgent", 8, priority=9, status=status))
+    assert made.sample("gpupack_gpu_memory_bytes", state="claimed") == 8 * GIB
+    assert made.sample("gpupack_extender_pods", state="claimed") == 1

@@ -286,3 +286,11 @@ def test_unknown_keys_of_a_newer_kube_scheduler_are_ignored() -> None:
     body = {**json.loads(CALL), "NewField": {"a": [1]}}
     assert list(decode_extender_args(raw(body)).names()) == ["a"]
     assert msgspec.structs.asdict(decode_binding_args(raw({**json.loads(bind_call("a", "b")), "X": 1})))["node"] == "b"
+
+
+def test_a_node_that_victims_are_leaving_is_not_out_of_reach() -> None:
+    """In FailedNodes, so that kube-scheduler waits for them instead of evicting others."""
+    args = decode_extender_args(filter_call(pod("train", 8), ["a", "b"]))
+    expected = FilterResult(node_names=[], failed_nodes={"a": "leaving"}, failed_and_unresolvable_nodes={"b": "full"})
+    reasons = {"a": "leaving", "b": "full"}
+    assert read(encode_infeasible(args, reasons, frozenset({"a"})), FilterResult) == expected

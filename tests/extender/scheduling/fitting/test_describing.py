@@ -60,3 +60,15 @@ def test_the_gpus_of_a_pod_are_in_order_whole_ones_first() -> None:
         {"uuid": uuid(0), "index": 0, "model": T4, "whole": False, "units": 5},
         {"uuid": uuid(2), "index": None, "model": "", "whole": False, "units": 3},
     ]
+
+
+def test_what_is_claimed_is_on_top() -> None:
+    """It may be what others still have, and counts neither as allocated nor as held."""
+    claimed = structs.replace(holder("b", on({0: 12})), hold=Hold.CLAIMED)
+    place = node(16, holders=[holder("a", on({0: 10})), claimed])
+    told = describe_gpu(place, place.gpus[0])
+    assert [told[key] for key in ("allocated", "held", "claimed", "free", "overcommitted")] == [10, 0, 12, 0, 0]
+    assert [(one["name"], one["units"], one["state"]) for one in told["holders"]] == [
+        ("a", 10, "bound"),
+        ("b", 12, "claimed"),
+    ]

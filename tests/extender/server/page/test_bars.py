@@ -5,7 +5,7 @@ import pytest
 from extender.server.page.bars import COLOURS, WIDTH, Card, Palette, card, palette, workload_of
 from extender.server.page.tiles import Tiles
 from tests.extender.cluster import Cluster
-from tests.extender.objects import node, pod, uuid
+from tests.extender.objects import allocation, node, pod, uuid
 
 
 def carded(cluster: Cluster, by: str = "") -> Card:
@@ -110,3 +110,20 @@ def test_one_namespace_is_coloured_by_workload() -> None:
     tiles = list(Tiles().update(cluster.state.snapshot()).values())
     assert palette(tiles, "").colours.keys() == {"chat"}
     assert palette(tiles, "namespace").colours.keys() == {"default"}
+
+
+def test_what_is_claimed_is_drawn_where_nobody_has_anything() -> None:
+    """Its name and its amount are told in full."""
+    cluster = Cluster(node("a", 16))
+    plan = {"allocation": allocation({"main": {uuid("a", 0): 12}})}
+    cluster.show(pod("low", 12, node="a", annotations=plan, deleting=True))
+    status = {"phase": "Pending", "nominatedNodeName": "a"}
+    cluster.show(pod("urgent", 16, priority=9, status=status))
+    (bar,) = carded(cluster).bars
+    assert [(part.label, part.units, part.x, part.width, part.state) for part in bar.parts] == [
+        ("default/low", 12, 0, 3 * WIDTH // 4 - 1, "bound"),
+        ("default/urgent", 16, 3 * WIDTH // 4, WIDTH // 4 - 1, "claimed"),
+    ]
+    assert (bar.used, bar.free) == (12, 0)
+    made = Tiles().update(cluster.state.snapshot())["a"]
+    assert (made.capacity, made.allocated, made.held, made.free) == (16, 12, 4, 0)
