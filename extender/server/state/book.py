@@ -59,8 +59,8 @@ class Book:
     def __post_init__(self) -> None:
         self.policy_name = policy_named(self.policy_name).name
         self.ledger = Ledger(self.unit_mib)
-        self.evictions = Evictions()
         self.passes = Passes(2 * self.hold_s)  # a hold of half the time between two tries leaves the others the rest
+        self.evictions = Evictions()
 
     @property
     def policy(self) -> Policy:
