@@ -4,17 +4,21 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from extender.kube.errors import ApiUnreachable
+from extender.kube.errors import ApiError, ApiUnreachable
 from tests.fakes.refusals import not_found, refused
 
 
 class FakePatching:
-    """Applies merge patches of metadata to `objects`, or fails with `status` (0: no answer) while that is set."""
+    """Applies merge patches of metadata to `objects`, or fails with `status` (0: no answer) while that is set.
+
+    `by_proxy`: the failure is a proxy's page, not a Status object.
+    """
 
     def __init__(self, **objects: dict[str, Any]) -> None:
         self.objects: dict[str, dict[str, Any]] = dict(objects)
         self.patches: list[tuple[str, dict[str, Any]]] = []
         self.status: int | None = None
+        self.by_proxy = False
 
     def take(self, bodies: Iterable[bytes]) -> None:
         """Have these pods."""
@@ -36,6 +40,8 @@ class FakePatching:
         if self.status is not None:
             if not self.status:
                 raise ApiUnreachable("ordered by the test", sent=True)
+            if self.by_proxy:
+                raise ApiError(self.status, "Ordered", "<html>by the test</html>")
             raise refused(self.status, "Ordered", "by the test")
         metadata = self.objects[path]["metadata"] if path in self.objects else None
         if metadata is None:

@@ -15,7 +15,7 @@ from device_plugin.usage.accounting.overuse import OveruseRecord
 from device_plugin.usage.accounting.usage import ContainerUse, Usage
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
-from extender.kube.errors import ApiError
+from extender.kube.errors import ApiError, ApiUnreachable
 from tests.device_plugin.apiside import ApiSide, api_side
 from tests.device_plugin.builders import UNIT_MIB, pod, relist
 from tests.fakes.limits import FakeUsage
@@ -124,6 +124,15 @@ def test_another_pod_under_that_name_is_not_evicted(side: ApiSide) -> None:
     assert evict(side.api, pod("p")) is Eviction.GONE
     assert "deletionTimestamp" not in (side.client.pod("p") or {})["metadata"]
     assert evict(side.api, pod("q")) is Eviction.GONE
+
+
+@pytest.mark.parametrize("status", [404, 409, 200])
+def test_a_load_balancers_page_is_no_answer_to_an_eviction(side: ApiSide, status: int) -> None:
+    """The pod is neither gone nor evicted."""
+    side.create_pod("p")
+    side.server.inject(Fault(method="POST", path="/eviction", status=status, body=b"<html>"))
+    with pytest.raises((ApiError, ApiUnreachable)):
+        evict(side.api, pod("p"))
 
 
 def test_an_eviction_that_fails_is_an_error_for_the_caller(side: ApiSide) -> None:

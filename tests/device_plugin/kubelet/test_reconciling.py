@@ -141,12 +141,12 @@ def test_a_plain_init_container_is_recorded_by_its_allocate() -> None:
     assert node.written() == {"init": placed(b=8)}
 
 
-@pytest.mark.parametrize("status", [0, 500])
-def test_an_api_server_that_is_away_never_stops_a_container(status: int) -> None:
-    """The sweep writes it when the server is back."""
+@pytest.mark.parametrize(("status", "by_proxy"), [(0, False), (500, False), (404, True)])
+def test_an_api_server_that_is_away_never_stops_a_container(status: int, *, by_proxy: bool) -> None:
+    """The sweep writes it when the server is back; a load balancer's 404 does not say that the pod is gone."""
     node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
     node.show(ids("a", range(8)))
-    node.api.status = status
+    node.api.status, node.api.by_proxy = status, by_proxy
     assert not node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
     node.reconciler.sweep()
     assert node.reconciler.problem == "not written yet: default/p"
