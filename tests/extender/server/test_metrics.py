@@ -133,10 +133,15 @@ def test_failures_of_pods_on_nodes_are_counted() -> None:
 
 def test_claims_are_a_state_of_their_own() -> None:
     """Of memory and of pods."""
-    made = served()
-    plan = {"allocation": allocation({"main": {uuid("b", 0): 4}})}
-    made.cluster.show(pod("low", 4, node="b", annotations=plan, deleting=True))
-    status = {"phase": "Pending", "nominatedNodeName": "b"}
-    made.cluster.show(pod("urgent", 8, priority=9, status=status))
-    assert made.sample("gpupack_gpu_memory_bytes", state="claimed") == 8 * GIB
-    assert made.sample("gpupack_extender_pods", state="claimed") == 1
+    made = Served(node("a", 16))
+    plan = {"allocation": allocation({"main": {uuid("a", 0): 4}})}
+    made.cluster.show(pod("low", 4, node="a", annotations=plan, deleting=True))
+    status = {"phase": "Pending", "nominatedNodeName": "a"}
+    made.cluster.show(pod("urgent", 16, priority=9, status=status))
+    memory = {
+        state: made.sample("gpupack_gpu_memory_bytes", state=state) / GIB
+        for state in ("allocated", "held", "claimed", "free", "overcommitted")
+    }
+    assert memory == {"allocated": 4, "held": 0, "claimed": 16, "free": 0, "overcommitted": 0}
+    pods = {state: made.sample("gpupack_extender_pods", state=state) for state in ("held", "claimed")}
+    assert pods == {"held": 0, "claimed": 1}
