@@ -46,7 +46,7 @@ class Sign(Enum):
 def sign_of(node: str, before: PodRecord, now: PodRecord, *, waits: bool) -> Sign:
     """What the change from `before` to `now` says of the attempt in which room is held on `node`.
 
-    `waits`: that kube-scheduler waits there was said in this attempt, and not only in an earlier one.
+    `waits`: the pod was nominated there in this attempt, or before it and still is.
 
     A refusal in the extender's own words proves nothing else. The call that got that answer has ended the hold before,
     so it is about an earlier try, and the watch is late.

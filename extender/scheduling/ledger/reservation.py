@@ -11,7 +11,7 @@ class Reservation(Struct, frozen=True, gc=False):
 
     `resource_version` is the pod's version when it was made, `since_s` the caller's clock then, `plan` what the
     Binding says or would say, `repeated` whether the pod had passed filter shortly before and not come to bind,
-    `waits` whether kube-scheduler has said since then that it waits to bind the pod there.
+    `waits` whether the pod was nominated to its node then or since: if not bound, it will be said that it no longer is.
     """
 
     node: str

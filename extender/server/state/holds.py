@@ -15,17 +15,22 @@ from extender.server.state.book import Book
 
 
 def hold_best(book: Book, pod: PodRecord, request: PodRequest, best: Feasible, now_s: float) -> Plan:
-    """The pod passes filter: hold room on the best node."""
+    """The pod passes filter: hold room on the best node.
+
+    A pod for which kube-scheduler has evicted others there is nominated already; a failure would take that away.
+    """
     plan = plan_on(book.ledger.nodes[best.node], request, best.fit, unit_mib=book.unit_mib)
     passes = book.passes.count(pod.uid, best.node, now_s)
+    nominated = book.ledger.pods.get(pod.uid, pod).nominated_node == best.node
     book.ledger.hold(
         best.node,
         holder_of(pod, request, plan, Hold.HELD),
         pod.resource_version,
-        now_s + bound_s(book.hold_s, passes),
+        now_s + (LONGEST_S if nominated else bound_s(book.hold_s, passes)),
         since_s=now_s,
         plan=plan,
         repeated=passes > 1,
+        waits=nominated,
     )
     book.latest = (pod.uid, book.policy_of(request), book.ledger.nodes[best.node])
     return plan
@@ -115,12 +120,12 @@ def _hold_nominated(book: Book, pod: PodRecord, before: PodRecord | None) -> Non
     """Hold room for a pod on the node where it is nominated, though filter holds none.
 
     kube-scheduler waits to bind it there, since before this process began or on the word of another extender; or it has
-    evicted pods there and is about to ask. So this lasts as long as any hold of which nothing tells.
+    evicted pods there and is about to ask. A failure would take the nomination away.
     """
     ours = pod.scheduler in book.schedulers
     if ours and (before is None or before.nominated_node != pod.nominated_node):
         now_s = book.clock()
-        _hold_on(book, pod, pod.nominated_node, now_s + book.hold_s, since_s=now_s)
+        _hold_on(book, pod, pod.nominated_node, now_s + LONGEST_S, since_s=now_s)
 
 
 def _hold_on(book: Book, pod: PodRecord, node: str, expires_s: float, *, since_s: float) -> None:

@@ -94,11 +94,14 @@ def test_the_echo_of_an_earlier_refusal_ends_nothing() -> None:
     assert cluster.free("a") == [16]
 
 
-def test_the_nomination_of_a_preempting_pod_proves_nothing() -> None:
-    """It was written before the attempt: the room is held for the ordinary time."""
+def test_a_pod_for_which_others_were_evicted_keeps_its_room_while_it_is_nominated() -> None:
+    """It was nominated before the attempt, and any failure takes that away."""
     cluster = one_node()
-    cluster.hold(shown("urgent", 2, "0/1 nodes are available: 1 Insufficient memory.", nominated="a"))
-    cluster.clock.advance(HOLD_S)
+    native = "0/1 nodes are available: 1 Insufficient memory."
+    cluster.hold(shown("urgent", 2, native, reason="Unschedulable", nominated="a"))
+    cluster.clock.advance(2 * HOLD_S)
+    assert cluster.free("a") == [6]
+    cluster.show(shown("urgent", 3, native, reason="Unschedulable"))
     assert cluster.free("a") == [16]
 
 
@@ -245,14 +248,20 @@ def test_an_extender_that_stands_by_holds_what_the_other_one_holds() -> None:
     assert isinstance(cluster.filter(shown("late", 5)), Passed)
 
 
-def test_a_nomination_alone_holds_room_for_the_ordinary_time() -> None:
-    """It may be left from an attempt of long ago; changes of the pod that say nothing new do not prolong it."""
+def test_a_nomination_that_goes_ends_what_was_held_for_it() -> None:
+    """Changes of the pod that say nothing new do not; and no hold lasts for ever."""
     cluster = Cluster(node("a", 16), schedulers=["ours"])
     cluster.show(nominated("slow", 1))
     cluster.state.adopt_holds()
-    cluster.clock.advance(HOLD_S)
-    assert cluster.free("a") == [16]
+    cluster.clock.advance(2 * HOLD_S)
     cluster.show(nominated("slow", 2))
+    assert cluster.free("a") == [6]
+    cluster.show(shown("slow", 3))
+    assert cluster.free("a") == [16]
+    cluster.show(nominated("slow", 4))
+    assert cluster.free("a") == [6]
+    cluster.clock.advance(LONGEST_S)
+    cluster.show(nominated("slow", 5))
     assert cluster.free("a") == [16]
 
 
