@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from tests.chaos.faults.disturbances import (
     Away,
     Disturbance,
+    Paused,
     Repeated,
     Rules,
     Storm,
     Together,
     compact,
     cut_connections,
+    hiccup,
+    restart_plugins,
+    restart_scheduler,
 )
 from tests.chaos.faults.history import AuthorityChanges, Restored, TokenChanges
 from tests.chaos.faults.processes import (
@@ -31,6 +35,7 @@ from tests.chaos.proxy.faults import (
     AnswersLate,
     CarriesOutLate,
     Chooses,
+    Dies,
     Drips,
     Fault,
     Garbles,
@@ -43,7 +48,7 @@ from tests.chaos.proxy.faults import (
     replies_html,
 )
 from tests.chaos.proxy.rules import BINDING, LIST, PAGE, READ, READS, WATCH, WRITES, Rule
-from tests.chaos.proxy.streams import Drops, Duplicates, Ends, HalvesLines, Reorders
+from tests.chaos.proxy.streams import Drops, Duplicates, Ends, HalvesLines, Lags, Reorders
 from tests.chaos.world.cluster import ClusterShape
 
 Make = Callable[[int], Disturbance]
@@ -267,6 +272,18 @@ ROWS: tuple[Row, ...] = (
         _rules(Rule(replies(503, "ServiceUnavailable"), (WATCH, LIST), "/pods")),
     ),
     Row("pods-lag", "the watch of pods stalls, all else goes on", _rules(Rule(Stalls(), (WATCH,), "/pods"))),
+    Row("lag", "the watches are 2 s behind", _rules(Rule(Lags(2.0), (WATCH,))), short=True),
+    Row("dead-sockets", "every connection goes silent for ever", _rules(Rule(Dies())), 2.0, within_s=110.0),
+    Row("paused", "the API server stops answering everybody", lambda _: Paused(), 8.0),
+    Row("hiccups", "the extender's process stands still for half of the time", lambda _: Repeated(hiccup, 1.0)),
+    Row("scheduler-restarts", "kube-scheduler is replaced again and again", lambda _: Repeated(restart_scheduler, 2.0)),
+    Row(
+        "plugins-restart",
+        "the device plugins are replaced again and again",
+        lambda _: Repeated(restart_plugins, 4.0),
+        8.0,
+        tolerates=frozenset({"rejected"}),
+    ),
     Row(
         "restored", "etcd is restored to a state of 4 s before", lambda _: Restored(4.0), 6.0, shape=_LIGHT, short=True
     ),
