@@ -60,7 +60,8 @@ class Avoiding:
         if not pod.ended:
             return None
         bound_s = self._young.pop(pod.uid, None)
-        if not pod.failure or bound_s is None or now_s - bound_s > AT_ONCE_S:
+        # Whoever deletes a pod ends its containers, which then may count as failed.
+        if not pod.failure or pod.terminating or bound_s is None or now_s - bound_s > AT_ONCE_S:
             return None
         how = Failed.ENDED if pod.ran else Failed.REFUSED
         if how is Failed.ENDED and not pod.owner:

@@ -80,6 +80,15 @@ def test_a_pod_that_worked_for_a_while_or_succeeded_counts_for_nobody(told: Told
     assert told.strikes("b", 20.0, owner="job") == {}
 
 
+def test_a_pod_that_was_deleted_counts_for_nobody(told: Told) -> None:
+    """The kubelet shows it as failed when its containers do not end well."""
+    pending, bound = PodRecord("a", request=shares(8)), PodRecord("a", request=shares(8), node="n1")
+    ended = PodRecord("a", request=shares(8), node="n1", ended=True, failure="Error", terminating=True)
+    told.avoiding.seen(pending, bound, 0.0)
+    assert told.avoiding.seen(bound, ended, 1.0) is None
+    assert told.strikes("b", 1.0) == {}
+
+
 def test_a_pod_that_was_bound_before_this_process_began_counts_for_nobody(told: Told) -> None:
     """How long it ran is not known."""
     ended = PodRecord("a", request=shares(8), node="n1", ended=True, failure="Error")
