@@ -166,8 +166,7 @@ def claimed_place(
     return Ranked((claim.node,), Feasible(claim.node, answer), 1, {}) if isinstance(answer, Fit) else None
 
 
-def awaited(book: Book, pod: PodRecord, claim: Reservation, *, terminating: bool = False) -> bool:
-    """Whether pods that are evicted for this one, or those that are `terminating`, hold memory where its claim is."""
+def awaited(book: Book, pod: PodRecord, claim: Reservation) -> frozenset[str]:
+    """The pods that are evicted for this one and still hold memory on the node of its claim, by UID."""
     info = book.ledger.nodes.get(claim.node)
-    victims = _victims(book, pod, info) if info is not None else ()
-    return any(book.ledger.pods[uid].terminating or not terminating for uid in victims)
+    return frozenset(_victims(book, pod, info)) if info is not None else frozenset()

@@ -13,10 +13,6 @@ UNSEEN_S = 30.0
 """How long kube-scheduler has to delete the victims of an answer; one that is not terminating by then stays."""
 
 
-AGAIN_S = 1.0
-"""Within so long kube-scheduler goes on with the attempt for which it was kept waiting; a new one begins later."""
-
-
 @dataclass(frozen=True, slots=True)
 class Nomination:
     """Where a pending pod is nominated, and since when on the caller's clock."""
@@ -31,7 +27,7 @@ class Evictions:
     def __init__(self) -> None:
         self._answers: OrderedDict[str, tuple[float, Mapping[str, Victims]]] = OrderedDict()
         self._nominations: dict[str, Nomination] = {}
-        self._waited: tuple[str, float] = ("", 0.0)
+        self._waited: OrderedDict[str, Collection[str]] = OrderedDict()
 
     def __bool__(self) -> bool:
         """Whether any pod is nominated."""
@@ -48,6 +44,7 @@ class Evictions:
         """The pod has a node, or is gone."""
         self._answers.pop(uid, None)
         self._nominations.pop(uid, None)
+        self._waited.pop(uid, None)
 
     def victims(self, uid: str, node: str, now_s: float) -> Collection[str]:
         """UIDs of the pods on `node` that kube-scheduler was lately told to evict for the pod."""
@@ -55,14 +52,15 @@ class Evictions:
         victims = answers.get(node)
         return () if victims is None or now_s - at_s >= UNSEEN_S else victims.uids
 
-    def wait_over(self, uid: str, now_s: float) -> None:
-        """kube-scheduler was kept waiting for the pod's victims, for as long as makes sense."""
-        self._waited = uid, now_s
+    def wait_over(self, uid: str, victims: Collection[str]) -> None:
+        """kube-scheduler was kept waiting for these victims of the pod, for as long as makes sense."""
+        self._waited[uid] = victims
+        if len(self._waited) > MAX_REMEMBERED:
+            self._waited.popitem(last=False)
 
-    def has_waited(self, uid: str, now_s: float) -> bool:
-        """Whether that was just now: it asks about the nominated node, and then about all nodes."""
-        last, at_s = self._waited
-        return last == uid and now_s - at_s < AGAIN_S
+    def has_waited(self, uid: str, victims: Collection[str]) -> bool:
+        """Whether it was for these very ones: they are slow, and the watch is not behind."""
+        return self._waited.get(uid) == victims
 
     def note(self, pod: PodRecord, now_s: float) -> None:
         """Take in where a pending pod is nominated, if it is."""

@@ -40,12 +40,13 @@ def filter_pod(
     ranked = filtered.ranked
     if ranked.first is None:
         book.wait(pod, request, policy, now_s, frozenset(names) if len(names) <= MAX_ASKED else None)
-        if claim is None or claim.node not in filtered.rejected or not awaited(book, pod, claim):
+        victims = awaited(book, pod, claim) if claim is not None and claim.node in filtered.rejected else None
+        if claim is None or not victims:
             return _refused(book, pod, filtered.rejected, decisions)
         rejected = {**filtered.rejected, claim.node: Misfit.EVICTING}
-        if book.evictions.has_waited(pod.uid, now_s):
+        if book.evictions.has_waited(pod.uid, victims):
             return _refused(book, pod, rejected, decisions)
-        return VictimsTerminating(rejected)
+        return VictimsTerminating(rejected, victims)
     plan = hold_best(book, pod, request, ranked.first, now_s)
     book.asked_alone = ""
     book.waiting.remove(pod.uid)
@@ -64,7 +65,7 @@ def filter_pod(
 
 def stop_waiting(book: Book, pod: PodRecord, outcome: VictimsTerminating, decisions: Decisions) -> Rejected:
     """The answer to a pod whose victims take their time; it is woken once they are gone. The lock is held."""
-    book.evictions.wait_over(pod.uid, book.clock())
+    book.evictions.wait_over(pod.uid, outcome.victims)
     return _refused(book, pod, outcome.rejected, decisions)
 
 

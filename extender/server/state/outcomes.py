@@ -39,6 +39,7 @@ class VictimsTerminating:
     """
 
     rejected: Mapping[str, Misfit]
+    victims: frozenset[str]
 
 
 FilterOutcome = Passed | Rejected | Unavailable | VictimsTerminating

@@ -35,7 +35,7 @@ def begin_preempt(
     book.note_freed(ledger.apply(PodChanged(pod)))
     follow(book, PodChanged(pod))
     claim = renew(book, pod.uid)
-    if claim is not None and awaited(book, pod, claim, terminating=True):
+    if claim is not None and any(ledger.pods[uid].terminating for uid in awaited(book, pod, claim)):
         return None  # what it waits for is on the way
     known = book.without_own(pod.uid).nodes
     nodes = {name: known[name] for name in candidates if name in known}

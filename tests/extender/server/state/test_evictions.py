@@ -40,3 +40,13 @@ def test_a_nomination_is_as_old_as_its_node() -> None:
         known = evictions.nomination("urgent")
         seen.append((known.since_s if known else None, list(evictions.nominated("a")), bool(evictions)))
     assert seen == [(1.0, ["urgent"], True), (1.0, ["urgent"], True), (3.0, [], True), (None, [], False)]
+
+
+def test_kube_scheduler_waits_once_for_the_same_victims() -> None:
+    """When one of them has gone, the others may be about to go; and a pod that was placed begins anew."""
+    evictions = Evictions()
+    evictions.wait_over("urgent", frozenset({"a", "b"}))
+    asked = [frozenset({"a", "b"}), frozenset({"b"})]
+    assert [evictions.has_waited("urgent", victims) for victims in asked] == [True, False]
+    evictions.forget("urgent")
+    assert not evictions.has_waited("urgent", asked[0])
