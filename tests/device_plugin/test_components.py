@@ -23,11 +23,12 @@ def test_a_component_names_files_that_exist_and_patches_the_device_plugin(compon
     """By the DaemonSet's and the container's own names."""
     (found,) = documents(component / "kustomization.yaml")
     assert found["kind"] == "Component"
-    named = {*found.get("resources", []), *(patch["path"] for patch in found["patches"])}
+    patches = [patch["path"] for patch in found["patches"] if "path" in patch]  # the others are of other objects
+    named = {*found.get("resources", []), *patches}
     assert named == {path.name for path in component.iterdir()} - {"kustomization.yaml"}
     (base,) = documents(MANIFESTS / "base" / "device-plugin.yaml")
-    for patch in found["patches"]:
-        (change,) = documents(component / patch["path"])
+    for patch in patches:
+        (change,) = documents(component / patch)
         assert (change["kind"], change["metadata"]) == (
             base["kind"],
             {key: base["metadata"][key] for key in ("name", "namespace")},

@@ -77,7 +77,7 @@ class Session:
         try:
             return self.api.read(path, self.options.timeout_s)
         except ApiError as error:
-            if error.says_gone(*object_in(path)):
+            if error.says_gone(*object_in(path)) or error.says_gone("", ""):  # an API that it does not serve
                 return None
             raise failure(path, error) from error
         except ApiUnreachable as error:

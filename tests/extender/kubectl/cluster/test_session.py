@@ -30,10 +30,15 @@ def test_an_object_that_an_api_server_says_is_not_there_is_none(tmp_path: Path) 
     assert read(tmp_path, lambda exchange: exchange.answer(404, GONE)) is None
 
 
+def test_an_object_of_an_api_that_is_not_served_is_none(tmp_path: Path) -> None:
+    """Then there is none of its kind; the Status names no object."""
+    assert read(tmp_path, refusing(404, "NotFound")) is None
+
+
 @pytest.mark.parametrize(
-    "step", [refusing(404, "NotFound"), lambda exchange: exchange.answer(404, b"default backend - 404")]
+    "about", [b"default backend - 404", {**GONE, "details": {"kind": "deployments", "name": "db"}}]
 )
-def test_another_404_is_no_answer(tmp_path: Path, step: Step) -> None:
-    """A load balancer without a backend, or an API that is not served."""
+def test_another_404_is_no_answer(tmp_path: Path, about: bytes | dict[str, object]) -> None:
+    """A load balancer without a backend, or what is said of another object."""
     with pytest.raises(Unreachable):
-        read(tmp_path, step)
+        read(tmp_path, lambda exchange: exchange.answer(404, about))
