@@ -36,8 +36,11 @@ def hold_best(book: Book, pod: PodRecord, request: PodRequest, best: Feasible, n
     return plan
 
 
-def take_in(book: Book, event: ClusterEvent) -> None:
-    """Take in what a watch or a live read has shown, and what it says of the attempts for which room is held."""
+def take_in(book: Book, event: ClusterEvent) -> PodRecord | None:
+    """Take in what a watch or a live read has shown, and what it says of the attempts for which room is held.
+
+    Return the pod, if it was nominated to a node and nothing is held or assumed for it.
+    """
     ledger = book.ledger
     match event:
         case PodChanged(pod):
@@ -47,8 +50,8 @@ def take_in(book: Book, event: ClusterEvent) -> None:
                 _follow(book, held, before)
             elif pod.node:
                 book.passes.forget(pod.uid)
-            elif pod.nominated_node and ledger.pods.get(pod.uid) is pod:
-                _hold_nominated(book, pod, before)
+            elif ledger.pods.get(pod.uid) is pod and pod.nominated_node != (before.nominated_node if before else ""):
+                return pod if pod.nominated_node else None
         case PodsListed():
             told = [(held, ledger.pods.get(uid)) for uid, held in ledger.reservations()]
             book.note_freed(ledger.apply(event))
@@ -59,13 +62,25 @@ def take_in(book: Book, event: ClusterEvent) -> None:
             if isinstance(event, PodDeleted) and event.uid not in ledger.pods:
                 book.waiting.remove(event.uid)
                 book.passes.forget(event.uid)
+    return None
 
 
 def adopt_holds(book: Book) -> None:
     """After the first lists: hold room where kube-scheduler was about to bind pods when this process began."""
     for pod in book.ledger.pending.values():
-        if pod.nominated_node and book.ledger.reservation(pod.uid) is None:
-            _hold_nominated(book, pod, None)
+        if pod.nominated_node:
+            hold_nominated(book, pod)
+
+
+def hold_nominated(book: Book, pod: PodRecord) -> None:
+    """Hold room for a pod on the node where it is nominated, if it has none by filter and claims none there.
+
+    kube-scheduler waits to bind it there, since before this process began or on the word of another extender; or it has
+    evicted pods there and is about to ask. A failure would take the nomination away.
+    """
+    if pod.scheduler in book.schedulers and book.ledger.reservation(pod.uid) is None:
+        now_s = book.clock()
+        _hold_on(book, pod, pod.nominated_node, now_s + LONGEST_S, since_s=now_s)
 
 
 def end_hold(book: Book, uid: str) -> None:
@@ -90,6 +105,8 @@ def keep_for(book: Book, held: Reservation, node: str, expires_s: float) -> None
 def _follow(book: Book, held: Reservation, before: PodRecord | None) -> None:
     uid = held.holder.uid
     now = book.ledger.pods.get(uid)
+    if held.claimed:
+        return
     if not held.held or book.ledger.reservation(uid) is not held:
         book.passes.forget(uid)  # it has come to bind, or has ended
         return
@@ -114,18 +131,6 @@ def _move(book: Book, held: Reservation, node: str, expires_s: float) -> None:
     pod = book.ledger.pods.get(uid)
     if pod is not None:
         _hold_on(book, pod, node, expires_s, since_s=held.since_s)
-
-
-def _hold_nominated(book: Book, pod: PodRecord, before: PodRecord | None) -> None:
-    """Hold room for a pod on the node where it is nominated, though filter holds none.
-
-    kube-scheduler waits to bind it there, since before this process began or on the word of another extender; or it has
-    evicted pods there and is about to ask. A failure would take the nomination away.
-    """
-    ours = pod.scheduler in book.schedulers
-    if ours and (before is None or before.nominated_node != pod.nominated_node):
-        now_s = book.clock()
-        _hold_on(book, pod, pod.nominated_node, now_s + LONGEST_S, since_s=now_s)
 
 
 def _hold_on(book: Book, pod: PodRecord, node: str, expires_s: float, *, since_s: float) -> None:
