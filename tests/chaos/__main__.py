@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 import click
 
 from tests.chaos.faults.matrix import ROWS
-from tests.chaos.reporting import PAGE, replaced, table
+from tests.chaos.reporting import PAGE, lines_of, replaced, table
 from tests.chaos.running import RunReport, run_named
 
 
@@ -16,7 +16,7 @@ from tests.chaos.running import RunReport, run_named
 @click.option("--seed", "seeds", multiple=True, type=int, default=(1,), show_default=True)
 @click.option("--repeats", default=1, show_default=True, help="Runs of a row on one cluster.")
 @click.option("--workers", default=2, show_default=True, help="Clusters at a time.")
-@click.option("--write", is_flag=True, help="Write the table into docs/operations.md; all rows must have been run.")
+@click.option("--write", is_flag=True, help="Write the lines of these rows into the table of docs/operations.md.")
 def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, workers: int, write: bool) -> None:  # noqa: FBT001 - click's
     """Disturb simulated clusters, and print what happens: all rows of the matrix, or those of these NAMES.
 
@@ -46,10 +46,10 @@ def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, workers: 
             for report in run.result():
                 click.echo(report.line())
                 reports.append(report)
-    made = table(ROWS, reports)
-    click.echo(made)
+    page = PAGE.read_text(encoding="utf-8")
+    click.echo(table(ROWS, reports))
     if write:
-        PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
+        PAGE.write_text(replaced(page, table(ROWS, reports, lines_of(page))), encoding="utf-8")
     sys.exit(1 if broken or any(report.problems for report in reports) else 0)
 
 

@@ -1,7 +1,7 @@
 """Makes the table of docs/operations.md from what runs have shown."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.chaos.faults.matrix import Row
@@ -19,23 +19,31 @@ HEAD = (
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
-def table(rows: Iterable[Row], reports: Iterable[RunReport]) -> str:
-    """A markdown table with a line for each row that was run, all its runs taken together."""
+def table(rows: Iterable[Row], reports: Iterable[RunReport], kept: Mapping[str, str] | None = None) -> str:
+    """A markdown table with a line for each row that was run, all its runs taken together.
+
+    Of rows that were not run the line of an earlier table stays: `kept` has them by the first column.
+    """
     found: dict[str, list[RunReport]] = {}
     for report in reports:
         found.setdefault(report.row, []).append(report)
+    earlier = kept or {}
     lines = [_line(HEAD), _line(["---"] * len(HEAD))]
-    lines += [_line(_cells(row, found[row.name])) for row in rows if row.name in found]
+    for row in rows:
+        if row.name in found:
+            lines.append(_line(_cells(row, found[row.name])))
+        elif row.what in earlier:
+            lines.append(earlier[row.what])
     return "\n".join(lines) + "\n"
 
 
-def first_column(page: str) -> list[str]:
-    """What stands in the first column of the table on a page.
+def lines_of(page: str) -> dict[str, str]:
+    """The lines of the table on a page by their first column.
 
     Raises:
         ValueError: it is not there.
     """
-    return [line.split("|")[1].strip() for line in _span(page)[2:]]
+    return {line.split("|")[1].strip(): line for line in _span(page)[2:]}
 
 
 def replaced(page: str, fresh: str) -> str:

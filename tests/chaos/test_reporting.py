@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.faults.disturbances import Rules
 from tests.chaos.faults.matrix import ROWS, Row
-from tests.chaos.reporting import HEAD, PAGE, first_column, replaced, table
+from tests.chaos.reporting import HEAD, PAGE, lines_of, replaced, table
 from tests.chaos.running import RunReport
 
 _ROW = Row("a", "something breaks", lambda _: Rules(), 3.0)
@@ -19,7 +19,7 @@ def _report(repeat: int, *, bound: int = 10, slowest_s: float = 0.0, double: int
 
 def test_the_page_names_every_fault_in_order() -> None:
     """A row that is added or changed must be run, and the table written again."""
-    assert first_column(PAGE.read_text(encoding="utf-8")) == [row.what for row in ROWS]
+    assert list(lines_of(PAGE.read_text(encoding="utf-8"))) == [row.what for row in ROWS]
 
 
 def test_all_runs_of_a_row_are_one_line() -> None:
@@ -34,10 +34,18 @@ def test_only_the_table_of_a_page_is_replaced() -> None:
     after = table([_ROW], [_report(0, bound=99)])
     page = f"# Page\n\n{before}\nText.\n\n| another |\n|---|\n"
     assert replaced(page, after) == page.replace("| 10 |", "| 99 |")
-    assert first_column(page) == ["something breaks"]
+    assert list(lines_of(page)) == ["something breaks"]
+
+
+def test_rows_that_were_not_run_keep_their_line() -> None:
+    """In the order of the matrix; what is no row any more goes."""
+    other = Row("b", "something else breaks", lambda _: Rules(), 3.0)
+    kept = {"something else breaks": "| something else breaks | 1 |", "gone": "| gone | 1 |"}
+    made = table([other, _ROW], [_report(0)], kept).splitlines()[2:]
+    assert [line.split("|")[1].strip() for line in made] == ["something else breaks", "something breaks"]
 
 
 def test_a_page_without_the_table_is_refused() -> None:
     """Rather than written without it."""
     with pytest.raises(ValueError, match=HEAD[0]):
-        first_column("# Page\n")
+        lines_of("# Page\n")
