@@ -85,7 +85,7 @@ class Service:
             schedulers=settings.scheduler_names,
         )
         self._learning = Learning(self.state)
-        self._bypasses = Bypasses(lambda: settings.scheduler_names, self._charged, self._events.put)
+        self._bypasses = Bypasses(lambda: self.state.schedulers, self._charged, self._events.put)
         self._reflectors = (
             Reflector(api, NODES_PATH, NodeSink(self.state, decoder), settings=FOLLOWING),
             Reflector(api, PODS_PATH, PodSink(self.state, decoder, self._observe), settings=FOLLOWING),

@@ -102,6 +102,12 @@ class State:
             self._book.in_force, self._prepared = prepared, None
         return True
 
+    @property
+    def schedulers(self) -> frozenset[str]:
+        """Names of the schedulers that call, as far as they are known."""
+        with self._lock:
+            return frozenset(self._book.schedulers)
+
     def shapes(self) -> Counter[NodeShape]:
         """How many nodes there are of each shape."""
         with self._lock:
