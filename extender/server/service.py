@@ -16,6 +16,7 @@ from extender.decoding.decoder import Decoder
 from extender.kube.client import KubeApi
 from extender.kube.events import EventRecorder
 from extender.kube.reflector import Reflector, ReflectorSettings
+from extender.kube.retries import Backoff
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.charging import charged_gpus
 from extender.server.binder import Binder
@@ -44,8 +45,9 @@ _LOG = logging.getLogger(__name__)
 NODES_PATH = "/api/v1/nodes"
 PODS_PATH = "/api/v1/pods"
 BUDGETS_PATH = "/apis/policy/v1/poddisruptionbudgets"
-FOLLOWING = ReflectorSettings(watch_tries=1)
-"""A list after each outage: few extenders make them, and a view of a history that is no more would overbook."""
+FOLLOWING = ReflectorSettings(watch_tries=1, max_retry_after_s=10.0, backoff=Backoff(last_s=8.0))
+"""A list after each outage: few extenders make them, and a view of a history that is no more would overbook. For the
+same reason they look again soon: what ends while nobody looks stays charged, and pods that would fit wait."""
 
 STOP_TIMEOUT_S = 5.0
 GC_THRESHOLDS = (2_000, 5, 1_000)

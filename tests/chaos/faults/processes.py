@@ -21,18 +21,22 @@ class Frozen(Disturbance):
     """The extender is stopped with SIGSTOP, and continues later; a second scheduler with its own extender binds then.
 
     Args:
-        replaced: whether there is a second one.
+        replaced_after_s: when the second one begins: not before what the first has sent has arrived, as a lease has it.
+            None: there is no second one.
     """
 
-    def __init__(self, *, replaced: bool) -> None:
-        self._replaced = replaced
+    def __init__(self, replaced_after_s: float | None = None) -> None:
+        self._replaced_after_s = replaced_after_s
         self._second: SecondScheduler | None = None
 
     def begin(self, cluster: ChaosCluster) -> None:
         """Stop it in the middle of its work."""
-        if self._replaced:
-            self._second = SecondScheduler(cluster)
         cluster.extender.freeze()
+
+    def go_on(self, cluster: ChaosCluster, elapsed_s: float) -> None:
+        """Let the second one begin, when it is time."""
+        if self._second is None and self._replaced_after_s is not None and elapsed_s >= self._replaced_after_s:
+            self._second = SecondScheduler(cluster)
 
     def end(self, cluster: ChaosCluster) -> None:
         """Let it continue as if nothing had been."""
