@@ -17,3 +17,8 @@ class NotReady(Enum):
     def text(self) -> str:
         """The sentence."""
         return self.value
+
+
+ROOM_IS_HELD = "room is held for it"
+EVICTING = "pods are being evicted for it"
+"""How the extender begins to explain why a pod that will be bound is not bound yet."""

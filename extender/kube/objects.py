@@ -299,6 +299,7 @@ class PodObjectStatus(Camel):
     """PodStatus."""
 
     phase: str = ""
+    nominated_node_name: str = ""
     start_time: str | None = None
     reason: str = ""
     message: str = ""

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from extender.contract.refusals import EVICTING, ROOM_IS_HELD
 from extender.scheduling.avoiding import describe
 from extender.scheduling.fitting.describing import explain_pending, gpus_of
 from extender.scheduling.fitting.judging import nearest
@@ -84,9 +85,9 @@ def _pending(state: State, pod: PodRecord, limit: int) -> dict[str, Any]:
     explained = explain_pending(state.snapshot_for(pod.uid), request, policy, unit_mib=state.unit_mib, limit=limit)
     held = state.reservation(pod.uid)
     if held is not None and held.claimed:
-        why = f"pods are being evicted for it on {held.node}, and what they leave is kept for it"
+        why = f"{EVICTING} on {held.node}, and what they leave is kept for it"
     elif held is not None:
-        why = f"room is held for it on {held.node}"
+        why = f"{ROOM_IS_HELD} on {held.node}"
     elif "fits" in explained["reasons"]:
         why = "it fits now; kube-scheduler has not asked again yet, or another plugin keeps it from these nodes"
     else:

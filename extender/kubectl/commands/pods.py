@@ -120,6 +120,8 @@ def _scheduler_message(pod: PodObject | None) -> str:
     if pod is None:
         return ""
     condition = pod.condition("PodScheduled")
+    if pod.status.nominated_node_name and condition is None:
+        return f"about to be bound to {pod.status.nominated_node_name}"
     if condition is None or condition.status != "False":
         return f"{pod.spec.scheduler_name or 'its scheduler'} has not looked at it yet"
     text = _PREEMPTION.sub("", condition.message)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from extender.contract.refusals import NotReady
+from extender.contract.refusals import EVICTING, ROOM_IS_HELD, NotReady
 from extender.kube.objects import PodObject
 from extender.kubectl.cluster.past_admission import DEFAULT_SCHEDULER, schedulers
 from extender.kubectl.cluster.surroundings import EventObject
@@ -21,7 +21,8 @@ from extender.scheduling.ledger.events import PodRecord
 
 NODES_SHOWN = 3
 MOST_HELPS = 5
-_HOLDS_END = "nothing: holds end with the binding, or after some seconds"
+_HOLDS_END = "nothing: holds end when kube-scheduler binds the pods, or gives up"
+_BOUND_SOON = "nothing: kube-scheduler binds it, or first waits for its volumes or its gang"
 
 Extender = Mapping[str, Any]
 """What a running extender says: `explain` of the pod, `nodes`, and `notReady` where it is not."""
@@ -37,7 +38,7 @@ def explain_waiting(
     """Why the pod has no node, and what would help."""
     subject = f"pod {record.namespace}/{record.name}"
     message = _words_of(pod)
-    early = _before_nodes(pod, record, message, extender)
+    early = _before_nodes(view, pod, record, message, extender)
     if record.request is None:
         cause = Cause.BAD_REQUEST if record.request_error else Cause.SCHEDULER
         why = f"{cause.text}: {record.request_error}" if record.request_error else "it asks for no GPU"
@@ -78,7 +79,9 @@ Finding = tuple[Cause, tuple[str, ...], tuple[str, ...]]
 """Cause, what would help, and facts."""
 
 
-def _before_nodes(pod: PodObject, record: PodRecord, message: str, extender: Extender | None) -> Finding | None:
+def _before_nodes(
+    view: ClusterView, pod: PodObject, record: PodRecord, message: str, extender: Extender | None
+) -> Finding | None:
     """Causes that hold whatever the nodes are like."""
     if record.request_error:
         return Cause.BAD_REQUEST, ("correct it and create the pod again",), (record.request_error,)
@@ -103,10 +106,28 @@ def _before_nodes(pod: PodObject, record: PodRecord, message: str, extender: Ext
         if NotReady.SHUTTING_DOWN.text in message:
             look = f"another replica takes over; if not, {look}"
         return Cause.NO_EXTENDER, (look,), (message,)
-    if record.nominated_node:
-        fact = f"nominated node: {record.nominated_node}"
-        return Cause.PREEMPTING, (f"nothing: it is tried again when they have left {record.nominated_node}",), (fact,)
-    return None
+    return _nominated(view, record, extender) if record.nominated_node else None
+
+
+def _nominated(view: ClusterView, record: PodRecord, extender: Extender | None) -> Finding | None:
+    """kube-scheduler nominates a node for a pod that others leave for it, and for one that it is about to bind.
+
+    None where nothing tells which; then it is the latter if the pod fits.
+    """
+    node = record.nominated_node
+    fact = f"nominated node: {node}"
+    leaving = [
+        f"{other.namespace}/{other.name}"
+        for other in view.gpu_pods
+        if other.node == node and other.terminating and not other.ended and other.priority < record.priority
+    ]
+    said = str(((extender or {}).get("explain") or {}).get("why") or "")
+    if said.startswith(ROOM_IS_HELD):
+        return Cause.BINDING, (_BOUND_SOON,), (fact, said)
+    if not leaving and not said.startswith(EVICTING):
+        return None
+    facts = (fact, f"terminating there: {listed(leaving, 5)}") if leaving else (fact,)
+    return Cause.PREEMPTING, (f"nothing: it is tried again when they have left {node}",), facts
 
 
 def _cause(view: ClusterView, asker: Asker, diagnosis: Diagnosis, message: str, extender: Extender | None) -> Finding:
@@ -128,8 +149,11 @@ def _although_it_fits(
     fitting = diagnosis.fitting
     places = f"counting only bound pods, it fits on {counted(len(fitting), 'node')}: {listed(fitting)}"
     known = (extender or {}).get("explain") or {}
-    if str(known.get("why", "")).startswith("room is held for it"):
-        return Cause.BINDING, ("nothing: wait a few seconds",), (str(known["why"]),)
+    if str(known.get("why", "")).startswith(ROOM_IS_HELD):
+        return Cause.BINDING, (_BOUND_SOON,), (str(known["why"]),)
+    nominated = asker.record.nominated_node
+    if nominated in fitting:
+        return Cause.BINDING, (_BOUND_SOON,), (f"nominated node: {nominated}",)
     held = _held_there(view, diagnosis, extender)
     if known and not known.get("reasons", {}).get("fits") and held:
         return Cause.HELD, (_HOLDS_END,), (places, f"held for {held}")

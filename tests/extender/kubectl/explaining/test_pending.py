@@ -77,11 +77,38 @@ def test_a_model_without_its_wildcard() -> None:
     assert found.why == "no GPU of the requested model (a has NVIDIA A100-SXM4-40GB)"
 
 
+def nominated(extender: Any = None, *, leaving: bool) -> Explanation:
+    """The pod `waits` is nominated to the full node `a`, where a pod of lower priority may be terminating."""
+    body = pod("waits", 4, status={"phase": "Pending", "nominatedNodeName": "a"}, priority=10)
+    there = on("there", 16, uuid("a", 0), "a")
+    if leaving:
+        there["metadata"]["deletionTimestamp"] = "2026-01-31T12:00:00Z"
+    return waiting(body, there, extender=extender)
+
+
 def test_pods_that_are_evicted_for_it() -> None:
-    """On the node that kube-scheduler nominated."""
+    """On the node that kube-scheduler nominated, and who they are."""
+    found = nominated(leaving=True)
+    assert (found.cause, found.facts) == (
+        Cause.PREEMPTING,
+        ("nominated node: a", "terminating there: default/there"),
+    )
+
+
+def test_a_nomination_where_nobody_leaves_explains_nothing() -> None:
+    """The node is full, and that is why it waits."""
+    assert nominated(leaving=False).cause is Cause.FULL
+
+
+def test_a_pod_that_is_about_to_be_bound_is_nominated_too() -> None:
+    """From Kubernetes 1.35 on, while it waits for a volume or its gang; nobody is evicted for it."""
     body = pod("waits", 4, status={"phase": "Pending", "nominatedNodeName": "a"})
-    found = waiting(body, on("there", 16, uuid("a", 0), "a"))
-    assert (found.cause, found.facts) == (Cause.PREEMPTING, ("nominated node: a",))
+    found = waiting(body)
+    assert (found.cause, found.facts) == (Cause.BINDING, ("nominated node: a",))
+    cluster = Cluster(node("a", 16))
+    cluster.hold(pod("waits", 4))
+    found = waiting(body, extender=said(cluster))
+    assert (found.cause, found.facts) == (Cause.BINDING, ("nominated node: a", "room is held for it on a"))
 
 
 def test_nobody_has_looked_at_it() -> None:
