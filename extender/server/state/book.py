@@ -52,7 +52,7 @@ class Book:
     avoiding: Avoiding = field(default_factory=Avoiding)
     latest: tuple[str, Policy, NodeInfo | None] | None = None
     asked_alone: str = ""
-    schedulers: set[str] = field(default_factory=set)
+    schedulers: frozenset[str] = frozenset()
     adopts: bool = False
     budgets: dict[str, Budget] | None = None
 
@@ -88,13 +88,13 @@ class Book:
     def meet(self, scheduler: str) -> None:
         """A scheduler of that name calls, so the pods that it has not placed yet are ours to wake."""
         if scheduler not in self.schedulers:
-            self.schedulers.add(scheduler)
+            self.schedulers |= {scheduler}
             if self.adopts:
                 self.adopt((scheduler,))
 
     def learn_schedulers(self) -> None:
         """The schedulers of pods that are bound with an allocation call: an extender wrote that."""
-        self.schedulers.update(pod.scheduler for pod in self.ledger.pods.values() if pod.node and pod.policy)
+        self.schedulers |= {pod.scheduler for pod in self.ledger.pods.values() if pod.node and pod.policy}
 
     def adopt(self, schedulers: Collection[str]) -> None:
         """Let the pods wait for room that these schedulers refused before this process began."""

@@ -76,7 +76,7 @@ class State:
         self._view_problem = view_problem
         self._report_failure = report_failure
         self._lock = threading.Lock()
-        self._book = Book(unit_mib, policy, answers, keep, hold_s, clock, schedulers=set(schedulers))
+        self._book = Book(unit_mib, policy, answers, keep, hold_s, clock, schedulers=frozenset(schedulers))
         self._prepared: tuple[Weights, InForce] | None = None
 
     @property
@@ -105,8 +105,7 @@ class State:
     @property
     def schedulers(self) -> frozenset[str]:
         """Names of the schedulers that call, as far as they are known."""
-        with self._lock:
-            return frozenset(self._book.schedulers)
+        return self._book.schedulers
 
     def shapes(self) -> Counter[NodeShape]:
         """How many nodes there are of each shape."""
