@@ -99,7 +99,8 @@ class Upkeep:
                 self._stop.wait(FIRST_PAUSE_S)
 
     def round(self) -> None:
-        """Settle binds, keep the room of pods that wait for a volume, then wake the pods that fit now."""
+        """Show that the process runs, settle binds, keep room for pods that wait for a volume, wake what fits now."""
+        self._state.beat()
         self._settle()
         self._volumes.round()
         pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND)]

@@ -5,20 +5,17 @@ from extender.scheduling.ledger.binding import Plan, holder_of, holds_good, plan
 from extender.scheduling.ledger.reservation import Reservation
 from extender.scheduling.nodes.node import Hold
 from extender.scheduling.pods.request import PodRequest
-from extender.server.state.book import Book
+from extender.server.state.book import STANDSTILL_S, Book
 from extender.server.state.holds import end_hold
 from extender.server.state.outcomes import AlreadyBound, Assumed, BindStart, NeedsLook, Refused, UnknownPod
-
-FRESH_S = 3.0
-"""A process that was stopped for less than this has not been replaced: kube-scheduler's lease lasts for 15 s."""
 
 
 def begin_bind(book: Book, uid: str, node: str, view_problem: str | None, *, looked: bool) -> BindStart:
     """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones; the lock is held.
 
     What filter held was chosen on a view that was good then; a new choice needs one that is good now. Without a fresh
-    hold the view may be older than it seems, after a pause of the whole process: then the pods of the node are read
-    first, and `looked` says that they were.
+    hold, or with one from just after a standstill of the whole process, the view may be older than it seems: then the
+    pods of the node are read first, and `looked` says that they were.
     """
     ledger = book.ledger
     if ledger.is_gone(uid):
@@ -32,8 +29,8 @@ def begin_bind(book: Book, uid: str, node: str, view_problem: str | None, *, loo
         return Refused(f"an earlier bind of the pod to {reservation.node} is being settled")
     if pod is None or pod.request is None:
         return UnknownPod() if pod is None else Refused(pod.request_error or "pod asks for no GPU")
-    fresh = reservation is not None and reservation.held and book.clock() - reservation.since_s <= FRESH_S
-    if not looked and not fresh:
+    fresh = reservation is not None and reservation.held and book.clock() - reservation.since_s <= STANDSTILL_S
+    if not looked and (not fresh or book.stood_still):
         return NeedsLook(node)
     held = _held_plan(book, reservation, node, pod.request)
     if held is None and view_problem is not None:

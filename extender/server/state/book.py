@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from extender.contract.units import UnitMib
 from extender.scheduling.avoiding import Avoiding
@@ -18,6 +19,12 @@ from extender.scheduling.ranking.rankings import InForce
 from extender.scheduling.waking import RefusedPod
 from extender.server.state.evictions import Evictions
 from extender.server.state.waiting import Waiting
+
+STANDSTILL_S = 3.0
+"""A process that was stopped for less than this has not been replaced: kube-scheduler's lease lasts for 15 s."""
+
+CATCH_UP_S = 10.0
+"""Time in which the watches tell what happened while the process stood still."""
 
 
 @dataclass(slots=True)
@@ -55,12 +62,28 @@ class Book:
     schedulers: frozenset[str] = frozenset()
     adopts: bool = False
     budgets: dict[str, Budget] | None = None
+    _beat_s: float = field(init=False)
+    _caught_up_s: float = field(init=False, default=-inf)
 
     def __post_init__(self) -> None:
         self.policy_name = policy_named(self.policy_name).name
         self.ledger = Ledger(self.unit_mib)
+        self._beat_s = self.clock()
         self.evictions = Evictions()
         self.passes = Passes(2 * self.hold_s)  # a hold of half the time between two tries leaves the others the rest
+
+    def beat(self) -> None:
+        """The process runs: called several times a second, a gap tells of a standstill (SIGSTOP, a paused VM)."""
+        now_s = self.clock()
+        if now_s - self._beat_s > STANDSTILL_S:
+            self._caught_up_s = now_s + CATCH_UP_S
+        self._beat_s = now_s
+
+    @property
+    def stood_still(self) -> bool:
+        """Whether the process stood still a moment ago, so that the view may be older than it seems."""
+        self.beat()
+        return self.clock() < self._caught_up_s
 
     @property
     def policy(self) -> Policy:

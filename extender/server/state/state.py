@@ -117,6 +117,7 @@ class State:
         """Which nodes can take the pod; room for it is held on the best of them."""
         problem = self._view_problem()
         with self._lock:
+            self._book.beat()
             self._book.meet(pod.scheduler)
             if problem is None and pod.request is not None:
                 return filter_pod(self._book, pod, pod.request, names, self.decisions)
@@ -164,6 +165,11 @@ class State:
         if answers:
             self.decisions.preempting(pod, case.preemptor.policy.name, answers)
         return answers
+
+    def beat(self) -> None:
+        """The process runs; see `Book.beat`."""
+        with self._lock:
+            self._book.beat()
 
     def begin_bind(self, uid: str, node: str, *, looked: bool = True) -> BindStart:
         """Charge the pod on `node`: with the GPUs held for it there, else with newly chosen ones.

@@ -8,6 +8,7 @@ import pytest
 
 from extender.kube.errors import ApiError
 from extender.server.binder import CALL_S, Binder
+from extender.server.state.book import CATCH_UP_S
 from extender.server.state.outcomes import Passed, Unavailable
 from extender.server.wire import decode_binding_args
 from tests.extender.cluster import HOLD_S, Cluster
@@ -518,6 +519,37 @@ def test_a_bind_with_an_old_hold_first_reads_the_pods_of_the_node() -> None:
     for body in bench.api.pods.values():
         bench.cluster.show(body)
     assert bench.cluster.free("a") == [0, 0]
+
+
+def continued(*, after_s: float) -> Bench:
+    """A pod that passed filter `after_s` after a standstill, on a view that lacks what another leader has bound."""
+    bench = Bench(pod("train", 16), pod("theirs", 16))
+    bench.cluster.clock.advance(16)
+    bench.cluster.state.beat()
+    for _ in range(int(after_s)):
+        bench.cluster.clock.advance(1)
+        bench.cluster.state.beat()
+    plan = bench.cluster.hold(pod("train", 16), "a").allocation.containers["main"]
+    chosen = {str(gpu): int(units) for gpu, units in plan.items()}
+    bench.api.write("theirs", "uid-theirs", "a", {ALLOCATION: allocation({"main": chosen})})
+    return bench
+
+
+def test_a_hold_from_just_after_a_standstill_is_not_trusted() -> None:
+    """Filter is asked before the watches have told what happened while the process was stopped."""
+    bench = continued(after_s=0)
+    assert bench.bind() == ""
+    assert (bench.api.lists, bench.cluster.free("a")) == (1, [0, 0])
+    for body in bench.api.pods.values():
+        bench.cluster.show(body)
+    assert bench.cluster.free("a") == [0, 0]
+
+
+def test_a_standstill_is_over_when_the_watches_have_caught_up() -> None:
+    """A bind costs one write again."""
+    bench = continued(after_s=CATCH_UP_S)
+    assert bench.bind() == ""
+    assert bench.api.lists == 0
 
 
 def test_a_bind_with_a_fresh_hold_reads_nothing() -> None:
