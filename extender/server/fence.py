@@ -263,9 +263,12 @@ class Fence:
         try:
             answer = self._api.patch(pod_path(namespace, name), patch, timeout_s=READ_TIMEOUT_S)
         except ApiError as error:
-            namesake = error.about is not None and error.status in {409, 422}
-            if namesake or error.says_gone("pods", name):
+            if error.says_gone("pods", name):
                 return None
+            # A namesake answers 409 or 422, but so do a write in between and an admission policy that denies this one.
+            again = self.read(namespace, name, uid) if error.status in {409, 422} else found
+            if again is None or again.node or again.resource_version > found.resource_version:
+                return again
             raise
         touched = self._shown(namespace, name, uid, answer)
         if touched is not None and not touched.node and touched.resource_version in {void, found.resource_version}:

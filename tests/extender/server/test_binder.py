@@ -282,6 +282,25 @@ def test_lesson_15_memory_is_not_given_twice_by_a_bind_that_is_late() -> None:
     assert bench.cluster.free("a") == [0, 0]
 
 
+@pytest.mark.parametrize(
+    "denied",
+    [
+        ApiError(422, "Invalid", "ValidatingAdmissionPolicy 'labels' denied request", about=("pods", "train")),
+        ApiError(409, "Conflict", "the object has been modified", about=("pods", "train")),
+    ],
+    ids=["policy", "contention"],
+)
+def test_a_touch_that_is_refused_is_no_proof_that_the_pod_is_gone(denied: ApiError) -> None:
+    """Admission policies answer 422 and contention 409, as for a namesake: only a read can tell them apart."""
+    bench = held(pod("train", 16))
+    bench.api.late.append(unreachable(sent=True))
+    bench.api.untouchable.extend([denied] * 9)
+    assert bench.bind() == "API server: no answer; the bind is being settled"
+    assert bench.settle() == [False]
+    assert sorted(bench.cluster.free("a")) == [0, 16]
+    assert bench.api.arrive() == ["written"]
+
+
 def test_a_bind_that_is_being_settled_is_settled_by_a_touch() -> None:
     """Until then its GPUs are kept and filter says so; then nothing of it can come, and the next try does it."""
     bench = held()
