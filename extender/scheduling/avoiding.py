@@ -19,7 +19,18 @@ AT_ONCE_S = 10.0
 """A pod that failed so soon after its Binding was seen never did its work."""
 
 MAX_FAILURES = 4_096
+"""Failures that count for all pods; the oldest are forgotten beyond it."""
+
+MAX_SCOPES = 4_096
+"""Owners and pods of which failures are remembered: those that failed last."""
+
+MAX_OF_A_SCOPE = 64
 MAX_YOUNG = 4_096
+
+_OWN_DOING = frozenset({"DeadlineExceeded", "Error"})
+"""Reasons that say nothing of the node, even if no container was started: a deadline of the pod's own, or none."""
+
+_REFUSALS = frozenset({"UnexpectedAdmissionError", "TopologyAffinityError", "NodeAffinity", "NodePorts"})
 
 
 class Failed(Enum):
@@ -45,7 +56,8 @@ class Avoiding:
     """The failures of the last minutes; `counts` are all since the start. The owner serializes all calls."""
 
     def __init__(self) -> None:
-        self._failures: deque[NodeFailure] = deque(maxlen=MAX_FAILURES)
+        self._of_all: deque[NodeFailure] = deque(maxlen=MAX_FAILURES)
+        self._scoped: OrderedDict[str, deque[NodeFailure]] = OrderedDict()
         self._young: OrderedDict[str, float] = OrderedDict()
         self.counts: Counter[Failed] = Counter()
 
@@ -53,7 +65,8 @@ class Avoiding:
         """Take in a newer record of a pod, which was `before` until now; the failure that it tells of, if any."""
         if not pod.node or pod.request is None:
             return None
-        if before is not None and not before.node:
+        bound_now = before is not None and not before.node
+        if bound_now and not pod.ended:
             self._young[pod.uid] = now_s
             if len(self._young) > MAX_YOUNG:
                 self._young.popitem(last=False)
@@ -61,12 +74,18 @@ class Avoiding:
             return None
         bound_s = self._young.pop(pod.uid, None)
         # Whoever deletes a pod ends its containers, which then may count as failed.
-        if not pod.failure or pod.terminating or bound_s is None or now_s - bound_s > AT_ONCE_S:
+        if not pod.failure or pod.terminating:
             return None
-        how = Failed.ENDED if pod.ran else Failed.REFUSED
-        if how is Failed.ENDED and not pod.owner:
+        young = bound_s is not None and now_s - bound_s <= AT_ONCE_S
+        # How long a pod ran that is seen bound and ended at once is not known, but a kubelet refuses a pod at once.
+        return self._failed(pod, now_s) if young or (bound_now and _is_refusal(pod)) else None
+
+    def _failed(self, pod: PodRecord, now_s: float) -> NodeFailure | None:
+        if not pod.ran and pod.failure not in _OWN_DOING:
+            return self._note(NodeFailure(pod.node, Failed.REFUSED, "", pod.failure, now_s))
+        if not pod.owner:
             return None  # nobody makes another one
-        return self._note(NodeFailure(pod.node, how, pod.owner if pod.ran else "", pod.failure, now_s))
+        return self._note(NodeFailure(pod.node, Failed.ENDED, pod.owner, pod.failure, now_s))
 
     def not_bound(self, uid: str, node: str, now_s: float) -> NodeFailure:
         """Kube-scheduler's attempt to place the pod on `node` ended after filter and before bind."""
@@ -74,30 +93,48 @@ class Avoiding:
 
     def strikes(self, pod: PodRecord, now_s: float) -> Mapping[str, int]:
         """How many failures count against each node for this pod; nodes without one are left out."""
-        return Counter(each.node for each in self._counted(pod, now_s)) if self._failures else {}
+        if not self._of_all and not self._scoped:
+            return {}
+        return Counter(each.node for each in self._counted(pod, now_s))
 
     def nodes(self, now_s: float, pod: PodRecord | None = None) -> dict[str, list[NodeFailure]]:
         """What is remembered of each node, oldest first; with `pod`, only what counts for it."""
         found: dict[str, list[NodeFailure]] = {}
-        for each in self._counted(pod, now_s):
+        for each in sorted(self._counted(pod, now_s), key=lambda each: each.at_s):
             found.setdefault(each.node, []).append(each)
         return found
 
     def _counted(self, pod: PodRecord | None, now_s: float) -> Iterable[NodeFailure]:
-        self._forget(now_s)
-        if pod is None:
-            return self._failures
-        scopes = ("", pod.uid, pod.owner or pod.uid)
-        return (each for each in self._failures if each.scope in scopes)
+        scopes = list(self._scoped) if pod is None else [uid for uid in (pod.uid, pod.owner) if uid in self._scoped]
+        yield from _recent(self._of_all, now_s)
+        for scope in scopes:
+            failures = _recent(self._scoped[scope], now_s)
+            if failures:
+                yield from failures
+            else:
+                del self._scoped[scope]
 
     def _note(self, failure: NodeFailure) -> NodeFailure:
-        self._failures.append(failure)
         self.counts[failure.how] += 1
+        if not failure.scope:
+            self._of_all.append(failure)
+            return failure
+        self._scoped.setdefault(failure.scope, deque(maxlen=MAX_OF_A_SCOPE)).append(failure)
+        self._scoped.move_to_end(failure.scope)
+        if len(self._scoped) > MAX_SCOPES:
+            self._scoped.popitem(last=False)
         return failure
 
-    def _forget(self, now_s: float) -> None:
-        while self._failures and now_s - self._failures[0].at_s >= REMEMBERED_S:
-            self._failures.popleft()
+
+def _is_refusal(pod: PodRecord) -> bool:
+    """Whether the kubelet did not admit the pod (pkg/kubelet/lifecycle: it sets these reasons)."""
+    return not pod.ran and (pod.failure in _REFUSALS or pod.failure.startswith("OutOf"))
+
+
+def _recent(failures: deque[NodeFailure], now_s: float) -> deque[NodeFailure]:
+    while failures and now_s - failures[0].at_s >= REMEMBERED_S:
+        failures.popleft()
+    return failures
 
 
 def describe(node: str, failures: Sequence[NodeFailure]) -> str:

@@ -6,7 +6,8 @@ import pytest
 
 from extender.scheduling.avoiding import (
     AT_ONCE_S,
-    MAX_FAILURES,
+    MAX_OF_A_SCOPE,
+    MAX_SCOPES,
     REMEMBERED_S,
     Avoiding,
     Failed,
@@ -119,11 +120,35 @@ def test_a_failure_is_forgotten_after_minutes(told: Told) -> None:
 
 
 def test_what_is_remembered_is_bounded(told: Told) -> None:
-    """A loop of failures does not fill the memory; counts go on."""
-    for at in range(MAX_FAILURES + 10):
+    """A loop of failures does not fill the memory, and those of one pod push out no others; counts go on."""
+    told.fails("bad", "n0", 0.0, 0.0, why="UnexpectedAdmissionError")
+    for at in range(MAX_SCOPES + 10):
         told.avoiding.not_bound(f"p{at}", "n1", 0.0)
-    assert sum(map(len, told.avoiding.nodes(1.0).values())) == MAX_FAILURES
-    assert told.avoiding.counts == {Failed.ATTEMPT: MAX_FAILURES + 10}
+    for _ in range(MAX_OF_A_SCOPE + 10):
+        told.avoiding.not_bound("again", "n1", 0.0)
+    kept = told.avoiding.nodes(1.0)
+    assert (len(kept["n0"]), len(kept["n1"])) == (1, MAX_SCOPES - 1 + MAX_OF_A_SCOPE)
+    assert told.avoiding.counts == {Failed.REFUSED: 1, Failed.ATTEMPT: MAX_SCOPES + MAX_OF_A_SCOPE + 20}
+    assert told.strikes("other", 1.0) == {"n0": 1}
+
+
+@pytest.mark.parametrize("why", ["DeadlineExceeded", "Error"])
+def test_a_pod_that_ended_itself_counts_for_its_owner_alone(told: Told, why: str) -> None:
+    """A deadline of a second and an image that never comes are the tenant's own; no container was started."""
+    told.fails("a", "n1", 0.0, 1.0, why=why)
+    assert told.strikes("b", 2.0, owner="job") == {"n1": 1}
+    assert told.strikes("c", 2.0) == {}
+
+
+@pytest.mark.parametrize(("why", "counted"), [("Evicted", {}), ("UnexpectedAdmissionError", {"n1": 1})])
+def test_a_pod_that_was_not_seen_in_between_counts_if_the_kubelet_refused_it(
+    told: Told, why: str, counted: dict[str, int]
+) -> None:
+    """After an outage of the watch it may have run for long."""
+    pending = PodRecord("a", request=shares(8))
+    ended = PodRecord("a", request=shares(8), node="n1", ended=True, failure=why)
+    told.avoiding.seen(pending, ended, 0.0)
+    assert told.strikes("b", 1.0) == counted
 
 
 def test_levels_put_names_with_fewer_failures_first() -> None:
