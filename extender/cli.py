@@ -38,14 +38,14 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
     "--placement",
     type=click.Choice(PLACEMENTS),
     default="exact",
-    help="exact: filter answers with the best node. scored: with the best --keep nodes, for other plugins to score.",
+    help="exact: filter answers with the best node. scored: with the best --keep nodes, for other plugins to score. Pods that state a preference always get several.",
 )
-@click.option("--keep", type=int, default=16, help="Nodes in a filter answer with --placement scored.")
+@click.option("--keep", type=int, default=16, help="Nodes in a filter answer with --placement scored, and for pods that state a preference.")
 @click.option(
     "--hold-s",
     type=float,
     default=30.0,
-    help="Seconds that filter keeps memory for a pod where nothing tells whether kube-scheduler still tries.",
+    help="Seconds that filter keeps memory for a pod when there is no way to tell whether kube-scheduler still tries.",
 )
 @click.option("--stale-s", type=float, default=120.0, help="Seconds without the API server after which filter refuses.")
 @click.option("--events-per-s", type=float, default=20.0, help="Events on pods per second, on average; 0 writes none.")

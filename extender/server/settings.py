@@ -68,7 +68,7 @@ class Settings:
         unit_mib: size of one memory unit.
         placement: `exact` answers filter with the one best node, `scored` with the best `keep` nodes.
         keep: nodes in a filter answer under `scored`.
-        hold_s: how long filter keeps room for a pod where nothing tells of kube-scheduler's attempt.
+        hold_s: how long filter keeps room for a pod when there is no way to tell whether kube-scheduler still tries.
         stale_s: age of the view of the cluster from which on filter refuses.
         threads: calls that are served at the same time.
         max_body_bytes: largest call that is read.
