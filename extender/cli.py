@@ -38,9 +38,15 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
     "--placement",
     type=click.Choice(PLACEMENTS),
     default="exact",
-    help="exact: filter answers with the best node. scored: with the best --keep nodes, for other plugins to score. Pods that state a preference always get several.",
+    help="exact: filter answers with the best node, or for a pod that states a preference with the best --keep nodes. "
+    "scored: with the best --keep nodes for every pod, for other plugins to score.",
 )
-@click.option("--keep", type=int, default=16, help="Nodes in a filter answer with --placement scored, and for pods that state a preference.")
+@click.option(
+    "--keep",
+    type=int,
+    default=16,
+    help="Nodes in a filter answer with --placement scored, and for pods that state a preference.",
+)
 @click.option(
     "--hold-s",
     type=float,

@@ -10,15 +10,20 @@ from tests.chaos.faults.matrix import ROWS
 from tests.chaos.reporting import PAGE, lines_of, replaced, table
 from tests.chaos.running import RunReport, run_named
 
+_NAMES = "\b\nNAMES:\n" + "\n".join(f"  {row.name:34}{row.what}" for row in ROWS)
 
-@click.command()
+
+@click.command(
+    help="Disturb simulated clusters, and print what happens: all rows of the matrix, or those of these NAMES.",
+    epilog=_NAMES,
+)
 @click.argument("names", nargs=-1)
 @click.option("--seed", "seeds", multiple=True, type=int, default=(1,), show_default=True)
 @click.option("--repeats", default=1, show_default=True, help="Runs of a row on one cluster.")
 @click.option("--workers", default=2, show_default=True, help="Clusters at a time.")
-@click.option("--write", is_flag=True, help="Write the lines of these rows into the table of docs/operations.md.")
+@click.option("--write", is_flag=True, help="Write the lines of these rows into the table of docs/faults.md.")
 def main(names: tuple[str, ...], seeds: tuple[int, ...], repeats: int, workers: int, write: bool) -> None:  # noqa: FBT001 - click's
-    """Disturb simulated clusters, and print what happens: all rows of the matrix, or those of these NAMES.
+    """Run rows, each seed on a cluster of its own.
 
     Raises:
         click.BadParameter: there is no such row.

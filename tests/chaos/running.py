@@ -23,7 +23,8 @@ _FULL = 0.75
 class RunReport:
     """What one run has shown; `problems` is empty when all was well.
 
-    `slowest_bind_s` and `rest_s` count from the end of the fault; `use` is the extender's after it.
+    `slowest_bind_s` and `rest_s` count from the end of the fault; `use` is the extender's after it. `fates`, `double`
+    and `warnings` count from the start of the cluster, earlier repeats included.
     """
 
     row: str

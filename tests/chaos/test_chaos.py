@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import pytest
+from click.testing import CliRunner
 
+from tests.chaos.__main__ import main
 from tests.chaos.faults.matrix import ROWS, Row
 from tests.chaos.running import run_row
 
@@ -27,6 +29,13 @@ def test_a_fault_passes(row: Row, record_property: Callable[[str, object], None]
     for report in run_row(row, seed=1, repeats=1 if row.short else _LONG_REPEATS):
         record_property("chaos", report.line())
         assert report.problems == ()
+
+
+def test_help_lists_every_name() -> None:
+    """With what the row does, and without the words that are for developers."""
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert [row.name for row in ROWS if f"{row.name} " not in shown or row.what not in shown] == []
+    assert "Raises" not in shown
 
 
 def test_names_and_descriptions_are_unique() -> None:

@@ -189,7 +189,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "429-retry-after-an-hour",
-        "half of all is answered with 429 and an hour as Retry-After",
+        "half of all requests are answered with 429 and a Retry-After of an hour",
         _rules(Rule(replies(429, "TooManyRequests", retry_after_s=3600), share=0.5)),
     ),
     Row("500", "every other request is answered with 500", _rules(Rule(replies(500, "InternalError"), share=0.5))),
@@ -272,7 +272,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("pods-lag", "the watch of pods stalls, all else goes on", _rules(Rule(Stalls(), (WATCH,), "/pods"))),
     Row("lag", "the watches are 2 s behind", _rules(Rule(Lags(2.0), (WATCH,))), short=True),
-    Row("dead-sockets", "every connection goes silent for ever", _rules(Rule(Dies())), 2.0, within_s=110.0),
+    Row(
+        "dead-sockets", "each connection in use goes silent and stays silent", _rules(Rule(Dies())), 2.0, within_s=110.0
+    ),
     Row("paused", "the API server stops answering everybody", lambda _: Paused(), 8.0),
     Row("hiccups", "the extender's process stands still for half of the time", lambda _: Repeated(hiccup, 1.0)),
     Row("scheduler-restarts", "kube-scheduler is replaced again and again", lambda _: Repeated(restart_scheduler, 2.0)),
@@ -284,7 +286,12 @@ ROWS: tuple[Row, ...] = (
         tolerates=frozenset({"rejected"}),
     ),
     Row(
-        "restored", "etcd is restored to a state of 4 s before", lambda _: Restored(4.0), 6.0, shape=_LIGHT, short=True
+        "restored",
+        "etcd is restored to its state of 4 s before",
+        lambda _: Restored(4.0),
+        6.0,
+        shape=_LIGHT,
+        short=True,
     ),
     Row(
         "restored-bumped",
@@ -295,14 +302,12 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "authority-changes",
-        "the API server's CA is another one, its file comes 2 s later",
+        "the API server's CA is replaced, its file follows 2 s later",
         lambda _: AuthorityChanges(),
         shape=_SECURED,
         short=True,
     ),
-    Row(
-        "token-changes", "the token is another one, its file comes 2 s later", lambda _: TokenChanges(), shape=_SECURED
-    ),
+    Row("token-changes", "the token is replaced, its file follows 2 s later", lambda _: TokenChanges(), shape=_SECURED),
     Row("frozen", "the extender is stopped (SIGSTOP)", lambda _: Frozen(), 16.0),
     Row(
         "frozen-and-replaced",
@@ -340,14 +345,14 @@ ROWS: tuple[Row, ...] = (
     Row("full-disk", "the disk of the log and of temporary files is full", lambda _: FullDisk(), skip_because=no_root),
     Row(
         "clock-jumps",
-        "the wall clock jumps by an hour, forth and back",
+        "the wall clock jumps an hour ahead and back again",
         lambda _: ClockJumps(3600),
         skip_because=no_compiler,
         short=True,
     ),
     Row(
         "clock-jumps-back",
-        "the wall clock jumps back by a year and forth",
+        "the wall clock jumps back by a year and ahead again",
         lambda _: ClockJumps(-31_536_000),
         skip_because=no_compiler,
     ),
