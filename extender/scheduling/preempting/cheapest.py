@@ -7,12 +7,13 @@ is more important MoreImportantPod there (pkg/scheduler/util).
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from math import inf
 
 from msgspec import Struct
 
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.preempting.budgets import Budget, violations
+from extender.scheduling.preempting.budgets import violations
 
 _LOWEST = 2**31
 """Makes every priority positive, so that more victims never make a smaller sum."""
@@ -51,14 +52,15 @@ class Expendable(Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Effort:
-    """Bounds the work for one answer: steps of the search that are left."""
+    """Bounds the work for one answer: steps of the search that are left, all of them part of what `total` has left."""
 
     left: int
+    total: "Effort | None" = None
 
     def spend(self, steps: int) -> bool:
         """Whether so many steps were left; they are not any more."""
         self.left -= steps
-        return self.left >= 0
+        return self.left >= 0 and (self.total is None or self.total.spend(steps))
 
 
 def importance(pod: PodRecord) -> tuple[int, float, str]:
@@ -67,25 +69,32 @@ def importance(pod: PodRecord) -> tuple[int, float, str]:
 
 
 def _started_s(pod: PodRecord) -> float:
+    return _seconds(pod.started) if pod.started else inf
+
+
+@lru_cache(maxsize=4_096)
+def _seconds(started: str) -> float:
     try:
-        return datetime.fromisoformat(pod.started).timestamp() if pod.started else inf
+        return datetime.fromisoformat(started).timestamp()
     except ValueError:
         return inf
 
 
-def violated(members: Iterable[Expendable], budgets: Sequence[Budget]) -> int:
+def violated(members: Iterable[Expendable], allows: Sequence[int]) -> int:
     """How many of these pods a budget protects when all of them are evicted."""
-    ordered = sorted(members, key=_importance)
-    return sum(violations([each.budgets for each in ordered], budgets))
+    if not allows:
+        return 0
+    ordered = sorted([each for each in members if each.budgets], key=_importance)
+    return sum(violations([each.budgets for each in ordered], allows))
 
 
-def cost_of(members: Collection[Expendable], budgets: Sequence[Budget]) -> Cost:
+def cost_of(members: Collection[Expendable], allows: Sequence[int]) -> Cost:
     """What it costs to evict these pods."""
     if not members:
         return 0, -_LOWEST, 0, 0, -inf, ()
     highest = max(each.pod.priority for each in members)
     return (
-        violated(members, budgets) if budgets else 0,
+        violated(members, allows),
         highest,
         sum(each.pod.priority + _LOWEST for each in members),
         len(members),
@@ -97,7 +106,7 @@ def cost_of(members: Collection[Expendable], budgets: Sequence[Budget]) -> Cost:
 def cheapest(
     candidates: Collection[Expendable],
     fits: Callable[[Collection[str]], bool],
-    budgets: Sequence[Budget],
+    allows: Sequence[int],
     effort: Effort,
     *,
     beside: Sequence[Expendable] = (),
@@ -106,12 +115,12 @@ def cheapest(
     """The cheapest of the sets whose eviction suffices, each needed; None when not even all of them do.
 
     `fits` says whether the preemptor fits once the pods of these UIDs are gone, and never says no after more of them;
-    to ask it takes so many `steps`. `beside` are evicted in any case. Where `effort` does not last, it is the cheapest
-    set that was found.
+    to ask it takes so many `steps`. `allows` are the evictions that budgets allow. `beside` are evicted in any case.
+    Where `effort` does not last, it is the cheapest set that was found.
     """
     # What frees most comes first: few pods are cheaper than many.
     ordered = sorted(candidates, key=lambda each: (each.pod.priority, -each.units, *_newest(each)))
-    return _Search(ordered, fits, budgets, effort, beside, steps).run()
+    return _Search(ordered, fits, allows, effort, beside, steps).run()
 
 
 @dataclass(slots=True)
@@ -120,7 +129,7 @@ class _Search:
 
     candidates: list[Expendable]
     fits: Callable[[Collection[str]], bool]
-    budgets: Sequence[Budget]
+    allows: Sequence[int]
     effort: Effort
     beside: Sequence[Expendable]
     steps: int
@@ -131,30 +140,41 @@ class _Search:
         self.best = self.candidates
         if not self._suffices(self.best):
             return None
-        self.best = self._reprieved(self.best)
+        self.best = needed = self._reprieved(self.best)
         self.cost = self._cost_with(self.best)
         if len(self.candidates) <= _MOST_SEARCHED:
             _, highest, total, *_ = cost_of(self.beside, ())
             self._extend(0, [], highest, total)
-        return self._reprieved(self.best)
+        return needed if self.best is needed else self._reprieved(self.best)
 
     def _reprieved(self, victims: list[Expendable]) -> list[Expendable]:
         """Those who must go; asked in kube-scheduler's order: protected ones, then the most important, first."""
         ordered = sorted([*victims, *self.beside], key=_importance)
-        protected = violations([each.budgets for each in ordered], self.budgets)
+        protected = violations([each.budgets for each in ordered], self.allows)
         going = {each.uid: each for each in victims}
-        for _, each in sorted(zip(protected, ordered, strict=True), key=lambda pair: not pair[0]):
-            if each.uid in going:
-                left = [other for other in going.values() if other is not each]
-                if self._suffices(left):
-                    del going[each.uid]
+        asked = [
+            each
+            for _, each in sorted(zip(protected, ordered, strict=True), key=lambda pair: not pair[0])
+            if each.uid in going
+        ]
+        # Several are asked about at once, more as long as they may stay: most often most of them may.
+        at, many = 0, 1
+        while at < len(asked):
+            staying = {each.uid for each in asked[at : at + many]}
+            left = {uid: each for uid, each in going.items() if uid not in staying}
+            if self._suffices(left.values()):
+                going, at, many = left, at + many, many * 2
+            elif many == 1:
+                at += 1
+            else:
+                many //= 2
         return list(going.values())
 
     def _extend(self, at: int, taken: list[Expendable], highest: int, total: int) -> None:
         """Try what can be added to `taken`, whose priorities have this maximum and sum."""
         if not self.effort.spend(self.steps):
             return
-        broken = violated([*self.beside, *taken], self.budgets) if self.budgets else 0
+        broken = violated([*self.beside, *taken], self.allows) if self.allows else 0
         so_far = broken, highest, total, len(self.beside) + len(taken)
         if so_far > self.cost[:4]:
             return
@@ -178,7 +198,7 @@ class _Search:
         return self.fits({each.uid for each in taken})
 
     def _cost_with(self, taken: Sequence[Expendable]) -> Cost:
-        return cost_of([*self.beside, *taken], self.budgets)
+        return cost_of([*self.beside, *taken], self.allows)
 
 
 def _importance(candidate: Expendable) -> tuple[int, float, str]:

@@ -13,12 +13,12 @@ from extender.scheduling.fitting.fitting import try_fit
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.node import GpuInfo, Hold, Holder, NodeInfo, node_info
 from extender.scheduling.pods.request import Demand
-from extender.scheduling.preempting.budgets import Budget, budgets_of
+from extender.scheduling.preempting.budgets import Allowances, Budget, Protection
 from extender.scheduling.preempting.cheapest import Cost, Effort, Expendable, cheapest, cost_of, importance, violated
 from extender.scheduling.preempting.victims import Preemptor, Victims
 
-_EFFORT, _LEAST_EFFORT = 16_000, 64
-"""Steps of all searches for one answer, some tenths of a second, and of one search at least."""
+_EFFORT, _LEAST_EFFORT, _MOST_EFFORT = 16_000, 64, 64_000
+"""Steps of all searches for one answer, some tenths of a second, of one search at least, and of all at most."""
 
 _STEPS_A_FIT = 20
 """What it takes to see whether a pod fits on a whole node, in steps of a search on one GPU."""
@@ -39,31 +39,34 @@ def preempt(
     then kube-scheduler's own count stands.
     """
     answers: dict[str, Victims] = {}
-    effort = _EFFORT // max(1, len(candidates))
+    effort, total = _EFFORT // max(1, len(candidates)), Effort(_MOST_EFFORT)
+    protection = Protection(budgets or ())
     for name, offered in candidates.items():
         node = nodes.get(name)
         if node is None:
             continue
-        victims = _Place(node, offered, preemptor, pods, budgets or (), unit_mib, effort).victims()
+        uids = {*offered.uids, *(holder.uid for holder in node.holders)} if budgets else ()
+        allowances = protection.among([pods[uid] for uid in uids if _labelled(pods.get(uid))])
+        victims = _Place(node, offered, preemptor, pods, allowances, unit_mib, effort, total).victims()
         if victims:
-            answers[name] = _answer(victims, offered, pods, budgets)
+            answers[name] = _answer(victims, offered, pods, allowances if budgets is not None else None)
     return answers
 
 
 def _answer(
-    uids: Collection[str], offered: Victims, pods: Mapping[str, PodRecord], budgets: Sequence[Budget] | None
+    uids: Collection[str], offered: Victims, pods: Mapping[str, PodRecord], allowances: Allowances | None
 ) -> Victims:
     # kube-scheduler takes the first for the most important; a pod that is unknown here comes last.
     known = [pods[uid] for uid in uids if uid in pods]
     unknown = [uid for uid in uids if uid not in pods]
     ordered = (*(pod.uid for pod in sorted(known, key=importance)), *unknown)
-    if budgets is None:
+    if allowances is None:
         return Victims(ordered, offered.pdb_violations)
-    counted = {uid: Expendable(pods[uid], budgets_of(pods[uid], budgets)) for uid in uids if _labelled(pods.get(uid))}
-    broken = violated(counted.values(), budgets)
+    counted = {uid: Expendable(pods[uid], allowances.of(uid)) for uid in uids if _labelled(pods.get(uid))}
+    broken = violated(counted.values(), allowances.allows)
     if any(uid not in counted for uid in offered.uids):
         # Only kube-scheduler knows what protects pods without GPUs: the others come on top of its count.
-        own = violated([counted[uid] for uid in offered.uids if uid in counted], budgets)
+        own = violated([counted[uid] for uid in offered.uids if uid in counted], allowances.allows)
         broken = max(broken, offered.pdb_violations + broken - own)
     return Victims(ordered, broken)
 
@@ -81,9 +84,10 @@ class _Place:
     offered: Victims
     preemptor: Preemptor
     pods: Mapping[str, PodRecord]
-    budgets: Sequence[Budget]
+    allowances: Allowances
     unit_mib: UnitMib
     effort: int
+    total: Effort
 
     def victims(self) -> list[str] | None:
         """All who must go, the offered ones among them; None where that does not help, or nobody needs to go."""
@@ -95,7 +99,9 @@ class _Place:
             return None
         if self._fits(self._with(staying)):
             return list(self.offered.uids) or None
-        beside = [Expendable(self.pods[uid], self._budgets_of(uid)) for uid in offered if _labelled(self.pods.get(uid))]
+        beside = [
+            Expendable(self.pods[uid], self.allowances.of(uid)) for uid in offered if _labelled(self.pods.get(uid))
+        ]
         demands = self.preemptor.request.demands
         found = None
         if len(demands) == 1 and demands[0].gpus == 1 and all(_is_placed(one) for one in staying):
@@ -105,8 +111,8 @@ class _Place:
             def fits(gone: Collection[str]) -> bool:
                 return self._fits(self._with([one for one in staying if one.uid not in gone]))
 
-            effort = Effort(max(_LEAST_EFFORT * _STEPS_A_FIT, self.effort))
-            found = cheapest(candidates, fits, self.budgets, effort, beside=beside, steps=_STEPS_A_FIT)
+            effort = Effort(max(_LEAST_EFFORT * _STEPS_A_FIT, self.effort), self.total)
+            found = cheapest(candidates, fits, self.allowances.allows, effort, beside=beside, steps=_STEPS_A_FIT)
         return [*self.offered.uids, *(each.uid for each in found or ())]
 
     def _on_one_gpu(
@@ -126,25 +132,22 @@ class _Place:
                 for one in staying
                 if self._is_candidate(one) and one.footprint is not None and _uses(one, gpu)
             ]
-            effort = Effort(max(_LEAST_EFFORT, self.effort // len(cleared.gpus)))
-            found = cheapest(there, _Sums(gpu, demand, there).fits, self.budgets, effort, beside=beside)
+            effort = Effort(max(_LEAST_EFFORT, self.effort // len(cleared.gpus)), self.total)
+            found = cheapest(there, _Sums(gpu, demand, there).fits, self.allowances.allows, effort, beside=beside)
             if found is not None and (best is None or self._cost(found, beside) < self._cost(best, beside)):
                 best = found
         return best
 
     def _cost(self, found: Sequence[Expendable], beside: Sequence[Expendable]) -> Cost:
-        return cost_of([*beside, *found], self.budgets)
+        return cost_of([*beside, *found], self.allowances.allows)
 
     def _candidate(self, holder: Holder, pod: PodRecord, gpu: GpuInfo | None = None) -> Expendable:
-        footprint, budgets = holder.footprint, self._budgets_of(holder.uid)
+        footprint, budgets = holder.footprint, self.allowances.of(holder.uid)
         if footprint is None or gpu is None:
             return Expendable(pod, budgets, holder.request.memory_units if holder.request is not None else 0)
         whole = gpu.uuid in footprint.whole
         units = gpu.capacity if whole else footprint.shares.get(gpu.uuid, 0)
         return Expendable(pod, budgets, units, footprint.cores.get(gpu.uuid, 0), whole)
-
-    def _budgets_of(self, uid: str) -> tuple[int, ...]:
-        return budgets_of(self.pods[uid], self.budgets)
 
     def _is_candidate(self, holder: Holder) -> bool:
         """Whether it may be evicted, and helps: a bound pod of lower priority that has GPUs and is not leaving."""

@@ -6,7 +6,7 @@ import pytest
 
 from extender.decoding.budgets import decode_budget
 from extender.kube.objects import DecodeError
-from extender.scheduling.preempting.budgets import budgets_of
+from extender.scheduling.preempting.budgets import Protection
 from tests.extender.cluster import Cluster
 from tests.extender.objects import Json, allocation, pod, raw, uuid
 
@@ -26,7 +26,7 @@ def protects(selector: Json | None, labels: Json, name: str = "p", **status: Any
     body = pod(name, 4, node="a", annotations=plan)
     body["metadata"]["labels"] = labels
     record = Cluster().record(body)
-    return budgets_of(record, [decode_budget(raw(budget(selector, **status)))]) == (0,)
+    return Protection([decode_budget(raw(budget(selector, **status)))]).of(record) == (0,)
 
 
 def test_what_it_allows_and_has_counted_comes_from_its_status() -> None:

@@ -15,7 +15,7 @@ from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.node import Hold, Holder, NodeInfo
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
-from extender.scheduling.preempting.budgets import Budget, budgets_of, violations
+from extender.scheduling.preempting.budgets import Budget, Protection, violations
 from extender.scheduling.preempting.cheapest import Expendable, cost_of, importance
 from extender.scheduling.preempting.preempt import preempt
 from extender.scheduling.preempting.victims import Preemptor, Victims
@@ -228,6 +228,24 @@ def test_victims_without_gpus_are_counted_as_kube_scheduler_does() -> None:
         assert answered == {"node": Victims(("a", "plain"), expected)}
 
 
+def test_many_budgets_cost_no_time() -> None:
+    """kube-scheduler waits for 5 s; every pod is in each of a thousand budgets, and has labels of its own."""
+    places: dict[str, NodeInfo] = {}
+    pods: dict[str, PodRecord] = {}
+    for name in (f"n{at:02}" for at in range(50)):
+        there = [labelled(on_gpu(0, 8, f"{name}-{at}", 0, name), app="db", at=f"{name}-{at}") for at in range(10)]
+        pods |= {each.uid: each for each in there}
+        holders = [holder(each.uid, each.footprint, each.request) for each in there]
+        places[name] = info(record(name, gpus_of(80)), holders)
+    budgets = tuple(replace(budget(5, app="db"), uid=str(at)) for at in range(1_000))
+    others = tuple(replace(budget(0, app=f"other-{at}"), uid=f"other-{at}") for at in range(1_000))
+    started_s = process_time()
+    preemptor, offers = Preemptor(shares(60), HIGH, BINPACK), dict.fromkeys(places, Victims(()))
+    answers = preempt(places, offers, preemptor, pods, unit_mib=UNIT_MIB, budgets=(*budgets, *others))
+    assert process_time() - started_s < 3
+    assert {(len(each.uids), each.pdb_violations) for each in answers.values()} == {(8, 3)}
+
+
 @pytest.mark.parametrize("request_", [shares(55), shares(40, 30)])
 def test_a_long_search_ends(request_: PodRequest) -> None:
     """As many pods as a kubelet takes on each of the most nodes that kube-scheduler names: scheduling waits for it."""
@@ -263,6 +281,7 @@ def crowded(draw: st.DrawFn, name: str) -> tuple[NodeInfo, list[PodRecord]]:
 
 
 BUDGETS = (budget(0, app="x"), budget(1, app="y"), replace(budget(1, tier="z"), uid="third"))
+PROTECTION, ALLOWS = Protection(BUDGETS), [each.allows for each in BUDGETS]
 
 
 @st.composite
@@ -288,8 +307,8 @@ def cheapest_by_brute_force(
             left = [each for each in place.holders if each.uid not in gone]
             if isinstance(fit(info(place.record, left), preemptor.request, preemptor.policy), Fit):
                 victims = {*offered, *chosen}
-                members = [Expendable(pods[uid], budgets_of(pods[uid], BUDGETS)) for uid in victims]
-                costs.append((cost_of(members, BUDGETS)[:5], len(victims)))
+                members = [Expendable(pods[uid], PROTECTION.of(pods[uid])) for uid in victims]
+                costs.append((cost_of(members, ALLOWS)[:5], len(victims)))
     best = min(costs, default=None)
     return None if best is None or not best[1] else best[0]
 
@@ -320,15 +339,15 @@ def test_answers_are_the_cheapest_that_make_room(
             assert expected is None
             continue
         victims = answers[name].uids
-        members = [Expendable(pods[uid], budgets_of(pods[uid], BUDGETS)) for uid in victims]
-        assert cost_of(members, BUDGETS)[:5] == expected
+        members = [Expendable(pods[uid], PROTECTION.of(pods[uid])) for uid in victims]
+        assert cost_of(members, ALLOWS)[:5] == expected
         added = set(victims) - set(offered[name].uids)
         assert set(offered[name].uids) <= set(victims)
         assert len(set(victims)) == len(victims)
         assert all(pods[uid].priority < 3 and not pods[uid].terminating for uid in added)
         assert list(victims) == sorted(victims, key=lambda uid: importance(pods[uid]))
-        taken = [budgets_of(pods[uid], BUDGETS) for uid in victims]
-        assert answers[name].pdb_violations == sum(violations(taken, BUDGETS))
+        taken = [PROTECTION.of(pods[uid]) for uid in victims]
+        assert answers[name].pdb_violations == sum(violations(taken, ALLOWS))
         leaving = {uid for uid, each in pods.items() if each.terminating and each.priority < 3}
 
         def fits_without(gone: set[str], place: NodeInfo = place) -> bool:
