@@ -148,6 +148,18 @@ class Binder:
                 self._state.forget(holder.uid)
             return True
 
+    def is_gone(self, namespace: str, name: str, uid: str) -> bool:
+        """Whether a live read proves that there is no such pod any more.
+
+        Raises:
+            ApiError: another answer.
+            ApiUnreachable: no answer.
+        """
+        try:
+            return self._fence.read(namespace, name, uid) is None
+        except DecodeError:
+            return False
+
     def _introduce(self, args: BindingArgs) -> PodRecord | str:
         try:
             record = self._fence.read(args.pod_namespace, args.pod_name, args.pod_uid)

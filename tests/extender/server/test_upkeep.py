@@ -144,15 +144,35 @@ def test_a_failed_touch_is_not_made_again_when_the_pod_needs_it_no_more() -> Non
     assert bench.pass_time(120) == []
 
 
-@pytest.mark.parametrize("status", [404, 409, 422])
-def test_a_pod_that_is_gone_is_let_go(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Deleted or replaced: nothing to do and nothing to log."""
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_pod_that_is_gone_is_let_go(*, replaced: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Deleted, or another pod has its name: nothing to do and nothing to log."""
     bench = Bench("train")
-    bench.api.untouchable.append(refused(status, "Gone", "no such pod"))
+    if replaced:
+        bench.api.pods["train"]["metadata"]["uid"] = "uid-of-another"
+    else:
+        del bench.api.pods["train"]
     bench.make_room()
     with caplog.at_level(logging.INFO):
         assert bench.pass_time(120) == []
     assert not [each for each in caplog.records if each.name == "extender.server.upkeep"]
+    assert bench.api.reads == (1 if replaced else 0)
+
+
+@pytest.mark.parametrize("status", [404, 409, 422])
+@pytest.mark.parametrize("unreadable", [False, True])
+def test_a_refused_touch_alone_does_not_say_that_the_pod_is_gone(
+    status: int, *, unreadable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody wrote at the same moment, or an admission policy was in the way: it is told, and made again."""
+    bench = Bench("train")
+    bench.api.untouchable.append(refused(status, "Conflict", "the object has been modified"))
+    if unreadable:
+        bench.api.unreadable.append(refused(500, "InternalError", "etcd"))
+    bench.make_room()
+    ((after_s, name),) = bench.pass_time(120)
+    assert (after_s <= 3, name) == (True, "train")
+    assert f"can't wake pod default/train: {status} Conflict" in caplog.text
 
 
 def lose_a_bind(bench: Bench, *, written: bool) -> None:
