@@ -104,7 +104,7 @@ class Upkeep:
         self._state.beat()
         self._settle()
         self._volumes.round()
-        pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND)]
+        pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND, self._may_touch)]
         for at, pod in enumerate(pods):
             if self._stop.is_set():
                 return
