@@ -186,6 +186,16 @@ class State:
         with self._lock:
             self._book.note_freed(self._book.ledger.forget(uid))
 
+    def end_hold(self, held: Reservation) -> None:
+        """The attempt for which this was held is over, and kube-scheduler is told: give the room back.
+
+        A newer attempt of the pod, and a Binding that may have been written, keep theirs.
+        """
+        with self._lock:
+            now = self._book.ledger.reservation(held.holder.uid)
+            if now is not None and now.since_s == held.since_s:
+                end_hold(self._book, held.holder.uid)
+
     def apply(self, event: ClusterEvent) -> None:
         """Take in what a watch or a live read has shown."""
         with self._lock:
