@@ -132,7 +132,7 @@ class Decoder:
             claims_allocated=not bound and self._actual in annotations,
             prefers=not bound and prefers(spec),
             terminating=metadata.deletion_timestamp is not None,
-            nominated_node=status.nominated_node_name if status is not None else "",
+            nominated_node=status.nominated_node_name if status is not None and not spec.scheduling_gates else "",
             owner=_controller(metadata) if request else "",
             failure=(status.reason or "Error") if failed and status is not None else "",
             ran=failed and status is not None and _ran(status),

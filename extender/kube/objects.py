@@ -151,6 +151,7 @@ class PodSpec(Camel):
     resources: msgspec.Raw = ABSENT
     affinity: msgspec.Raw = ABSENT
     topology_spread_constraints: msgspec.Raw = ABSENT
+    scheduling_gates: list[Present] | None = None
 
 
 class PodStatus(Camel):

@@ -78,20 +78,27 @@ class Binder:
         with self._alone(args.pod_uid) as alone:
             if not alone:
                 return self._failed(args, "another bind of the pod is under way")
+            held = self._state.reservation(args.pod_uid)
+            problem = self._bind_alone(args, until_s)
+            if problem and held is not None:
+                self._state.end_hold(held)
+            return problem
+
+    def _bind_alone(self, args: BindingArgs, until_s: float) -> str:
+        start = self._state.begin_bind(args.pod_uid, args.node, looked=False)
+        if isinstance(start, UnknownPod):
+            record = self._introduce(args)
+            if isinstance(record, str):
+                return self._failed(args, record)
+            if record.request is None and not record.request_error and not record.node:
+                return self._write_plain(args, record, until_s)
             start = self._state.begin_bind(args.pod_uid, args.node, looked=False)
-            if isinstance(start, UnknownPod):
-                record = self._introduce(args)
-                if isinstance(record, str):
-                    return self._failed(args, record)
-                if record.request is None and not record.request_error and not record.node:
-                    return self._write_plain(args, record, until_s)
-                start = self._state.begin_bind(args.pod_uid, args.node, looked=False)
-            if isinstance(start, NeedsLook):
-                problem = self._look_at(start.node)
-                if problem:
-                    return self._failed(args, problem)
-                start = self._state.begin_bind(args.pod_uid, args.node, looked=True)
-            return self._carry_out(args, start, until_s)
+        if isinstance(start, NeedsLook):
+            problem = self._look_at(start.node)
+            if problem:
+                return self._failed(args, problem)
+            start = self._state.begin_bind(args.pod_uid, args.node, looked=True)
+        return self._carry_out(args, start, until_s)
 
     def _carry_out(self, args: BindingArgs, start: BindStart, until_s: float) -> str:
         if isinstance(start, Assumed):
@@ -147,6 +154,18 @@ class Binder:
                 _LOG.info(text, holder.namespace, holder.name, reservation.node)
                 self._state.forget(holder.uid)
             return True
+
+    def is_gone(self, namespace: str, name: str, uid: str) -> bool:
+        """Whether a live read proves that there is no such pod any more.
+
+        Raises:
+            ApiError: another answer.
+            ApiUnreachable: no answer.
+        """
+        try:
+            return self._fence.read(namespace, name, uid) is None
+        except DecodeError:
+            return False
 
     def _introduce(self, args: BindingArgs) -> PodRecord | str:
         try:

@@ -31,6 +31,7 @@ UNSETTLED_S = 2.0
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 MAX_REMEMBERED = 20_000
+_CONFLICTS = frozenset({409, 422})
 
 
 class UpkeepApi(Protocol):
@@ -103,7 +104,7 @@ class Upkeep:
         self._state.beat()
         self._settle()
         self._volumes.round()
-        pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND)]
+        pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND, self._may_touch)]
         for at, pod in enumerate(pods):
             if self._stop.is_set():
                 return
@@ -164,9 +165,24 @@ class Upkeep:
             patch = {"metadata": {"uid": pod.uid, "annotations": {self._annotation: f"{now_s:.3f}"}}}
             self._api.patch(pod_path(pod.namespace, pod.name), patch, timeout_s=3.0)
         except ApiError as error:
-            if error.about is None or error.status not in {404, 409, 422}:
+            if not self._is_gone(pod, error):
                 _LOG.warning("can't wake pod %s/%s: %s", pod.namespace, pod.name, error)
                 self._postpone([pod], self._touched[pod.uid].next_s)
         else:
             self.woken += 1
             _LOG.info("woke pod %s/%s: there is room for it now", pod.namespace, pod.name)
+
+    def _is_gone(self, pod: RefusedPod, error: ApiError) -> bool:
+        """Whether there is proof that the pod is gone, after its patch was refused with this error.
+
+        Where another pod has its name by now, the patch fails on the UID, as it may fail for other reasons.
+
+        Raises:
+            ApiUnreachable: no answer.
+        """
+        if error.status not in _CONFLICTS:
+            return error.says_gone("pods", pod.name)
+        try:
+            return self._binder.is_gone(pod.namespace, pod.name, pod.uid)
+        except ApiError:
+            return False

@@ -38,6 +38,7 @@ from extender.server.state.outcomes import (
 )
 from extender.server.state.preempt import begin_preempt, end_preempt
 from extender.server.state.prioritize import costs_of
+from extender.server.state.waiting import UNUSED_S
 
 
 class State:
@@ -185,6 +186,16 @@ class State:
         with self._lock:
             self._book.note_freed(self._book.ledger.forget(uid))
 
+    def end_hold(self, held: Reservation) -> None:
+        """The attempt for which this was held is over, and kube-scheduler is told: give the room back.
+
+        A newer attempt of the pod, and a Binding that may have been written, keep theirs.
+        """
+        with self._lock:
+            now = self._book.ledger.reservation(held.holder.uid)
+            if now is not None and now.since_s == held.since_s:
+                end_hold(self._book, held.holder.uid)
+
     def apply(self, event: ClusterEvent) -> None:
         """Take in what a watch or a live read has shown."""
         with self._lock:
@@ -324,10 +335,13 @@ class State:
             book.adopt(book.schedulers)
             book.adopts = True
 
-    def worth_waking(self, settled_s: float, limit: int) -> list[waking.RefusedPod]:
+    def worth_waking(
+        self, settled_s: float, limit: int, may_wake: Callable[[waking.RefusedPod], bool] = lambda _pod: True
+    ) -> list[waking.RefusedPod]:
         """Pods to wake: refused before room appeared, still waiting `settled_s` after it did, and fitting now.
 
-        At most `limit`; when that many are named, the next call goes on with the others. For one thread only.
+        At most `limit`; when that many are named, the next call goes on with the others. Room that is still free some
+        seconds later is offered to the next ones, and to those that `may_wake` leaves out now. For one thread only.
         """
         now_s = self._clock()
         with self._lock:
@@ -335,12 +349,10 @@ class State:
             ripe = self._book.waiting.take_ripe(self._book.ledger, settled_s, now_s)
         if ripe is None:
             return []
-        pods = waking.worth_waking(
-            ripe.pods, ripe.nodes, limit=limit, unit_mib=self.unit_mib, first_seen=ripe.first_seen
-        )
+        may = [pod for pod in ripe.pods if may_wake(pod)]
+        pods = waking.worth_waking(may, ripe.nodes, limit=limit, unit_mib=self.unit_mib, first_seen=ripe.first_seen)
         with self._lock:
-            if len(pods) < limit:
-                self._book.waiting.woke_all()
-            else:
-                self._book.waiting.woke(ripe, pods, now_s)
+            self._book.waiting.woke(pods, now_s)
+            if pods or len(may) < len(ripe.pods):
+                self._book.waiting.offer_again(ripe, now_s + (UNUSED_S if len(pods) < limit else 0.0))
         return pods

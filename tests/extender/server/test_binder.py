@@ -593,3 +593,28 @@ def test_a_node_whose_pods_cannot_be_read_is_not_bound_to(trouble: Trouble) -> N
     bench.api.unlisted.append(trouble)
     assert bench.bind() == f"pods of the node can't be read: {trouble}"
     assert bench.api.binds == 0
+
+
+def test_a_bind_that_writes_nothing_ends_the_hold() -> None:
+    """kube-scheduler's attempt is over, and others may have the room at once."""
+    bench = held()
+    bench.cluster.clock.advance(4)
+    bench.api.unlisted.append(unreachable(sent=True))
+    assert bench.bind() == "pods of the node can't be read: timed out"
+    assert bench.cluster.free("a") == [16, 16]
+
+
+def test_a_bind_that_writes_nothing_leaves_the_hold_of_the_next_attempt() -> None:
+    """kube-scheduler has given the call up and asked again meanwhile."""
+    bench = held()
+    bench.cluster.clock.advance(4)
+
+    class Slow(BindingApi):
+        def list_page(self, *_args: object, **_kwargs: object) -> bytes:
+            bench.cluster.clock.advance(1)
+            bench.cluster.hold(pod("train", 8), "a")
+            raise unreachable(sent=True)
+
+    binder = Binder(bench.cluster.state, Slow(), bench.cluster.names, bench.cluster.decoder, clock=bench.cluster.clock)
+    assert binder.bind(decode_binding_args(bind_call("train", "a"))) == "pods of the node can't be read: timed out"
+    assert sorted(bench.cluster.free("a")) == [8, 16]

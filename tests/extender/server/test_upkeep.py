@@ -96,6 +96,45 @@ def test_a_pod_that_does_not_come_back_is_touched_after_growing_pauses() -> None
     assert 60 <= pauses[-1] <= 62
 
 
+def leave_half(bench: Bench) -> None:
+    """There is room for one of the pods."""
+    bench.make_room()
+    bench.cluster.show_bound("half", 8, uuid("a", 0), "a")
+
+
+def test_room_that_the_woken_pod_does_not_take_is_offered_to_the_next_one() -> None:
+    """kube-scheduler's own filters refuse the first by now: it never comes; each is woken once for the room."""
+    bench = Bench("one", "two", "three")
+    leave_half(bench)
+    (first_s, first), (second_s, second), (third_s, third) = bench.pass_time(300)
+    assert [first, second, third] == ["one", "two", "three"]
+    assert 2 <= second_s - first_s <= 3
+    assert 2 <= third_s - second_s <= 3
+
+
+def test_room_that_the_woken_pod_takes_is_offered_to_nobody() -> None:
+    """It is as good as gone."""
+    bench = Bench("one", "two")
+    leave_half(bench)
+    assert [name for _, name in bench.pass_time(1)] == ["one"]
+    assert isinstance(bench.cluster.filter(pod("one", 8)), Passed)
+    bench.cluster.assume("one", "a")
+    bench.cluster.show_bound("one", 8, uuid("a", 0), "a", version=50)
+    assert bench.pass_time(60) == []
+
+
+def test_a_pod_in_its_pause_does_not_take_the_place_of_another() -> None:
+    """Its own turn comes when the pause is over, if there is room still."""
+    bench = Bench("one", "two")
+    leave_half(bench)
+    assert [name for _, name in bench.pass_time(1)] == ["one"]
+    bench.cluster.delete("half")
+    bench.cluster.show_bound("half again", 8, uuid("a", 0), "a")
+    touches = bench.pass_time(60)
+    assert [name for _, name in touches] == ["two", "one"]
+    assert touches[0][0] <= 1
+
+
 def test_more_pods_than_a_round_wakes_are_woken_in_the_next_rounds() -> None:
     """Nobody is forgotten."""
     names = [f"p{at}" for at in range(WAKES_A_ROUND + 5)]
@@ -144,15 +183,35 @@ def test_a_failed_touch_is_not_made_again_when_the_pod_needs_it_no_more() -> Non
     assert bench.pass_time(120) == []
 
 
-@pytest.mark.parametrize("status", [404, 409, 422])
-def test_a_pod_that_is_gone_is_let_go(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Deleted or replaced: nothing to do and nothing to log."""
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_pod_that_is_gone_is_let_go(*, replaced: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Deleted, or another pod has its name: nothing to do and nothing to log."""
     bench = Bench("train")
-    bench.api.untouchable.append(refused(status, "Gone", "no such pod"))
+    if replaced:
+        bench.api.pods["train"]["metadata"]["uid"] = "uid-of-another"
+    else:
+        del bench.api.pods["train"]
     bench.make_room()
     with caplog.at_level(logging.INFO):
         assert bench.pass_time(120) == []
     assert not [each for each in caplog.records if each.name == "extender.server.upkeep"]
+    assert bench.api.reads == (1 if replaced else 0)
+
+
+@pytest.mark.parametrize("status", [404, 409, 422])
+@pytest.mark.parametrize("unreadable", [False, True])
+def test_a_refused_touch_alone_does_not_say_that_the_pod_is_gone(
+    status: int, *, unreadable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody wrote at the same moment, or an admission policy was in the way: it is told, and made again."""
+    bench = Bench("train")
+    bench.api.untouchable.append(refused(status, "Conflict", "the object has been modified"))
+    if unreadable:
+        bench.api.unreadable.append(refused(500, "InternalError", "etcd"))
+    bench.make_room()
+    ((after_s, name),) = bench.pass_time(120)
+    assert (after_s <= 3, name) == (True, "train")
+    assert f"can't wake pod default/train: {status} Conflict" in caplog.text
 
 
 def lose_a_bind(bench: Bench, *, written: bool) -> None:

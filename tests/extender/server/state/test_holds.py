@@ -248,6 +248,18 @@ def test_an_extender_that_stands_by_holds_what_the_other_one_holds() -> None:
     assert isinstance(cluster.filter(shown("late", 5)), Passed)
 
 
+def test_no_room_is_held_for_a_pod_with_scheduling_gates() -> None:
+    """kube-scheduler does not look at it, whoever nominates it; once the gates are gone, it does."""
+    cluster = Cluster(node("a", 16), schedulers=["ours"])
+    cluster.show(shown("slow", 1))
+    gated = nominated("slow", 2)
+    gated["spec"]["schedulingGates"] = [{"name": "queue"}]
+    cluster.show(gated)
+    assert cluster.free("a") == [16]
+    cluster.show(nominated("slow", 3))
+    assert cluster.free("a") == [6]
+
+
 def test_a_nomination_that_goes_ends_what_was_held_for_it() -> None:
     """Changes of the pod that say nothing new do not; and no hold lasts for ever."""
     cluster = Cluster(node("a", 16), schedulers=["ours"])
