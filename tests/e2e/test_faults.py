@@ -12,18 +12,7 @@ from tests.e2e.controlplane import ControlPlane
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-UNSETTLED = {
-    "late-bindings": "once in five runs a pod was refused: the plugin gave another one GPU where two were planned",
-}
-"""Rows that do not pass always, and why."""
-
-
-def _marked(row: Row) -> object:
-    reason = UNSETTLED.get(row.name)
-    return pytest.param(row, id=row.name, marks=[pytest.mark.xfail(strict=False, reason=reason)] if reason else [])
-
-
-@pytest.mark.parametrize("row", [_marked(row) for row in ROWS if row.real])
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS if row.real])
 def test_a_fault_passes(row: Row, control_plane: ControlPlane, record_property: Callable[[str, object], None]) -> None:
     """No GPU memory is given twice, no pod is lost, and all that fits is bound soon after."""
     for report in run_row(row, seed=1, control=RealControl(control_plane)):

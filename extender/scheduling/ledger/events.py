@@ -32,8 +32,8 @@ class PodRecord(Struct, frozen=True, gc=False):
         scheduler: name of the scheduler that it asks for.
         unschedulable: whether kube-scheduler has said that it fits nowhere.
         refusal: why its latest try failed, while pending: reason and text of its condition PodScheduled.
-        nominated_node: node where kube-scheduler evicted others for it, or waits to bind it; empty while it has scheduling gates,
-            for kube-scheduler does not look at it then.
+        nominated_node: node where kube-scheduler evicted others for it, or waits to bind it; empty while it has
+            scheduling gates, for kube-scheduler does not look at it then.
         claims_allocated: whether it claims, while pending, that a kubelet gave it GPUs.
         owner: UID of the controller that made it, and that would make another one.
         failure: why it has failed, in one word; empty while it has not.

@@ -57,8 +57,9 @@ class Protection:
             needed = next((one for one in budget.requirements if one.operator == "In"), None)
             if needed is None:
                 self._others.setdefault(budget.namespace, []).append(at)
-            for value in set(needed.values) if needed is not None else ():
-                self._by_label.setdefault((budget.namespace, needed.key, value), []).append(at)
+            else:
+                for value in set(needed.values):
+                    self._by_label.setdefault((budget.namespace, needed.key, value), []).append(at)
             for name in budget.disrupted:
                 self._disrupted.setdefault((budget.namespace, name), set()).add(at)
 
