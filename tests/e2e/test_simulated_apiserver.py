@@ -19,7 +19,7 @@ from tests.e2e.controlplane import ControlPlane
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 MEMORY = "gpupack.io/gpu-mem"
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_NUMBER = re.compile(r"\d{2,}")
+_NUMBER = re.compile(r"\d{2,}|(?<=object meta: )\d+")
 
 
 @pytest.fixture(scope="module")
