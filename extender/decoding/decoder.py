@@ -21,6 +21,7 @@ from extender.kube.objects import (
     ContainerStatus,
     DecodeError,
     NodeObject,
+    OwnerReference,
     PlacedMetadata,
     Pod,
     PodMetadata,
@@ -39,6 +40,7 @@ MAX_PLACE_CHARACTERS = 4096
 
 
 _decode_statuses = msgspec.json.Decoder(list[ContainerStatus] | None).decode
+_decode_owners = msgspec.json.Decoder(list[OwnerReference] | None).decode
 _decode_conditions = msgspec.json.Decoder(list[Condition] | None).decode
 _NO_ANNOTATIONS: Mapping[str, str] = {}
 _UNSCHEDULABLE = "Unschedulable:"
@@ -133,7 +135,7 @@ class Decoder:
             prefers=not bound and prefers(spec),
             terminating=metadata.deletion_timestamp is not None,
             nominated_node=status.nominated_node_name if status is not None and not spec.scheduling_gates else "",
-            owner=_controller(metadata) if request else "",
+            owner=_controller(metadata) if request and (failed or not bound) else "",
             failure=(status.reason or "Error") if failed and status is not None else "",
             ran=failed and status is not None and _ran(status),
             started=(status.start_time or "") if bound and request and status is not None else "",
@@ -254,8 +256,11 @@ def _ran(status: PodStatus) -> bool:
     return any(one.container_id for one in known)
 
 
-def _controller(metadata: PodMetadata) -> str:
-    return next((intern(owner.uid) for owner in metadata.owner_references or () if owner.controller), "")
+def _controller(metadata: PlacedMetadata) -> str:
+    if metadata.owner_references is ABSENT:
+        return ""
+    owners = _decode_owners(metadata.owner_references) or ()
+    return next((intern(owner.uid) for owner in owners if owner.controller), "")
 
 
 def _all_stopped(statuses: msgspec.Raw, containers: int) -> bool:

@@ -68,7 +68,6 @@ class PodMetadata(Camel):
     resource_version: str = ""
     deletion_timestamp: str | None = None
     annotations: dict[str, str] | None = None
-    owner_references: list[OwnerReference] | None = None
 
     def annotation(self, name: str) -> str | None:
         """The value of an annotation."""
@@ -76,9 +75,10 @@ class PodMetadata(Camel):
 
 
 class PlacedMetadata(PodMetadata):
-    """The same with the labels, a JSON object."""
+    """The same with the labels, a JSON object, and the owners, a list of `OwnerReference`."""
 
     labels: msgspec.Raw = ABSENT
+    owner_references: msgspec.Raw = ABSENT
 
 
 class Metadata(PodMetadata):
@@ -86,6 +86,7 @@ class Metadata(PodMetadata):
 
     creation_timestamp: str | None = None
     labels: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
 
 
 class Condition(Camel):

@@ -35,7 +35,8 @@ class PodRecord(Struct, frozen=True, gc=False):
         nominated_node: node where kube-scheduler evicted others for it, or waits to bind it; empty while it has
             scheduling gates, for kube-scheduler does not look at it then.
         claims_allocated: whether it claims, while pending, that a kubelet gave it GPUs.
-        owner: UID of the controller that made it, and that would make another one.
+        owner: UID of the controller that made it, and that would make another one; known while it is pending, and once
+            it has failed.
         failure: why it has failed, in one word; empty while it has not.
         ran: whether any of its containers was started, known once it has failed.
         prefers: whether it states, while pending, a preference for some of the nodes that fit it.

@@ -5,7 +5,7 @@ Every method takes the lock for microseconds; the clock is injected and monotoni
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from extender.contract.units import UnitMib
 from extender.scheduling import waking
@@ -207,11 +207,16 @@ class State:
         for failure in failures:
             self._report_failure(failure)
 
-    def _failures(self, event: ClusterEvent) -> list[NodeFailure]:
+    def _failures(self, event: ClusterEvent) -> Sequence[NodeFailure]:
         """What the event tells of pods that failed where they were bound; the lock is held, nothing is applied yet."""
-        pods = (event.pod,) if isinstance(event, PodChanged) else event.pods if isinstance(event, PodsListed) else ()
+        if isinstance(event, PodChanged):
+            pods: tuple[PodRecord, ...] = (event.pod,)
+        elif isinstance(event, PodsListed):
+            pods = event.pods
+        else:
+            return ()
         now_s, known = self._clock(), self._book.ledger.pods
-        seen = [self._book.avoiding.seen(known.get(pod.uid), pod, now_s) for pod in pods]
+        seen = [self._book.avoiding.seen(known.get(pod.uid), pod, now_s) for pod in pods if pod.node]
         return [failure for failure in seen if failure is not None]
 
     def avoided(self, pod: PodRecord | None = None) -> dict[str, list[NodeFailure]]:
