@@ -4,7 +4,7 @@ kube-scheduler retries a refused pod the moment another pod goes, which may be b
 refusal that follows would last for minutes. Pods are chosen so that they fit together, the most important first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -51,19 +51,22 @@ def worth_waking(
 ) -> list[RefusedPod]:
     """At most `limit` pods that fit on the `freed` nodes together, by priority, then by how long they have waited.
 
-    `first_seen` tells the generation in which a node came; 0 where it does not.
+    As in filter, claims of less important pods give way. `first_seen` tells the generation in which a node came; 0
+    where it does not.
     """
     nodes = {node.name: node for node in freed}
     claims = {holder.uid: node.name for node in freed if node.claims for holder in node.holders if _claims(holder)}
+    refused = sorted(refused, key=lambda pod: (-pod.priority, pod.waiting_since_s, pod.uid))
+    claimants = {pod.uid: pod.priority for pod in refused if pod.uid in claims}
     chosen: list[RefusedPod] = []
     # Room only shrinks here: what did not fit will not fit.
     hopeless: set[_Kind] = set()
-    for pod in sorted(refused, key=lambda pod: (-pod.priority, pod.waiting_since_s, pod.uid)):
+    for pod in refused:
         if len(chosen) == limit or not nodes:
             break
         if pod.uid in claims:
             name = claims[pod.uid]
-            taken = _place(pod, [_without(nodes[name], pod.uid, unit_mib)], unit_mib)
+            taken = _place(pod, [_without(nodes[name], {pod.uid}, unit_mib)], unit_mib)
             if taken is not None:
                 nodes[name] = taken
                 chosen.append(pod)
@@ -72,7 +75,7 @@ def worth_waking(
         taken = None
         if kind not in hopeless:
             usable = [node for node in nodes.values() if pod.may_use(node.name, first_seen.get(node.name, 0))]
-            taken = _place(pod, usable, unit_mib)
+            taken = _place(pod, usable, unit_mib) or _place_over_claims(pod, usable, claimants, unit_mib)
         if taken is None:
             hopeless.add(kind)
         else:
@@ -85,8 +88,26 @@ def _claims(holder: Holder) -> bool:
     return holder.hold is Hold.CLAIMED
 
 
-def _without(node: NodeInfo, uid: str, unit_mib: UnitMib) -> NodeInfo:
-    left = [holder for holder in node.holders if holder.uid != uid]
+def _place_over_claims(
+    pod: RefusedPod, nodes: Iterable[NodeInfo], claimants: Mapping[str, int], unit_mib: UnitMib
+) -> NodeInfo | None:
+    """The node with the pod on it, where claims of lower priority (`claimants`) on the same GPUs give way to it."""
+    for node in nodes:
+        lesser = [one for one in node.holders if _claims(one) and claimants.get(one.uid, pod.priority) < pod.priority]
+        taken = _place(pod, [_without(node, {one.uid for one in lesser}, unit_mib)], unit_mib) if lesser else None
+        if taken is not None:
+            gpus = next(_gpus_of(one) for one in taken.holders if one.uid == pod.uid)
+            holders = (*taken.holders, *(one for one in lesser if gpus.isdisjoint(_gpus_of(one))))
+            return node_info(node.record, holders, unit_mib=unit_mib, generation=node.generation, before=node)
+    return None
+
+
+def _gpus_of(holder: Holder) -> frozenset[str]:
+    return holder.footprint.whole.union(holder.footprint.shares) if holder.footprint is not None else frozenset()
+
+
+def _without(node: NodeInfo, uids: Collection[str], unit_mib: UnitMib) -> NodeInfo:
+    left = [holder for holder in node.holders if holder.uid not in uids]
     return node_info(node.record, left, unit_mib=unit_mib, generation=node.generation, before=node)
 
 

@@ -6,9 +6,10 @@ claim is made again after a restart. `status.nominatedNodeName` alone makes no c
 kube-scheduler writes it for any pod that it is binding. The state's lock is held in every function.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from math import inf
 
-from extender.scheduling.fitting.fitting import Fit, fit
+from extender.scheduling.fitting.fitting import Fit, fit, try_fit
 from extender.scheduling.ledger.binding import Plan, has_room, holder_of, plan_binding
 from extender.scheduling.ledger.events import (
     ClusterEvent,
@@ -29,8 +30,14 @@ CLAIM_S = 15 * 60.0
 """Longest life of a claim, far above the grace period of nearly every pod."""
 
 
-def follow(book: Book, event: ClusterEvent) -> None:
-    """Bring claims in line after an event that the ledger has taken in."""
+def left_node(book: Book, event: ClusterEvent) -> str:
+    """The node where the event, which the ledger has not taken in yet, ends a pod; empty for any other."""
+    pod = book.ledger.pods.get(event.uid) if isinstance(event, PodDeleted) else None
+    return pod.node if pod is not None else ""
+
+
+def follow(book: Book, event: ClusterEvent, left: str = "") -> None:
+    """Bring claims in line after an event that the ledger has taken in, and that has ended a pod on the node `left`."""
     match event:
         case PodChanged(pod):
             if not (pod.nominated_node or book.evictions):
@@ -39,7 +46,7 @@ def follow(book: Book, event: ClusterEvent) -> None:
             renewed: Iterable[str] = (pod.uid, *book.evictions.nominated(pod.node)) if pod.node else (pod.uid,)
         case PodDeleted(uid):
             book.evictions.forget(uid)
-            return
+            renewed = book.evictions.nominated(left) if left else ()
         case NodeChanged(node):
             renewed = book.evictions.nominated(node.name)
         case NodeDeleted(name):
@@ -74,7 +81,8 @@ def renew(book: Book, uid: str) -> Reservation | None:
     plan, expires_s = wanted
     if known is None or known.plan is not plan:
         book.note_freed(ledger.release(uid))
-        _give_way(book, pod, plan.node, plan)
+        info = ledger.nodes[plan.node]
+        _give_way(book, pod, info, plan, _victims(book, pod, info))
         holder = holder_of(pod, pod.request, plan, Hold.CLAIMED)
         ledger.claim(plan.node, holder, pod.resource_version, expires_s, since_s=book.clock(), plan=plan)
     return ledger.reservation(uid)
@@ -88,15 +96,39 @@ def _wanted(book: Book, pod: PodRecord, known: Reservation | None) -> tuple[Plan
     info, expires_s = book.ledger.nodes.get(nomination.node), nomination.since_s + CLAIM_S
     if info is None or expires_s <= now_s:
         return None
+    told = book.evictions.victims(pod.uid, info.name, now_s)
     victims = _victims(book, pod, info)
-    cleared = _without(book, pod, info, victims)
-    if known is not None and known.plan is not None and known.node == info.name and known.holder.request == request:
-        if has_room(cleared, known.plan):
-            return known.plan, expires_s
-    elif not victims and not book.evictions.victims(pod.uid, info.name, now_s):
+    if victims or told:
+        book.evictions.note_victims(pod.uid)
+    elif not nomination.had_victims:
         return None
-    plan = plan_binding(cleared, request, book.policy_of(request), unit_mib=book.unit_mib)
-    return (plan, expires_s) if isinstance(plan, Plan) else None
+    kept = known.plan if known is not None and known.node == info.name and known.holder.request == request else None
+    policy = book.policy_of(request)
+    for cleared in _emptier(book, pod, info, victims, victims.intersection(told)):
+        if kept is not None and has_room(cleared, kept):
+            return kept, expires_s
+        plan = plan_binding(cleared, request, policy, unit_mib=book.unit_mib)
+        if isinstance(plan, Plan):
+            return plan, expires_s
+    return None
+
+
+def _emptier(
+    book: Book, pod: PodRecord, info: NodeInfo, victims: Collection[str], told: Collection[str]
+) -> Iterator[NodeInfo]:
+    """The node as the pod may find it: as it is, once the victims named for it are gone, and once all are.
+
+    A pod that terminates for another reason may do so for ever, so room that needs it gone is the last choice. Each
+    time claims that have to give way stay first.
+    """
+    yield _left(book, info, {pod.uid})
+    lesser = _lesser_claims(book, pod, info)
+    stages = [told, victims] if told and len(told) < len(victims) else [victims]
+    for leaving in stages:
+        if leaving:
+            yield _left(book, info, {pod.uid, *leaving})
+        if lesser:
+            yield _left(book, info, {pod.uid, *leaving, *lesser})
 
 
 def _victims(book: Book, pod: PodRecord, info: NodeInfo) -> set[str]:
@@ -112,44 +144,85 @@ def _victims(book: Book, pod: PodRecord, info: NodeInfo) -> set[str]:
     return found
 
 
-def _without(book: Book, pod: PodRecord, info: NodeInfo, victims: Collection[str]) -> NodeInfo:
-    """The node without the pod's victims, its own claim, and the claims that have to give way to it."""
-    gone = {pod.uid, *victims, *_lesser_claims(book, pod, info)}
+def _left(book: Book, info: NodeInfo, gone: Collection[str]) -> NodeInfo:
+    """The node without these pods and claims."""
     left = [holder for holder in info.holders if holder.uid not in gone]
     return node_info(info.record, left, unit_mib=book.unit_mib, before=info)
 
 
 def _lesser_claims(book: Book, pod: PodRecord, info: NodeInfo) -> list[str]:
+    """The claims that give way to the pod, the most important first."""
     if not info.claims:
         return []
+    pods = book.ledger.pods
     claims = [holder.uid for holder in info.holders if holder.hold is Hold.CLAIMED and holder.uid != pod.uid]
-    return [uid for uid in claims if (other := book.ledger.pods.get(uid)) is None or other.priority < pod.priority]
+    lesser = [uid for uid in claims if uid not in pods or pods[uid].priority < pod.priority]
+    return sorted(lesser, key=lambda uid: (-pods[uid].priority if uid in pods else inf, uid))
 
 
-def _give_way(book: Book, pod: PodRecord, node: str, plan: Plan | None = None) -> None:
-    """Drop the claims of less important pods on the node, unless `plan` has room beside them."""
-    info = book.ledger.nodes[node]
+def _give_way(book: Book, pod: PodRecord, info: NodeInfo, plan: Plan, victims: Collection[str] = ()) -> None:
+    """Drop the claims of less important pods beside which the node has no room for the pod's `plan`."""
     lesser = _lesser_claims(book, pod, info)
-    if plan is not None and lesser:
-        gone = {pod.uid, *_victims(book, pod, info)}
-        left = [holder for holder in info.holders if holder.uid not in gone]
-        if has_room(node_info(info.record, left, unit_mib=book.unit_mib, before=info), plan):
-            return
+    if not lesser:
+        return
+    gone = {pod.uid, *victims, *lesser}
     for uid in lesser:
-        book.note_freed(book.ledger.release(uid))
+        if has_room(_left(book, info, gone - {uid}), plan):
+            gone.remove(uid)
+        else:
+            book.note_freed(book.ledger.release(uid))
 
 
-def make_way(book: Book, pod: PodRecord, request: PodRequest, policy: Policy, names: Collection[str]) -> bool:
-    """Drop the claims of less important pods on the nodes where the pod fits without them; whether there were any."""
-    found = False
-    for node in {nomination.node for uid in book.evictions.nominated() if (nomination := _claimed(book, uid))}:
+def make_way(
+    book: Book, pod: PodRecord, request: PodRequest, names: Collection[str], strikes: Mapping[str, int]
+) -> bool:
+    """Drop claims of less important pods so that the pod fits on one node; whether there is such a node.
+
+    Where pods failed least goes first, then where the claims are least important.
+    """
+    highest: dict[str, int] = {}
+    asked = names if isinstance(names, Set | Mapping) else frozenset(names)
+    for uid in book.evictions.nominated():
+        claim, other = _claimed(book, uid), book.ledger.pods.get(uid)
+        if claim is not None and other is not None and other.priority < pod.priority and claim.node in asked:
+            highest[claim.node] = max(highest.get(claim.node, other.priority), other.priority)
+    for node in sorted(highest, key=lambda node: (strikes.get(node, 0), highest[node], node)):
         info = book.ledger.nodes.get(node)
-        if info is None or node not in names or not _lesser_claims(book, pod, info):
+        if info is None or not _could_take(info, request):
             continue
-        if isinstance(fit(_without(book, pod, info, ()), request, policy), Fit):
-            _give_way(book, pod, node)
-            found = True
-    return found
+        plan = _plan_over_claims(book, pod, request, info)
+        if plan is not None:
+            _give_way(book, pod, info, plan)
+            return True
+    return False
+
+
+def _plan_over_claims(book: Book, pod: PodRecord, request: PodRequest, info: NodeInfo) -> Plan | None:
+    """Where the pod fits on the node when claims give way to it, the least important first."""
+    policy, lesser = book.policy_of(request), _lesser_claims(book, pod, info)
+    if try_fit(_left(book, info, {pod.uid, *lesser}), request, policy) is None:
+        return None
+    gone = {pod.uid}
+    for uid in reversed(lesser):
+        gone.add(uid)
+        plan = plan_binding(_left(book, info, gone), request, policy, unit_mib=book.unit_mib)
+        if isinstance(plan, Plan):
+            return plan
+    return None
+
+
+def _could_take(info: NodeInfo, request: PodRequest) -> bool:
+    """Whether the node might have room if nothing was claimed there: quick to say for those whose victims are there."""
+    return all(
+        sum(
+            [
+                gpu.healthy and gpu.capacity - gpu.used - gpu.outside >= (gpu.capacity if one.whole else one.units)
+                for gpu in info.gpus
+            ]
+        )
+        >= one.gpus
+        for one in request.demands
+    )
 
 
 def _claimed(book: Book, uid: str) -> Reservation | None:

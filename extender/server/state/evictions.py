@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.preempting.victims import Victims
@@ -15,10 +15,11 @@ UNSEEN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Nomination:
-    """Where a pending pod is nominated, and since when on the caller's clock."""
+    """Where a pending pod is nominated, since when on the caller's clock, and whether pods were to leave for it."""
 
     node: str
     since_s: float
+    had_victims: bool = False
 
 
 class Evictions:
@@ -37,7 +38,7 @@ class Evictions:
         """Remember what preempt has answered for the pod."""
         self._answers[uid] = now_s, answers
         self._answers.move_to_end(uid)
-        if len(self._answers) > MAX_REMEMBERED:
+        while len(self._answers) > MAX_REMEMBERED or now_s - next(iter(self._answers.values()))[0] >= UNSEEN_S:
             self._answers.popitem(last=False)
 
     def forget(self, uid: str) -> None:
@@ -69,6 +70,12 @@ class Evictions:
             self._nominations.pop(pod.uid, None)
         elif known is None or known.node != pod.nominated_node:
             self._nominations[pod.uid] = Nomination(pod.nominated_node, now_s)
+
+    def note_victims(self, uid: str) -> None:
+        """Pods leave the node for the pod that is nominated there."""
+        known = self._nominations.get(uid)
+        if known is not None and not known.had_victims:
+            self._nominations[uid] = replace(known, had_victims=True)
 
     def nomination(self, uid: str) -> Nomination | None:
         """Where the pod is nominated."""

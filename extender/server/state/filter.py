@@ -108,6 +108,6 @@ def _filtered(
     strikes = book.avoiding.strikes(pod, book.clock())
     rankings, ledger = book.in_force.rankings, book.ledger
     filtered = filter_nodes(rankings, ledger, names, request, policy, answers=answers, strikes=strikes)
-    if filtered.ranked.first is None and book.evictions and make_way(book, pod, request, policy, names):
+    if filtered.ranked.first is None and book.evictions and make_way(book, pod, request, names, strikes):
         filtered = filter_nodes(rankings, ledger, names, request, policy, answers=answers, strikes=strikes)
     return filtered

@@ -35,7 +35,9 @@ def begin_preempt(
     book.note_freed(ledger.apply(PodChanged(pod)))
     follow(book, PodChanged(pod))
     claim = renew(book, pod.uid)
-    if claim is not None and any(ledger.pods[uid].terminating for uid in awaited(book, pod, claim)):
+    # kube-scheduler offers other nodes alone once the claim's node is out of the question, tainted or gone.
+    offered = claim is not None and (claim.node in candidates or not candidates)
+    if claim is not None and offered and any(ledger.pods[uid].terminating for uid in awaited(book, pod, claim)):
         return None  # what it waits for is on the way
     known = book.without_own(pod.uid).nodes
     nodes = {name: known[name] for name in candidates if name in known}

@@ -25,7 +25,7 @@ from extender.scheduling.ranking.rankings import InForce
 from extender.server.record.decisions import Decisions
 from extender.server.state.bind import begin_bind
 from extender.server.state.book import Book
-from extender.server.state.claiming import follow
+from extender.server.state.claiming import follow, left_node
 from extender.server.state.filter import filter_pod, stop_waiting
 from extender.server.state.holds import adopt_holds, end_hold, hold_nominated, keep_for, take_in
 from extender.server.state.outcomes import (
@@ -200,8 +200,9 @@ class State:
         """Take in what a watch or a live read has shown."""
         with self._lock:
             failures = self._failures(event)
+            left = left_node(self._book, event)
             nominated = take_in(self._book, event)
-            follow(self._book, event)
+            follow(self._book, event, left)
             if nominated is not None:
                 hold_nominated(self._book, nominated)
         for failure in failures:

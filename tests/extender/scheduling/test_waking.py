@@ -114,10 +114,24 @@ def test_room_where_a_pods_own_constraints_do_not_let_it_is_no_room() -> None:
     assert worth_waking([wants], [other], limit=9, unit_mib=UNIT_MIB, first_seen=known_then) == []
 
 
+def claiming(uid: str, units: int, gpu: int = 0) -> Holder:
+    """A pod that claims room on a GPU."""
+    return Holder(uid, "default", uid, shares(units), on({gpu: units}), hold=Hold.CLAIMED)
+
+
 def test_a_claim_is_room_for_the_pod_that_has_it_alone() -> None:
-    """It wakes once its victims are gone, even before pods of higher priority that do not fit beside it."""
+    """It wakes once its victims are gone, even before pods of its priority that have waited longer."""
     for left, expected in ((4, []), (0, ["claimant"])):
-        claim = Holder("claimant", "default", "claimant", shares(16), on({0: 16}), hold=Hold.CLAIMED)
         others = [holder("victim", on({0: left}))] if left else []
-        refused = [waiting("important", shares(1), priority=7), waiting("claimant", shares(16))]
-        assert woken(refused, node(16, holders=[claim, *others])) == expected
+        refused = [waiting("peer", shares(1)), waiting("claimant", shares(16), since_s=9)]
+        assert woken(refused, node(16, holders=[claiming("claimant", 16), *others])) == expected
+
+
+def test_a_more_important_pod_is_woken_for_claimed_room() -> None:
+    """Filter gives it to that pod; claims on other GPUs stay, and those that are in the way wait again."""
+    refused = [waiting("important", shares(9), priority=7), waiting("p", shares(16)), waiting("q", shares(16))]
+    claims = [claiming("p", 16), claiming("q", 16, 1)]
+    assert woken(refused, node(16, holders=claims[:1])) == ["important"]
+    assert woken(refused, node(16, 16, holders=claims)) == ["important", "q"]
+    assert woken([*refused, waiting("small", shares(7))], node(16, 16, holders=claims)) == ["important", "q", "small"]
+    assert woken(refused, node(16, holders=[claims[0], holder("victim", on({0: 8}))])) == []

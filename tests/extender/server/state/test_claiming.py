@@ -259,3 +259,101 @@ def test_evictions_for_a_bound_pod_are_kube_schedulers_alone() -> None:
     resized = cluster.record(pod("a", 12, node="n", version=9, priority=HIGH))
     offered = {"n": Victims(("uid-x",), 1), "m": Victims(("uid-y",))}
     assert cluster.state.preempt(resized, offered) == {"n": Victims(("uid-x",), 1)}
+
+
+def emptied_for(*places: str) -> Cluster:
+    """On each node (one GPU of 16) a pod was evicted for a nominated one, which claims what it left: p0, p1, ..."""
+    cluster = Cluster(*(node(name, 16) for name in places))
+    for at, name in enumerate(places):
+        cluster.show_bound(f"v{at}", 16, uuid(name, 0), name)
+    for at, name in enumerate(places):
+        preemptor = cluster.record(pod(f"p{at}", 16, priority=HIGH))
+        cluster.state.preempt(preemptor, {name: Victims((f"uid-v{at}",))})
+        cluster.show(nominated(f"p{at}", 16, name))
+        cluster.delete(f"v{at}")
+    return cluster
+
+
+def test_a_more_important_pod_takes_one_claim_and_leaves_the_others() -> None:
+    """It needs one GPU: the claims on the other nodes stay."""
+    cluster = emptied_for("n1", "n2", "n3")
+    assert cluster.hold(pod("boss", 16, priority=HIGH + 1)).node == "n1"
+    assert [cluster.node(name).gpus[0].claimed for name in ("n1", "n2", "n3")] == [0, 16, 16]
+    assert isinstance(cluster.filter(pod("low", 16)), Rejected)
+
+
+def test_of_the_claims_on_a_node_those_in_the_way_are_taken() -> None:
+    """The least important of those on the GPU that the more important pod gets, and as few as it takes."""
+    cluster = Cluster(node("n", 16, 16))
+    wanted = (("a", 8, 0, 1), ("b", 8, 0, 2), ("c", 16, 1, 3))
+    for name, units, index, _ in wanted:
+        cluster.show_bound(f"v{name}", units, uuid("n", index), "n")
+    for name, units, _, priority in wanted:
+        cluster.state.preempt(cluster.record(pod(name, units, priority=priority)), offer(f"uid-v{name}"))
+        cluster.show(nominated(name, units, priority=priority))
+        cluster.delete(f"v{name}")
+    assert claimed(cluster) == [16, 16]
+    assert cluster.hold(pod("boss", 8, priority=HIGH)).footprint.shares == {uuid("n", 0): 8}
+    assert [one.name for one in cluster.node("n").holders] == ["b", "boss", "c"]
+
+
+def test_a_claim_comes_back_when_its_gpu_does() -> None:
+    """Unhealthy, or without an inventory, for a moment after the victims have gone."""
+    for away in (node("n1", 16, version=30, unhealthy=[uuid("n1", 0)]), node("n1", version=30)):
+        cluster = emptied_for("n1")
+        cluster.clock.advance(31)
+        cluster.add_node(away)
+        assert [gpu.claimed for gpu in cluster.node("n1").gpus] in ([], [0])
+        cluster.add_node(node("n1", 16, version=31))
+        assert [gpu.claimed for gpu in cluster.node("n1").gpus] == [16]
+        assert isinstance(cluster.filter(pod("low", 16)), Rejected)
+
+
+def test_a_claim_comes_back_when_the_pod_that_took_its_place_goes() -> None:
+    """The more important pod ends while the nomination stands."""
+    cluster = emptied_for("n1")
+    cluster.show_bound("boss", 16, uuid("n1", 0), "n1", priority=HIGH + 1)
+    cluster.show(nominated("p0", 16, "n1", version=60))
+    assert [gpu.claimed for gpu in cluster.node("n1").gpus] == [0]
+    cluster.delete("boss")
+    assert [gpu.claimed for gpu in cluster.node("n1").gpus] == [16]
+
+
+def test_a_pod_is_evicted_for_on_another_node_when_its_own_is_out_of_the_question() -> None:
+    """Its nominated node is tainted while the victims there take their time: kube-scheduler offers another node."""
+    cluster = Cluster(node("n", 16), node("m", 16))
+    cluster.show_bound("v", 16, uuid("n", 0), "n")
+    cluster.show_bound("w", 16, uuid("m", 0), "m")
+    cluster.state.preempt(cluster.record(pod("p", 16, priority=HIGH)), offer("uid-v"))
+    cluster.show(nominated("p", 16))
+    leaving(cluster, "v", 16, uuid("n", 0))
+    p = cluster.record(nominated("p", 16))
+    elsewhere = {"m": Victims(("uid-w",))}
+    assert cluster.state.preempt(p, {**offer("uid-v"), **elsewhere}) == {}
+    assert cluster.state.preempt(p, elsewhere) == elsewhere
+
+
+def test_a_pod_that_terminates_for_ever_draws_no_claim() -> None:
+    """The victims named for the pod are on the other GPU; what they leave is kept."""
+    cluster = Cluster(node("n", 16, 16))
+    cluster.show_bound("stuck", 16, uuid("n", 0), "n")
+    cluster.show_bound("v", 16, uuid("n", 1), "n")
+    leaving(cluster, "stuck", 16, uuid("n", 0))
+    cluster.state.preempt(cluster.record(pod("p", 16, priority=HIGH)), offer("uid-v"))
+    cluster.show(nominated("p", 16))
+    assert claimed(cluster) == [0, 16]
+    leaving(cluster, "v", 16, uuid("n", 1))
+    cluster.delete("v")
+    assert isinstance(cluster.filter(pod("low", 16)), Rejected)
+    assert cluster.hold(nominated("p", 16)).footprint.shares == {uuid("n", 1): 16}
+
+
+def test_a_claim_moves_to_what_is_free_now() -> None:
+    """Its victims may take long: it goes where nobody has to leave any more."""
+    cluster = in_the_middle()
+    assert claimed(cluster) == [16, 0]
+    cluster.delete("b")
+    assert claimed(cluster) == [16, 0]
+    cluster.delete("c")
+    assert claimed(cluster) == [0, 16]
+    assert cluster.hold(nominated("p", 16)).footprint.shares == {uuid("n", 1): 16}

@@ -47,6 +47,7 @@ class Life:
         self.births = 0
         self.version = 10
         self.happened: Counter[str] = Counter()
+        self.named: dict[str, set[str]] = {}
 
     def started(self) -> Cluster:
         """An extender that has read the nodes."""
@@ -108,6 +109,7 @@ class Life:
             if lesser:
                 offered[at] = Victims(tuple(self.draws.sample(lesser, 1)))
         answer = self.cluster.state.preempt(record, offered)
+        self.named[name] = {uid for victims in answer.values() for uid in victims.uids} or self.named.get(name, set())
         if not answer or self.draws.random() < 0.2:
             return
         chosen = self.draws.choice(sorted(answer))
@@ -178,13 +180,14 @@ class Life:
                 self.happened["overlapping"] += gpu.taken > gpu.capacity
 
     def leaving_on(self, place: NodeInfo, gpu: GpuInfo, claimants: list[str]) -> int:
-        """Units of a GPU that terminating pods have which are less important than a claimant."""
+        """Units of a GPU that less important pods have which terminate, or were to be evicted for a claimant."""
         units = 0
+        named = {uid for name in claimants for uid in self.named.get(name, ())}
         highest = max((self.pods[name]["spec"]["priority"] for name in claimants), default=0)
         for one in place.holders:
             record = self.cluster.state.pod(one.uid)
             if one.hold is Hold.BOUND and one.footprint is not None and record is not None:
-                leaves = record.terminating and record.priority < highest
+                leaves = (record.terminating or one.uid in named) and record.priority < highest
                 units += one.footprint.shares.get(gpu.uuid, 0) if leaves else 0
         return units
 

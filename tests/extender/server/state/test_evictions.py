@@ -31,6 +31,16 @@ def test_what_is_remembered_is_bounded() -> None:
     assert [evictions.victims(f"pod-{number}", "a", 0.0) for number in (0, 1)] == [(), ("low",)]
 
 
+def test_an_answer_is_kept_no_longer_than_it_counts() -> None:
+    """Each names the victims of up to hundreds of nodes: a thousand of them would be hundreds of megabytes."""
+    evictions = Evictions()
+    victims = Victims(("low",))
+    evictions.remember("first", {"a": victims}, 0.0)
+    evictions.remember("second", {"a": victims}, UNSEEN_S)
+    # Asked as of a time when it would still count.
+    assert [evictions.victims(uid, "a", 1.0) for uid in ("first", "second")] == [(), ("low",)]
+
+
 def test_a_nomination_is_as_old_as_its_node() -> None:
     """Noted again it stays as it is; elsewhere it begins anew; cleared it is gone."""
     evictions = Evictions()
