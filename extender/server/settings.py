@@ -70,7 +70,7 @@ class Settings:
         keep: nodes in a filter answer under `scored`.
         hold_s: how long filter keeps room for a pod when there is no way to tell whether kube-scheduler still tries.
         stale_s: age of the view of the cluster from which on filter refuses.
-        threads: calls that are served at the same time.
+        threads: binds that wait for the API server at the same time.
         max_body_bytes: largest call that is read.
         tls: needed to listen on anything but loopback.
         allowed_hosts: names in the Host header of people's requests, besides loopback names and the address itself.

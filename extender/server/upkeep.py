@@ -5,6 +5,7 @@ It holds the state's lock for far less than a millisecond at a time; every round
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class _Touched:
 
 
 class Upkeep:
-    """Runs in one thread until stopped; tests call `round` instead.
+    """Runs in threads until stopped; tests call `round` instead.
 
     A pod is woken by a new value of its retry annotation, which puts it back into kube-scheduler's queue. A pod that is
     refused again for reasons outside gpupack is woken again only after growing pauses.
@@ -78,32 +79,43 @@ class Upkeep:
         self._postponed: dict[str, tuple[RefusedPod, float]] = {}
         self._settle_after_s: dict[str, float] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        # Reads of claims can take seconds, for which neither waking nor settling waits.
+        self._threads = [
+            threading.Thread(target=self._run, args=(each,), name=name, daemon=True)
+            for name, each in (("upkeep", self._settle_and_wake), ("volumes", self._volumes.round))
+        ]
         self.woken = 0
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End; wait at most `timeout_s` for the round that is under way."""
+        """End; wait at most `timeout_s` for the rounds that are under way."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        until_s = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, until_s - time.monotonic()))
 
-    def _run(self) -> None:
+    def _run(self, one_round: Callable[[], None]) -> None:
         while not self._stop.wait(ROUND_S):
             try:
-                self.round()
+                one_round()
             except Exception:  # noqa: BLE001 (upkeep must outlive any one round)
                 _LOG.exception("upkeep round failed; the next one tries again")
                 self._stop.wait(FIRST_PAUSE_S)
 
     def round(self) -> None:
-        """Show that the process runs, settle binds, keep room for pods that wait for a volume, wake what fits now."""
+        """Do once what each of the threads does again and again."""
+        self._volumes.round()
+        self._settle_and_wake()
+
+    def _settle_and_wake(self) -> None:
+        """Show that the process runs, settle binds, wake what fits now."""
         self._state.beat()
         self._settle()
-        self._volumes.round()
         pods = [*self._due_again(), *self._state.worth_waking(SETTLED_S, WAKES_A_ROUND, self._may_touch)]
         for at, pod in enumerate(pods):
             if self._stop.is_set():

@@ -101,9 +101,10 @@ def create_calls(verbs: Verbs, metrics: Metrics) -> dict[str, Call]:
             _measured("filter", verbs.filter, metrics),
             at_once=_measured("filter", verbs.filter_at_once, metrics),
             afterwards=verbs.release,
+            alone=True,
         ),
         "/prioritize": Call(prioritize, at_once=prioritize),
-        "/preempt": Call(_measured("preempt", verbs.preempt, metrics)),
+        "/preempt": Call(_measured("preempt", verbs.preempt, metrics), alone=True),
         "/bind": Call(_measured("bind", verbs.bind, metrics)),
     }
 

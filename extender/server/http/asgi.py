@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FRAMEWORK_THREADS = 4
 """For people who look at the page, and for /v1."""
 
+ALONE_THREADS = 4
+"""For calls that need nothing but this process; they take turns at the interpreter anyway."""
+
 _BROWSERS_SEND = frozenset({b"origin", b"sec-fetch-site"})
 """Headers that scripts of web pages can't leave out, and kube-scheduler never sends."""
 
@@ -60,7 +63,7 @@ class App:
 
     Args:
         calls: by path.
-        threads: for calls that wait.
+        threads: for calls that wait for others; those that need nothing but this process have their own.
         limits: of bodies and waiting calls.
         framework: serves people, so it gets only requests whose Host header is one of `hosts`.
         hosts: see there.
@@ -79,6 +82,7 @@ class App:
     ) -> None:
         self._calls = calls
         self._threads = ThreadPoolExecutor(threads, "call")
+        self._alone = ThreadPoolExecutor(min(threads, ALONE_THREADS), "alone")
         self._limits = limits
         # a2wsgi declares its own types of WSGI and ASGI.
         self._framework = WSGIMiddleware(cast("Any", framework), workers=FRAMEWORK_THREADS) if framework else None
@@ -89,7 +93,7 @@ class App:
 
     def close(self) -> None:
         """Start nothing more."""
-        for pool in (self._threads, *([self._framework.executor] if self._framework is not None else [])):
+        for pool in (self._threads, self._alone, *([self._framework.executor] if self._framework is not None else [])):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -183,7 +187,8 @@ class App:
             return _error(503, f"{self._waiting} requests are being answered already, try again")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call.answer, body)
+            threads = self._alone if call.alone else self._threads
+            return await asyncio.get_running_loop().run_in_executor(threads, call.answer, body)
         finally:
             self._waiting -= 1
 

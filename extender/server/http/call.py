@@ -18,6 +18,7 @@ class Call:
         at_once: the same without waiting for anything, so it runs in the event loop; None in its place means that
             this request has to wait after all, and `answer` is called.
         afterwards: runs once an answer is on its way: work that no client should wait for.
+        alone: it needs nothing but this process, and does not queue behind calls that wait for the API server.
         method: the only method that is taken; GET includes HEAD.
         content_type: of the answer.
     """
@@ -25,5 +26,6 @@ class Call:
     answer: Callable[[bytes], Answer]
     at_once: Callable[[bytes], Answer | None] | None = None
     afterwards: Callable[[], None] | None = None
+    alone: bool = False
     method: str = "POST"
     content_type: str = JSON_TYPE

@@ -42,7 +42,7 @@ def probe_calls(health: Health, registry: CollectorRegistry) -> dict[str, Call]:
     return {
         "/healthz": probe(health.dead),
         "/readyz": probe(health.not_ready),
-        "/metrics": Call(metrics, method="GET", content_type=CONTENT_TYPE_LATEST),
+        "/metrics": Call(metrics, alone=True, method="GET", content_type=CONTENT_TYPE_LATEST),
     }
 
 

@@ -277,6 +277,35 @@ def test_the_thread_outlives_a_round_that_fails(caplog: pytest.LogCaptureFixture
     assert not [thread for thread in threading.enumerate() if thread.name == "upkeep"]
 
 
+def test_waking_does_not_wait_for_the_claims_of_a_held_pod() -> None:
+    """Their reads hang; both threads end when told."""
+    bench = Bench("train")
+    reading, read_on, woken = threading.Event(), threading.Event(), threading.Event()
+
+    class Hanging(BindingApi):
+        def read(self, *_args: object, **_kwargs: object) -> bytes:
+            reading.set()
+            assert read_on.wait(30)
+            raise unreachable(sent=True)
+
+        def patch(self, *_args: object, **_kwargs: object) -> bytes:
+            woken.set()
+            return b"{}"
+
+    bench.cluster.add_node(node("b", 16))
+    bench.cluster.hold(pod("slow", 16), "b")
+    bench.cluster.clock.advance(HOLD_S - 1)
+    upkeep = Upkeep(bench.cluster.state, bench.binder, Hanging(), RETRY, bench.cluster.clock)
+    upkeep.start()
+    assert reading.wait(30)
+    bench.make_room()
+    bench.cluster.clock.advance(1)
+    assert woken.wait(30)
+    read_on.set()
+    upkeep.stop(30)
+    assert not [thread for thread in threading.enumerate() if thread.name in {"upkeep", "volumes"}]
+
+
 def test_stop_before_start_does_nothing() -> None:
     """The process may be told to end before the first lists are in."""
     Bench("train").upkeep.stop(1)

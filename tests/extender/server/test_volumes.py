@@ -8,7 +8,7 @@ from extender.decoding.volumes import SELECTED_NODE
 from extender.kube.errors import ApiError
 from extender.scheduling.ledger.attempts import LONGEST_S
 from extender.server.state.outcomes import Assumed, Passed, Rejected
-from extender.server.volumes import AHEAD_S, PODS_A_ROUND, STEP_S, VolumeWaits
+from extender.server.volumes import AHEAD_S, CLAIMS_OF_A_POD, PODS_A_ROUND, STEP_S, VolumeWaits
 from tests.extender.cluster import HOLD_S, Cluster
 from tests.extender.objects import Json, node, pod
 from tests.fakes.binding_api import BindingApi, Trouble, unreachable
@@ -19,9 +19,13 @@ ROUND_S = 0.25
 
 def slow(version: int = 1, name: str = "slow") -> Json:
     """A pod of 10 with a volume of its own."""
-    return pod(
-        name, 10, version=version, volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": f"{name}-data"}}]
-    )
+    return with_claims(f"{name}-data", version=version, name=name)
+
+
+def with_claims(*claims: str, version: int = 1, name: str = "slow") -> Json:
+    """A pod of 10 with these claims."""
+    volumes = [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in claims]
+    return pod(name, 10, version=version, volumes=volumes)
 
 
 def awaited(on: str, phase: str = "Pending") -> Json:
@@ -39,11 +43,38 @@ class Bench:
         self.volumes = VolumeWaits(self.cluster.state, self.api, self.cluster.clock)
         self.cluster.hold(slow())
 
+    def slow_down(self, read_s: float) -> None:
+        """From now on a read takes that long."""
+        self.api = _Slow(self.cluster, self.api, read_s)
+        self.volumes = VolumeWaits(self.cluster.state, self.api, self.cluster.clock)
+
+    def give_claims(self, *phases: str) -> None:
+        """`slow` has these claims, all for `a`."""
+        names = [f"c{at:02}" for at in range(len(phases))]
+        self.api.pods["slow"] = with_claims(*names)
+        self.api.claims = {name: awaited("a", phase) for name, phase in zip(names, phases, strict=True)}
+
     def pass_time(self, seconds: float) -> None:
         """Run the rounds of that time."""
         for _ in range(round(seconds / ROUND_S)):
             self.cluster.clock.advance(ROUND_S)
             self.volumes.round()
+
+
+class _Slow(BindingApi):
+    """Each read takes a while."""
+
+    def __init__(self, cluster: Cluster, like: BindingApi, read_s: float) -> None:
+        super().__init__(*like.pods.values())
+        self.claims = like.claims
+        self._cluster = cluster
+        self._read_s = read_s
+
+    def read(self, path: str, timeout_s: float = 10.0) -> bytes:
+        """Look at the clock, too: what has ended by then is over."""
+        self._cluster.clock.advance(self._read_s)
+        self._cluster.state.snapshot()
+        return super().read(path, timeout_s)
 
 
 def test_a_pod_that_waits_for_its_volume_keeps_its_room() -> None:
@@ -164,3 +195,47 @@ def test_a_round_reads_for_a_bounded_number_of_pods() -> None:
     assert bench.api.reads <= 2 * PODS_A_ROUND
     bench.pass_time(HOLD_S)
     assert sum(bench.cluster.free("large")) == len(names) * 6
+
+
+@pytest.mark.parametrize("read_s", [0.25, 0.9])
+def test_slow_reads_end_no_hold(read_s: float) -> None:
+    """Only the last of many claims is awaited, and it is not come to in time."""
+    bench = Bench()
+    bench.give_claims(*["Bound"] * 15, "Pending")
+    bench.slow_down(read_s)
+    bench.pass_time(2 * HOLD_S)
+    assert bench.cluster.free("a") == [6]
+
+
+def test_more_holds_that_end_at_a_time_than_can_be_looked_at_end_no_hold() -> None:
+    """In turns all of them are looked at, and those without an awaited volume end."""
+    bench = Bench()
+    names = [f"p{at}" for at in range(60)]
+    bench.cluster.add_node(node("large", *[16] * len(names)))
+    for at, name in enumerate(names):
+        bench.api.pods[name] = slow(name=name)
+        bench.api.claims[f"{name}-data"] = awaited("large", "Pending" if at % 2 else "Bound")
+        bench.cluster.hold(slow(name=name), "large")
+    bench.slow_down(0.2)
+    bench.pass_time(HOLD_S)
+    assert sum(16 - free for free in bench.cluster.free("large")) >= len(names) // 2 * 10
+    bench.pass_time(2 * HOLD_S)
+    assert sum(16 - free for free in bench.cluster.free("large")) == len(names) // 2 * 10
+
+
+def test_reading_stops_at_the_first_claim_that_is_awaited() -> None:
+    """The others would change nothing."""
+    bench = Bench()
+    bench.give_claims("Bound", "Pending", "Pending", "Pending")
+    bench.pass_time(HOLD_S)
+    assert bench.api.reads == 3
+    assert bench.cluster.free("a") == [6]
+
+
+@pytest.mark.parametrize(("claims", "free"), [(CLAIMS_OF_A_POD, [16]), (CLAIMS_OF_A_POD + 1, [6])])
+def test_of_a_pod_with_more_claims_than_are_read_nobody_can_say(claims: int, free: list[int]) -> None:
+    """All that were read are bound."""
+    bench = Bench()
+    bench.give_claims(*["Bound"] * claims)
+    bench.pass_time(HOLD_S)
+    assert bench.cluster.free("a") == free

@@ -19,7 +19,7 @@ from extender.server.http.server import SCHEDULER_LIMITS, Server, fitted
 from extender.server.settings import Tls
 from tests.extender import golden
 from tests.extender.go_answers import FilterResult, read
-from tests.extender.objects import bind_call, filter_call, node, pod
+from tests.extender.objects import bind_call, filter_call, node, pod, raw
 from tests.extender.served import MAX_BODY_BYTES, Served
 from tests.fakes.binding_api import Trouble, unreachable
 from tests.fakes.refusals import refused
@@ -144,6 +144,26 @@ def test_lesson_14_filter_is_answered_while_binds_wait(served: Served, server: S
             served.api.gate.set()
         assert (status, read(body, FilterResult).node_names) == (200, ["a"])
         assert bind.result(ONCE_S) == (200, b'{"Error":""}')
+
+
+def test_what_needs_no_api_server_is_answered_while_binds_take_all_threads() -> None:
+    """Preemption and metrics."""
+    served = served_pods()
+    server = served.server(threads=1)
+    server.start()
+    victims = raw({"Pod": pod("other", 8), "NodeNameToMetaVictims": {"a": {"Pods": [], "NumPDBViolations": 0}}})
+    served.api.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        ask_once(server, "/filter", filter_call(pod("slow", 8), ["a"]))
+        bind = pool.submit(ask_once, server, "/bind", bind_call("slow", "a"))
+        try:
+            assert served.api.entered.acquire(timeout=ONCE_S)
+            assert [ask_once(server, "/preempt", victims)[0], ask_once(server, "/metrics")[0]] == [200, 200]
+            assert not bind.done()
+        finally:
+            served.api.gate.set()
+        assert bind.result(ONCE_S) == (200, b'{"Error":""}')
+    server.stop()
 
 
 @pytest.mark.parametrize("trouble", [refused(403, "Forbidden", "no"), unreachable(sent=True)], ids=["no", "lost"])
