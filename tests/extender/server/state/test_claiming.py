@@ -1,5 +1,6 @@
 """What evictions empty is kept for the pod that they are for: until it is placed, while it is nominated."""
 
+from time import process_time
 from typing import Any
 
 from extender.scheduling.fitting.reasons import BOUND_ELSEWHERE, Misfit
@@ -280,6 +281,25 @@ def test_a_more_important_pod_takes_one_claim_and_leaves_the_others() -> None:
     assert cluster.hold(pod("boss", 16, priority=HIGH + 1)).node == "n1"
     assert [cluster.node(name).gpus[0].claimed for name in ("n1", "n2", "n3")] == [0, 16, 16]
     assert isinstance(cluster.filter(pod("low", 16)), Rejected)
+
+
+def test_many_claims_make_no_refusal_slow() -> None:
+    """Their victims are still there, so none of them is worth a long look by a more important pod."""
+    names = [f"n{at}" for at in range(400)]
+    cluster = Cluster(*(node(name, 16) for name in names))
+    for name in names:
+        cluster.show(nominated(f"p-{name}", 16, name))
+        plan = {"allocation": allocation({"main": {uuid(name, 0): 16}})}
+        cluster.show(pod(f"v-{name}", 16, node=name, version=20, annotations=plan, deleting=True, priority=0))
+    assert cluster.state.counts()["claimed"] == 400
+
+    def took_s(priority: int) -> float:
+        asker = cluster.record(pod(f"asker-{priority}", 16, priority=priority))
+        started_s = process_time()
+        assert isinstance(cluster.state.filter(asker, names), Rejected)
+        return process_time() - started_s
+
+    assert min(took_s(HIGH + at) for at in range(1, 8)) < 5 * min(took_s(-at) for at in range(7))
 
 
 def test_of_the_claims_on_a_node_those_in_the_way_are_taken() -> None:
