@@ -16,8 +16,6 @@ def _marked(row: Row) -> object:
     marks = [pytest.mark.chaos, pytest.mark.timeout(900)]
     if not row.short:
         marks.append(pytest.mark.long)
-    if row.known_defect:
-        marks.append(pytest.mark.xfail(strict=False, reason=row.known_defect))
     return pytest.param(row, id=row.name, marks=marks)
 
 

@@ -69,7 +69,6 @@ class Row:
         within_s: time after the fault in which everything that fits must be bound.
         tolerates: what may happen here and nowhere else: "rejected" (a kubelet refuses a pod), "planned" (two programs
             plan the same memory, of which the kubelet gives it to one).
-        known_defect: what is wrong with the extender that makes the row fail today; empty as it should be.
         skip_because: why it cannot be run here; empty when it can.
     """
 
@@ -82,7 +81,6 @@ class Row:
     shape: ClusterShape = field(default_factory=ClusterShape)
     within_s: float = 20.0
     tolerates: frozenset[str] = frozenset()
-    known_defect: str = ""
     skip_because: Callable[[], str] = lambda: ""
 
 
