@@ -4,14 +4,14 @@ kube-scheduler retries a refused pod the moment another pod goes, which may be b
 refusal that follows would last for minutes. Pods are chosen so that they fit together, the most important first.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from extender.contract.units import UnitMib
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.placing import footprint_of_choice
-from extender.scheduling.nodes.node import Hold, Holder, NodeInfo, node_info
+from extender.scheduling.nodes.node import Hold, Holder, NodeInfo, node_info, node_without
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
 
@@ -66,7 +66,7 @@ def worth_waking(
             break
         if pod.uid in claims:
             name = claims[pod.uid]
-            taken = _place(pod, [_without(nodes[name], {pod.uid}, unit_mib)], unit_mib)
+            taken = _place(pod, [node_without(nodes[name], {pod.uid}, unit_mib=unit_mib)], unit_mib)
             if taken is not None:
                 nodes[name] = taken
                 chosen.append(pod)
@@ -94,7 +94,9 @@ def _place_over_claims(
     """The node with the pod on it, where claims of lower priority (`claimants`) on the same GPUs give way to it."""
     for node in nodes:
         lesser = [one for one in node.holders if _claims(one) and claimants.get(one.uid, pod.priority) < pod.priority]
-        taken = _place(pod, [_without(node, {one.uid for one in lesser}, unit_mib)], unit_mib) if lesser else None
+        if not lesser:
+            continue
+        taken = _place(pod, [node_without(node, {one.uid for one in lesser}, unit_mib=unit_mib)], unit_mib)
         if taken is not None:
             gpus = next(_gpus_of(one) for one in taken.holders if one.uid == pod.uid)
             holders = (*taken.holders, *(one for one in lesser if gpus.isdisjoint(_gpus_of(one))))
@@ -104,11 +106,6 @@ def _place_over_claims(
 
 def _gpus_of(holder: Holder) -> frozenset[str]:
     return holder.footprint.whole.union(holder.footprint.shares) if holder.footprint is not None else frozenset()
-
-
-def _without(node: NodeInfo, uids: Collection[str], unit_mib: UnitMib) -> NodeInfo:
-    left = [holder for holder in node.holders if holder.uid not in uids]
-    return node_info(node.record, left, unit_mib=unit_mib, generation=node.generation, before=node)
 
 
 def _place(pod: RefusedPod, nodes: Iterable[NodeInfo], unit_mib: UnitMib) -> NodeInfo | None:

@@ -7,7 +7,7 @@ from extender.contract.units import UnitMib
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.node_verdict import Asker, rules_on
 from extender.kubectl.output.texts import counted, listed, of_units
-from extender.scheduling.nodes.node import Holder, NodeInfo, node_info
+from extender.scheduling.nodes.node import Holder, NodeInfo, node_without
 from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, RequestError
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 
@@ -117,9 +117,7 @@ def _leaving(unit_mib: UnitMib, asker: Asker, nodes: Sequence[NodeInfo]) -> Iter
         for holder in info.holders:
             if holder.request is None or holder.footprint is None:
                 continue
-            others = [other for other in info.holders if other.uid != holder.uid]
-            without = node_info(info.record, others, unit_mib=unit_mib, before=info)
-            if asker.verdict(without).fit is not None:
+            if asker.verdict(node_without(info, (holder.uid,), unit_mib=unit_mib)).fit is not None:
                 shares = holder.footprint.shares
                 whole = [gpu.capacity for gpu in info.gpus if gpu.uuid in holder.footprint.whole]
                 found.append((sum(shares.values()) + sum(whole), info.name, holder))

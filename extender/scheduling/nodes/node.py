@@ -3,7 +3,7 @@
 Usage is computed from the whole set of holders each time, so it cannot leak or underflow.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from operator import attrgetter
@@ -229,6 +229,12 @@ def node_info(
     return NodeInfo(
         record, gpus, tuple(everyone), generation, unit_matches, cpu_milli, memory_bytes, free, idle, claims
     )
+
+
+def node_without(node: NodeInfo, uids: Collection[str], *, unit_mib: UnitMib) -> NodeInfo:
+    """The node as it would be without these pods."""
+    left = [holder for holder in node.holders if holder.uid not in uids]
+    return node_info(node.record, left, unit_mib=unit_mib, generation=node.generation, before=node)
 
 
 def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:

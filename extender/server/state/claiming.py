@@ -20,7 +20,7 @@ from extender.scheduling.ledger.events import (
     PodRecord,
 )
 from extender.scheduling.ledger.reservation import Reservation
-from extender.scheduling.nodes.node import Hold, NodeInfo, node_info
+from extender.scheduling.nodes.node import Hold, NodeInfo, node_without
 from extender.scheduling.pods.request import PodRequest
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.ranking.ranking import Feasible, Ranked
@@ -121,14 +121,14 @@ def _emptier(
     A pod that terminates for another reason may do so for ever, so room that needs it gone is the last choice. Each
     time claims that have to give way stay first.
     """
-    yield _left(book, info, {pod.uid})
+    yield node_without(info, {pod.uid}, unit_mib=book.unit_mib)
     lesser = _lesser_claims(book, pod, info)
     stages = [told, victims] if told and len(told) < len(victims) else [victims]
     for leaving in stages:
         if leaving:
-            yield _left(book, info, {pod.uid, *leaving})
+            yield node_without(info, {pod.uid, *leaving}, unit_mib=book.unit_mib)
         if lesser:
-            yield _left(book, info, {pod.uid, *leaving, *lesser})
+            yield node_without(info, {pod.uid, *leaving, *lesser}, unit_mib=book.unit_mib)
 
 
 def _victims(book: Book, pod: PodRecord, info: NodeInfo) -> set[str]:
@@ -142,12 +142,6 @@ def _victims(book: Book, pod: PodRecord, info: NodeInfo) -> set[str]:
         if holder.uid in told or (other.terminating and other.priority < pod.priority):
             found.add(holder.uid)
     return found
-
-
-def _left(book: Book, info: NodeInfo, gone: Collection[str]) -> NodeInfo:
-    """The node without these pods and claims."""
-    left = [holder for holder in info.holders if holder.uid not in gone]
-    return node_info(info.record, left, unit_mib=book.unit_mib, before=info)
 
 
 def _lesser_claims(book: Book, pod: PodRecord, info: NodeInfo) -> list[str]:
@@ -167,7 +161,7 @@ def _give_way(book: Book, pod: PodRecord, info: NodeInfo, plan: Plan, victims: C
         return
     gone = {pod.uid, *victims, *lesser}
     for uid in lesser:
-        if has_room(_left(book, info, gone - {uid}), plan):
+        if has_room(node_without(info, gone - {uid}, unit_mib=book.unit_mib), plan):
             gone.remove(uid)
         else:
             book.note_freed(book.ledger.release(uid))
@@ -200,12 +194,12 @@ def make_way(
 def _plan_over_claims(book: Book, pod: PodRecord, request: PodRequest, info: NodeInfo) -> Plan | None:
     """Where the pod fits on the node when claims give way to it, the least important first."""
     policy, lesser = book.policy_of(request), _lesser_claims(book, pod, info)
-    if try_fit(_left(book, info, {pod.uid, *lesser}), request, policy) is None:
+    if try_fit(node_without(info, {pod.uid, *lesser}, unit_mib=book.unit_mib), request, policy) is None:
         return None
     gone = {pod.uid}
     for uid in reversed(lesser):
         gone.add(uid)
-        plan = plan_binding(_left(book, info, gone), request, policy, unit_mib=book.unit_mib)
+        plan = plan_binding(node_without(info, gone, unit_mib=book.unit_mib), request, policy, unit_mib=book.unit_mib)
         if isinstance(plan, Plan):
             return plan
     return None
