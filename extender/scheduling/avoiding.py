@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from extender.scheduling.ledger.events import PodRecord
 
@@ -31,6 +32,9 @@ _OWN_DOING = frozenset({"DeadlineExceeded", "Error"})
 """Reasons that say nothing of the node, even if no container was started: a deadline of the pod's own, or none."""
 
 _REFUSALS = frozenset({"UnexpectedAdmissionError", "TopologyAffinityError", "NodeAffinity", "NodePorts"})
+
+
+Value = TypeVar("Value")
 
 
 class Failed(Enum):
@@ -148,6 +152,14 @@ def describe(node: str, failures: Sequence[NodeFailure]) -> str:
     if attempts:
         parts.append(f"{attempts} attempt{'' if attempts == 1 else 's'} to place this pod there ended before binding")
     return f"{node} comes last: in the last {REMEMBERED_S / 60:.0f} minutes {' and '.join(parts)}"
+
+
+def least_struck(by_node: Mapping[str, Value], strikes: Mapping[str, int]) -> Mapping[str, Value]:
+    """The entries of the nodes against which the fewest failures count."""
+    if strikes.keys().isdisjoint(by_node):
+        return by_node
+    wanted, *_others = levels(by_node, strikes)
+    return {name: by_node[name] for name in wanted}
 
 
 def levels(names: Collection[str], strikes: Mapping[str, int]) -> list[Collection[str]]:

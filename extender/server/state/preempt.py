@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from extender.scheduling.avoiding import levels
+from extender.scheduling.avoiding import least_struck
 from extender.scheduling.ledger.events import PodChanged, PodRecord
 from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.pods.request import PodRequest
@@ -50,9 +50,7 @@ def begin_preempt(
 
 def end_preempt(book: Book, pod: PodRecord, answers: Mapping[str, Victims]) -> dict[str, Victims]:
     """The answer: of the nodes found those where pods failed least; their victims are remembered. The lock is held."""
-    strikes = book.avoiding.strikes(pod, book.clock())
-    if not strikes.keys().isdisjoint(answers):
-        wanted, *_others = levels(answers, strikes)
-        answers = {name: answers[name] for name in wanted}
-    book.evictions.remember(pod.uid, answers, book.clock())
-    return dict(answers)
+    now_s = book.clock()
+    wanted = least_struck(answers, book.avoiding.strikes(pod, now_s))
+    book.evictions.remember(pod.uid, wanted, now_s)
+    return dict(wanted)

@@ -1,8 +1,8 @@
 """Prioritizes: scores the nodes that filter named, for kube-scheduler to weigh with its own plugins."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from extender.scheduling.avoiding import levels
+from extender.scheduling.avoiding import least_struck
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.ledger.reservation import Reservation
@@ -11,7 +11,7 @@ from extender.scheduling.policies.policy import Cost, Policy
 from extender.server.state.book import Book
 
 
-def costs_of(book: Book, pod: PodRecord, request: PodRequest, names: Collection[str]) -> dict[str, Cost]:
+def costs_of(book: Book, pod: PodRecord, request: PodRequest, names: Collection[str]) -> Mapping[str, Cost]:
     """The cost of each node that the pod fits and where it is wanted, its own hold left out; the lock is held.
 
     Of nodes where pods failed lately only those with the fewest failures are wanted.
@@ -23,11 +23,7 @@ def costs_of(book: Book, pod: PodRecord, request: PodRequest, names: Collection[
         cost = _own_cost(book, own, request, policy)
         if cost is not None:
             costs[own.node] = cost
-    strikes = book.avoiding.strikes(pod, book.clock())
-    if strikes.keys().isdisjoint(costs):
-        return costs
-    wanted, *_others = levels(costs, strikes)
-    return {name: costs[name] for name in wanted}
+    return least_struck(costs, book.avoiding.strikes(pod, book.clock()))
 
 
 def _own_cost(book: Book, own: Reservation, request: PodRequest, policy: Policy) -> Cost | None:

@@ -312,7 +312,7 @@ class State:
                 "pods": len(self._book.ledger.pods),
                 "pending": len(self._book.ledger.pending),
                 "assumed": sum(one.assumed for one in reservations),
-                "held": sum(not (one.assumed or one.claimed) for one in reservations),
+                "held": sum(one.held for one in reservations),
                 "claimed": sum(one.claimed for one in reservations),
                 "waiting": len(self._book.waiting),
             }
