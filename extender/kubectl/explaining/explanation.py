@@ -15,6 +15,15 @@ _WHATS = 2
 _WHATS_FOR_SCRIPTS = 50
 
 
+Extender = Mapping[str, Any]
+"""What a running extender says: `explain` of the pod, `nodes`, and `notReady` where it is not."""
+
+
+def told_of_pod(extender: Extender | None) -> Mapping[str, Any]:
+    """The answer of `/v1/explain`; empty without an extender, and where it knows nothing of the pod."""
+    return (extender or {}).get("explain") or {}
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Why something is as it is.

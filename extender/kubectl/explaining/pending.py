@@ -1,6 +1,5 @@
 """Explains why a pod has no node, from the cluster, its scheduler's last message and what a running extender says."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from extender.contract.refusals import EVICTING, ROOM_IS_HELD, NotReady
@@ -11,7 +10,7 @@ from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.advice import advice_for
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.diagnosis import Diagnosis, diagnose
-from extender.kubectl.explaining.explanation import Explanation
+from extender.kubectl.explaining.explanation import Explanation, Extender, told_of_pod
 from extender.kubectl.explaining.node_verdict import Asker, asker_of
 from extender.kubectl.output.gpu_rows import gpu_rows
 from extender.kubectl.output.texts import counted, listed, of_units, request_text
@@ -23,9 +22,6 @@ NODES_SHOWN = 3
 MOST_HELPS = 5
 _HOLDS_END = "nothing: holds end when kube-scheduler binds the pods, or gives up"
 _BOUND_SOON = "nothing: kube-scheduler binds it, or first waits for its volumes or its gang"
-
-Extender = Mapping[str, Any]
-"""What a running extender says: `explain` of the pod, `nodes`, and `notReady` where it is not."""
 
 
 def explain_waiting(
@@ -49,7 +45,7 @@ def explain_waiting(
     diagnosis = diagnose(view, asker)
     cause, helps, facts = _cause(view, asker, diagnosis, message, extender) if early is None else early
     others = _other_schedulers(view, pod)
-    avoided = ((extender or {}).get("explain") or {}).get("avoided") or ()
+    avoided = told_of_pod(extender).get("avoided") or ()
     facts = (*facts, *others, *map(str, avoided))
     if others:
         helps = (*helps, "create it again with the schedulerName of a scheduler that asks gpupack")
@@ -121,7 +117,7 @@ def _nominated(view: ClusterView, record: PodRecord, extender: Extender | None) 
         for other in view.gpu_pods
         if other.node == node and other.terminating and not other.ended and other.priority < record.priority
     ]
-    said = str(((extender or {}).get("explain") or {}).get("why") or "")
+    said = str(told_of_pod(extender).get("why") or "")
     if said.startswith(ROOM_IS_HELD):
         return Cause.BINDING, (_BOUND_SOON,), (fact, said)
     if not leaving and not said.startswith(EVICTING):
@@ -148,7 +144,7 @@ def _although_it_fits(
     """Counting only bound pods, it fits: what else keeps it waiting."""
     fitting = diagnosis.fitting
     places = f"counting only bound pods, it fits on {counted(len(fitting), 'node')}: {listed(fitting)}"
-    known = (extender or {}).get("explain") or {}
+    known = told_of_pod(extender)
     if str(known.get("why", "")).startswith(ROOM_IS_HELD):
         return Cause.BINDING, (_BOUND_SOON,), (str(known["why"]),)
     nominated = asker.record.nominated_node

@@ -6,7 +6,7 @@ from extender.kube.objects import PodObject
 from extender.kubectl.cluster.past_admission import bypassing, scheduler_of
 from extender.kubectl.cluster.surroundings import EventObject
 from extender.kubectl.cluster.view import ClusterView
-from extender.kubectl.explaining.explanation import Explanation
+from extender.kubectl.explaining.explanation import Explanation, told_of_pod
 from extender.kubectl.output.texts import listed, of_units, request_text
 from extender.scheduling.fitting.describing import gpus_of
 from extender.scheduling.ledger.events import PodRecord
@@ -35,7 +35,7 @@ def explain_placed(
         "policy": record.policy,
         "placedAt": record.placed_at,
         "allocated": [dict(gpu) for gpu in gpus],
-        "decision": ((extender or {}).get("explain") or {}).get("decision"),
+        "decision": told_of_pod(extender).get("decision"),
     }
     rows = [
         {
