@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,23 +17,9 @@ from extender.kube.client import connect
 from extender.kube.credentials import WriteHealth
 from extender.server.service import Service
 from tests.extender.objects import Json, raw
-from tests.extender.running import ONCE_S, SETTINGS, Api, Extender, events_of, gpu_of, serving, simulated
+from tests.extender.running import ONCE_S, SETTINGS, Api, Extender, events_of, gpu_of, serving
 
 IMPATIENT = replace(SETTINGS, stale_s=2.0)
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Api]:
-    """A simulated API server, and one node of one GPU."""
-    with simulated(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def extender(cluster: Api) -> Iterator[Extender]:
-    """One that calls its view old after minutes only, whatever else this machine does meanwhile."""
-    with serving(cluster, SETTINGS) as running:
-        yield running
 
 
 def test_it_is_not_ready_before_both_lists_are_in(cluster: Api) -> None:

@@ -1,7 +1,5 @@
 """The whole extender against a simulated API server that is late, behind a load balancer, or restored from a backup."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,23 +7,9 @@ import pytest
 from bench.simulated.apiserver.faults import Fault
 from bench.simulated.waiting import wait_until
 from tests.extender.objects import Json
-from tests.extender.running import SETTINGS, Api, Extender, events_of, gpu_of, serving, simulated
+from tests.extender.running import Api, Extender, events_of, gpu_of
 
 HTML = b"<html><body>default backend - 404</body></html>"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Api]:
-    """A simulated API server, and one node of one GPU."""
-    with simulated(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def extender(cluster: Api) -> Iterator[Extender]:
-    """Ready."""
-    with serving(cluster, SETTINGS) as running:
-        yield running
 
 
 def place(extender: Extender, body: Json) -> str:
