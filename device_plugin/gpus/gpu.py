@@ -6,16 +6,17 @@ from typing import Protocol
 
 from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
 from extender.contract.inventory import Inventory, InventoryGpu
+from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid, UnitMib, Units, units_in
 
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """One physical GPU at one moment.
+    """One physical GPU, or one MIG device, at one moment.
 
     Args:
-        uuid: NVML UUID, `GPU-...`.
-        index: NVML index, for display only.
+        uuid: NVML UUID, `GPU-...` or `MIG-...`.
+        index: NVML index, for display only; of a MIG device that of its GPU.
         model: product name as NVML gives it.
         memory_mib: total framebuffer memory.
         healthy: False takes the GPU out of service until a later sample says True.
@@ -23,6 +24,7 @@ class GpuSample:
         numa_node: NUMA node of its PCIe slot, None when unknown.
         outside_mib: memory used outside of pods.
         standing: how containers can be held to their share on it.
+        mig: which MIG device it is; None for a whole physical GPU.
 
     Raises:
         ContractError: a value that the inventory annotation cannot carry.
@@ -37,6 +39,7 @@ class GpuSample:
     numa_node: int | None = None
     outside_mib: int = 0
     standing: Standing = ADVISORY_ONLY
+    mig: MigDevice | None = None
 
     def __post_init__(self) -> None:
         self.published()
@@ -54,6 +57,7 @@ class GpuSample:
             outside_mib=self.outside_mib,
             enforcement=self.standing.rung.value,
             core_enforcement=self.standing.rung.value if self.standing.holds_core else "",
+            mig=self.mig,
         )
 
 

@@ -48,7 +48,7 @@ class NodeView:
         gpus: the newest GPUs, None before the first sample.
         measurement: the newest measurement.
         pods: the node's pods by UID.
-        left_out: why GPUs are not offered at all, by NVML index.
+        left_out: why GPUs are not offered at all, by NVML index, with the number of the MIG device as `0:3`.
         xid_counts: how often each XID was seen on each GPU; None for the GPU where that is not known.
         unenforced: containers that escape the limits of the rung that their GPU stands on.
         evictions: pods evicted so far because they used more than their share.
@@ -58,7 +58,7 @@ class NodeView:
     gpus: Callable[[], Gpus | None]
     measurement: Callable[[], Measurement] = Measurement
     pods: Callable[[], Mapping[str, BoundPod]] = dict
-    left_out: Callable[[], Mapping[int, str]] = dict
+    left_out: Callable[[], Mapping[str, str]] = dict
     xid_counts: Callable[[], Mapping[tuple[GpuUuid | None, int], int]] = dict
     unenforced: Callable[[], Iterable[Unenforced]] = tuple
     evictions: Callable[[], int] = int
@@ -111,7 +111,7 @@ class GpuCollector(Collector):
     def _left_out(self) -> Metric:
         family = _gauge("gpupack_gpu_left_out_info", "GPUs that are not offered at all, and why.", ("gpu", "reason"))
         for index, reason in self._view.left_out().items():
-            family.add_metric([str(index), reason], 1)
+            family.add_metric([index, reason], 1)
         return family
 
 

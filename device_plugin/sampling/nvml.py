@@ -72,9 +72,9 @@ class NvmlSource:
         self._listener = XidListener(load, self._take)
 
     @property
-    def left_out(self) -> Mapping[int, str]:
+    def left_out(self) -> Mapping[str, str]:
         """Why GPUs are not offered at all, by NVML index."""
-        return dict(self._left_out)
+        return {str(index): why for index, why in self._left_out.items()}
 
     @property
     def xid_counts(self) -> Mapping[tuple[GpuUuid | None, int], int]:

@@ -4,6 +4,7 @@ Form: `{"version":1,"unitMib":1024,"gpus":[{"uuid":"GPU-...","index":0,"model":"
 "healthy":true,"numaNode":0,"outsideMib":0}]}`; an unhealthy GPU adds `"reason"`, an unknown NUMA node is left out.
 `"enforcement":"driver"` says how containers are held to their share; without it that is unknown.
 `"coreEnforcement":"mps"` says what holds them to their gpu-core; without it gpu-core only limits packing.
+`"mig":{...}` says that it is a MIG device, and of which GPU (`extender.contract.mig`); its `index` is that GPU's.
 """
 
 import json
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extender.contract.allocation import LARGEST, integer_of, parse_object, string_of
+from extender.contract.mig import MigDevice, parse_mig
 from extender.contract.units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib, units_in
 
 VERSION = 1
@@ -18,7 +20,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class InventoryGpu:
-    """One physical GPU as the node sees it.
+    """One physical GPU, or one MIG device, as the node sees it.
 
     Args:
         uuid: NVML UUID.
@@ -32,6 +34,7 @@ class InventoryGpu:
         enforcement: how containers are held to their share, `driver`, `mps`, `watched` or `advisory`; other words are
             a newer device plugin's, and empty means unknown.
         core_enforcement: how containers are held to their gpu-core, `mps`; empty when nothing holds them.
+        mig: which MIG device it is; None for a whole physical GPU.
     """
 
     uuid: GpuUuid
@@ -44,6 +47,7 @@ class InventoryGpu:
     outside_mib: int = 0
     enforcement: str = ""
     core_enforcement: str = ""
+    mig: MigDevice | None = None
 
     def __post_init__(self) -> None:
         if not self.uuid or len(self.uuid) > 58:
@@ -95,6 +99,8 @@ def _to_object(gpu: InventoryGpu) -> dict[str, Any]:
         body["enforcement"] = gpu.enforcement
     if gpu.core_enforcement:
         body["coreEnforcement"] = gpu.core_enforcement
+    if gpu.mig is not None:
+        body["mig"] = gpu.mig.to_object()
     return body
 
 
@@ -131,4 +137,5 @@ def _parse_gpu(body: object, where: str) -> InventoryGpu:
         outside_mib=integer_of(body, "outsideMib", where) if "outsideMib" in body else 0,
         enforcement=string_of(body, "enforcement", where),
         core_enforcement=string_of(body, "coreEnforcement", where),
+        mig=parse_mig(body.get("mig"), where),
     )

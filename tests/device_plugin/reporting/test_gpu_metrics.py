@@ -77,7 +77,7 @@ def view() -> NodeView:
         gpus=lambda: GPUS,
         measurement=lambda: MEASUREMENT,
         pods=lambda: PODS,
-        left_out=lambda: {2: "MIG is enabled"},
+        left_out=lambda: {"2": "MIG is enabled"},
         xid_counts=lambda: {(A, 79): 2, (None, 48): 1},
         unenforced=lambda: [Unenforced((MAIN, A), Rung.MPS, "no client")],
         evictions=lambda: 4,

@@ -97,7 +97,7 @@ def test_mig_gpus_are_left_out_with_a_reason(
     driver.gpus[0].mig = 1
     found = [[(sample.uuid, sample.index) for sample in source.sample()] for _ in range(2)]
     why = "MIG is enabled on it, and MIG devices are not shared further"
-    assert (found, source.left_out) == ([[(B, 1)]] * 2, {0: why})
+    assert (found, source.left_out) == ([[(B, 1)]] * 2, {"0": why})
     assert [record.message for record in caplog.records] == [f"GPU with index 0 is left out: {why}"]
 
 
@@ -165,7 +165,7 @@ def test_a_gpu_that_never_answered_is_left_out(source: NvmlSource, driver: Simul
     for call in ("MEMORY", "MEMORY_V2"):
         driver.fail(0, call, NOT_SUPPORTED)
     assert [sample.uuid for sample in source.sample()] == [B]
-    assert source.left_out == {0: "it could never be queried: its memory size is not known"}
+    assert source.left_out == {"0": "it could never be queried: its memory size is not known"}
 
 
 @pytest.mark.parametrize("call", ["MIG", "NUMA", "PCI", "MEMORY_V2", "ROWS", "FIELDS", "EVENTS", "MEMORY"])

@@ -5,8 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.contract.inventory import Inventory, InventoryGpu, parse_inventory
+from extender.contract.mig import MigDevice
 from extender.contract.units import ContractError, GpuUuid, UnitMib
 
+MIG = st.builds(
+    MigDevice,
+    parent=st.uuids().map(lambda value: GpuUuid(f"GPU-{value}")),
+    device=st.integers(0, 6),
+    gi=st.integers(0, 13),
+    ci=st.integers(0, 6),
+    profile=st.sampled_from(["1g.10gb", "3g.20gb", ""]),
+    slices=st.integers(1, 7),
+    of=st.just(7),
+)
 GPU = st.builds(
     InventoryGpu,
     uuid=st.uuids().map(lambda value: GpuUuid(f"GPU-{value}")),
@@ -19,6 +30,7 @@ GPU = st.builds(
     outside_mib=st.integers(0, 1000),
     enforcement=st.sampled_from(["", "driver", "mps", "watched", "advisory"]),
     core_enforcement=st.sampled_from(["", "mps"]),
+    mig=st.none() | MIG,
 )
 HEAD = '{"version":1,"unitMib":1024,"gpus":['
 INVENTORIES = st.builds(
@@ -53,6 +65,17 @@ def test_a_gpu_has_its_own_size_in_whole_units() -> None:
             "healthy is 'no'",
         ),
         (
+            '{"version":1,"unitMib":1024,"gpus":[{"uuid":"a","index":0,"memoryMib":1,"mig":3}]}',
+            "gpus[0].mig is 3, expected an object",
+        ),
+        (
+            (
+                '{"version":1,"unitMib":1024,"gpus":[{"uuid":"a","index":0,"memoryMib":1,"mig":{"parent":"GPU-b","device":0,'
+                '"gi":1,"ci":0,"profile":"1g.5gb","slices":8,"of":7}}]}'
+            ),
+            "mig.slices is 8 of 7, expected at least 1",
+        ),
+        (
             '{"version":1,"unitMib":1024,"gpus":[{"uuid":"a","index":0,"memoryMib":1},{"uuid":"a","index":1,"memoryMib":1}]}',
             "name one uuid twice",
         ),
@@ -75,3 +98,13 @@ def test_an_inventory_without_enforcement_is_read_and_says_nothing_of_it() -> No
     inventory = parse_inventory(HEAD + gpu + "]}")
     assert [found.enforcement for found in inventory.gpus] == [""]
     assert inventory.to_json() == HEAD + gpu + "]}"
+
+
+def test_a_mig_device_says_which_gpu_it_is_a_slice_of() -> None:
+    """The entry keeps NVIDIA's own numbers, so that people find it in nvidia-smi."""
+    slice_ = MigDevice(GpuUuid("GPU-a"), device=3, gi=9, ci=0, profile="1g.10gb", slices=1, of=7)
+    gpu = InventoryGpu(GpuUuid("MIG-b"), 0, "NVIDIA A100-SXM4-80GB MIG 1g.10gb", 9728, mig=slice_)
+    text = Inventory(UnitMib(1024), (gpu,)).to_json()
+    assert '"mig":{"parent":"GPU-a","device":3,"gi":9,"ci":0,"profile":"1g.10gb","slices":1,"of":7}' in text
+    assert parse_inventory(text).gpus == (gpu,)
+    assert slice_.share == 1 / 7

@@ -1,0 +1,89 @@
+"""Says which MIG device of which GPU an entry of the `inventory` annotation is: a slice with memory of its own.
+
+Form: `{"parent":"GPU-...","device":3,"gi":9,"ci":0,"profile":"1g.10gb","slices":1,"of":7}`.
+MIG: https://docs.nvidia.com/datacenter/tesla/mig-user-guide
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from extender.contract.allocation import LARGEST, integer_of, string_of
+from extender.contract.units import ContractError, GpuUuid
+
+MIG_PREFIX = "MIG-"
+"""How NVML's UUIDs of MIG devices begin; those of GPUs begin with `GPU-`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigDevice:
+    """The place of a MIG device on its GPU.
+
+    Args:
+        parent: UUID of the GPU that it is a slice of.
+        device: its number among the MIG devices of that GPU, as `nvidia-smi -L` shows it.
+        gi: ID of its GPU instance.
+        ci: ID of its compute instance.
+        profile: its size in NVIDIA's words, such as `1g.10gb`.
+        slices: how many of the GPU's slices it has.
+        of: how many slices the GPU has in all.
+
+    Raises:
+        ContractError: a value that cannot be.
+    """
+
+    parent: GpuUuid
+    device: int
+    gi: int
+    ci: int
+    profile: str
+    slices: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not self.parent or len(self.parent) > 58:
+            raise ContractError(f"inventory: mig.parent is {self.parent!r}, expected 1 to 58 characters")
+        for name in ("device", "gi", "ci"):
+            value = getattr(self, name)
+            if not 0 <= value <= LARGEST:
+                raise ContractError(f"inventory: mig.{name} is {value}, expected 0 to {LARGEST}")
+        if not 1 <= self.slices <= self.of <= LARGEST:
+            raise ContractError(f"inventory: mig.slices is {self.slices} of {self.of}, expected at least 1 of as many")
+
+    @property
+    def share(self) -> float:
+        """The part of its GPU that it is, over 0 to 1."""
+        return self.slices / self.of
+
+    def to_object(self) -> dict[str, Any]:
+        """Its JSON object."""
+        return {
+            "parent": self.parent,
+            "device": self.device,
+            "gi": self.gi,
+            "ci": self.ci,
+            "profile": self.profile,
+            "slices": self.slices,
+            "of": self.of,
+        }
+
+
+def parse_mig(body: object, where: str) -> MigDevice | None:
+    """Read its JSON object; None where there is none, on a GPU that is not a MIG device.
+
+    Raises:
+        ContractError: not of the form above; the message names the field.
+    """
+    if body is None:
+        return None
+    if not isinstance(body, dict):
+        raise ContractError(f"{where}.mig is {body!r}, expected an object")
+    where = f"{where}.mig"
+    return MigDevice(
+        parent=GpuUuid(string_of(body, "parent", where)),
+        device=integer_of(body, "device", where),
+        gi=integer_of(body, "gi", where),
+        ci=integer_of(body, "ci", where),
+        profile=string_of(body, "profile", where),
+        slices=integer_of(body, "slices", where),
+        of=integer_of(body, "of", where),
+    )
