@@ -68,7 +68,6 @@ class Loops:
 
 
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
-_LOOK_S = 0.5
 
 
 @contextmanager
@@ -79,12 +78,16 @@ def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
     find that thread inside the event's own lock, or just before a wait that the signal then no longer interrupts.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    over = threading.Event()
+    over, woken = threading.Event(), threading.Event()
 
     def wait() -> None:
         while not over.is_set():
-            if signal.sigtimedwait(_SIGNALS, _LOOK_S) is not None:
+            # Not sigtimedwait: Python's returns what is no signal when SIGCONT interrupts it after its time.
+            signal.sigwait(_SIGNALS)
+            if not over.is_set():
                 stop.set()
+        # Until then it is woken by its number, which must not be another thread's yet.
+        woken.wait()
 
     thread = threading.Thread(target=wait, name="signals", daemon=True)
     thread.start()
@@ -92,5 +95,8 @@ def stopping_at_signals(stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         over.set()
+        if thread.ident is not None:
+            signal.pthread_kill(thread.ident, signal.SIGTERM)
+        woken.set()
         thread.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,6 +1,7 @@
 """The whole extender against the simulated API server: in this process, and as a process that is told to end."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -235,6 +236,19 @@ def test_lesson_9_sigterm_turns_not_ready_finishes_what_runs_and_exits_0(
         assert bind.result(ONCE_S) == ""
     assert running.popen.wait(ONCE_S) == 0
     assert cluster.pod("train")["spec"]["nodeName"] == "a"
+
+
+def test_a_process_that_is_stopped_and_continued_goes_on(process: tuple[Process, Extender]) -> None:
+    """As a debugger, a checkpoint or a paused machine does it; it still ends with 0 at SIGTERM."""
+    running, observer = process
+    running.popen.send_signal(signal.SIGSTOP)
+    os.waitpid(running.popen.pid, os.WUNTRACED)
+    running.popen.send_signal(signal.SIGCONT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.popen.wait(0.7)
+    wait_until(observer.ready)
+    running.popen.send_signal(signal.SIGTERM)
+    assert running.popen.wait(ONCE_S) == 0
 
 
 def test_the_effective_settings_are_logged_once(process: tuple[Process, Extender]) -> None:
