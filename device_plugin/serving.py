@@ -1,6 +1,5 @@
 """Serves /healthz, /readyz and /metrics for probes and Prometheus."""
 
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from device_plugin.settings import SettingsError
+from extender.sockets.listening import listening_socket
 
 Part = Callable[[], str]
 
@@ -44,6 +44,7 @@ class Health:
 
 
 _CLIENT_TIMEOUT_S = 10.0
+_BACKLOG = 64
 
 
 class Endpoints:
@@ -55,8 +56,15 @@ class Endpoints:
 
     def __init__(self, address: tuple[str, int], health: Health, registry: CollectorRegistry) -> None:
         class Server(ThreadingHTTPServer):
-            address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
             daemon_threads = True
+
+            def server_bind(self) -> None:
+                self.socket.close()
+                self.socket = listening_socket(*address, backlog=_BACKLOG)
+                self.server_address = self.socket.getsockname()
+
+            def server_activate(self) -> None:
+                """It listens already."""
 
         try:
             self._server = Server(address, _handler(health, registry))

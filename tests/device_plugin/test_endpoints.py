@@ -13,6 +13,7 @@ from device_plugin.serving import Endpoints, Health
 from device_plugin.settings import Resource, SettingsError
 from extender.contract.names import Names
 from tests.device_plugin.builders import UNIT_MIB, sample
+from tests.fakes.reaching import expected_of_every_address
 
 NODE = Gpus(UNIT_MIB, (sample("GPU-a", 16), sample("GPU-b", 8), sample("GPU-c", 80, healthy=False, reason="XID 79")))
 
@@ -76,3 +77,15 @@ def test_an_address_in_use_is_a_setting_that_cannot_work() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"listen 127.0.0.1:{port}"):
             Endpoints(("127.0.0.1", port), Health({}, lambda: ""), metrics().registry)
+
+
+def test_probes_get_through_by_ipv4_and_ipv6() -> None:
+    """A pod of an IPv6-only cluster has no other address that the kubelet could probe."""
+    endpoints = Endpoints(("::", 0), Health({}, lambda: ""), metrics().registry)
+    endpoints.start()
+    hosts = {"127.0.0.1": "127.0.0.1", "::1": "[::1]"}
+    with urllib3.PoolManager() as pool:
+        urls = [f"http://{hosts[host]}:{endpoints.port}/healthz" for host in expected_of_every_address()]
+        found = [pool.request("GET", url, timeout=10.0).status for url in urls]
+    endpoints.stop()
+    assert found == [200 for _ in urls]

@@ -116,16 +116,17 @@ Step = Callable[[Exchange], None]
 
 
 class ApiServer:
-    """Serves scripts on 127.0.0.1 and a free port; use it in a `with` statement."""
+    """Serves scripts on a loopback address and a free port; use it in a `with` statement."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.requests: list[Request] = []
         self.faults: list[BaseException] = []
         self._tls = tls
         self._scripts: dict[str, deque[Step]] = {kind: deque() for kind in ("list", "version", "watch", "other")}
         self._stopping = threading.Event()
         self._changed = threading.Condition()
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, 0), family=family, backlog=128)
         self._connections: list[socket.socket] = []
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
 

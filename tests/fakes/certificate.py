@@ -1,4 +1,4 @@
-"""Certificates for 127.0.0.1 and for clients, made when a test needs TLS."""
+"""Certificates for 127.0.0.1, ::1 and for clients, made when a test needs TLS."""
 
 import datetime
 import ipaddress
@@ -26,7 +26,7 @@ class Authority:
         _replace(certificate, self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str, certificate: Path, key: Path) -> None:
-        """Write a new certificate, good for 127.0.0.1 and for a client, and its key."""
+        """Write a new certificate, good for 127.0.0.1, ::1 and for a client, and its key."""
         made = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signed = self._signed(subject, made.public_key(), is_authority=False)
@@ -39,7 +39,7 @@ class Authority:
 
     def _signed(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, is_authority: bool) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        hosts = [x509.IPAddress(ipaddress.ip_address(host)) for host in ("127.0.0.1", "::1")]
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -48,7 +48,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(address, critical=False)
+            .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )

@@ -16,6 +16,7 @@ from extender.server.http.connections import Connections, Limits
 from extender.server.http.hosts import AllowedHosts
 from extender.server.http.tls import ServerTls
 from extender.server.settings import Address, Tls
+from extender.sockets.listening import listening_socket
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -162,7 +163,7 @@ class Server:
             OSError: the address can't be listened on.
         """
         try:
-            self._socket = _listen(self._address, self._backlog)
+            self._socket = listening_socket(self._address.host, self._address.port, self._backlog)
         except OSError as error:
             raise OSError(f"can't listen on {self._address.host}:{self._address.port}: {error}") from error
         self._port = int(self._socket.getsockname()[1])
@@ -181,15 +182,3 @@ class Server:
         self._uvicorn.should_exit = True
         if self._thread.is_alive():
             self._thread.join(2 * SHUTDOWN_TIMEOUT_S)
-
-
-def _listen(address: Address, backlog: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        OSError: the address can't be listened on.
-    """
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, place = found[0]
-    both = address.host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((str(place[0]), int(place[1])), family=family, backlog=backlog, dualstack_ipv6=both)

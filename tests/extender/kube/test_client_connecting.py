@@ -12,6 +12,7 @@ from extender.kube.errors import ApiUnreachable, KubeConfigError
 from tests.extender.api_calls import PODS, bind
 from tests.fakes.api_server import ApiServer, kubeconfig_for, listing
 from tests.fakes.certificate import server_context, write_certificate
+from tests.fakes.reaching import has_ipv6
 from tests.fakes.reflecting import StandingClock
 
 
@@ -39,6 +40,20 @@ def test_the_service_account_is_found_and_its_rotated_token_is_read_again_and_ke
         api.list_page(PODS, 500, "", 5.0)
         expected = ["Bearer first", "Bearer first", "Bearer second one", "Bearer second one"]
         assert expected == [request.headers["authorization"] for request in server.requests]
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_the_api_server_of_an_ipv6_cluster_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Service has an IPv6 address, which a URL has in brackets and a certificate without."""
+    certificate = write_certificate(tmp_path)
+    (tmp_path / "token").write_text("token")
+    with ApiServer(server_context(certificate), host="::1") as server:
+        monkeypatch.setenv("NO_PROXY", "::1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "::1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+        server.on_list(listing(1, []))
+        connect(None, service_account_dir=tmp_path).list_page(PODS, 500, "", 5.0)
+        assert [request.headers["host"] for request in server.requests] == [f"[::1]:{server.port}"]
 
 
 def test_a_certificate_of_another_authority_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

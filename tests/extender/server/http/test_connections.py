@@ -16,6 +16,7 @@ from extender.server.http.call import Call
 from extender.server.http.connections import Limits
 from extender.server.http.server import PROBE_LIMITS, PROBE_WAITING, SCHEDULER_LIMITS, probe_server, scheduler_server
 from extender.server.settings import Address
+from tests.fakes.reaching import expected_of_every_address
 
 ONCE_S = 30.0
 PROBE_S = 1.0
@@ -43,7 +44,7 @@ def serving(**limits: Any) -> Iterator[int]:
 
 
 @contextmanager
-def probed(limits: Limits = PROBE_LIMITS, metrics_s: float = 0.0) -> Iterator[int]:
+def probed(limits: Limits = PROBE_LIMITS, metrics_s: float = 0.0, host: str = "127.0.0.1") -> Iterator[int]:
     """Port of a server for probes, whose metrics take so long."""
 
     def metrics(_body: bytes) -> tuple[int, bytes]:
@@ -54,7 +55,7 @@ def probed(limits: Limits = PROBE_LIMITS, metrics_s: float = 0.0) -> Iterator[in
         return 200, b"ok\n"
 
     calls = {"/healthz": Call(health, at_once=health, method="GET"), "/metrics": Call(metrics, method="GET")}
-    server = probe_server(Address("127.0.0.1", 0), calls, limits)
+    server = probe_server(Address(host, 0), calls, limits)
     server.start()
     try:
         yield server.port
@@ -80,11 +81,18 @@ def call(body: bytes, path: bytes = b"/filter") -> bytes:
     return b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
 
 
-def probe(port: int, timeout_s: float = PROBE_S, path: str = "/healthz") -> int:
+def probe(port: int, timeout_s: float = PROBE_S, path: str = "/healthz", host: str = "127.0.0.1") -> int:
     """Status of an answer, as the kubelet asks."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)) as connection:
+    with closing(http.client.HTTPConnection(host, port, timeout=timeout_s)) as connection:
         connection.request("GET", path)
         return connection.getresponse().status
+
+
+def test_probes_get_through_by_ipv4_and_ipv6() -> None:
+    """A pod of an IPv6-only cluster has no other address that the kubelet could probe."""
+    with probed(host="::") as port:
+        found = {host: probe(port, host=host) for host in expected_of_every_address()}
+    assert found == dict.fromkeys(expected_of_every_address(), 200)
 
 
 @pytest.mark.parametrize("beginning", [b"", b"POST /fil", call(b"whole")[:-1]], ids=["silent", "head", "body"])

@@ -1,0 +1,1 @@
+"""Opens the sockets on which gpupack's programs are called."""
