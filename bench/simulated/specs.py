@@ -1,28 +1,48 @@
 """Describes simulated nodes and pods, and builds their API objects."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from extender.contract.inventory import Inventory, InventoryGpu
+from extender.contract.mig import MIG_PREFIX, MigDevice
 from extender.contract.names import Names
 from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid, UnitMib
 
 Body = dict[str, Any]
 
+SLICES_OF_A_GPU = 7
+"""Slices of every GPU that can have as many MIG devices: A100, H100 and later."""
+
+_PROFILE = re.compile(r"([1-7])g\.([1-9]\d{0,3})gb")
+_RESERVED_MIB = 256
+"""What a MIG device's memory is short of the GB in its profile's name: 1g.10gb has 9.75 GiB, 1g.5gb has 4.75."""
+
 
 @dataclass(frozen=True, slots=True)
 class GpuSpec:
-    """Equal GPUs of a node: model name as NVML gives it, memory of each in MiB, how many."""
+    """Equal GPUs of a node.
+
+    Args:
+        model: product name as NVML gives it.
+        memory_mib: memory of each.
+        count: how many.
+        mig: profiles of the MIG devices that each is split into, such as `1g.10gb`; none where it is used as it is.
+    """
 
     model: str
     memory_mib: int
     count: int = 1
+    mig: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.memory_mib < 1 or self.count < 0 or not self.model:
             raise ValueError(f"gpus: {self} is wrong; expected a model, memory_mib of at least 1, count of at least 0")
+        profiles = [_PROFILE.fullmatch(profile) for profile in self.mig]
+        if sum(int(one[1]) if one else SLICES_OF_A_GPU + 1 for one in profiles) > SLICES_OF_A_GPU:
+            raise ValueError(f"gpus: mig is {self.mig}, expected profiles such as 1g.10gb of {SLICES_OF_A_GPU} slices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +70,13 @@ class MachineSpec:
             raise ValueError(f"node {self.name!r}: expected a name, and cpu, memory_gib and pods of at least 1")
 
     def inventory(self, unit_mib: UnitMib = DEFAULT_UNIT_MIB, *, generation: int = 0) -> Inventory:
-        """Its GPUs as a device plugin would publish them; another `generation` has other UUIDs."""
-        sizes = [(spec.model, spec.memory_mib) for spec in self.gpus for _ in range(spec.count)]
+        """Its GPUs and MIG devices as a device plugin would publish them; another `generation` has other UUIDs."""
+        mark = f"{self.name[:40]}-g{generation}" if generation else self.name[:40]
+        specs = [spec for spec in self.gpus for _ in range(spec.count)]
         return Inventory(
             unit_mib=unit_mib,
-            gpus=tuple(
-                InventoryGpu(uuid=self._uuid(index, generation), index=index, model=model, memory_mib=memory_mib)
-                for index, (model, memory_mib) in enumerate(sizes)
-            ),
+            gpus=tuple(gpu for index, spec in enumerate(specs) for gpu in _published(spec, index, f"{mark}-{index}")),
         )
-
-    def _uuid(self, index: int, generation: int) -> GpuUuid:
-        mark = f"-g{generation}" if generation else ""
-        return GpuUuid(f"GPU-{self.name[:40]}{mark}-{index}")
 
     def native_capacity(self) -> dict[str, str]:
         """What the node has apart from GPUs."""
@@ -88,6 +102,22 @@ class MachineSpec:
             names.core_resource: str(CORE_PERCENT * len(inventory.gpus)),
         }
         return self.node_object(extra, {names.inventory_annotation: inventory.to_json()})
+
+
+def _published(spec: GpuSpec, index: int, mark: str) -> Iterator[InventoryGpu]:
+    """One GPU of the spec, or the MIG devices that it is split into; `mark` makes its UUID."""
+    parent = GpuUuid(f"GPU-{mark}")
+    if not spec.mig:
+        yield InventoryGpu(uuid=parent, index=index, model=spec.model, memory_mib=spec.memory_mib)
+    for device, profile in enumerate(spec.mig):
+        slices, memory_gb = map(int, profile.removesuffix("gb").split("g."))
+        yield InventoryGpu(
+            uuid=GpuUuid(f"{MIG_PREFIX}{mark}-{device}"),
+            index=index,
+            model=f"{spec.model} MIG {profile}",
+            memory_mib=memory_gb * 1024 - _RESERVED_MIB,
+            mig=MigDevice(parent, device, gi=device + 1, ci=0, profile=profile, slices=slices, of=SLICES_OF_A_GPU),
+        )
 
 
 def timestamp(in_s: float = 0.0) -> str:
