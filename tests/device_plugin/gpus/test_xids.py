@@ -2,7 +2,7 @@
 
 import pytest
 
-from device_plugin.sampling.xids import APPLICATION_XIDS, QUIET_S, XidRecord
+from device_plugin.gpus.xids import APPLICATION_XIDS, QUIET_S, XidRecord
 from extender.contract.units import GpuUuid
 
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
