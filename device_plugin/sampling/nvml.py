@@ -1,35 +1,33 @@
 """Samples real GPUs through NVML; the pynvml binding is imported only here.
 
-A call that fails only costs its own answer: a GPU that cannot be queried is unhealthy with the error as its reason,
-and an NVML that cannot start is a `GpuSourceError`, after which sampling is tried again.
+A GPU is known by its UUID, which is asked for at every sample: an index is another GPU's as soon as one is removed. One
+that cannot be queried is unhealthy with the error as its reason, or left out if it never could be; an NVML that cannot
+start is a `GpuSourceError`, after which sampling is tried again.
 """
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from device_plugin.gpus.diagnosis import CaseHistory, Checkup
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
-from device_plugin.sampling.nvml_reading import is_mig, memory_of
-from device_plugin.sampling.nvml_session import (
-    GpuLostError,
-    NvmlSession,
-    answer_of,
-    kernel_bus_id,
-    mib,
-    remaps,
-    text,
-    usable_bytes,
-)
-from device_plugin.sampling.xids import XidListener, XidRecord
+from device_plugin.gpus.xids import XidRecord
+from device_plugin.sampling.nvml_asking import Description, SeenGpu, ask, check_up, describe, identify, mig_mode
+from device_plugin.sampling.nvml_session import NvmlSession, mib
+from device_plugin.sampling.xids import XidListener
 from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)
 
 _SYSFS_PCI = Path("/sys/bus/pci/devices")
+_MOST_GPUS = 1024
+"""More than any machine has; an NVML that counts more is not to be believed."""
+
+NO_SIZE = "NVML does not say how much memory it has"
 _MIG = "MIG is enabled on it, and MIG devices are not shared further"
 
 
@@ -62,10 +60,13 @@ class NvmlSource:
         self._session = NvmlSession(load)
         self._clock_s = clock_s
         self._sysfs_pci = sysfs_pci
-        self._by_index: dict[int, GpuSample] = {}
         self._ever: dict[GpuUuid, GpuSample] = {}
-        self._lost: set[int] = set()
-        self._left_out: dict[int, str] = {}
+        self._described: set[GpuUuid] = set()
+        self._is_mig: dict[GpuUuid, bool] = {}
+        self._history = CaseHistory()
+        self._lost: set[GpuUuid] = set()
+        self._refusals: dict[int, str] = {}
+        self._left_out: Mapping[int, str] = {}
         self._xids = XidRecord(ignored_xids)
         self._xid_counts: Counter[tuple[GpuUuid | None, int]] = Counter()
         self._on_xid = on_xid
@@ -81,6 +82,10 @@ class NvmlSource:
         """How often each XID was seen on each GPU; the GPU is None when the driver did not say which."""
         return dict(self._xid_counts)
 
+    def unwatched(self) -> Mapping[GpuUuid, str]:
+        """Why XIDs of GPUs are not seen, for those that answer."""
+        return self._listener.unwatched()
+
     def sample(self) -> tuple[GpuSample, ...]:
         """Every GPU that can be shared, in NVML's order; MIG-enabled ones are left out.
 
@@ -89,107 +94,112 @@ class NvmlSource:
         Raises:
             GpuSourceError: NVML cannot start, or cannot count its GPUs.
         """
-        is_new = not self._session.is_started
-        nvml = self._session.start()
-        try:
-            count = nvml.nvmlDeviceGetCount()
-        except nvml.NVMLError as error:
-            self._session.end()
-            raise GpuSourceError(f"NVML cannot count the GPUs: {error}") from error
-        if is_new:
-            # An index may mean another GPU now.
-            self._by_index.clear()
-            self._listener.renew()
-            self._listener.start()
-        before, self._left_out = self._left_out, {}
-        found = {sample.uuid: sample for index in range(count) if (sample := self._sample_one(nvml, index))}
-        self._log_left_out(before)
-        missing = [
-            replace(known, healthy=False, reason=f"NVML no longer shows it{self._unidentified()}")
-            for uuid, known in self._ever.items()
-            if uuid not in found
-        ]
-        return tuple(sorted([*found.values(), *missing], key=lambda sample: sample.index))
+        nvml, count = self._counted()
+        self._refusals = {}
+        seen = [identify(nvml, index) for index in range(count)]
+        times = Counter(each.uuid for each in seen)
+        samples = [self._sample_one(nvml, each, each.uuid, times[each.uuid]) for each in seen if each.uuid]
+        found = {sample.uuid: sample for sample in samples if sample is not None}
+        missing = [known for uuid, known in self._ever.items() if uuid not in found]
+        nameless = [each for each in seen if not each.uuid]
+        why = _why_missing(missing, nameless)
+        if len(nameless) > len(missing):
+            # Otherwise they are the missing ones.
+            self._refusals.update({each.index: f"it cannot be identified: {each.problem}" for each in nameless})
+        self._log_refusals(self._left_out)
+        self._left_out = self._refusals
+        self._listener.follow(found.keys() - self._lost)
+        gone = [replace(known, healthy=False, reason=why) for known in missing]
+        return tuple(sorted([*found.values(), *gone], key=lambda sample: sample.index))
 
     def close(self) -> None:
         """Stop listening for XIDs and let NVML go."""
         self._listener.stop()
         self._session.end()
 
-    def _sample_one(self, nvml: Any, index: int) -> GpuSample | None:
-        known = self._by_index.get(index)
-        try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            if is_mig(nvml, handle):
-                self._left_out[index] = _MIG
-                if known is not None:
-                    del self._by_index[index]
-                    self._ever.pop(known.uuid, None)
-                return None
-            sample = known or self._first_look(nvml, handle, index)
-            problem = self._problem(nvml, handle, sample.uuid)
-        except (nvml.NVMLError, GpuLostError) as error:
-            if known is None:
-                self._left_out[index] = f"it could never be queried: {error}"
-                return None
-            self._lost.add(index)
-            return replace(known, healthy=False, reason=f"NVML: {error}")
-        if index in self._lost:
-            self._lost.discard(index)
+    def _counted(self) -> tuple[Any, int]:
+        """The binding, and how many GPUs NVML shows; a session that is new knows nothing of an earlier one."""
+        is_new = not self._session.is_started
+        nvml = self._session.start()
+        count = ask(nvml, (), nvml.nvmlDeviceGetCount)
+        if count.value is None or count.value > _MOST_GPUS:
+            self._session.end()
+            why = f"NVML cannot count the GPUs: {count.trouble}" if count.trouble else f"NVML shows {count.value} GPUs"
+            raise GpuSourceError(why)
+        if is_new:
+            self._described.clear()
             self._listener.renew()
+            self._listener.start()
+        return nvml, count.value
+
+    def _sample_one(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid, times: int) -> GpuSample | None:
+        """A GPU as it is now, of whose UUID there are that many; None, and why in `left_out`, if it is not offered."""
+        if times > 1:
+            return self._refused(seen.index, uuid, f"more than one GPU has the UUID {uuid}")
+        mode = mig_mode(nvml, seen.handle)
+        if mode.value is not None:
+            self._is_mig[uuid] = mode.value
+        if self._is_mig.get(uuid, False):
+            self._forget(uuid)
+            self._refusals[seen.index] = _MIG
+            return None
+        if mode.trouble:
+            # It may be split into MIG devices by now, and then nothing of it may be given out as a whole.
+            self._note_lost(uuid, is_lost=mode.is_lost)
+            return self._refused(seen.index, uuid, f"NVML: {mode.trouble}")
+        if uuid not in self._described:
+            problem = self._take_description(seen.index, uuid, describe(nvml, seen.handle, self._sysfs_pci))
+            if problem:
+                return self._refused(seen.index, uuid, problem)
+        sample = self._ever[uuid] = replace(self._ever[uuid], index=seen.index)
+        problem = self._problem(uuid, check_up(nvml, seen.handle))
         return replace(sample, healthy=False, reason=problem) if problem else sample
 
-    def _first_look(self, nvml: Any, handle: Any, index: int) -> GpuSample:
-        """The sample of a GPU seen for the first time, with what does not change while NVML runs."""
-        memory = memory_of(nvml, handle)
-        if memory is None:
-            raise GpuLostError("its memory size is not known")
-        sample = GpuSample(
-            uuid=GpuUuid(text(nvml.nvmlDeviceGetUUID(handle))),
+    def _take_description(self, index: int, uuid: GpuUuid, description: Description) -> str:
+        """Remember what a GPU is; returns why it cannot be offered."""
+        if description.problem:
+            return description.problem
+        if description.memory is None:
+            return NO_SIZE
+        self._described.add(uuid)
+        self._ever[uuid] = GpuSample(
+            uuid=uuid,
             index=index,
-            model=text(nvml.nvmlDeviceGetName(handle)),
-            memory_mib=mib(usable_bytes(memory)),
-            numa_node=self._numa_node(nvml, handle),
+            model=description.model,
+            memory_mib=mib(description.memory.usable),
+            numa_node=description.numa_node,
         )
-        self._by_index[index] = self._ever[sample.uuid] = sample
-        return sample
+        return ""
 
-    def _problem(self, nvml: Any, handle: Any, uuid: GpuUuid) -> str:
-        """Why a GPU must not be used; empty when it may.
+    def _refused(self, index: int, uuid: GpuUuid, why: str) -> GpuSample | None:
+        """A GPU that was offered before, unhealthy; None, and the reason in `left_out`, for one that never was."""
+        known = self._ever.get(uuid)
+        if known is None:
+            self._refusals[index] = why
+            return None
+        return replace(known, index=index, healthy=False, reason=why)
 
-        Raises:
-            GpuLostError: it no longer answers.
-        """
-        memory_of(nvml, handle)
-        rows = remaps(answer_of(nvml, nvml.nvmlDeviceGetRemappedRows, handle))
-        if rows is not None and rows.has_failed:
-            return "row remapping failed: no spare memory is left, the GPU must be replaced"
-        needs_recovery = _needs_recovery(nvml, handle)
-        return self._xids.problem(uuid, self._clock_s(), needs_recovery=needs_recovery)
+    def _forget(self, uuid: GpuUuid) -> None:
+        self._ever.pop(uuid, None)
+        self._described.discard(uuid)
 
-    def _unidentified(self) -> str:
-        """The errors of GPUs that cannot be identified; one of them may be the one that is missing."""
-        errors = [f"index {index}: {why}" for index, why in self._left_out.items() if why != _MIG]
-        return f" ({'; '.join(errors)})" if errors else ""
+    def _problem(self, uuid: GpuUuid, checkup: Checkup) -> str:
+        """Why a GPU must not be used; empty when it may."""
+        self._note_lost(uuid, is_lost=checkup.is_lost)
+        diagnosis = self._history.diagnose(uuid, checkup)
+        xid = self._xids.problem(uuid, self._clock_s(), needs_recovery=diagnosis.needs_recovery)
+        return diagnosis.problem or xid
 
-    def _log_left_out(self, before: Mapping[int, str]) -> None:
-        for index, reason in self._left_out.items():
+    def _note_lost(self, uuid: GpuUuid, *, is_lost: bool) -> None:
+        if is_lost:
+            self._lost.add(uuid)
+        else:
+            self._lost.discard(uuid)
+
+    def _log_refusals(self, before: Mapping[int, str]) -> None:
+        for index, reason in self._refusals.items():
             if before.get(index) != reason:
                 _LOG.warning("GPU with index %d is left out: %s", index, reason)
-
-    def _numa_node(self, nvml: Any, handle: Any) -> int | None:
-        node = answer_of(nvml, nvml.nvmlDeviceGetNumaNodeId, handle)
-        if node is None:
-            node = self._numa_node_of_slot(answer_of(nvml, nvml.nvmlDeviceGetPciInfo, handle))
-        return node if node is not None and node >= 0 else None
-
-    def _numa_node_of_slot(self, pci: Any | None) -> int | None:
-        if pci is None:
-            return None
-        try:
-            return int((self._sysfs_pci / kernel_bus_id(pci.busId) / "numa_node").read_text())
-        except (OSError, ValueError):
-            return None
 
     def _take(self, uuid: GpuUuid | None, xid: int) -> None:
         self._xid_counts[uuid, xid] += 1
@@ -200,10 +210,9 @@ class NvmlSource:
             _LOG.info("GPU %s: XID %d, which is ignored", uuid or "(unknown)", xid)
 
 
-def _needs_recovery(nvml: Any, handle: Any) -> bool:
-    """Whether the driver says that the GPU must be reset or the node rebooted; False when it does not say."""
-    fields = answer_of(nvml, nvml.nvmlDeviceGetFieldValues, handle, [nvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
-    if fields is None:
-        return False
-    (field,) = fields
-    return bool(field.nvmlReturn == 0 and field.value.uiVal != nvml.NVML_GPU_RECOVERY_ACTION_NONE)
+def _why_missing(missing: Sequence[GpuSample], nameless: Sequence[SeenGpu]) -> str:
+    """Why GPUs that were there are not found; those that cannot be identified may be among them."""
+    if len(missing) == len(nameless) == 1:
+        return f"NVML: {nameless[0].problem}"
+    problems = "; ".join(f"index {each.index}: {each.problem}" for each in nameless)
+    return f"NVML no longer shows it ({problems})" if problems else "NVML no longer shows it"

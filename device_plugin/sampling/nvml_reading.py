@@ -9,6 +9,7 @@ from typing import Any
 
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
+from device_plugin.sampling.nvml_asking import memory_struct, mig_mode
 from device_plugin.sampling.nvml_session import (
     GpuLostError,
     NvmlSession,
@@ -66,7 +67,7 @@ class NvmlReader:
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             uuid = GpuUuid(text(nvml.nvmlDeviceGetUUID(handle)))
-            if is_mig(nvml, handle):
+            if mig_mode(nvml, handle).value:
                 return None
             if uuid not in self._facts:
                 facts = facts_of(nvml, handle, uuid)
@@ -78,10 +79,11 @@ class NvmlReader:
             return None if uuid is None else GpuReading(uuid)
 
     def _reading(self, nvml: Any, handle: Any, uuid: GpuUuid) -> GpuReading:
-        memory = memory_of(nvml, handle)
+        memory = _memory(nvml, handle)
         rates = answer_of(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
         power_mw = answer_of(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
         retired = _retired_pages(nvml, handle)
+        rows = answer_of(nvml, nvml.nvmlDeviceGetRemappedRows, handle)
         pending = answer_of(nvml, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
         reserved = None if memory is None else getattr(memory, "reserved", None)
         return GpuReading(
@@ -94,7 +96,7 @@ class NvmlReader:
             power_watts=None if power_mw is None else power_mw / 1000,
             corrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
             uncorrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
-            row_remaps=remaps(answer_of(nvml, nvml.nvmlDeviceGetRemappedRows, handle)),
+            row_remaps=None if rows is None else remaps(rows),
             retired_pages=retired,
             is_retirement_pending=None if pending is None else bool(pending),
             processes=self._processes(nvml, handle, uuid),
@@ -119,26 +121,6 @@ class NvmlReader:
         percents, last_us = latest_sm_percent(samples)
         self._utilization_us[uuid] = max(since_us, last_us)
         return percents
-
-
-def memory_of(nvml: Any, handle: Any) -> Any | None:
-    """The struct of memory sizes: v2, which has the reserved part, or else v1, where it is part of `used`.
-
-    Raises:
-        GpuLostError: the GPU does not answer.
-    """
-    memory = answer_of(nvml, nvml.nvmlDeviceGetMemoryInfo, handle, version=nvml.nvmlMemory_v2)
-    return memory if memory is not None else answer_of(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
-
-
-def is_mig(nvml: Any, handle: Any) -> bool:
-    """Whether the GPU is split into MIG devices; GPUs without MIG answer that it is not supported.
-
-    Raises:
-        GpuLostError: the GPU does not answer.
-    """
-    modes = answer_of(nvml, nvml.nvmlDeviceGetMigMode, handle)
-    return modes is not None and bool(modes[0] == nvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def facts_of(nvml: Any, handle: Any, uuid: GpuUuid) -> GpuFacts:
@@ -174,6 +156,18 @@ def _nvlinks(nvml: Any, handle: Any) -> tuple[tuple[str, int], ...]:
             peer = kernel_bus_id(remote.busId)
             peers[peer] = peers.get(peer, 0) + 1
     return tuple(sorted(peers.items()))
+
+
+def _memory(nvml: Any, handle: Any) -> Any | None:
+    """The struct of memory sizes; None when it is not known.
+
+    Raises:
+        GpuLostError: the GPU does not answer.
+    """
+    found = memory_struct(nvml, handle)
+    if found.is_lost:
+        raise GpuLostError(found.trouble)
+    return found.value
 
 
 def _listed(nvml: Any, handle: Any, kind: str) -> list[Any] | None:

@@ -81,7 +81,14 @@ class GpuLostError(Exception):
 
 def lost_codes(nvml: Any) -> frozenset[int]:
     """NVML's return codes for a GPU that does not answer at all."""
-    return frozenset({nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED, nvml.NVML_ERROR_UNINITIALIZED})
+    return frozenset(
+        {
+            nvml.NVML_ERROR_GPU_IS_LOST,
+            nvml.NVML_ERROR_RESET_REQUIRED,
+            nvml.NVML_ERROR_UNINITIALIZED,
+            nvml.NVML_ERROR_GPU_NOT_FOUND,
+        }
+    )
 
 
 def answer_of(nvml: Any, call: Callable[..., T], *arguments: Any, **options: Any) -> T | None:
@@ -128,15 +135,8 @@ def kernel_bus_id(value: str | bytes) -> str:
     return f"{domain[-4:]}:{rest}"
 
 
-def usable_bytes(memory: Any) -> int:
-    """Memory of a GPU that processes can allocate: all but what the driver reserves, if it says so (v2)."""
-    return int(memory.total) - int(getattr(memory, "reserved", 0))
-
-
-def remaps(answer: Iterable[int] | None) -> RowRemaps | None:
+def remaps(answer: Iterable[int]) -> RowRemaps:
     """The four numbers of nvmlDeviceGetRemappedRows."""
-    if answer is None:
-        return None
     correctable, uncorrectable, pending, failed = answer
     return RowRemaps(correctable, uncorrectable, bool(pending), bool(failed))
 

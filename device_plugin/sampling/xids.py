@@ -1,60 +1,21 @@
-"""Takes GPUs out of use after a critical XID error of the driver, until they have been quiet for a while.
+"""Waits for the XIDs of all GPUs in a thread of its own, and knows whose they are when a GPU can't say so any more.
 
-XID numbers: https://docs.nvidia.com/deploy/xid-errors/
+What one GPU answers costs the others nothing: one that cannot be registered is left out and tried again later.
 """
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from typing import Any
 
 from device_plugin.gpus.gpu import GpuSourceError
-from device_plugin.sampling.nvml_session import NvmlSession, text
+from device_plugin.gpus.xids import WatchList
+from device_plugin.sampling.nvml_asking import SeenGpu, ask, identify, pointer_of, uuid_of
+from device_plugin.sampling.nvml_session import NvmlSession, kernel_bus_id
 from extender.contract.units import GpuUuid
 from extender.kube.retries import Backoff
-
-APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
-"""Errors of the application that was running, not of the GPU."""
-
-QUIET_S = 300.0
-"""A GPU without another critical XID for this long, and for which the driver asks no recovery, is used again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    xid: int
-    at_s: float
-
-
-class XidRecord:
-    """The last critical XID of every GPU; times are monotonic and come from the caller.
-
-    `ignored` are XIDs that do not affect a GPU's health, in addition to those of applications.
-    """
-
-    def __init__(self, ignored: frozenset[int] = frozenset()) -> None:
-        self._ignored = APPLICATION_XIDS | ignored
-        self._seen: dict[GpuUuid | None, _Seen] = {}
-
-    def note(self, uuid: GpuUuid | None, xid: int, at_s: float) -> bool:
-        """Record an XID, for all GPUs when the driver does not say which; False when it is ignored."""
-        if xid in self._ignored:
-            return False
-        self._seen[uuid] = _Seen(xid, at_s)
-        return True
-
-    def problem(self, uuid: GpuUuid, now_s: float, *, needs_recovery: bool) -> str:
-        """Why a GPU must not be used; empty when it may.
-
-        `needs_recovery` is whether the driver asks for a reset or a reboot: as long as it does, waiting does not help.
-        """
-        for key in (uuid, None):
-            seen = self._seen.get(key)
-            if seen is not None and (now_s - seen.at_s < QUIET_S or needs_recovery):
-                return f"XID {seen.xid}"
-        return "the driver asks for a recovery action" if needs_recovery else ""
-
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,15 +30,25 @@ class XidListener:
 
     Args:
         load: imports the pynvml module.
-        on_xid: called in the listener's thread with the GPU, None when the driver does not say which, and the number.
+        on_xid: called in the listener's thread with the GPU, None when it is not known, and the number.
+        clock_s: monotonic seconds.
     """
 
-    def __init__(self, load: Callable[[], Any], on_xid: Callable[[GpuUuid | None, int], None]) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        on_xid: Callable[[GpuUuid | None, int], None],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._session = NvmlSession(load)
         self._on_xid = on_xid
+        self._clock_s = clock_s
         self._stop = threading.Event()
         self._renew = threading.Event()
         self._backoff = Backoff(first_s=0.25, last_s=30.0)
+        self._owners = _Owners()
+        self._lock = threading.Lock()
+        self._watch = WatchList()
         self._thread: threading.Thread | None = None
         self._problem = ""
 
@@ -88,8 +59,18 @@ class XidListener:
             self._thread.start()
 
     def renew(self) -> None:
-        """Register for all GPUs again, because some came or came back; returns at once."""
+        """Register for all GPUs again; returns at once."""
         self._renew.set()
+
+    def follow(self, uuids: Set[GpuUuid]) -> None:
+        """Say which GPUs answer at the moment; one that is new, or was away, is registered soon."""
+        with self._lock:
+            self._watch.follow(uuids)
+
+    def unwatched(self) -> Mapping[GpuUuid, str]:
+        """Why the XIDs of GPUs are not seen, for those that `follow` was told of."""
+        with self._lock:
+            return self._watch.missing(self._problem)
 
     def stop(self) -> None:
         """End the thread and wait for it."""
@@ -122,26 +103,56 @@ class XidListener:
         except GpuSourceError as error:
             raise _NvmlFailed(str(error)) from error
         try:
-            events = nvml.nvmlEventSetCreate()
+            events = self._registered(nvml)
             try:
-                self._register(nvml, events)
                 self._follow(nvml, events)
             finally:
                 nvml.nvmlEventSetFree(events)
         except nvml.NVMLError as error:
             raise _NvmlFailed(str(error)) from error
 
-    def _register(self, nvml: Any, events: Any) -> None:
+    def _registered(self, nvml: Any) -> Any:
+        """A set of events with every GPU that can be registered.
+
+        Raises:
+            NVMLError: no set can be made.
+        """
         self._renew.clear()
-        for index in range(nvml.nvmlDeviceGetCount()):
-            try:
-                handle = nvml.nvmlDeviceGetHandleByIndex(index)
-                nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, events)
-            except nvml.NVMLError as error:
-                _LOG.warning("GPU with index %d reports no XIDs: %s", index, error)
+        seen = [identify(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+        owners = [self._owners.note(nvml, each) for each in seen]
+        failed: dict[int, str] = {}
+        while True:
+            events = nvml.nvmlEventSetCreate()
+            spoilt = self._register(nvml, events, seen, failed)
+            if spoilt is None:
+                break
+            # A set is undefined after a registration that failed (nvmlDeviceRegisterEvents), so it takes a new one.
+            nvml.nvmlEventSetFree(events)
+        whys = {owner: failed.get(each.index, "") for owner, each in zip(owners, seen, strict=True) if owner}
+        with self._lock:
+            news = self._watch.registered(whys, self._clock_s())
+        for uuid, why in news.items():
+            _LOG.warning("GPU %s reports no XIDs: %s", uuid, why)
+        return events
+
+    def _register(self, nvml: Any, events: Any, seen: list[SeenGpu], failed: dict[int, str]) -> int | None:
+        """Register the GPUs that are not in `failed`; the index of one that spoilt the set, which is then in there."""
+        for each in seen:
+            if each.index in failed:
+                continue
+            if each.handle is None:
+                failed[each.index] = each.problem
+                continue
+            kinds = nvml.nvmlEventTypeXidCriticalError
+            done = ask(nvml, {nvml.NVML_ERROR_NOT_SUPPORTED}, _register_one, nvml, each.handle, kinds, events)
+            if done.value is None:
+                failed[each.index] = done.trouble or "Not Supported"
+            if done.trouble:
+                return each.index
+        return None
 
     def _follow(self, nvml: Any, events: Any) -> None:
-        while not (self._stop.is_set() or self._renew.is_set()):
+        while not (self._stop.is_set() or self._renew.is_set() or self._has_more(nvml)):
             try:
                 event = nvml.nvmlEventSetWait(events, _WAIT_MS)
             except nvml.NVMLError as error:
@@ -150,15 +161,67 @@ class XidListener:
                     continue
                 raise
             if event.eventType == nvml.nvmlEventTypeXidCriticalError:
-                self._on_xid(_uuid(nvml, event.device), int(event.eventData))
+                self._on_xid(self._owners.of(nvml, event.device), int(event.eventData))
+
+    def _has_more(self, nvml: Any) -> bool:
+        """Whether a GPU can be registered that is not; one that failed is tried now and then, on a set of its own."""
+        with self._lock:
+            is_new, due = self._watch.has_new(), self._watch.due(self._clock_s())
+        if is_new or not due:
+            return is_new
+        with _scratch(nvml) as events:
+            found = [identify(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+            tried = [each for each in found if each.uuid in due]
+            return any(self._register(nvml, events, [each], {}) is None for each in tried)
+
+
+def _register_one(nvml: Any, handle: Any, kinds: int, events: Any) -> bool:
+    nvml.nvmlDeviceRegisterEvents(handle, kinds, events)
+    return True
+
+
+@contextmanager
+def _scratch(nvml: Any) -> Iterator[Any]:
+    """A set of events to try a registration on, so that the one in use is not spoilt."""
+    events = nvml.nvmlEventSetCreate()
+    try:
+        yield events
+    finally:
+        nvml.nvmlEventSetFree(events)
+
+
+class _Owners:
+    """Whose a handle is. A GPU that fell off the bus no longer says its UUID, but its last XID comes after that."""
+
+    def __init__(self) -> None:
+        self._by_pointer: dict[int, GpuUuid] = {}
+        self._by_slot: dict[str, GpuUuid] = {}
+
+    def note(self, nvml: Any, seen: SeenGpu) -> GpuUuid | None:
+        """Remember a GPU that is about to be registered; who it is, None when that is not known."""
+        if seen.handle is None:
+            return None
+        slot, pointer = _slot_of(nvml, seen.handle), pointer_of(seen.handle)
+        uuid = seen.uuid or self._by_slot.get(slot)
+        if uuid and pointer:
+            self._by_pointer[pointer] = uuid
+        if uuid and slot:
+            self._by_slot[slot] = uuid
+        return uuid or None
+
+    def of(self, nvml: Any, device: Any) -> GpuUuid | None:
+        """The GPU that an event names by its handle; None when it is not known."""
+        if not device:
+            return None
+        uuid = uuid_of(nvml, device).value
+        return uuid or self._by_pointer.get(pointer_of(device) or 0) or self._by_slot.get(_slot_of(nvml, device))
+
+
+def _slot_of(nvml: Any, device: Any) -> str:
+    """The GPU's PCI bus ID, empty when it does not say it."""
+    pci = ask(nvml, (), nvml.nvmlDeviceGetPciInfo, device).value
+    return "" if pci is None else kernel_bus_id(pci.busId)
 
 
 class _NvmlFailed(Exception):  # noqa: N818 - says what happened; it never leaves this module
     """NVML failed where that is not expected."""
-
-
-def _uuid(nvml: Any, device: Any) -> GpuUuid | None:
-    try:
-        return GpuUuid(text(nvml.nvmlDeviceGetUUID(device)))
-    except nvml.NVMLError:
-        return None

@@ -17,8 +17,8 @@ from bench.simulated.nvml.driver import (
 )
 from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
+from device_plugin.gpus.xids import QUIET_S
 from device_plugin.sampling.nvml import NvmlSource, load_pynvml
-from device_plugin.sampling.xids import QUIET_S
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import simulated
 
@@ -152,8 +152,10 @@ def test_indices_that_change_at_a_new_start_are_not_mixed_up(source: NvmlSource,
     driver.state.gpus[0] = type(driver.gpus[0]).from_buffer_copy(second)
     driver.state.gpus[1] = type(driver.gpus[0]).from_buffer_copy(first)
     driver.gpus[1].lost = GPU_IS_LOST
-    why = "NVML no longer shows it (index 1: it could never be queried: GPU is lost)"
-    assert [(sample.uuid, sample.index, sample.reason) for sample in source.sample()] == [(B, 0, ""), (A, 0, why)]
+    assert [(sample.uuid, sample.index, sample.reason) for sample in source.sample()] == [
+        (B, 0, ""),
+        (A, 0, "NVML: GPU is lost"),
+    ]
 
 
 def test_a_gpu_that_never_answered_is_left_out(source: NvmlSource, driver: SimulatedDriver) -> None:
@@ -165,7 +167,7 @@ def test_a_gpu_that_never_answered_is_left_out(source: NvmlSource, driver: Simul
     for call in ("MEMORY", "MEMORY_V2"):
         driver.fail(0, call, NOT_SUPPORTED)
     assert [sample.uuid for sample in source.sample()] == [B]
-    assert source.left_out == {"0": "it could never be queried: its memory size is not known"}
+    assert source.left_out == {"0": "NVML does not say how much memory it has"}
 
 
 @pytest.mark.parametrize("call", ["MIG", "NUMA", "PCI", "MEMORY_V2", "ROWS", "FIELDS", "EVENTS", "MEMORY"])

@@ -9,10 +9,8 @@ from device_plugin.sampling.nvml_session import (
     kernel_bus_id,
     latest_sm_percent,
     ratio,
-    remaps,
     text,
     union,
-    usable_bytes,
 )
 
 
@@ -31,17 +29,6 @@ def test_kernel_bus_id(value: str | bytes) -> None:
 def test_texts_may_be_bytes() -> None:
     """And then not all of them printable."""
     assert [text(b"NVIDIA A10"), text("NVIDIA A10"), text(b"\xff")] == ["NVIDIA A10", "NVIDIA A10", "\ufffd"]
-
-
-def test_usable_memory_is_without_the_reserved_part_where_that_is_known() -> None:
-    """Version 2 of the struct has it."""
-    assert usable_bytes(SimpleNamespace(total=100, reserved=7)) == 93
-    assert usable_bytes(SimpleNamespace(total=100)) == 100
-
-
-def test_no_answer_about_rows_is_none() -> None:
-    """Not four zeros."""
-    assert remaps(None) is None
 
 
 def test_the_union_of_nothing() -> None:

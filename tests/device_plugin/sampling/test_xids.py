@@ -1,37 +1,99 @@
-"""Critical XIDs take a GPU out of service until it has been quiet and the driver asks for nothing."""
+"""XIDs reach their own GPU, also when it can't say any more who it is; each GPU that answers is listened to."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from device_plugin.sampling.xids import APPLICATION_XIDS, QUIET_S, XidRecord
+from bench.simulated.nvml.driver import GPU_IS_LOST, NOT_SUPPORTED, UNKNOWN, Model, SimulatedDriver
+from bench.simulated.waiting import wait_until as until
+from device_plugin.sampling.nvml import NvmlSource
 from extender.contract.units import GpuUuid
 
-A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
+A = GpuUuid("GPU-00000000-0000-4000-8000-000000000000")
+B = GpuUuid("GPU-00000001-0000-4000-8000-000000000000")
+C = GpuUuid("GPU-00000002-0000-4000-8000-000000000000")
 
 
-@pytest.mark.parametrize("xid", sorted(APPLICATION_XIDS))
-def test_an_applications_error_is_not_the_gpus(xid: int) -> None:
-    """13, 31, 43, 45, 68 and 109 come from user code."""
-    record = XidRecord()
-    assert (record.note(A, xid, 0.0), record.problem(A, 1.0, needs_recovery=False)) == (False, "")
+@pytest.fixture
+def source(driver: SimulatedDriver, tmp_path: Path) -> Iterator[NvmlSource]:
+    """The source under test, over two GPUs."""
+    driver.add(Model())
+    driver.add(Model())
+    found = NvmlSource(sysfs_pci=tmp_path)
+    yield found
+    found.close()
 
 
-def test_lesson_18_an_unhealthy_gpu_comes_back() -> None:
-    """After a quiet time; another XID starts it anew; a driver that asks for a reset holds it."""
-    record = XidRecord()
-    record.note(A, 79, 0.0)
-    record.note(A, 94, 100.0)
-    found = [
-        record.problem(A, QUIET_S + 50.0, needs_recovery=False),
-        record.problem(A, QUIET_S + 100.0, needs_recovery=False),
-        record.problem(A, QUIET_S + 100.0, needs_recovery=True),
-        record.problem(B, 0.0, needs_recovery=False),
-        record.problem(B, 0.0, needs_recovery=True),
-    ]
-    assert found == ["XID 94", "", "XID 94", "", "the driver asks for a recovery action"]
+def is_watched(source: NvmlSource) -> bool:
+    """Whether all GPUs that answer are listened to, as of a new sample."""
+    source.sample()
+    return source.unwatched() == {}
 
 
-def test_an_xid_of_no_known_gpu_is_everyones() -> None:
-    """The driver does not always say which."""
-    record = XidRecord()
-    record.note(None, 79, 0.0)
-    assert [record.problem(uuid, 1.0, needs_recovery=False) for uuid in (A, B)] == ["XID 79", "XID 79"]
+def reasons(source: NvmlSource) -> dict[GpuUuid, str]:
+    """What is wrong with each GPU."""
+    return {sample.uuid: sample.reason for sample in source.sample()}
+
+
+@pytest.mark.parametrize("calls", [("UUID",), ("UUID", "PCI")])
+def test_the_xid_of_a_gpu_that_fell_off_the_bus_is_its_own(
+    source: NvmlSource, driver: SimulatedDriver, calls: tuple[str, ...]
+) -> None:
+    """Its handle says nothing any more, but is known from the registration."""
+    until(lambda: is_watched(source))
+    for call in calls:
+        driver.fail(0, call, GPU_IS_LOST)
+    driver.raise_xid(79, 0)
+    until(lambda: bool(source.xid_counts))
+    assert source.xid_counts == {(A, 79): 1}
+    assert reasons(source)[B] == ""
+    for call in calls:
+        driver.fail(0, call, 0)
+    assert reasons(source) == {A: "XID 79", B: ""}
+
+
+def test_a_gpu_that_comes_later_is_listened_to(source: NvmlSource, driver: SimulatedDriver) -> None:
+    """As is one that becomes queryable later."""
+    driver.fail(1, "UUID", UNKNOWN)
+    until(lambda: is_watched(source))
+    driver.add(Model())
+    driver.fail(1, "UUID", 0)
+    until(lambda: is_watched(source))
+    for index in (1, 2):
+        driver.raise_xid(79, index)
+    until(lambda: len(source.xid_counts) == 2)
+    assert reasons(source) == {A: "", B: "XID 79", C: "XID 79"}
+
+
+def test_a_gpu_that_cannot_be_listened_to_is_tried_again(
+    source: NvmlSource, driver: SimulatedDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said which and why, and stays healthy: its state is still polled. The other is listened to meanwhile."""
+    driver.fail(1, "EVENTS", UNKNOWN)
+    source.sample()
+    until(lambda: source.unwatched() == {B: "Unknown Error"})
+    assert f"GPU {B} reports no XIDs: Unknown Error" in caplog.text
+    driver.raise_xid(79, 0)
+    until(lambda: reasons(source) == {A: "XID 79", B: ""})
+    driver.fail(1, "EVENTS", 0)
+    until(lambda: is_watched(source))
+    driver.raise_xid(48, 1)
+    until(lambda: reasons(source)[B] == "XID 48")
+
+
+def test_gpus_without_events(source: NvmlSource, driver: SimulatedDriver) -> None:
+    """Those of a hypervisor's guest, for example."""
+    driver.fail(0, "EVENTS", NOT_SUPPORTED)
+    source.sample()
+    until(lambda: source.unwatched() == {A: "Not Supported"})
+    assert reasons(source) == {A: "", B: ""}
+
+
+def test_a_wait_that_fails_watches_nothing(source: NvmlSource, driver: SimulatedDriver) -> None:
+    """Until it works again."""
+    until(lambda: is_watched(source))
+    driver.state.wait_code = UNKNOWN
+    until(lambda: source.unwatched() == {A: "Unknown Error", B: "Unknown Error"})
+    driver.state.wait_code = 0
+    until(lambda: is_watched(source))

@@ -1,0 +1,109 @@
+"""Takes GPUs out of use after a critical XID error of the driver, and knows whose XIDs are watched at all.
+
+XID numbers: https://docs.nvidia.com/deploy/xid-errors/
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+
+from extender.contract.units import GpuUuid
+
+APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
+"""Errors of the application that was running, not of the GPU."""
+
+QUIET_S = 300.0
+"""A GPU without another critical XID for this long, and for which the driver asks no recovery, is used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    xid: int
+    at_s: float
+
+
+class XidRecord:
+    """The last critical XID of every GPU; times are monotonic and come from the caller.
+
+    `ignored` are XIDs that do not affect a GPU's health, in addition to those of applications.
+    """
+
+    def __init__(self, ignored: frozenset[int] = frozenset()) -> None:
+        self._ignored = APPLICATION_XIDS | ignored
+        self._seen: dict[GpuUuid | None, _Seen] = {}
+
+    def note(self, uuid: GpuUuid | None, xid: int, at_s: float) -> bool:
+        """Record an XID, for all GPUs when the driver does not say which; False when it is ignored."""
+        if xid in self._ignored:
+            return False
+        self._seen[uuid] = _Seen(xid, at_s)
+        return True
+
+    def problem(self, uuid: GpuUuid, now_s: float, *, needs_recovery: bool) -> str:
+        """Why a GPU must not be used; empty when it may.
+
+        `needs_recovery` is whether the driver asks for a reset or a reboot: as long as it does, waiting does not help.
+        """
+        for key in (uuid, None):
+            seen = self._seen.get(key)
+            if seen is not None and (now_s - seen.at_s < QUIET_S or needs_recovery):
+                return f"XID {seen.xid}"
+        return "the driver asks for a recovery action" if needs_recovery else ""
+
+
+NOT_YET = "not registered yet"
+NOT_SHOWN = "NVML did not show it when the GPUs were registered"
+
+_FIRST_RETRY_S = 0.5
+_LAST_RETRY_S = 300.0
+
+
+@dataclass(slots=True)
+class WatchList:
+    """Which GPUs' XIDs should be watched, and which are; times are monotonic and come from the caller.
+
+    GPUs whose registration failed are due again after pauses that double, from half a second to five minutes.
+    """
+
+    _wanted: frozenset[GpuUuid] = frozenset()
+    _watched: set[GpuUuid] = field(default_factory=set)
+    _whys: dict[GpuUuid, str] = field(default_factory=dict)
+    _failures: int = 0
+    _next_s: float = 0.0
+
+    def follow(self, uuids: Set[GpuUuid]) -> None:
+        """Want exactly these; one that was away must be registered anew."""
+        self._wanted = frozenset(uuids)
+        self._watched &= self._wanted
+        self._whys = {uuid: why for uuid, why in self._whys.items() if uuid in self._wanted}
+
+    def registered(self, whys: Mapping[GpuUuid, str], now_s: float) -> dict[GpuUuid, str]:
+        """Note which GPUs are watched from now on, and why the others are not; returns what is news of that."""
+        self._watched = {uuid for uuid, why in whys.items() if not why}
+        failed = {uuid: why for uuid, why in whys.items() if why}
+        failed.update(dict.fromkeys(self._wanted - whys.keys(), NOT_SHOWN))
+        news = {uuid: why for uuid, why in failed.items() if self._whys.get(uuid) != why}
+        self._whys = failed
+        self._failures = self._failures + 1 if failed else 0
+        self._next_s = now_s + self._pause_s()
+        return news
+
+    def has_new(self) -> bool:
+        """Whether a wanted GPU was never tried."""
+        return not self._wanted <= self._watched | self._whys.keys()
+
+    def due(self, now_s: float) -> frozenset[GpuUuid]:
+        """The wanted GPUs that should be tried once more now."""
+        failed = self._wanted & self._whys.keys()
+        if not failed or now_s < self._next_s:
+            return frozenset()
+        self._failures += 1
+        self._next_s = now_s + self._pause_s()
+        return failed
+
+    def missing(self, problem: str) -> dict[GpuUuid, str]:
+        """Why wanted GPUs are not watched; `problem` is what keeps all from it, if anything does."""
+        found = {uuid: self._whys.get(uuid, NOT_YET) for uuid in self._wanted - self._watched}
+        return {**dict.fromkeys(self._wanted, problem), **found} if problem else found
+
+    def _pause_s(self) -> float:
+        return min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(self._failures, 16))

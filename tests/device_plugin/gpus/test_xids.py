@@ -1,0 +1,82 @@
+"""Critical XIDs take a GPU out of service until it has been quiet; each GPU is registered, and tried again if not."""
+
+import pytest
+
+from device_plugin.gpus.xids import APPLICATION_XIDS, NOT_SHOWN, NOT_YET, QUIET_S, WatchList, XidRecord
+from extender.contract.units import GpuUuid
+
+A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
+
+
+@pytest.mark.parametrize("xid", sorted(APPLICATION_XIDS))
+def test_an_applications_error_is_not_the_gpus(xid: int) -> None:
+    """13, 31, 43, 45, 68 and 109 come from user code."""
+    record = XidRecord()
+    assert (record.note(A, xid, 0.0), record.problem(A, 1.0, needs_recovery=False)) == (False, "")
+
+
+def test_lesson_18_an_unhealthy_gpu_comes_back() -> None:
+    """After a quiet time; another XID starts it anew; a driver that asks for a reset holds it."""
+    record = XidRecord()
+    record.note(A, 79, 0.0)
+    record.note(A, 94, 100.0)
+    found = [
+        record.problem(A, QUIET_S + 50.0, needs_recovery=False),
+        record.problem(A, QUIET_S + 100.0, needs_recovery=False),
+        record.problem(A, QUIET_S + 100.0, needs_recovery=True),
+        record.problem(B, 0.0, needs_recovery=False),
+        record.problem(B, 0.0, needs_recovery=True),
+    ]
+    assert found == ["XID 94", "", "XID 94", "", "the driver asks for a recovery action"]
+
+
+def test_an_xid_of_no_known_gpu_is_everyones() -> None:
+    """The driver does not always say which."""
+    record = XidRecord()
+    record.note(None, 79, 0.0)
+    assert [record.problem(uuid, 1.0, needs_recovery=False) for uuid in (A, B)] == ["XID 79", "XID 79"]
+
+
+def test_a_gpu_is_new_until_its_registration_was_tried() -> None:
+    """Also if NVML does not even show it then, so that nothing is renewed in a hot loop."""
+    watch = WatchList()
+    found = [watch.has_new()]
+    watch.follow({A, B})
+    found.append(watch.has_new())
+    news = watch.registered({A: ""}, 0.0)
+    found.append(watch.has_new())
+    assert (found, news, watch.missing("")) == ([False, True, False], {B: NOT_SHOWN}, {B: NOT_SHOWN})
+
+
+def test_a_gpu_that_was_away_is_new() -> None:
+    """Its registration did not survive that."""
+    watch = WatchList()
+    watch.follow({A, B})
+    watch.registered({A: "", B: "Unknown Error"}, 0.0)
+    watch.follow({B})
+    watch.follow({A, B})
+    assert (watch.has_new(), watch.missing("")) == (True, {A: NOT_YET, B: "Unknown Error"})
+
+
+def test_tries_become_rare_and_begin_anew() -> None:
+    """Half a second, then twice as long each time, at most five minutes; the same reason is no news."""
+    watch, now_s, waits = WatchList(), 0.0, []
+    watch.follow({A, B})
+    assert watch.registered({A: "", B: "Unknown Error"}, now_s) == {B: "Unknown Error"}
+    for _ in range(12):
+        before_s = now_s
+        while not watch.due(now_s):
+            now_s += 0.5
+        waits.append(now_s - before_s)
+    assert (waits[0], waits[-1], sorted(waits)) == (1.0, 300.0, waits)
+    assert watch.registered({A: "", B: "Unknown Error"}, now_s) == {}
+    watch.registered({A: "", B: ""}, now_s)
+    assert (watch.due(now_s + 1000.0), watch.missing("")) == (frozenset(), {})
+
+
+def test_what_keeps_all_gpus_from_being_watched() -> None:
+    """One that has a reason of its own keeps it."""
+    watch = WatchList()
+    watch.follow({A, B})
+    watch.registered({A: "", B: "Not Supported"}, 0.0)
+    assert watch.missing("GPU is lost") == {A: "GPU is lost", B: "Not Supported"}
