@@ -114,12 +114,19 @@ def open_meter(settings: Settings, source: GpuSource, pods: Callable[[], Mapping
     """The meter of a source's GPUs; `pods` are the node's by UID, None while they are not known."""
     if isinstance(source, SimulatedSource):
         use = SimulatedUse(source.use, pods)
-        return Meter(source=use, locator=use, pods=pods, interval_s=settings.measure_interval_s)
+        return Meter(
+            source=use,
+            locator=use,
+            pods=pods,
+            interval_s=settings.measure_interval_s,
+            unit_mib=settings.memory_unit_mib,
+        )
     return Meter(
         source=NvmlReader(load_pynvml),
         locator=ProcFolder(settings.proc_root),
         pods=pods,
         interval_s=settings.measure_interval_s,
+        unit_mib=settings.memory_unit_mib,
     )
 
 

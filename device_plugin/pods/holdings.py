@@ -52,16 +52,16 @@ def core_by_gpu(pods: Iterable[BoundPod]) -> dict[GpuUuid, int]:
     total: dict[GpuUuid, int] = {}
     for pod in pods:
         if not pod.ended:
-            for uuid, percent in _peak(pod, partial(_core_percent, pod)).items():
+            for uuid, percent in peak(pod, partial(_core_percent, pod)).items():
                 total[uuid] = total.get(uuid, 0) + percent
     return total
 
 
 def _held(pod: BoundPod, gpus: Mapping[GpuUuid, GpuSample], unit_mib: int) -> dict[GpuUuid, int]:
-    return _peak(pod, lambda need: _sizes_mib(pod, need, gpus, unit_mib))
+    return peak(pod, lambda need: _sizes_mib(pod, need, gpus, unit_mib))
 
 
-def _peak(pod: BoundPod, amounts: Callable[[ContainerNeed], Mapping[GpuUuid, int]]) -> dict[GpuUuid, int]:
+def peak(pod: BoundPod, amounts: Callable[[ContainerNeed], Mapping[GpuUuid, int]]) -> dict[GpuUuid, int]:
     """What one pod holds at its peak: an init container and the sidecars before it, or all containers that run."""
     running: dict[GpuUuid, int] = {}
     peak: dict[GpuUuid, int] = {}

@@ -14,9 +14,10 @@ from types import MappingProxyType
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.readings import GpuFacts, GpuReading, ReadingSource
 from device_plugin.pods.pod import BoundPod, ContainerKey
-from device_plugin.usage.accounting.processes import Locator, account
+from device_plugin.usage.accounting.processes import Locator, Measured, account
+from device_plugin.usage.accounting.unseen import LastingRecord, UnseenRecord
 from device_plugin.usage.accounting.usage import ContainerUse, Usage
-from extender.contract.units import GpuUuid
+from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid, UnitMib
 from extender.kube.retries import Backoff
 
 _LOG = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ _STALE_INTERVALS = 3
 STALE = "the driver has not answered for a while"
 NO_PODS = "the node's pods are not known yet"
 HIDDEN = "processes that the driver lists cannot be looked up in /proc"
+STRAY = "a process of a pod is in none of the pod's containers, as in a sandbox such as gVisor"
+UNLISTED = "memory is in use, and the driver lists no process"
 
 UseKey = tuple[ContainerKey, GpuUuid]
 
@@ -64,6 +67,7 @@ class Meter:
         locator: looks up the owners of processes.
         pods: the node's pods by UID, None while they are not known.
         interval_s: time between two measurements.
+        unit_mib: size of a memory unit.
         clock_s: monotonic seconds.
     """
 
@@ -74,9 +78,11 @@ class Meter:
         locator: Locator,
         pods: Callable[[], Mapping[str, BoundPod] | None],
         interval_s: float,
+        unit_mib: UnitMib = DEFAULT_UNIT_MIB,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
+        self._unit_mib = unit_mib
         self._locator = locator
         self._pods = pods
         self._interval_s = interval_s
@@ -86,6 +92,8 @@ class Meter:
         self._failures = 0
         self._blind: Mapping[GpuUuid, str] = {}
         self._missing: set[int] = set()
+        self._unseen = UnseenRecord()
+        self._doubts: LastingRecord[tuple[GpuUuid, str]] = LastingRecord()
         self._newest = Measurement()
         self.on_measured: Callable[[], None] = lambda: None
 
@@ -135,8 +143,9 @@ class Meter:
         pods, obstacle = known or {}, NO_PODS if known is None else self._locator.obstacle()
         pids = {process.pid for reading in readings for process in reading.processes or ()}
         owners = {} if obstacle else self._locator.locate(pids)
-        found = account(readings, owners, pods, obstacle)
-        unknown = {**self._hidden(readings, set() if obstacle else pids - owners.keys()), **found.unknown}
+        found = account(readings, owners, pods, obstacle, self._unit_mib)
+        hidden = self._hidden(readings, set() if obstacle else pids - owners.keys())
+        unknown = {**hidden, **self._doubtful(found), **found.unknown}
         self._tell(unknown)
         before = self._newest
         self._newest = Measurement(
@@ -145,11 +154,25 @@ class Meter:
             facts=MappingProxyType({facts.uuid: facts for facts in self._source.facts()}),
             uses=found.uses,
             peaks_mib=MappingProxyType(_peaks(before.peaks_mib, found.uses, pods)),
-            outside_mib=MappingProxyType({**before.outside_mib, **found.outside_mib}),
+            outside_mib=MappingProxyType({**before.outside_mib, **({} if known is None else self._outside_mib(found))}),
             unknown=MappingProxyType(unknown),
             problem="",
             guests=MappingProxyType(dict(found.guests)),
         )
+
+    def _outside_mib(self, found: Measured) -> dict[GpuUuid, int]:
+        """MiB of each GPU that are used outside, by processes and by nobody who is known."""
+        unseen_mib = self._unseen.note(found.unseen_mib)
+        uuids = found.outside_mib.keys() | unseen_mib.keys()
+        return {uuid: found.outside_mib.get(uuid, 0) + unseen_mib.get(uuid, 0) for uuid in uuids}
+
+    def _doubtful(self, found: Measured) -> dict[GpuUuid, str]:
+        """GPUs on which it has not been clear for a while what each container uses.
+
+        For a while it never is: the status of a pod names a new container seconds after its first process runs.
+        """
+        doubts = [(uuid, STRAY) for uuid in found.strays] + [(uuid, UNLISTED) for uuid in found.unlisted]
+        return dict(sorted(self._doubts.note(doubts, self._clock_s())))
 
     def _hidden(self, readings: tuple[GpuReading, ...], missing: set[int]) -> dict[GpuUuid, str]:
         """GPUs with processes that could not be looked up twice in a row, and so have not just ended."""

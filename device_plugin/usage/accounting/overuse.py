@@ -7,7 +7,7 @@ from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.accounting.usage import ContainerUse
 from extender.contract.units import GpuUuid, UnitMib, mib_of
 
-_BOUNDLESS_MIB = 1 << 30
+BOUNDLESS_MIB = 1 << 30
 """The share of a container that has a whole GPU: nothing to exceed."""
 
 ShareKey = tuple[ContainerKey, GpuUuid]
@@ -70,7 +70,7 @@ class OveruseRecord:
 def shares_of(pods: Iterable[BoundPod], unit_mib: UnitMib) -> dict[ShareKey, int]:
     """MiB that each container may use of each GPU, as the kubelet gave them; whole GPUs have no share to exceed."""
     return {
-        (ContainerKey(pod.uid, need.name), uuid): _BOUNDLESS_MIB if need.whole_gpus else mib_of(units, unit_mib)
+        (ContainerKey(pod.uid, need.name), uuid): BOUNDLESS_MIB if need.whole_gpus else mib_of(units, unit_mib)
         for pod in pods
         for need in pod.needs
         for uuid, units in pod.allocated.get(need.name, {}).items()
@@ -79,4 +79,4 @@ def shares_of(pods: Iterable[BoundPod], unit_mib: UnitMib) -> dict[ShareKey, int
 
 def limited(shares: Mapping[ShareKey, int]) -> dict[ShareKey, int]:
     """The shares that are less than a whole GPU."""
-    return {key: share_mib for key, share_mib in shares.items() if share_mib < _BOUNDLESS_MIB}
+    return {key: share_mib for key, share_mib in shares.items() if share_mib < BOUNDLESS_MIB}

@@ -71,6 +71,14 @@ def test_a_driver_with_limits_is_used_and_said_to_be(cluster: Cluster, driver: S
         until(lambda: "driver" not in [gpu.get("enforcement") for gpu in cluster.inventory()])
 
 
+def test_memory_that_no_process_accounts_for_is_not_offered(cluster: Cluster, driver: SimulatedDriver) -> None:
+    """Neither what the driver lists no process for, nor what a process in another PID namespace has."""
+    driver.gpus[0].used_bytes = 12288 * 1024 * 1024
+    driver.gpus[1].run(4_000_000, 12288)
+    with Running(cluster.settings):
+        until(lambda: [gpu.get("outsideMib") for gpu in cluster.inventory()] == [12288] * 2)
+
+
 def test_compute_is_held_to_where_mps_was_seen_to_hold(
     cluster: Cluster, driver: SimulatedDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

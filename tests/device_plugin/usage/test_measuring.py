@@ -11,7 +11,7 @@ from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.accounting.processes import ProcessOwner
 from device_plugin.usage.accounting.usage import Usage
-from device_plugin.usage.measuring import HIDDEN, NO_PODS, STALE, Meter
+from device_plugin.usage.measuring import HIDDEN, NO_PODS, STALE, STRAY, UNLISTED, Meter
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import placed, pod
 
@@ -28,6 +28,7 @@ class Node:
         self.problem = ""
         self.obstacle_text = ""
         self.sizes_mib: dict[int, int] = {}
+        self.used_mib: int | None = None
         self.owners: dict[int, ProcessOwner] = {}
         self.reads = 0
         self.closed = False
@@ -41,7 +42,9 @@ class Node:
         self.reads += 1
         if self.problem:
             raise GpuSourceError(self.problem)
-        return (GpuReading(A, processes=tuple(GpuProcess(pid, size * MIB) for pid, size in self.sizes_mib.items())),)
+        processes = tuple(GpuProcess(pid, size * MIB) for pid, size in self.sizes_mib.items())
+        used_bytes = None if self.used_mib is None else self.used_mib * MIB
+        return (GpuReading(A, used_bytes, 0, processes=processes),)
 
     def facts(self) -> tuple[GpuFacts, ...]:
         return (GpuFacts(A, "0000:3b:00.0"),)
@@ -130,6 +133,58 @@ def test_processes_that_cannot_be_looked_up_are_noticed_the_second_time(node: No
         node.meter.step()
         unknown.append(dict(node.meter.newest.unknown))
     assert unknown == [{}, {A: HIDDEN}]
+
+
+def test_memory_that_nobody_is_seen_to_use_is_outside_when_it_lasts(node: Node) -> None:
+    """In addition to what is seen outside; a jump that the next measurement takes back is none."""
+    found = []
+    for used_mib in (1500, 13500, 1500, 13500, 13500, 13500, 1500):
+        node.used_mib = used_mib
+        node.run(1, 1000)
+        node.run(2, 500, ProcessOwner())
+        found.append(node.meter.newest.outside_mib[A])
+    assert found == [500, 500, 500, 500, 12500, 12500, 500]
+
+
+def test_memory_in_another_pid_namespace_is_outside(node: Node) -> None:
+    """Its process is listed and not in /proc."""
+    node.run(1, 1000)
+    node.sizes_mib[2] = 12288
+    for _ in range(3):
+        node.meter.step()
+    assert node.meter.newest.outside_mib == {A: 12288}
+
+
+def test_without_a_way_to_look_up_processes_what_exceeds_all_shares_is_outside(node: Node) -> None:
+    """The pod has 8 GiB; what is within them is not blamed on anybody else."""
+    node.obstacle_text, node.used_mib = "no hostPID", 8192
+    node.run(1, 8192)
+    assert node.meter.newest.outside_mib == {A: 0}
+    node.used_mib = 12288
+    for _ in range(3):
+        node.meter.step()
+    assert node.meter.newest.outside_mib == {A: 4096}
+
+
+def test_a_process_in_none_of_its_pods_containers_is_in_doubt_after_a_while(node: Node) -> None:
+    """At first the pod's status may not name the container yet."""
+    unknown, used = [], []
+    for _ in range(2):
+        node.run(1, 1000, ProcessOwner("uid-p", "id-sandbox"))
+        unknown.append(dict(node.meter.newest.unknown))
+        used.append([use.used_mib for use in node.meter.newest.uses])
+        node.now_s += 30.0
+    assert (unknown, used) == ([{}, {A: STRAY}], [[1000], [1000]])
+
+
+def test_a_driver_that_lists_nothing_is_in_doubt_after_a_while(node: Node) -> None:
+    """It may hide the processes of the pod."""
+    node.used_mib, unknown = 6000, []
+    for _ in range(2):
+        node.meter.step()
+        unknown.append(dict(node.meter.newest.unknown))
+        node.now_s += 30.0
+    assert (unknown, node.meter.newest.outside_mib) == ([{}, {A: UNLISTED}], {A: 0})
 
 
 def test_the_obstacle_is_logged_once(node: Node, caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,7 @@ def test_a_containers_processes_are_added_up() -> None:
             ContainerUse(ContainerKey("uid-p", "side"), B, 70, frozenset({3})),
         ),
         outside_mib={A: 0, B: 0},
+        unseen_mib={A: 0, B: 0},
     )
 
 
@@ -102,14 +103,31 @@ def test_pods_on_gpus_of_which_they_hold_nothing_are_guests() -> None:
     assert found.guests == {B: {"uid-q", "uid-other"}}
 
 
-def test_processes_that_ended_meanwhile_are_nobodys() -> None:
-    """They are not outside for a moment."""
-    assert accounted([reading(A, (1, 1000))], {}) == Measured(outside_mib={A: 0})
+def test_processes_that_cannot_be_looked_up_are_nobodys() -> None:
+    """They may have ended meanwhile: not outside for a moment."""
+    assert accounted([reading(A, (1, 1000))], {}) == Measured(outside_mib={A: 0}, unseen_mib={A: 1000})
 
 
 def test_what_the_driver_reserves_is_not_outside() -> None:
-    """Only processes count."""
-    assert accounted([replace(reading(A), used_bytes=400 * MIB, reserved_bytes=500 * MIB)], {}).outside_mib == {A: 0}
+    """Only what is in use besides."""
+    found = accounted([replace(reading(A), used_bytes=200 * MIB, reserved_bytes=500 * MIB)], {})
+    assert (found.outside_mib, found.unseen_mib) == ({A: 0}, {A: 0})
+
+
+def test_a_process_in_none_of_its_pods_containers_is_the_only_containers() -> None:
+    """As in a sandbox; where two containers have memory of the GPU, it is the pod's, and none of them is blamed."""
+    sandbox = {1: ProcessOwner("uid-p", "id-sandbox", "/sandbox"), 2: MAIN}
+    found = accounted([reading(A, (1, 1000), (2, 500))], sandbox)
+    assert [(use.key.container, use.used_mib, use.pids) for use in found.uses] == [("main", 1500, frozenset({1, 2}))]
+    assert (found.outside_mib, found.strays) == ({A: 0}, {A: frozenset({"uid-p"})})
+    both = replace(POD, allocated={"main": placed(a=8), "side": placed(a=4)})
+    found = account([reading(A, (1, 1000))], sandbox, {both.uid: both})
+    assert (found.uses, found.outside_mib, found.unseen_mib, found.strays) == (
+        (),
+        {A: 0},
+        {A: 0},
+        {A: frozenset({"uid-p"})},
+    )
 
 
 @pytest.mark.parametrize(
