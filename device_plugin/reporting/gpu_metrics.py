@@ -29,6 +29,7 @@ _MARKS = {
     "unenforced": "1 when it is not held to its share as its GPU claims.",
     "memory_overused": "1 when it has used more than its share for longer than the grace period.",
 }
+_FLAGS = ("unenforced", "memory_overused")
 _FACTS = (
     "pci_bus_id",
     "minor_number",
@@ -238,11 +239,16 @@ def _of_containers(
     used = {(use.key, use.gpu): use for use in measurement.uses}
 
     def family(name: str, text: str, values: Mapping[UseKey, float]) -> GaugeMetricFamily:
-        found = _gauge(f"gpupack_container_gpu_{name}", text, _CONTAINER)
+        # A pod that is made again under its name has the labels of the old one, which may still run. Prometheus rejects
+        # a scrape that has a series twice, so they are one: what they hold and use together, or a mark of either.
+        sums: dict[tuple[str, ...], float] = {}
         for (key, uuid), value in values.items():
             labels = _container_labels(key, by_uuid.get(uuid), pods)
             if labels is not None:
-                found.add_metric(labels, value)
+                sums[labels] = max(sums.get(labels, 0.0), value) if name in _FLAGS else sums.get(labels, 0.0) + value
+        found = _gauge(f"gpupack_container_gpu_{name}", text, _CONTAINER)
+        for labels, value in sums.items():
+            found.add_metric(labels, value)
         return found
 
     lasting = {at: size * _MIB for at, size in held.items() if not _is_init(at[0], pods)}
@@ -264,11 +270,13 @@ def _is_init(key: ContainerKey, pods: Mapping[str, BoundPod]) -> bool:
     return need is not None and need.kind is ContainerKind.INIT
 
 
-def _container_labels(key: ContainerKey, sample: GpuSample | None, pods: Mapping[str, BoundPod]) -> list[str] | None:
+def _container_labels(
+    key: ContainerKey, sample: GpuSample | None, pods: Mapping[str, BoundPod]
+) -> tuple[str, ...] | None:
     pod = pods.get(key.uid)
     if sample is None or pod is None:
         return None
-    return [*_labels(sample), pod.namespace, pod.name, key.container]
+    return (*_labels(sample), pod.namespace, pod.name, key.container)
 
 
 class PluginState(Collector):

@@ -1,23 +1,8 @@
 """What the kubelet probes listens on IPv4 and IPv6: on an IPv6-only cluster a pod has no IPv4 address but loopback."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-MANIFESTS = Path(__file__).parents[2] / "manifests"
-SOURCES = ("base", "overlays", "components")
-
-
-def containers() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every container that is written in the manifests, patches included, with its file."""
-    for path in sorted(path for folder in SOURCES for path in (MANIFESTS / folder).rglob("*.yaml")):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            spec = document.get("spec") if isinstance(document, dict) else None
-            if isinstance(spec, dict):
-                pod = spec.get("template", {}).get("spec", spec)
-                yield from ((path.name, each) for each in pod.get("containers") or ())
+from tests.manifests.written import containers
 
 
 def listening(container: dict[str, Any]) -> list[str]:

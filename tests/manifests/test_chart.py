@@ -126,7 +126,7 @@ def test_values_reach_the_programs(programs: Path) -> None:
         "memoryUnitMib=512",
         "extender.policy=binpack",
         "extender.extraArgs[0]=--placement=scored",
-        "devicePlugin.extraArgs[0]=--device-list-strategy=cdi",
+        "devicePlugin.extraArgs[0]=--device-list-strategy=cdi-cri",
         "devicePlugin.runtimeClassName=nvidia",
         "scheduler.schedulerName=gpus",
         "scheduler.replicas=3",
@@ -143,7 +143,7 @@ def test_values_reach_the_programs(programs: Path) -> None:
         "--policy=binpack",
         "--placement=scored",
     ]
-    assert plugin["args"][4:] == ["--memory-unit-mib=512", "--device-list-strategy=cdi"]
+    assert plugin["args"][4:] == ["--memory-unit-mib=512", "--device-list-strategy=cdi-cri"]
     assert pod["imagePullSecrets"] == deployment["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
     assert (pod["runtimeClassName"], deployment["replicas"]) == ("nvidia", 3)
     config = yaml.safe_load(found["ConfigMap", "gpupack-scheduler-config"]["data"]["config.yaml"])

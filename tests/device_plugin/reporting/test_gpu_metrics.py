@@ -1,11 +1,14 @@
 """The series per GPU and container: their values, and that docs/metrics.md names exactly them."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 
 from device_plugin.enforcing.enforcing import Unenforced
@@ -200,6 +203,80 @@ def test_what_containers_hold() -> None:
         (MAIN, A): 8 * 1024,
         (ContainerKey("uid-p", "two"), B): 16 * 1024,
     }
+
+
+def again(uid: str, of: BoundPod = PODS["uid-p"]) -> BoundPod:
+    """The same pod with another UID, as a StatefulSet makes it after the old one was deleted by force."""
+    return replace(of, uid=uid)
+
+
+def twice() -> NodeView:
+    """A node with two pods of one name, the older of which still runs."""
+    new = ContainerKey("uid-new", "main")
+    uses = (*MEASUREMENT.uses, ContainerUse(new, A, 1024, sm_ratio=0.1))
+    measurement = replace(MEASUREMENT, uses=uses, peaks_mib={**MEASUREMENT.peaks_mib, (new, A): 2048})
+    return replace(
+        view(),
+        measurement=lambda: measurement,
+        pods=lambda: {**PODS, "uid-new": again("uid-new")},
+        unenforced=lambda: [Unenforced((key, A), Rung.MPS, "no client") for key in (MAIN, new)],
+        overused=lambda: [(new, A)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("memory_allocated_bytes", 16 * GIB),
+        ("memory_used_bytes", 10 * GIB),
+        ("memory_used_peak_bytes", 12 * GIB),
+        ("memory_over_limit_bytes", GIB),
+        ("utilization_ratio", 0.4),
+        ("core_allocated_ratio", 0.6),
+        ("unenforced", 1.0),
+        ("memory_overused", 1.0),
+    ],
+)
+def test_two_pods_of_one_name_are_one_series(name: str, value: float) -> None:
+    """Of what they hold and use together; Prometheus would reject all series of the node."""
+    (family,) = (each for each in collected(twice()) if each.name == f"gpupack_container_gpu_{name}")
+    assert [each.labels for each in family.samples] == [OF_MAIN]
+    assert [each.value for each in family.samples] == pytest.approx([value])
+
+
+UIDS = st.sampled_from(["uid-1", "uid-2", "uid-3"])
+PLACES = st.dictionaries(st.sampled_from(["a", "b", "gone"]), st.integers(1, 4), max_size=3).map(lambda u: placed(**u))
+NAMED = st.builds(
+    lambda name, need, where, ended: replace(
+        pod(name, *need, allocated={each.name: where for each in need}), ended=ended
+    ),
+    st.sampled_from(["p", "q"]),
+    st.lists(st.sampled_from([memory("main", 2, core=20), memory("side", 1), whole("main")]), max_size=2),
+    PLACES,
+    st.booleans(),
+)
+KEYS = st.tuples(st.builds(ContainerKey, UIDS, st.sampled_from(["main", "side"])), st.sampled_from([A, B]))
+
+
+@given(pods=st.dictionaries(UIDS, NAMED), keys=st.lists(KEYS, unique=True), data=st.data())
+def test_no_series_is_there_twice(
+    pods: dict[str, BoundPod], keys: list[tuple[ContainerKey, GpuUuid]], data: st.DataObject
+) -> None:
+    """Whatever pods the node has, new ones under old names included."""
+    marked = data.draw(st.lists(st.sampled_from(keys), unique=True)) if keys else []
+    of = NodeView(
+        gpus=lambda: GPUS,
+        measurement=lambda: replace(
+            MEASUREMENT,
+            uses=tuple(ContainerUse(*key, 1024, sm_ratio=0.1) for key in keys),
+            peaks_mib=dict.fromkeys(keys, 1024),
+        ),
+        pods=lambda: {uid: again(uid, each) for uid, each in pods.items()},
+        unenforced=lambda: [Unenforced(key, Rung.MPS, "no client") for key in marked],
+        overused=lambda: marked,
+    )
+    series = Counter((each.name, *sorted(each.labels.items())) for family in collected(of) for each in family.samples)
+    assert {name: count for name, count in series.items() if count > 1} == {}
 
 
 def documented() -> dict[str, tuple[str, frozenset[str]]]:
