@@ -26,6 +26,8 @@ _BOTTLENECKS: Mapping[Obstacle, str] = {
     Misfit.UNHEALTHY: "unhealthy GPUs",
     Misfit.TOO_LARGE: "size of the GPUs",
     Misfit.TOO_FEW_GPUS: "GPUs per node",
+    Misfit.MIG_NOT_COMBINED: "MIG devices, which cannot be combined",
+    Misfit.MIG_NOT_NAMED: "MIG devices, which the gpu-model does not name",
     Misfit.NO_MODEL: "GPU model",
     Misfit.NO_PLUGIN: "device plugin not serving",
     Misfit.UNIT_MISMATCH: "memory unit of the device plugin",
@@ -85,6 +87,7 @@ def blocked(packing: Packing, request: PodRequest, constraints: Constraints) -> 
         if node.name in found and not _as_it_is(found[node.name], node, request)
         for gpu in node.gpus
         if gpu.free and request.models.match(gpu.model)
+        if gpu.mig is None or any(gpu.can_serve(request.models, demand) for demand in request.demands)
     ]
     text = _bottleneck(found, packing, request)
     if text == _BOTTLENECKS[Misfit.FULL] and sum(free) >= request.memory_units > 0:

@@ -29,6 +29,8 @@ class Cause(Enum):
     NO_CORE = "no-core"
     FULL = "full"
     NOT_IDLE = "not-idle"
+    MIG_NOT_NAMED = "mig-not-named"
+    MIG_NOT_COMBINED = "mig-not-combined"
     TOO_FEW_GPUS = "too-few-gpus"
     TOO_LARGE = "too-large"
     MODEL = "model"
@@ -70,6 +72,8 @@ _OF_MISFIT = {
     Misfit.FULL: Cause.FULL,
     Misfit.NOT_IDLE: Cause.NOT_IDLE,
     Misfit.NO_MODEL: Cause.MODEL,
+    Misfit.MIG_NOT_NAMED: Cause.MIG_NOT_NAMED,
+    Misfit.MIG_NOT_COMBINED: Cause.MIG_NOT_COMBINED,
     Misfit.TOO_FEW_GPUS: Cause.TOO_FEW_GPUS,
     Misfit.TOO_LARGE: Cause.TOO_LARGE,
 }

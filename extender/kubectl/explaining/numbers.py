@@ -4,7 +4,7 @@ from extender.kubectl.cluster.components import plugins_of, state_of
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.output.gpu_rows import cordoned_on
-from extender.kubectl.output.texts import of_units
+from extender.kubectl.output.texts import counted, of_units
 from extender.scheduling.fitting.reasons import shortage
 from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.pods.request import PodRequest
@@ -77,6 +77,9 @@ def _sizes(cause: Cause, view: ClusterView, request: PodRequest, info: NodeInfo)
         case Cause.TOO_FEW_GPUS:
             gpus = max(found.wanted_gpus, found.wanted_whole_gpus)
             return f"{gpus} GPUs wanted, the node has {found.gpus} that the pod accepts"
+        case Cause.MIG_NOT_NAMED | Cause.MIG_NOT_COMBINED:
+            gpus = max(found.wanted_gpus, found.wanted_whole_gpus)
+            return f"{gpus} GPUs wanted, the node has {found.gpus} and {counted(found.slices, 'MIG device')}"
         case Cause.TOO_LARGE:
             return f"{wanted} wanted, the node's largest GPU has {of_units(found.capacity_units, unit)}"
     return ""

@@ -21,22 +21,27 @@ Chosen = tuple[tuple[int, ...], ...]
 class Room(Struct, frozen=True, gc=False):
     """Per GPU: units that can be taken (-1 where the pod accepts none), whether it can be held whole, and compute.
 
-    `core` is percent per GPU, empty when the pod asks for none.
+    `core` is percent per GPU, empty when the pod asks for none. `slices` says which GPUs are MIG devices, which serve
+    no demand for several GPUs; it is empty where none is.
     """
 
     free: tuple[int, ...]
     idle: tuple[bool, ...]
     core: tuple[int, ...] = ()
+    slices: tuple[bool, ...] = ()
 
     def fits(self, demand: Demand, at: int) -> bool:
         """Whether the GPU at this position can serve `demand`."""
         if demand.core_percent and self.core[at] < demand.core_percent:
             return False
+        if demand.gpus > 1 and self.slices and self.slices[at]:
+            return False
         return self.idle[at] if demand.whole else self.free[at] >= demand.units
 
-    def looks(self, at: int) -> tuple[int, bool, int]:
+    def looks(self, at: int) -> tuple[int, bool, int, bool]:
         """All that tells the GPU at this position apart from others."""
-        return self.free[at], self.idle[at], self.core[at] if self.core else 0
+        is_slice = bool(self.slices) and self.slices[at]
+        return self.free[at], self.idle[at], self.core[at] if self.core else 0, is_slice
 
     def without(self, demand: Demand, positions: Sequence[int]) -> "Room":
         """What is left when `demand` takes the GPUs at `positions`."""
@@ -46,7 +51,7 @@ class Room(Struct, frozen=True, gc=False):
             idle[at] = False
             if core:
                 core[at] = 0 if demand.whole else core[at] - demand.core_percent
-        return Room(tuple(free), tuple(idle), tuple(core))
+        return Room(tuple(free), tuple(idle), tuple(core), self.slices)
 
 
 def choose(
@@ -83,6 +88,8 @@ def _pick(node: NodeInfo, policy: Policy, demand: Demand, room: Room, cpu_milli:
             candidates = [at for at in candidates if room.core[at] >= demand.core_percent]
     else:
         candidates = [at for at, can in enumerate(room.idle) if can]
+    if demand.gpus > 1 and room.slices:
+        candidates = [at for at in candidates if not room.slices[at]]
     if len(candidates) < demand.gpus:
         return None
     if len(candidates) == 1:
@@ -101,7 +108,7 @@ class _Search:
         self._order = order
         self._chosen: list[tuple[int, ...]] = [()] * len(demands)
         self._steps = 0
-        self._hopeless: set[tuple[int, tuple[tuple[int, bool, int], ...]]] = set()
+        self._hopeless: set[tuple[int, tuple[tuple[int, bool, int, bool], ...]]] = set()
 
     def run(self, room: Room) -> Chosen | None:
         return tuple(self._chosen) if self._in_reach(room) and self._place(0, room) else None
@@ -128,7 +135,7 @@ class _Search:
         if len(taken) == demand.gpus:
             self._chosen[self._order[depth]] = taken
             return self._place(depth + 1, room.without(demand, taken))
-        tried: set[tuple[int, bool, int]] = set()
+        tried: set[tuple[int, bool, int, bool]] = set()
         for at in range(taken[-1] + 1 if taken else 0, len(room.free)):
             looks = room.looks(at)
             if looks in tried or not room.fits(demand, at):

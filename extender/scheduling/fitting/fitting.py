@@ -6,8 +6,10 @@ from extender.scheduling.fitting.choosing import Chosen, Room, choose
 from extender.scheduling.fitting.reasons import Misfit, misfit
 from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.pods.models import ANY_MODEL
-from extender.scheduling.pods.request import PodRequest, without_core
+from extender.scheduling.pods.request import Demand, PodRequest, without_core
 from extender.scheduling.policies.policy import Cost, Policy
+
+_ONE_WHOLE = Demand(units=0, gpus=1)
 
 
 class Fit(Struct, frozen=True, gc=False):
@@ -65,16 +67,20 @@ def _room(node: NodeInfo, request: PodRequest) -> Room:
     room = _memory_room(node, request)
     if not request.asks_core:
         return room
-    return Room(room.free, room.idle, tuple([gpu.core_free_percent for gpu in node.gpus]))
+    return Room(room.free, room.idle, tuple([gpu.core_free_percent for gpu in node.gpus]), room.slices)
 
 
 def _memory_room(node: NodeInfo, request: PodRequest) -> Room:
-    if request.models is ANY_MODEL:
+    models, slices = request.models, node.record.shape.slices
+    if models is ANY_MODEL and not slices:
         return Room(node.free, node.idle)  # an unhealthy GPU has no units free
-    usable = [request.models.match(gpu.model) for gpu in node.gpus]
+    usable = whole = [models.match(gpu.model) for gpu in node.gpus]
+    if slices:
+        whole = [gpu.can_serve(models, _ONE_WHOLE) for gpu in node.gpus]
     return Room(
         tuple([units if good else -1 for units, good in zip(node.free, usable, strict=True)]),
-        tuple([can and good for can, good in zip(node.idle, usable, strict=True)]),
+        tuple([can and good for can, good in zip(node.idle, whole, strict=True)]),
+        slices=slices,
     )
 
 

@@ -41,6 +41,8 @@ _NEAREST = (
     Misfit.FULL,
     Misfit.NOT_IDLE,
     Misfit.UNHEALTHY,
+    Misfit.MIG_NOT_NAMED,
+    Misfit.MIG_NOT_COMBINED,
     Misfit.TOO_FEW_GPUS,
     Misfit.TOO_LARGE,
     Misfit.NO_MODEL,
@@ -65,13 +67,17 @@ def _gpu_reason(gpu: GpuInfo, request: PodRequest, unit_mib: UnitMib) -> str:
         return f"model {gpu.model} is not accepted"
     if not gpu.healthy:
         return f"unhealthy: {gpu.reason}" if gpu.reason else "unhealthy"
+    if gpu.mig is not None and not any(gpu.can_serve(request.models, demand) for demand in request.demands):
+        if all(demand.gpus > 1 for demand in request.demands):
+            return "a MIG device, which cannot be combined with other GPUs"
+        return "a MIG device, which goes whole only to a gpu-model with MIG in it"
     smallest = min((demand.units for demand in request.demands if not demand.whole), default=0)
     least_core = min((demand.core_percent for demand in request.demands if not demand.whole), default=0)
     if smallest and gpu.free >= smallest:
         if gpu.core_free_percent >= least_core:
             return ""
         return f"gpu-core {least_core} wanted, {gpu.core_free_percent} of {CORE_PERCENT} percent free"
-    if gpu.idle and request.whole_gpus:
+    if gpu.idle and any(demand.whole and gpu.can_serve(request.models, demand) for demand in request.demands):
         return ""
     outside = f", {gib(gpu.outside)} in use outside of pods' requests" if gpu.outside else ""
     return (

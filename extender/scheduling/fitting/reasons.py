@@ -23,6 +23,8 @@ class Misfit(Enum):
     NO_PLUGIN = "gpupack device plugin of the node is not serving"
     NO_MODEL = "no GPU of the requested model"
     TOO_FEW_GPUS = "fewer GPUs than requested"
+    MIG_NOT_COMBINED = "fewer GPUs than requested (MIG devices cannot be combined)"
+    MIG_NOT_NAMED = "fewer GPUs than requested (a MIG device goes whole only to a gpu-model with MIG in it)"
     TOO_LARGE = "request is larger than the GPUs of the node"
     UNHEALTHY = "GPUs that would fit are unhealthy"
     OUTSIDE = "GPU memory is in use outside of Kubernetes or by pods without a request"
@@ -51,14 +53,15 @@ _PASSING = frozenset({Misfit.OUTSIDE, Misfit.NOT_IDLE, Misfit.FRAGMENTED, Misfit
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """What a pod wants of a node and what the node has; of its GPUs, those whose model the pod accepts are counted.
+    """What a pod wants of a node and what the node has; of its GPUs, those that can serve the pod are counted.
 
     Args:
         wanted_units: units on one GPU, of the largest demand; 0 where only whole GPUs are wanted.
         wanted_gpus: different GPUs, of the demand that takes most.
         wanted_whole_gpus: GPUs to be held whole, of all demands together.
         wanted_core_percent: compute of one GPU, of the largest demand.
-        gpus: GPUs of the node.
+        gpus: GPUs of the node, of an accepted model; a MIG device only where it can serve a demand of the pod.
+        slices: MIG devices of an accepted model that can serve no demand of the pod.
         idle_gpus: those that could be held whole.
         capacity_units: units of the largest GPU.
         free_units: units free on all GPUs together.
@@ -71,6 +74,7 @@ class Shortage:
     wanted_whole_gpus: int
     wanted_core_percent: int
     gpus: int
+    slices: int
     idle_gpus: int
     capacity_units: int
     free_units: int
@@ -82,23 +86,25 @@ def shortage(node: NodeInfo, request: PodRequest) -> Shortage:
     """The numbers behind a misfit of `request` on `node`."""
     demands = request.demands
     accepted = [gpu for gpu in node.gpus if request.models.match(gpu.model)]
+    serving = _serving(accepted, request)
     return Shortage(
         wanted_units=max((demand.units for demand in demands), default=0),
         wanted_gpus=max((demand.gpus for demand in demands), default=0),
         wanted_whole_gpus=request.whole_gpus,
         wanted_core_percent=max((demand.core_percent for demand in demands), default=0),
-        gpus=len(accepted),
-        idle_gpus=sum(gpu.idle for gpu in accepted),
-        capacity_units=max((gpu.capacity for gpu in accepted), default=0),
-        free_units=sum(gpu.free for gpu in accepted),
-        largest_free_units=max((gpu.free for gpu in accepted), default=0),
-        largest_free_core_percent=max((gpu.core_free_percent for gpu in accepted), default=0),
+        gpus=len(serving),
+        slices=len(accepted) - len(serving),
+        idle_gpus=sum(gpu.idle for gpu in serving),
+        capacity_units=max((gpu.capacity for gpu in serving), default=0),
+        free_units=sum(gpu.free for gpu in serving),
+        largest_free_units=max((gpu.free for gpu in serving), default=0),
+        largest_free_core_percent=max((gpu.core_free_percent for gpu in serving), default=0),
     )
 
 
 def misfit(node: NodeInfo, request: PodRequest) -> Misfit:
     """The most telling reason why `request` does not fit on `node` (assuming that it does not)."""
-    if len(request.demands) == 1 and request.models is ANY_MODEL:
+    if len(request.demands) == 1 and request.models is ANY_MODEL and not node.record.shape.slices:
         reason = _plain_misfit(node, request.demands[0])
         if reason is not None:
             return reason
@@ -106,7 +112,7 @@ def misfit(node: NodeInfo, request: PodRequest) -> Misfit:
 
 
 def _plain_misfit(node: NodeInfo, demand: Demand) -> Misfit | None:
-    """As `general_misfit`, in one pass, for one demand that accepts all GPUs; None where a GPU needs a closer look."""
+    """As `general_misfit`, in one pass, for one demand that all GPUs can serve; None where one needs a closer look."""
     units, wanted = demand.units, demand.units * demand.gpus
     least = max(1, units)
     large_enough = capacity = 0
@@ -137,22 +143,52 @@ def general_misfit(node: NodeInfo, request: PodRequest) -> Misfit:
         return Misfit.NO_MODEL
     if len(accepted) < gpus:
         return Misfit.TOO_FEW_GPUS
-    if not _could_hold(accepted, largest, wanted):
+    if node.record.shape.slices:
+        barred = _mig_misfit(accepted, request)
+        if barred is not None:
+            return barred
+        accepted = _serving(accepted, request)
+    if not _could_hold(accepted, request, largest):
         return Misfit.TOO_LARGE
     healthy = [gpu for gpu in accepted if gpu.healthy]
-    if len(healthy) < gpus or not _could_hold(healthy, largest, wanted):
+    if len(healthy) < gpus or not _could_hold(healthy, request, largest):
         return Misfit.UNHEALTHY
     if wanted and sum(gpu.free for gpu in healthy) >= wanted and not request.whole_gpus:
         return Misfit.FRAGMENTED
     without_outside = sum(
-        gpu.taken == 0 if largest.whole else gpu.capacity - gpu.taken >= largest.units for gpu in healthy
+        gpu.taken == 0 if largest.whole else gpu.capacity - gpu.taken >= largest.units
+        for gpu in healthy
+        if gpu.mig is None or gpu.can_serve(request.models, largest)
     )
     if without_outside >= largest.gpus and any(gpu.outside for gpu in healthy):
         return Misfit.OUTSIDE
     return Misfit.NOT_IDLE if request.whole_gpus else Misfit.FULL
 
 
-def _could_hold(gpus: Sequence[GpuInfo], largest: Demand, wanted: int) -> bool:
+def _serving(accepted: Sequence[GpuInfo], request: PodRequest) -> list[GpuInfo]:
+    """Those of the GPUs, of a model that the pod accepts, that can serve one of its demands."""
+    return [
+        gpu for gpu in accepted if gpu.mig is None or any(gpu.can_serve(request.models, one) for one in request.demands)
+    ]
+
+
+def _mig_misfit(accepted: Sequence[GpuInfo], request: PodRequest) -> Misfit | None:
+    """Why MIG devices among the GPUs, of which there are enough, leave too few for a demand; None where they do not."""
+    models = request.models
+    for demand in request.demands:
+        if sum(gpu.can_serve(models, demand) for gpu in accepted) < demand.gpus:
+            return Misfit.MIG_NOT_COMBINED if demand.gpus > 1 else Misfit.MIG_NOT_NAMED
+    whole = [demand for demand in request.demands if demand.whole]
+    if sum(any(gpu.can_serve(models, demand) for demand in whole) for gpu in accepted) < request.whole_gpus:
+        return Misfit.MIG_NOT_NAMED
+    return None
+
+
+def _could_hold(gpus: Sequence[GpuInfo], request: PodRequest, largest: Demand) -> bool:
     """Whether these GPUs are large enough, were they empty."""
-    large_enough = sum(gpu.capacity >= max(1, largest.units) for gpu in gpus)
-    return large_enough >= largest.gpus and sum(gpu.capacity for gpu in gpus) >= wanted
+    large_enough = sum(
+        gpu.capacity >= max(1, largest.units)
+        for gpu in gpus
+        if gpu.mig is None or gpu.can_serve(request.models, largest)
+    )
+    return large_enough >= largest.gpus and sum(gpu.capacity for gpu in gpus) >= request.memory_units

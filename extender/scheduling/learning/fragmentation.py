@@ -8,9 +8,11 @@ with less left than the pod asks of one GPU; a node's fragmentation is the mean 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from extender.scheduling.nodes.shape import NodeShape
-from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns
+from extender.scheduling.pods.models import ModelPatterns
+from extender.scheduling.pods.serving import can_serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,23 @@ class Fragmentation:
 
 def fragment(pod: TypicalPod, shape: NodeShape, free: Sequence[int], cpu_free_milli: int) -> int:
     """Units of `free` that are a fragment for this pod."""
-    useful = [
-        left
-        for left, (model, capacity) in zip(free, shape.gpus, strict=True)
-        if pod.models.match(model) and left >= (pod.units or max(1, capacity))
-    ]
+    return _fragment(pod, _least(pod, shape), free, cpu_free_milli)
+
+
+def _least(pod: TypicalPod, shape: NodeShape) -> tuple[float, ...]:
+    """What must be free on each GPU to be of use to this pod; more than there is where it can never be."""
+    return tuple(
+        (pod.units or max(1, units)) if _can_use(pod, model, is_slice=is_slice) else inf
+        for model, units, is_slice in shape.kinds()
+    )
+
+
+def _can_use(pod: TypicalPod, model: str, *, is_slice: bool) -> bool:
+    return can_serve(pod.models, model, is_slice=is_slice, whole=not pod.units, gpus=pod.gpus)
+
+
+def _fragment(pod: TypicalPod, least: Sequence[float], free: Sequence[int], cpu_free_milli: int) -> int:
+    useful = [left for left, enough in zip(free, least, strict=True) if left >= enough]
     if not pod.gpus or len(useful) < pod.gpus or cpu_free_milli < pod.cpu_milli:
         return sum(free)
     return sum(free) - sum(useful)
@@ -59,24 +73,23 @@ class _OfShape:
     """
 
     def __init__(self, shape: NodeShape, typical: Sequence[TypicalPod]) -> None:
-        self._shape = shape
         self._typical = typical
         self._tabled = shape.uniform and all(pod.gpus <= 1 or not pod.units for pod in typical)
         self._capacity = max(1, *shape.capacities) if shape.gpus else 1
-        model = shape.gpus[0][0] if shape.gpus else ""
+        model, _, is_slice = next(shape.kinds(), ("", 0, False))
         self._able = [
             (pod.units or self._capacity, pod)
             for pod in typical
-            if pod.gpus and (pod.models is ANY_MODEL or pod.models.match(model))
+            if pod.gpus and _can_use(pod, model, is_slice=is_slice)
         ]
+        self._pods = () if self._tabled else tuple((pod, _least(pod, shape)) for pod in typical)
         self._cpu_levels = sorted({pod.cpu_milli for _, pod in self._able})
         self._sizes = sorted({units for units, _ in self._able})
         self._rows: dict[tuple[int, int, int], _Row] = {}
 
     def fragment(self, free: Sequence[int], cpu_free_milli: int) -> float:
         if not self._tabled:
-            shape = self._shape
-            return sum(pod.share * fragment(pod, shape, free, cpu_free_milli) for pod in self._typical)
+            return sum(pod.share * _fragment(pod, least, free, cpu_free_milli) for pod, least in self._pods)
         largest = max(free, default=0)
         key = (
             bisect_right(self._cpu_levels, cpu_free_milli),

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from math import sqrt
 
 from extender.scheduling.nodes.shape import NodeShape
-from extender.scheduling.pods.request import PodRequest
+from extender.scheduling.pods.request import Demand, PodRequest
+from extender.scheduling.pods.serving import can_serve
 
 _ROUNDS = 60
 _GIB = 1 << 30
@@ -67,5 +68,16 @@ def hosts_request(shape: NodeShape, request: PodRequest) -> bool:
         return False
     sizes = [units for model, units in shape.gpus if units and request.models.match(model)]
     return len(sizes) >= request.whole_gpus and all(
-        sum(units >= max(1, demand.units) for units in sizes) >= demand.gpus for demand in request.demands
+        sum(units >= max(1, demand.units) for units in (_serving(shape, request, demand) if shape.slices else sizes))
+        >= demand.gpus
+        for demand in request.demands
     )
+
+
+def _serving(shape: NodeShape, request: PodRequest, demand: Demand) -> list[int]:
+    """Units of the GPUs that can serve the demand, on a node with MIG devices."""
+    return [
+        units
+        for model, units, is_slice in shape.kinds()
+        if units and can_serve(request.models, model, is_slice=is_slice, whole=demand.whole, gpus=demand.gpus)
+    ]

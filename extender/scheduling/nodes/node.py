@@ -12,10 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from extender.contract.inventory import Inventory
+from extender.contract.mig import MigDevice
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, units_in
 from extender.scheduling.nodes.shape import NodeShape, shape_of
 from extender.scheduling.pods.footprint import Footprint
-from extender.scheduling.pods.request import PodRequest
+from extender.scheduling.pods.models import ModelPatterns
+from extender.scheduling.pods.request import Demand, PodRequest
+from extender.scheduling.pods.serving import can_serve
 
 _UID = attrgetter("uid")
 
@@ -76,6 +79,8 @@ class Holder(Struct, frozen=True, gc=False):
 class GpuInfo(Struct, frozen=True, gc=False):
     """One GPU: `capacity` units, of which `used` are charged to pods and `outside` to what the ledger does not know.
 
+    `mig` says which MIG device it is, None for a whole physical GPU.
+
     `core_used_percent` is the compute charged to pods. `claimed` and `core_claimed_percent` are kept for pods that
     evictions make room for, in part on what their victims still use; all of a GPU that is claimed whole.
     """
@@ -94,6 +99,7 @@ class GpuInfo(Struct, frozen=True, gc=False):
     core_used_percent: int = 0
     claimed: int = 0
     core_claimed_percent: int = 0
+    mig: MigDevice | None = None
 
     @property
     def taken(self) -> int:
@@ -116,6 +122,10 @@ class GpuInfo(Struct, frozen=True, gc=False):
     def idle(self) -> bool:
         """Whether a pod could hold it whole."""
         return self.healthy and self.capacity > 0 and not (self.used or self.claimed or self.outside)
+
+    def can_serve(self, models: ModelPatterns, demand: Demand) -> bool:
+        """Whether it can be one of the demand's GPUs for a pod that accepts `models`, however much of it is free."""
+        return can_serve(models, self.model, is_slice=self.mig is not None, whole=demand.whole, gpus=demand.gpus)
 
     @property
     def overcommitted(self) -> int:
@@ -250,6 +260,7 @@ def _empty_gpus(inventory: Inventory, unit_mib: UnitMib) -> tuple[GpuInfo, ...]:
             reason=gpu.reason,
             enforcement=gpu.enforcement,
             core_enforcement=gpu.core_enforcement,
+            mig=gpu.mig,
         )
         for gpu in inventory.gpus
     )
@@ -361,6 +372,7 @@ def _with(gpu: GpuInfo, used: int, core_used_percent: int, claimed: tuple[int, i
         gpu.core_enforcement,
         core_used_percent,
         *claimed,
+        gpu.mig,
     )
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 _VENDOR_WORDS = ("NVIDIA-", "TESLA-")
 _LONGEST = 1024
+_MIG = "MIG"
 
 
 class RequestError(ValueError):
@@ -26,6 +27,10 @@ class ModelPatterns:
     def match(self, model: str) -> bool:
         """Whether a GPU of this product name is accepted."""
         return not (self.accepted or self.refused) or _match(self, model)
+
+    def names_mig(self, model: str) -> bool:
+        """Whether a MIG device of this product name is accepted by a pattern with `MIG` in it."""
+        return _names_mig(self, model)
 
 
 ANY_MODEL = ModelPatterns()
@@ -64,3 +69,9 @@ def _match(patterns: ModelPatterns, model: str) -> bool:
         return any(fnmatchcase(name, pattern) for name in names for pattern in candidates)
 
     return (not patterns.accepted or any_of(patterns.accepted)) and not any_of(patterns.refused)
+
+
+@lru_cache(maxsize=4096)
+def _names_mig(patterns: ModelPatterns, model: str) -> bool:
+    naming = tuple(pattern for pattern in patterns.accepted if _MIG in pattern)
+    return bool(naming) and _match(ModelPatterns(naming, patterns.refused), model)

@@ -125,7 +125,7 @@ class _Place:
         """The cheapest set on any one GPU; sums say whether it suffices."""
         best: list[Expendable] | None = None
         for gpu in cleared.gpus:
-            if not self.preemptor.request.models.match(gpu.model):
+            if not gpu.can_serve(self.preemptor.request.models, demand):
                 continue
             there = [
                 self._candidate(one, self.pods[one.uid], gpu)

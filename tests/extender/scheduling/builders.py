@@ -1,9 +1,11 @@
 """Short ways to write down nodes, requests and pods in the tests of the scheduling core."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from extender.contract.containers import ContainerKind
 from extender.contract.inventory import Inventory, InventoryGpu
+from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid, UnitMib
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit
@@ -31,6 +33,13 @@ def uuid(index: int) -> GpuUuid:
 def gpu(index: int, units: int = 16, model: str = T4, *, healthy: bool = True, outside_mib: int = 0) -> InventoryGpu:
     """A GPU of so many units."""
     return InventoryGpu(uuid(index), index, model, units * UNIT_MIB, healthy=healthy, outside_mib=outside_mib)
+
+
+def mig(index: int, units: int = 9, model: str = A100, *, slices: int = 1, healthy: bool = True) -> InventoryGpu:
+    """A MIG device of so many units, at this place in the node's order."""
+    name = f"{slices}g.{units + 1}gb"
+    place = MigDevice(GpuUuid("GPU-parent"), device=index, gi=index + 1, ci=0, profile=name, slices=slices, of=7)
+    return replace(gpu(index, units, f"{model} MIG {name}", healthy=healthy), mig=place)
 
 
 def gpus_of(*units: int) -> tuple[InventoryGpu, ...]:

@@ -8,11 +8,15 @@ from extender.contract.allocation import Allocation
 from extender.contract.units import GpuUuid
 from extender.scheduling.fitting.choosing import Chosen
 from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.models import ModelPatterns
 from extender.scheduling.pods.request import PodRequest
 
 
 def is_placement(node: NodeInfo, request: PodRequest, chosen: Sequence[Sequence[int]]) -> bool:
-    """Whether each demand gets that many different healthy GPUs of an accepted model, and none is given out twice."""
+    """Whether each demand gets that many different healthy GPUs of an accepted model, and none is given out twice.
+
+    A MIG device stands alone, and is held whole only by a pod that accepts it by a pattern with MIG in it.
+    """
     units: Counter[int] = Counter()
     core: Counter[int] = Counter()
     whole: Counter[int] = Counter()
@@ -20,6 +24,10 @@ def is_placement(node: NodeInfo, request: PodRequest, chosen: Sequence[Sequence[
         if len(set(positions)) != demand.gpus:
             return False
         for at in positions:
+            if node.gpus[at].mig is not None and (
+                demand.gpus > 1 or (demand.whole and not _says_mig(node, request, at))
+            ):
+                return False
             units[at] += demand.units
             core[at] += demand.core_percent
             whole[at] += demand.whole
@@ -34,6 +42,11 @@ def is_placement(node: NodeInfo, request: PodRequest, chosen: Sequence[Sequence[
         if core[at] and gpu.core_used_percent + core[at] > 100:
             return False
     return True
+
+
+def _says_mig(node: NodeInfo, request: PodRequest, at: int) -> bool:
+    saying = [pattern for pattern in request.models.accepted if "MIG" in pattern]
+    return any(ModelPatterns((pattern,)).match(node.gpus[at].model) for pattern in saying)
 
 
 def all_placements(node: NodeInfo, request: PodRequest) -> Iterator[Chosen]:

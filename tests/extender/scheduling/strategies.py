@@ -1,5 +1,7 @@
 """Random nodes, pods and clusters for the properties of the scheduling core: small, and often nearly full."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from extender.contract.containers import ContainerKind
@@ -9,11 +11,11 @@ from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, RequestErr
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import POLICIES
-from tests.extender.scheduling.builders import A100, T4, UNIT_MIB, gpu, holder, info, on, record
+from tests.extender.scheduling.builders import A100, T4, UNIT_MIB, gpu, holder, info, mig, on, record
 
 POLICY: st.SearchStrategy[Policy] = st.sampled_from(list(POLICIES.values()))
 MODELS: st.SearchStrategy[ModelPatterns] = st.sampled_from(
-    [ANY_MODEL, ANY_MODEL, parse_models("T4"), parse_models("!T4")]
+    [ANY_MODEL, ANY_MODEL, *map(parse_models, ("T4", "!T4", "*MIG*", "T4,*MIG 1g*", "!*MIG*"))]
 )
 
 
@@ -49,14 +51,13 @@ def requests(draw: st.DrawFn, *, most: int = 4, largest: int = 8, core: bool = F
 
 @st.composite
 def gpus(draw: st.DrawFn, index: int, *, largest: int = 12) -> InventoryGpu:
-    """A GPU of one of two models, sometimes unhealthy, sometimes used by others."""
-    return gpu(
-        index,
-        draw(st.integers(0, largest)),
-        draw(st.sampled_from([T4, A100])),
-        healthy=draw(st.integers(0, 5)) > 0,
-        outside_mib=draw(st.sampled_from([0, 0, 0, 1, 1024, 1025])),
-    )
+    """A GPU of one of two models, or a MIG device of one, sometimes unhealthy, sometimes used by others."""
+    units, healthy = draw(st.integers(0, largest)), draw(st.integers(0, 5)) > 0
+    if draw(st.integers(0, 3)) == 0:
+        found = mig(index, units, slices=draw(st.integers(1, 2)), healthy=healthy)
+    else:
+        found = gpu(index, units, draw(st.sampled_from([T4, A100])), healthy=healthy)
+    return replace(found, outside_mib=draw(st.sampled_from([0, 0, 0, 1, 1024, 1025])))
 
 
 @st.composite

@@ -11,7 +11,7 @@ from extender.contract.units import UnitMib
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit
 from extender.scheduling.nodes.node import NodeInfo, NodeRecord
-from extender.scheduling.pods.models import ANY_MODEL
+from extender.scheduling.pods.models import parse_models
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.policy import Policy
 from tests.extender.scheduling.builders import (
@@ -79,7 +79,8 @@ def test_monotony_in_the_request(place: NodeInfo, request: PodRequest, policy: P
         return
     at = data.draw(st.integers(0, len(request.containers) - 1))
     asked = request.containers
-    fitted(place, replace(request, models=ANY_MODEL), policy)
+    # Any model, MIG devices among them.
+    fitted(place, replace(request, models=parse_models("*,*MIG*")), policy)
     fewer = asked[at]
     if request.gpu_count == 1:
         smaller = (

@@ -21,6 +21,7 @@ from tests.extender.scheduling.builders import (
     gpus_of,
     holder,
     info,
+    mig,
     node,
     on,
     record,
@@ -62,6 +63,39 @@ CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
         Misfit.TOO_FEW_GPUS,
         lambda: on_gpus(gpu(0), gpu(1, 80, A100)),
         shares(2, count=2, models="A100*"),
+    ),
+    "two MIG devices for one container": (
+        Misfit.MIG_NOT_COMBINED,
+        lambda: on_gpus(mig(0), mig(1)),
+        wholes(2, models="*MIG*"),
+    ),
+    "a MIG device beside a GPU, for gpu-count": (
+        Misfit.MIG_NOT_COMBINED,
+        lambda: on_gpus(gpu(0), mig(1)),
+        shares(2, count=2),
+    ),
+    "MIG devices alone, not asked for": (Misfit.MIG_NOT_NAMED, lambda: on_gpus(mig(0), mig(1)), wholes(1)),
+    "one GPU and a MIG device for two containers": (
+        Misfit.MIG_NOT_NAMED,
+        lambda: on_gpus(gpu(0), mig(1)),
+        wholes(1, 1),
+    ),
+    "a busy GPU beside idle MIG devices": (
+        Misfit.NOT_IDLE,
+        lambda: on_gpus(gpu(0), mig(1), holders=(holder("a", on({0: 1})),)),
+        wholes(1),
+    ),
+    "fewer MIG devices than GPUs asked for": (Misfit.TOO_FEW_GPUS, lambda: on_gpus(mig(0)), wholes(2)),
+    "larger than every MIG device": (Misfit.TOO_LARGE, lambda: on_gpus(mig(0), mig(1)), shares(10)),
+    "larger for gpu-count than the GPUs beside": (
+        Misfit.TOO_LARGE,
+        lambda: on_gpus(gpu(0, 4), gpu(1, 4), mig(2)),
+        shares(10, count=2),
+    ),
+    "room on MIG devices for gpu-count": (
+        Misfit.FULL,
+        lambda: on_gpus(gpu(0), gpu(1), mig(2), holders=(holder("a", on({0: 16})), holder("b", on({1: 16})))),
+        shares(10, count=2),
     ),
     "larger than every GPU": (Misfit.TOO_LARGE, lambda: node(16, 16), shares(17)),
     "larger than the accepted GPU": (
@@ -166,8 +200,9 @@ def test_reasons_are_told_apart() -> None:
 @settings(max_examples=120, deadline=None)
 @given(nodes(), requests(), POLICY)
 def test_fragmented_only_when_the_sum_would_do(place: NodeInfo, request: PodRequest, policy: Policy) -> None:
-    """And only then is it told that memory is free."""
-    usable = [each for each in place.gpus if request.models.match(each.model)]
+    """And only then is it told that memory is free; on MIG devices it is not for who needs several GPUs."""
+    alone = request.gpu_count == 1
+    usable = [each for each in place.gpus if request.models.match(each.model) and (alone or each.mig is None)]
     enough = sum(each.free for each in usable) >= request.memory_units > 0
     if fit(place, request, policy) is Misfit.FRAGMENTED:
         assert enough
@@ -181,7 +216,7 @@ def test_a_reason_that_no_eviction_cures_holds_on_the_empty_node(
     place: NodeInfo, request: PodRequest, policy: Policy
 ) -> None:
     """Such a node goes to FailedAndUnresolvableNodes, so it must not be one that evictions would free."""
-    for_ever = {Misfit.NO_MODEL, Misfit.TOO_FEW_GPUS, Misfit.TOO_LARGE, Misfit.UNHEALTHY, Misfit.NO_PLUGIN}
+    for_ever = {reason for reason in Misfit if not reason.passing}
     answer = fit(place, request, policy)
     if answer in for_ever:
         assert fit(info(place.record), request, policy) is answer
@@ -212,6 +247,7 @@ def test_the_numbers_behind_a_reason() -> None:
         wanted_whole_gpus=0,
         wanted_core_percent=60,
         gpus=2,
+        slices=0,
         idle_gpus=1,
         capacity_units=80,
         free_units=30 + 40,
@@ -220,6 +256,12 @@ def test_the_numbers_behind_a_reason() -> None:
     )
 
 
+def test_the_numbers_behind_a_reason_leave_out_mig_devices_of_no_use() -> None:
+    """They are counted apart."""
+    found = shortage(on_gpus(gpu(0), mig(1), mig(2)), wholes(2))
+    assert (found.gpus, found.slices, found.idle_gpus, found.free_units) == (1, 2, 1, 16)
+
+
 def test_the_numbers_behind_a_reason_for_whole_gpus() -> None:
     """The demand of most GPUs, and all whole GPUs together; nothing is there on a node without GPUs."""
-    assert shortage(node(), wholes(2, 3)) == Shortage(0, 3, 5, 0, 0, 0, 0, 0, 0, 0)
+    assert shortage(node(), wholes(2, 3)) == Shortage(0, 3, 5, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -37,6 +37,23 @@ def test_mixed_nodes_follow_the_formula(free: list[int], cpu_milli: int) -> None
     assert Fragmentation(TYPICAL).of(MIXED, free, cpu_milli) == pytest.approx(expected)
 
 
+@given(free=st.lists(st.integers(0, 9), min_size=4, max_size=4), cpu_milli=st.sampled_from([0, 4000, 9000, 64000]))
+def test_tables_of_mig_devices_agree_with_the_formula(free: list[int], cpu_milli: int) -> None:
+    """On a node of equal ones, and where all but one are."""
+    for slices in ((True,) * 4, (False, True, True, True)):
+        shape = NodeShape((("A100 MIG 1g.10gb", 9),) * 4, 64, 256, slices)
+        assert Fragmentation(TYPICAL).of(shape, free, cpu_milli) == pytest.approx(_by_formula(shape, free, cpu_milli))
+
+
+def test_a_mig_device_is_of_no_use_to_whole_gpus() -> None:
+    """Unless the pod names MIG; of several GPUs never."""
+    slices = NodeShape((("A100 MIG 1g.10gb", 9),) * 2, 64, 256, (True, True))
+    named = [parse_models("*MIG*"), ANY_MODEL]
+    of_one = [fragment(TypicalPod(1000, 0, 1, models, 1.0), slices, [9, 9], 64000) for models in named]
+    of_two = [fragment(TypicalPod(1000, 5, 2, models, 1.0), slices, [9, 9], 64000) for models in named]
+    assert (of_one, of_two) == ([0, 18], [18, 18])
+
+
 def test_a_gpu_with_less_than_asked_is_a_fragment() -> None:
     """5 asked: 3 and 2 are useless beside 9."""
     assert fragment(TYPICAL[1], T4S, [3, 2, 9, 0], 64000) == 5

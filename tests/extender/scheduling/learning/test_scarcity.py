@@ -47,6 +47,16 @@ def test_an_empty_node_hosts_what_it_has_room_for() -> None:
     assert hosts_request(T4, _pod(8, memory_bytes=130 << 30)) is False
 
 
+def test_mig_devices_host_what_may_go_there() -> None:
+    """Shares, and whole ones only for who names them."""
+    mixed = NodeShape((("A100", 80), ("A100 MIG 1g.10gb", 9)), 32, 128, (False, True))
+    slices = NodeShape((("A100 MIG 1g.10gb", 9),) * 2, 32, 128, (True, True))
+    assert [hosts_request(shape, _pod(9)) for shape in (mixed, slices)] == [True, True]
+    assert [hosts_request(shape, _pod(gpus=1)) for shape in (mixed, slices)] == [True, False]
+    assert [hosts_request(shape, _pod(gpus=1, models="*MIG*")) for shape in (mixed, slices)] == [True, True]
+    assert [hosts_request(shape, _pod(gpus=2, models="*,*MIG*")) for shape in (mixed, slices)] == [False, False]
+
+
 def test_shapes_without_gpus_have_no_abundance() -> None:
     """No pod with GPUs goes there."""
     plain = NodeShape((), 64, 256)

@@ -22,9 +22,11 @@ from extender.scheduling.preempting.victims import Preemptor, Victims
 from tests.extender.scheduling.builders import (
     BINPACK,
     UNIT_MIB,
+    gpu,
     gpus_of,
     holder,
     info,
+    mig,
     node,
     on,
     pod,
@@ -90,6 +92,15 @@ def test_pods_that_do_not_help_are_reprieved() -> None:
     """`a` is the least important, but its GPU is too small."""
     place, pods = busy(on_gpu(0, 8, "a", 1), on_gpu(1, 16, "b", 2), gpus=(8, 16))
     assert answer(place, pods, shares(16)) == {"node": Victims(("b",))}
+
+
+def test_nobody_is_evicted_from_a_mig_device_for_a_whole_gpu() -> None:
+    """Though the one pod there is less important than the two on the GPU."""
+    pods = [on_gpu(0, 8, "a", 5), on_gpu(0, 8, "b", 5), on_gpu(1, 9, "c", 1)]
+    place = info(record("node", (gpu(0), mig(1))), [holder(each.uid, each.footprint) for each in pods])
+    known = {each.uid: each for each in pods}
+    assert answer(place, known, wholes(1)) == {"node": Victims(("a", "b"))}
+    assert answer(place, known, wholes(1, models="*MIG*")) == {"node": Victims(("c",))}
 
 
 def test_pods_of_the_same_or_higher_priority_stay() -> None:

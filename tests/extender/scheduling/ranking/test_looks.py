@@ -18,7 +18,7 @@ from extender.scheduling.policies.policy import Policy
 from extender.scheduling.policies.table import POLICIES
 from extender.scheduling.ranking.looks import READ_ALL, Groups, full_look_of, look_of, make_of
 from extender.scheduling.ranking.rankings import Rankings
-from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpus_of, record, shares, wholes
+from tests.extender.scheduling.builders import BINPACK, UNIT_MIB, gpus_of, mig, record, shares, wholes
 from tests.extender.scheduling.strategies import POLICY, records, requests
 
 NAMES = [f"node-{number}" for number in range(4)]
@@ -68,6 +68,13 @@ def test_nodes_that_look_alike_get_the_same_answer(
     assert make_of(original) == make_of(twin)
     assert look(infos[0], 1) == look(infos[1], 1)
     assert _answers(infos[0], request, policy) == _answers(infos[1], request, policy)
+
+
+def test_a_mig_device_does_not_look_like_a_gpu_of_its_size() -> None:
+    """Though everything else of the two nodes is alike."""
+    cut = mig(0)
+    makes = {make_of(record("node", [one])) for one in (cut, replace(cut, mig=None))}
+    assert len(makes) == 2
 
 
 @settings(max_examples=60, deadline=None)
