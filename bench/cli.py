@@ -10,6 +10,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "bench.demo.command:command",
     "advice": "bench.trace.reports:advice",
     "cost": "bench.trace.reports:cost",
+    "gpu-day": "bench.gpu_day.command:command",
     "latency": "bench.latency.command:command",
     "node": "bench.node.command:command",
     "live": "bench.replay.live:command",

@@ -1,7 +1,7 @@
 """Sums up timings as percentiles, and reads the CPU time and memory of a process."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +21,26 @@ class Figures:
     def to_json(self) -> dict[str, float]:
         """For the report."""
         return {key: round(value, 3) for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Delays of `count` events, in seconds."""
+
+    count: int
+    p50_s: float
+    p99_s: float
+    max_s: float
+
+
+def delays(seconds: Iterable[float]) -> Delays:
+    """Their figures.
+
+    Raises:
+        ValueError: there are none.
+    """
+    ordered = sorted(seconds)
+    return Delays(len(ordered), percentile(ordered, 0.5), percentile(ordered, 0.99), ordered[-1])
 
 
 def percentile(sorted_values: Sequence[float], share: float) -> float:

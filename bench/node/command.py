@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from bench.node.measure import Cost, Delays, Listening, measure_calls, measure_cost, measure_xids
+from bench.latency.percentiles import Delays
+from bench.node.measure import Cost, Listening, measure_calls, measure_cost, measure_xids
 from bench.node.stage import NodeLoad, staged
 from bench.simulated.nvml.driver import BuildError
 from extender.contract.units import UNIT_CHOICES_MIB, UnitMib

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from bench.latency.percentiles import cpu_seconds, percentile, rss_mib
+from bench.latency.percentiles import Delays, cpu_seconds, delays, rss_mib
 from bench.node.stage import MEMORY, NodeStage, measured
 from bench.simulated.kubelet.plugin_endpoint import PluginEndpoint
 
@@ -33,22 +33,6 @@ class Cost:
     scrape_seconds: float
     scrape_bytes: int
     containers_measured: int
-
-
-@dataclass(frozen=True, slots=True)
-class Delays:
-    """Delays of `count` events, in seconds."""
-
-    count: int
-    p50_s: float
-    p99_s: float
-    max_s: float
-
-
-def delays(seconds: list[float]) -> Delays:
-    """Their figures."""
-    ordered = sorted(seconds)
-    return Delays(len(ordered), percentile(ordered, 0.5), percentile(ordered, 0.99), ordered[-1])
 
 
 def measure_cost(stage: NodeStage, seconds: float) -> Cost:

@@ -103,6 +103,7 @@ class NvmlAbilities:
             LimitError: it cannot be read.
         """
         with self._device(uuid) as (nvml, device):
+            _check_binding(nvml)
             limits = nvml.c_nvmlGetMemoryLimits_v1_t(nameSpace=self._path(cgroup))
             nvml.nvmlDeviceGetMemoryLimits_v1(device, limits)
             hard = int(limits.hardLimit)
@@ -115,6 +116,7 @@ class NvmlAbilities:
             LimitError: it cannot be set.
         """
         with self._device(uuid) as (nvml, device):
+            _check_binding(nvml)
             size = limit_mib * _MIB
             limits = nvml.c_nvmlSetMemoryLimits_v1_t(nameSpace=self._path(cgroup), softLimit=size, hardLimit=size)
             nvml.nvmlDeviceSetMemoryLimits_v1(device, limits)
@@ -143,3 +145,13 @@ class NvmlAbilities:
             if getattr(error, "value", None) == nvml.NVML_ERROR_FUNCTION_NOT_FOUND:
                 raise LimitError("the driver has no memory limits (r615 and newer have)") from error
             raise LimitError(f"NVML: {error}") from error
+
+
+def _check_binding(nvml: Any) -> None:
+    """Raise if the binding does not know the calls, as one from before they were added.
+
+    Raises:
+        LimitError: it does not.
+    """
+    if not (hasattr(nvml, "nvmlDeviceSetMemoryLimits_v1") and hasattr(nvml, "nvmlDeviceGetMemoryLimits_v1")):
+        raise LimitError("this nvidia-ml-py knows no memory limits (13.615 does)")

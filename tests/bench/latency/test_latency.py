@@ -11,7 +11,7 @@ from bench.latency import cases, estimates
 from bench.latency.churning import measure_churn
 from bench.latency.command import command, draw
 from bench.latency.estimates import measure_learning
-from bench.latency.percentiles import Histogram, figures, percentile
+from bench.latency.percentiles import Histogram, delays, figures, percentile
 from bench.latency.world import Size
 
 ROW = {"calls": 1, "p10_ms": 0.9, "p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "cpu_ms": 0.5, "bytes_out": 10}
@@ -24,6 +24,12 @@ def test_percentiles_are_of_the_nearest_rank() -> None:
     assert (row.p50_ms, row.cpu_ms, row.bytes_out) == (2.0, 2.0, 10)
     with pytest.raises(ValueError, match="percentile of no values"):
         percentile([], 0.5)
+
+
+def test_delays_are_summed_up() -> None:
+    """Nearest rank, in any order."""
+    found = delays([0.3, 0.1, 0.2])
+    assert (found.count, found.p50_s, found.p99_s, found.max_s) == (3, 0.2, 0.3, 0.3)
 
 
 def test_a_histogram_has_the_percentiles_of_what_it_counted() -> None:

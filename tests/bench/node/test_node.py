@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 
 from bench.node.command import command
-from bench.node.measure import delays
 from bench.node.stage import NodeLoad
 from bench.simulated.nvml.driver import BuildError, build
 from extender.contract.units import UnitMib
@@ -26,12 +25,6 @@ def test_the_default_load_is_a_node_with_4512_devices() -> None:
 def test_shares_fit_the_gpus(pods: int, share: int) -> None:
     """Of four GPUs with 15 units."""
     assert NodeLoad(gpus=4, memory_mib=15 * 1024, pods=pods, unit_mib=UnitMib(1024)).share == share
-
-
-def test_delays() -> None:
-    """Nearest rank."""
-    found = delays([0.3, 0.1, 0.2])
-    assert (found.count, found.p50_s, found.p99_s, found.max_s) == (3, 0.2, 0.3, 0.3)
 
 
 def test_a_small_node_is_measured(tmp_path: Path) -> None:

@@ -116,3 +116,19 @@ def test_a_driver_library_without_the_functions_has_no_limits(
         uuid = GpuUuid(old.add(Model()).uuid.decode())
         found = NvmlAbilities(load_pynvml, root).limit_obstacle(uuid)
     assert found == "the driver has no memory limits (r615 and newer have)"
+
+
+@pytest.mark.parametrize("call", ["nvmlDeviceSetMemoryLimits_v1", "nvmlDeviceGetMemoryLimits_v1"])
+def test_a_binding_without_the_calls_has_no_limits(
+    root: Path, driver: SimulatedDriver, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """As an older nvidia-ml-py; reading, setting and probing say so, and the tests on real GPUs are skipped."""
+    uuid = GpuUuid(driver.add(Model()).uuid.decode())
+    driver.state.driver_version = b"615.12.03"
+    monkeypatch.delattr(load_pynvml(), call)
+    abilities = NvmlAbilities(load_pynvml, root)
+    assert abilities.limit_obstacle(uuid) == "this nvidia-ml-py knows no memory limits (13.615 does)"
+    with pytest.raises(LimitError, match="knows no memory limits"):
+        abilities.limit_mib(uuid, "/kubepods/x")
+    with pytest.raises(LimitError, match="knows no memory limits"):
+        abilities.set_limit_mib(uuid, "/kubepods/x", 6144)

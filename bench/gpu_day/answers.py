@@ -1,0 +1,127 @@
+"""Says in words what the findings answer, each question with what was not measured left open."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bench.gpu_day.findings import Findings
+from bench.gpu_day.stages.limits import MpsLimits, TrialResult
+from bench.gpu_day.stages.project_tests import ProjectTests
+
+OPEN = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class DayAnswer:
+    """A question, and what the day answers."""
+
+    question: str
+    answer: str
+
+
+def answers(findings: Findings) -> tuple[DayAnswer, ...]:
+    """Every question of the day, in order."""
+    rows = [*_of_driver(findings), *_of_tests(findings.tests), *_of_watched(findings), *_of_limits(findings.limits)]
+    return tuple(DayAnswer(question, answer) for question, answer in rows)
+
+
+def table(rows: Iterable[DayAnswer]) -> str:
+    """For people, as Markdown."""
+    lines = [f"| {row.question} | {row.answer} |" for row in rows]
+    return "\n".join(["| question | answer |", "|---|---|", *lines])
+
+
+def _of_driver(findings: Findings) -> Iterator[tuple[str, str]]:
+    memory = None if findings.facts is None else findings.facts.memory
+    apart = None if memory is None else memory.used_is_apart_from_reserved
+    yield "`used` of NVML's version 2 is apart from `reserved`", _yes(answer=apart)
+    yield "`used` of version 1 has both", _yes(answer=None if memory is None else memory.used_v1_has_reserved)
+    cost = findings.nvml
+    look, offered = OPEN, OPEN
+    if cost is not None:
+        look = f"p50 {1000 * (cost.sample.p50_s + cost.read.p50_s):.1f} ms, {1000 * cost.cpu_s:.1f} ms of CPU"
+        offered = f"no: {cost.problem}" if cost.problem else "yes"
+    yield "one look of the plugin at the GPU", look
+    yield "the plugin would offer it", offered
+
+
+def _of_tests(tests: ProjectTests | None) -> Iterator[tuple[str, str]]:
+    question = "the project's tests of real hardware"
+    if tests is None:
+        yield question, OPEN
+        return
+    # Those on the simulated driver say nothing about this one.
+    passed = [name for name in tests.passed if not name.endswith("[simulated]")]
+    counts = f"{len(passed)} passed, {len(tests.failed)} failed, {len(tests.skipped)} skipped"
+    yield question, counts if passed or tests.failed else f"{OPEN}: {counts}"
+
+
+def _of_watched(findings: Findings) -> Iterator[tuple[str, str]]:
+    found = findings.watched
+    contexts = [] if found is None else [each.context_mib for each in found.processes if each.context_mib is not None]
+    errors = [] if found is None else [each.error_mib for each in found.processes]
+    known = [error for error in errors if error is not None]
+    yield "a CUDA context without any memory of its own", f"{max(contexts):.0f} MiB" if contexts else OPEN
+    yield (
+        "the driver lists processes under the IDs that they have here",
+        _yes(answer=None if found is None else found.pids_match),
+    )
+    if found is None:
+        yield "memory per process is measured right", OPEN
+    elif found.unknown or len(known) < len(errors) or not known:
+        yield "memory per process is measured right", f"not known: {found.unknown or 'not every process is listed'}"
+    else:
+        worst = max(known, key=abs)
+        right = "yes, to the MiB" if abs(worst) <= 1 else f"no, off by {worst:.0f} MiB"
+        yield "memory per process is measured right", right
+
+
+def _of_limits(found: MpsLimits | None) -> Iterator[tuple[str, str]]:
+    trials = {} if found is None else {trial.name: trial for trial in found.trials}
+    for how in ("malloc", "async", "vmm"):
+        yield f"MPS holds a client to its limit ({how})", _held(trials.get(how))
+    malloc = trials.get("malloc")
+    over = (
+        [
+            listed - taken
+            for listed, taken in zip(malloc.listed_mib, malloc.taken_mib, strict=True)
+            if listed is not None
+        ]
+        if malloc is not None
+        else []
+    )
+    yield "what the driver lists for such a client beyond what it took", f"{over[0]:.0f} MiB" if over else OPEN
+    yield "a limit by index holds", _held(trials.get("by-index"))
+    yield (
+        "a limit that also names an invisible GPU holds for the visible one",
+        _within(trials.get("invisible-gpu-named"), 1024),
+    )
+    pair = trials.get("two-processes")
+    of_limit = "" if pair is None or pair.error else f" of {pair.limit_mib} MiB each"
+    yield "two processes with one limit take", f"{_taken(pair)}{of_limit}"
+    beside = trials.get("beside-the-daemon")
+    yield "a process that leaves the daemon out takes, with a limit of 2048 MiB", _taken(beside)
+
+
+def _yes(*, answer: bool | None) -> str:
+    return OPEN if answer is None else ("yes" if answer else "no")
+
+
+def _held(trial: TrialResult | None) -> str:
+    if trial is None:
+        return OPEN
+    if trial.error:
+        return f"{OPEN}: {trial.error}"
+    answer = "yes" if trial.holds else "no"
+    return f"{answer}: {', '.join(map(str, trial.taken_mib))} of {trial.limit_mib} MiB taken"
+
+
+def _within(trial: TrialResult | None, limit_mib: int) -> str:
+    if trial is None or trial.error:
+        return _taken(trial)
+    return f"{_yes(answer=all(taken <= limit_mib for taken in trial.taken_mib))}: {_taken(trial)} taken"
+
+
+def _taken(trial: TrialResult | None) -> str:
+    if trial is None:
+        return OPEN
+    return f"{OPEN}: {trial.error}" if trial.error else f"{', '.join(map(str, trial.taken_mib))} MiB"

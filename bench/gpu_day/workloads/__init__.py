@@ -1,0 +1,1 @@
+"""Programs that use the GPU for the day's stages, each in processes of their own."""

@@ -1,0 +1,135 @@
+"""The command, as a process: on stand-ins, on a driver without CUDA, without a driver, and told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from bench.gpu_day.answers import OPEN
+from bench.gpu_day.findings import Findings
+from bench.gpu_day.order import STAGES
+from bench.gpu_day.results import Status, read_result
+from bench.simulated.nvml.driver import Model, SimulatedDriver
+from bench.simulated.waiting import wait_until
+from tests.device_plugin.drivers import library
+
+ROOT = Path(__file__).parents[3]
+PATIENT_S = 100.0
+MARK = "GPUPACK_TEST_DAY"
+"""A variable that every process of a day under test inherits."""
+
+
+def start(file: Path, *options: str, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """The day as a process whose children can be told by the result's file."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", "gpu-day", "--json", str(file), *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), MARK: str(file), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(file: Path, *options: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Status and output of a whole day."""
+    with start(file, *options, environment=environment or {}) as process:
+        output, _ = process.communicate(timeout=PATIENT_S)
+    return process.returncode, output
+
+
+def left_behind(file: Path) -> list[str]:
+    """The processes of that day that still run."""
+    mark = f"{MARK}={file}".encode()
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                is_ours = mark in (process / "environ").read_bytes()
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            found += [command] if is_ours else []
+    return found
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[SimulatedDriver]:
+    """A machine with an NVIDIA driver and one GPU, but without CUDA and MPS."""
+    (tmp_path / "nvml").mkdir()
+    found = SimulatedDriver(tmp_path / "nvml", library(), Model("Tesla T4", 15360, 450))
+    yield found
+    found.close()
+
+
+def test_a_dry_run_goes_through_every_stage(tmp_path: Path) -> None:
+    """On stand-ins, and says so; nothing is left behind, and every question that they can answer has an answer."""
+    library()
+    file = tmp_path / "day.json"
+    status, output = run(file, "--dry-run")
+    result = read_result(file)
+    assert {name: each.status for name, each in result.stages.items()} == expected_stages(Status.DONE), output
+    assert (status, result.dry_run, left_behind(file)) == (0, True, [])
+    assert "DRY RUN on stand-ins: nothing below says anything about a GPU" in output
+    unanswered = [row.question for row in result.answers if row.answer.startswith(OPEN)]
+    assert unanswered == ["the project's tests of real hardware"]
+
+
+def expected_stages(status: Status) -> dict[str, Status]:
+    """Every stage with one status."""
+    return {stage.name: status for stage in STAGES}
+
+
+def test_a_driver_without_cuda_is_measured_and_the_rest_is_skipped_with_a_reason(
+    tmp_path: Path, driver: SimulatedDriver
+) -> None:
+    """Nothing is claimed of what was not measured."""
+    file = tmp_path / "day.json"
+    status, output = run(file, environment=driver.environment())
+    result = read_result(file)
+    skipped = {"watched", "limits"}
+    expected = {name: Status.SKIPPED if name in skipped else Status.DONE for name in expected_stages(Status.DONE)}
+    assert {name: each.status for name, each in result.stages.items()} == expected, output
+    assert {result.stages[name].why for name in skipped} == {
+        "no CUDA program works here: libcuda.so.1 cannot be loaded"
+    }
+    assert (status, "Tesla T4, driver 580.95.05" in output) == (0, True)
+    assert (result.findings.watched, result.findings.limits) == (None, None)
+    assert "| MPS holds a client to its limit (malloc) | not measured |" in output
+
+
+def test_nothing_on_the_gpu_is_changed(tmp_path: Path, driver: SimulatedDriver) -> None:
+    """The driver's state is as before, and its sessions are closed."""
+    before = bytes(driver.gpus[0])
+    run(tmp_path / "day.json", "--only", "facts", "--only", "nvml", environment=driver.environment())
+    assert (bytes(driver.gpus[0]) == before, driver.state.sessions) == (True, 0)
+    assert driver.state.calls > 0
+
+
+def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
+    """With a file that claims nothing."""
+    file = tmp_path / "day.json"
+    status, output = run(file)
+    if "NVML cannot start" not in output:
+        pytest.skip("this machine has a driver")
+    assert (status, read_result(file).findings) == (1, Findings())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_day_that_is_told_to_stop_leaves_what_it_had(tmp_path: Path, number: signal.Signals) -> None:
+    """And no process."""
+    library()
+    file = tmp_path / "day.json"
+    with start(file, "--dry-run", "--only", "facts", "--only", "limits", environment={}) as process:
+        wait_until(lambda: file.exists() and read_result(file).findings.limits, "the first trial", timeout_s=PATIENT_S)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=PATIENT_S)
+    result = read_result(file)
+    assert process.returncode == 130, output
+    assert (result.stages["facts"].status, result.stages["limits"].status) == (Status.DONE, Status.INTERRUPTED)
+    assert result.findings.limits is not None
+    assert left_behind(file) == []
