@@ -17,7 +17,7 @@ from device_plugin.gpus.diagnosis import CaseHistory, Checkup
 from device_plugin.gpus.given_memory import GivenMemory
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
 from device_plugin.gpus.xids import XidRecord
-from device_plugin.sampling.nvml_asking import Description, SeenGpu, ask, check_up, describe, identify, mig_mode
+from device_plugin.sampling.nvml_asking import Description, SeenGpu, check_up, describe, gpu_count, identify, mig_mode
 from device_plugin.sampling.nvml_session import NvmlSession, mib
 from device_plugin.sampling.xids import XidListener
 from extender.contract.units import GpuUuid
@@ -25,9 +25,6 @@ from extender.contract.units import GpuUuid
 _LOG = logging.getLogger(__name__)
 
 _SYSFS_PCI = Path("/sys/bus/pci/devices")
-_MOST_GPUS = 1024
-"""More than any machine has; an NVML that counts more is not to be believed."""
-
 NO_SIZE = "NVML does not say how much memory it has; where it shares the machine's, say so with --gpu-memory-mib"
 _MIG = "MIG is enabled on it, and MIG devices are not shared further"
 
@@ -136,16 +133,16 @@ class NvmlSource:
         """The binding, and how many GPUs NVML shows; a session that is new knows nothing of an earlier one."""
         is_new = not self._session.is_started
         nvml = self._session.start()
-        count = ask(nvml, (), nvml.nvmlDeviceGetCount)
-        if count.value is None or count.value > _MOST_GPUS:
+        try:
+            count = gpu_count(nvml)
+        except GpuSourceError:
             self._session.end()
-            why = f"NVML cannot count the GPUs: {count.trouble}" if count.trouble else f"NVML shows {count.value} GPUs"
-            raise GpuSourceError(why)
+            raise
         if is_new:
             self._described.clear()
             self._listener.renew()
             self._listener.start()
-        return nvml, count.value
+        return nvml, count
 
     def _sample_one(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid, times: int) -> GpuSample | None:
         """A GPU as it is now, of whose UUID there are that many; None, and why in `left_out`, if it is not offered."""
