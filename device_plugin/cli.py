@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from device_plugin.doctoring.doctor import doctor, kubeconfig_option, podresources_option, strategy_option
+from device_plugin.gpus.given_memory import GivenMemory, parse_given_memory
 from device_plugin.loops import stopping_at_signals
 from device_plugin.settings import LADDER, DeviceListStrategy, Rung, Safeguards, Settings, SettingsError
 from extender.contract.quantity import parse_digits
@@ -52,6 +53,13 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     type=click.Choice([str(choice) for choice in UNIT_CHOICES_MIB]),
     default=str(DEFAULT_UNIT_MIB),
     help="Size of one unit of gpu-mem in MiB.",
+)
+@click.option(
+    "--gpu-memory-mib",
+    default="",
+    show_default="left out",
+    metavar="[MODEL=]N,...",
+    help="Memory of GPUs that share the machine's, of which NVML gives no size; MODEL is a pattern such as *GB10*.",
 )
 @click.option("--prefix", default=_DEFAULTS.prefix, help="Domain in front of every resource and annotation.")
 @click.option("--gpu-resource", default="", show_default="PREFIX/gpu", help="Name of the whole-GPU resource.")
@@ -183,12 +191,25 @@ def settings_from(node_name: str, options: dict[str, Any]) -> Settings:
     given = {
         **options,
         "memory_unit_mib": UnitMib(int(options["memory_unit_mib"])),
+        "gpu_memory_mib": parse_memory(options["gpu_memory_mib"]),
         "device_list_strategy": DeviceListStrategy(options["device_list_strategy"]),
         "enforcement": Rung(options["enforcement"]),
         "ignored_xids": parse_xids(options["ignored_xids"]),
     }
     guards = {each.name: given.pop(each.name) for each in fields(Safeguards)}
     return Settings(node_name=node_name, safeguards=Safeguards(**guards), **given)
+
+
+def parse_memory(text: str) -> GivenMemory:
+    """The memory of GPUs of which NVML gives no size.
+
+    Raises:
+        SettingsError: not of the form of `device_plugin.gpus.given_memory`.
+    """
+    try:
+        return parse_given_memory(text)
+    except ValueError as error:
+        raise SettingsError(f"gpu_memory_mib {error}") from error
 
 
 def parse_xids(text: str) -> frozenset[int]:

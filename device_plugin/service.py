@@ -80,7 +80,9 @@ def open_source(settings: Settings, on_change: Callable[[], None]) -> GpuSource:
         SettingsError: a file that is missing or invalid.
     """
     if settings.gpus == "nvml":
-        return NvmlSource(ignored_xids=settings.safeguards.ignored_xids, on_xid=on_change)
+        return NvmlSource(
+            ignored_xids=settings.safeguards.ignored_xids, on_xid=on_change, given_memory=settings.gpu_memory_mib
+        )
     return SimulatedSource(Path(settings.gpus), settings.node_name)
 
 
@@ -302,7 +304,13 @@ class _Plugin:
         )
         if not isinstance(source, NvmlSource):
             return view
-        return replace(view, left_out=lambda: source.left_out, xid_counts=lambda: source.xid_counts)
+        return replace(
+            view,
+            left_out=lambda: source.left_out,
+            xid_counts=lambda: source.xid_counts,
+            critical_xids=lambda: source.critical_xids,
+            unwatched=lambda: source.unwatched,
+        )
 
     def _unreadable(self) -> Mapping[str, int]:
         return {"node": self._node_watch.counts.unreadable, "pod": self._pod_watch.counts.unreadable}

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path, PurePath
 
+from device_plugin.gpus.given_memory import GivenMemory
 from extender.contract.names import Names
 from extender.contract.quantity import parse_digits
 from extender.contract.units import DEFAULT_UNIT_MIB, UnitMib, check_unit_mib
@@ -132,6 +133,7 @@ class Settings:
         gpus: `nvml`, or a YAML file of simulated GPUs (see `device_plugin.sampling.gpu_file`).
         listen: HOST:PORT of /healthz, /readyz and /metrics; port 0 takes a free one.
         memory_unit_mib: size of one unit of gpu-mem.
+        gpu_memory_mib: memory of GPUs of which NVML gives no size.
         prefix: domain in front of every resource and annotation.
         gpu_resource: name of the whole-GPU resource; empty for `<prefix>/gpu`.
         device_list_strategy: how the container runtime learns the GPUs.
@@ -153,6 +155,7 @@ class Settings:
     gpus: str = "nvml"
     listen: str = "127.0.0.1:39998"
     memory_unit_mib: UnitMib = DEFAULT_UNIT_MIB
+    gpu_memory_mib: GivenMemory = field(default_factory=GivenMemory)
     prefix: str = "gpupack.io"
     gpu_resource: str = ""
     device_list_strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR
@@ -217,4 +220,4 @@ def _plain(value: object) -> object:
         return value.value
     if isinstance(value, frozenset):
         return ",".join(map(str, sorted(value)))
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | GivenMemory) else value

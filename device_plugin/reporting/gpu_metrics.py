@@ -51,6 +51,8 @@ class NodeView:
         pods: the node's pods by UID.
         left_out: why GPUs are not offered at all, by NVML index, with the number of the MIG device as `0:3`.
         xid_counts: how often each XID was seen on each GPU; None for the GPU where that is not known.
+        critical_xids: how many XIDs made each GPU unhealthy, or all of them (None); None where no driver is asked.
+        unwatched: why the XIDs of GPUs are not seen; None where no driver is asked.
         unenforced: containers that escape the limits of the rung that their GPU stands on.
         evictions: pods evicted so far because they used more than their share.
         overused: containers that have exceeded their share of a GPU for longer than the grace period.
@@ -61,6 +63,8 @@ class NodeView:
     pods: Callable[[], Mapping[str, BoundPod]] = dict
     left_out: Callable[[], Mapping[str, str]] = dict
     xid_counts: Callable[[], Mapping[tuple[GpuUuid | None, int], int]] = dict
+    critical_xids: Callable[[], Mapping[GpuUuid | None, int] | None] = lambda: None
+    unwatched: Callable[[], Mapping[GpuUuid, str] | None] = lambda: None
     unenforced: Callable[[], Iterable[Unenforced]] = tuple
     evictions: Callable[[], int] = int
     overused: Callable[[], Iterable[UseKey]] = tuple
@@ -83,6 +87,8 @@ class GpuCollector(Collector):
         yield from _of_memory_errors(samples, measurement.readings)
         yield from _of_facts(samples, measurement.facts)
         yield self._xids(samples)
+        yield self._critical_xids(samples)
+        yield self._watched_xids(samples)
         yield self._left_out()
         held = held_by_container(pods.values(), by_uuid, unit_mib)
         yield from _of_core(samples, core_by_gpu(pods.values()))
@@ -108,6 +114,27 @@ class GpuCollector(Collector):
             labels = ("", uuid or "", "") if sample is None else _labels(sample)
             family.add_metric([*labels, str(xid)], count)
         return family
+
+    def _critical_xids(self, samples: Iterable[GpuSample]) -> Metric:
+        """Each GPU has its series before the first one: increase() over a series that begins at 1 would miss it."""
+        family = CounterMetricFamily(
+            "gpupack_gpu_critical_xids", "XIDs that made the GPU unhealthy, whatever their number.", labels=_GPU
+        )
+        counts = self._view.critical_xids()
+        if counts is not None:
+            for sample in samples:
+                family.add_metric(_labels(sample), counts.get(sample.uuid, 0))
+            family.add_metric(("", "", ""), counts.get(None, 0))
+        return family
+
+    def _watched_xids(self, samples: Iterable[GpuSample]) -> Metric:
+        unwatched = self._view.unwatched()
+        return _per_gpu(
+            "gpupack_gpu_xids_watched",
+            "1 when XIDs of it are received.",
+            samples,
+            lambda uuid: None if unwatched is None else float(uuid not in unwatched),
+        )
 
     def _left_out(self) -> Metric:
         family = _gauge("gpupack_gpu_left_out_info", "GPUs that are not offered at all, and why.", ("gpu", "reason"))

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from device_plugin.gpus.diagnosis import CaseHistory, Checkup
+from device_plugin.gpus.given_memory import GivenMemory
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
 from device_plugin.gpus.xids import XidRecord
-from device_plugin.sampling.nvml_asking import Description, SeenGpu, ask, check_up, describe, identify, mig_mode
+from device_plugin.sampling.nvml_asking import Description, SeenGpu, check_up, describe, gpu_count, identify, mig_mode
 from device_plugin.sampling.nvml_session import NvmlSession, mib
 from device_plugin.sampling.xids import XidListener
 from extender.contract.units import GpuUuid
@@ -24,10 +25,7 @@ from extender.contract.units import GpuUuid
 _LOG = logging.getLogger(__name__)
 
 _SYSFS_PCI = Path("/sys/bus/pci/devices")
-_MOST_GPUS = 1024
-"""More than any machine has; an NVML that counts more is not to be believed."""
-
-NO_SIZE = "NVML does not say how much memory it has"
+NO_SIZE = "NVML does not say how much memory it has; where it shares the machine's, say so with --gpu-memory-mib"
 _MIG = "MIG is enabled on it, and MIG devices are not shared further"
 
 
@@ -47,15 +45,18 @@ class NvmlSource:
         sysfs_pci: where the kernel shows PCI devices and their NUMA nodes.
         ignored_xids: XIDs that do not make a GPU unhealthy, in addition to those of applications.
         on_xid: called after an XID that makes a GPU unhealthy.
+        given_memory: memory of GPUs of which NVML gives no size.
     """
 
     def __init__(
         self,
+        *,
         load: Callable[[], Any] = load_pynvml,
         clock_s: Callable[[], float] = time.monotonic,
         sysfs_pci: Path = _SYSFS_PCI,
         ignored_xids: frozenset[int] = frozenset(),
         on_xid: Callable[[], None] = lambda: None,
+        given_memory: GivenMemory | None = None,
     ) -> None:
         self._session = NvmlSession(load)
         self._clock_s = clock_s
@@ -65,10 +66,14 @@ class NvmlSource:
         self._is_mig: dict[GpuUuid, bool] = {}
         self._history = CaseHistory()
         self._lost: set[GpuUuid] = set()
+        self._silent: Mapping[GpuUuid, str] = {}
         self._refusals: dict[int, str] = {}
         self._left_out: Mapping[int, str] = {}
+        self._given = given_memory or GivenMemory()
+        self._without_size: set[GpuUuid] = set()
         self._xids = XidRecord(ignored_xids)
         self._xid_counts: Counter[tuple[GpuUuid | None, int]] = Counter()
+        self._critical: Counter[GpuUuid | None] = Counter()
         self._on_xid = on_xid
         self._listener = XidListener(load, self._take)
 
@@ -82,9 +87,15 @@ class NvmlSource:
         """How often each XID was seen on each GPU; the GPU is None when the driver did not say which."""
         return dict(self._xid_counts)
 
+    @property
+    def critical_xids(self) -> Mapping[GpuUuid | None, int]:
+        """How many XIDs made each GPU unhealthy; None for those that made all of them so."""
+        return dict(self._critical)
+
+    @property
     def unwatched(self) -> Mapping[GpuUuid, str]:
-        """Why XIDs of GPUs are not seen, for those that answer."""
-        return self._listener.unwatched()
+        """Why the XIDs of GPUs are not seen, for those of which that is so."""
+        return {**self._silent, **self._listener.unwatched()}
 
     def sample(self) -> tuple[GpuSample, ...]:
         """Every GPU that can be shared, in NVML's order; MIG-enabled ones are left out.
@@ -109,6 +120,7 @@ class NvmlSource:
         self._log_refusals(self._left_out)
         self._left_out = self._refusals
         self._listener.follow(found.keys() - self._lost)
+        self._silent = dict.fromkeys(self._ever.keys() - (found.keys() - self._lost), "it does not answer")
         gone = [replace(known, healthy=False, reason=why) for known in missing]
         return tuple(sorted([*found.values(), *gone], key=lambda sample: sample.index))
 
@@ -121,16 +133,16 @@ class NvmlSource:
         """The binding, and how many GPUs NVML shows; a session that is new knows nothing of an earlier one."""
         is_new = not self._session.is_started
         nvml = self._session.start()
-        count = ask(nvml, (), nvml.nvmlDeviceGetCount)
-        if count.value is None or count.value > _MOST_GPUS:
+        try:
+            count = gpu_count(nvml)
+        except GpuSourceError:
             self._session.end()
-            why = f"NVML cannot count the GPUs: {count.trouble}" if count.trouble else f"NVML shows {count.value} GPUs"
-            raise GpuSourceError(why)
+            raise
         if is_new:
             self._described.clear()
             self._listener.renew()
             self._listener.start()
-        return nvml, count.value
+        return nvml, count
 
     def _sample_one(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid, times: int) -> GpuSample | None:
         """A GPU as it is now, of whose UUID there are that many; None, and why in `left_out`, if it is not offered."""
@@ -159,14 +171,17 @@ class NvmlSource:
         """Remember what a GPU is; returns why it cannot be offered."""
         if description.problem:
             return description.problem
-        if description.memory is None:
+        told = description.memory
+        size_mib = self._given.mib_of(description.model) if told is None else mib(told.usable)
+        if size_mib is None:
             return NO_SIZE
+        (self._without_size.add if told is None else self._without_size.discard)(uuid)
         self._described.add(uuid)
         self._ever[uuid] = GpuSample(
             uuid=uuid,
             index=index,
             model=description.model,
-            memory_mib=mib(description.memory.usable),
+            memory_mib=size_mib,
             numa_node=description.numa_node,
         )
         return ""
@@ -186,7 +201,7 @@ class NvmlSource:
     def _problem(self, uuid: GpuUuid, checkup: Checkup) -> str:
         """Why a GPU must not be used; empty when it may."""
         self._note_lost(uuid, is_lost=checkup.is_lost)
-        diagnosis = self._history.diagnose(uuid, checkup)
+        diagnosis = self._history.diagnose(uuid, checkup, is_size_told=uuid not in self._without_size)
         xid = self._xids.problem(uuid, self._clock_s(), needs_recovery=diagnosis.needs_recovery)
         return diagnosis.problem or xid
 
@@ -204,6 +219,7 @@ class NvmlSource:
     def _take(self, uuid: GpuUuid | None, xid: int) -> None:
         self._xid_counts[uuid, xid] += 1
         if self._xids.note(uuid, xid, self._clock_s()):
+            self._critical[uuid] += 1
             _LOG.error("GPU %s: XID %d", uuid or "(unknown)", xid)
             self._on_xid()
         else:

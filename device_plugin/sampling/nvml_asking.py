@@ -11,10 +11,14 @@ from typing import Any, TypeVar
 
 from device_plugin.gpus.answers import MemorySize, Told
 from device_plugin.gpus.diagnosis import Checkup
+from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.plausible import numa_node_of, odd_memory, odd_model, odd_uuid
 from device_plugin.gpus.readings import RowRemaps
 from device_plugin.sampling.nvml_session import kernel_bus_id, lost_codes, remaps, text
 from extender.contract.units import GpuUuid
+
+_MOST_GPUS = 1024
+"""More than any machine has; an NVML that counts more is not to be believed."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -99,9 +103,28 @@ def uuid_of(nvml: Any, handle: Any) -> Told[GpuUuid]:
     return Told(trouble=problem) if problem else Told(GpuUuid(uuid))
 
 
+def gpu_count(nvml: Any) -> int:
+    """How many GPUs NVML shows.
+
+    Raises:
+        GpuSourceError: it does not say, or says a number that cannot be.
+    """
+    count: Told[int] = ask(nvml, (), nvml.nvmlDeviceGetCount)
+    if count.value is None:
+        raise GpuSourceError(f"NVML cannot count the GPUs: {count.trouble}")
+    if count.value > _MOST_GPUS:
+        raise GpuSourceError(f"NVML shows {count.value} GPUs")
+    return count.value
+
+
 def pointer_of(handle: Any) -> int | None:
     """The address that a handle is, by which NVML names a GPU even when it answers nothing any more."""
     return ctypes.cast(handle, ctypes.c_void_p).value
+
+
+def slot_of(nvml: Any, handle: Any) -> Told[str]:
+    """The PCI bus ID of a GPU, as the kernel writes it."""
+    return converted(ask(nvml, unanswered(nvml), lambda: nvml.nvmlDeviceGetPciInfo(handle).busId), kernel_bus_id)
 
 
 def mig_mode(nvml: Any, handle: Any) -> Told[bool]:
@@ -189,14 +212,15 @@ def _numa_node(nvml: Any, handle: Any, sysfs_pci: Path) -> int | None:
 
     NVML comes second: on Grace it names the node that is the GPU's memory and has no CPUs.
     """
-    silent = unanswered(nvml)
-    pci = ask(nvml, silent, nvml.nvmlDeviceGetPciInfo, handle).value
-    found = None if pci is None else numa_node_of(_numa_node_of_slot(pci, sysfs_pci))
-    return found if found is not None else numa_node_of(ask(nvml, silent, nvml.nvmlDeviceGetNumaNodeId, handle).value)
+    slot = slot_of(nvml, handle).value
+    found = None if slot is None else numa_node_of(_numa_node_of_slot(sysfs_pci / slot))
+    if found is not None:
+        return found
+    return numa_node_of(ask(nvml, unanswered(nvml), nvml.nvmlDeviceGetNumaNodeId, handle).value)
 
 
-def _numa_node_of_slot(pci: Any, sysfs_pci: Path) -> int | None:
+def _numa_node_of_slot(folder: Path) -> int | None:
     try:
-        return int((sysfs_pci / kernel_bus_id(pci.busId) / "numa_node").read_text())
+        return int((folder / "numa_node").read_text())
     except (OSError, ValueError):
         return None

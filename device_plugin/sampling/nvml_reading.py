@@ -4,12 +4,14 @@ Every call may fail on its own: what the driver does not say is None, and a GPU 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from device_plugin.gpus.gpu import GpuSourceError
+from device_plugin.gpus.plausible import LARGEST_BYTES
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
-from device_plugin.sampling.nvml_asking import memory_struct, mig_mode
+from device_plugin.sampling.nvml_asking import gpu_count, identify, memory_struct, mig_mode, slot_of
 from device_plugin.sampling.nvml_session import (
     GpuLostError,
     NvmlSession,
@@ -46,10 +48,10 @@ class NvmlReader:
         """
         nvml = self._session.start()
         try:
-            count = nvml.nvmlDeviceGetCount()
-        except nvml.NVMLError as error:
+            count = gpu_count(nvml)
+        except GpuSourceError:
             self._session.end()
-            raise GpuSourceError(f"NVML cannot count the GPUs: {error}") from error
+            raise
         found = [self._read_one(nvml, index) for index in range(count)]
         return tuple(reading for reading in found if reading is not None)
 
@@ -63,44 +65,45 @@ class NvmlReader:
         self._session.end()
 
     def _read_one(self, nvml: Any, index: int) -> GpuReading | None:
-        uuid: GpuUuid | None = None
-        try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            uuid = GpuUuid(text(nvml.nvmlDeviceGetUUID(handle)))
-            if mig_mode(nvml, handle).value:
-                return None
-            if uuid not in self._facts:
-                facts = facts_of(nvml, handle, uuid)
-                with self._lock:
-                    self._facts[uuid] = facts
-            return self._reading(nvml, handle, uuid)
-        except (nvml.NVMLError, GpuLostError):
-            # `NvmlSource` reports why; here only the measurement is missing.
-            return None if uuid is None else GpuReading(uuid)
+        """What is measured of the GPU at an index; one that is lost half-way has what it said before.
 
-    def _reading(self, nvml: Any, handle: Any, uuid: GpuUuid) -> GpuReading:
+        `NvmlSource` reports why; here only measurements are missing.
+        """
+        seen = identify(nvml, index)
+        if seen.uuid is None or mig_mode(nvml, seen.handle).value:
+            return None
+        reading = GpuReading(seen.uuid)
+        try:
+            reading = self._use(nvml, seen.handle, reading)
+            if seen.uuid not in self._facts:
+                facts = facts_of(nvml, seen.handle, seen.uuid)
+                with self._lock:
+                    self._facts[seen.uuid] = facts
+            return _measured(nvml, seen.handle, reading)
+        except GpuLostError:
+            return reading
+
+    def _use(self, nvml: Any, handle: Any, reading: GpuReading) -> GpuReading:
+        """The memory in use on the GPU, and by which processes.
+
+        Raises:
+            GpuLostError: the GPU does not answer.
+        """
         memory = _memory(nvml, handle)
-        rates = answer_of(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
-        power_mw = answer_of(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
-        retired = _retired_pages(nvml, handle)
-        rows = answer_of(nvml, nvml.nvmlDeviceGetRemappedRows, handle)
-        pending = answer_of(nvml, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
-        reserved = None if memory is None else getattr(memory, "reserved", None)
-        return GpuReading(
-            uuid=uuid,
-            used_bytes=None if memory is None else int(memory.used),
-            reserved_bytes=None if reserved is None else int(reserved),
-            busy_ratio=None if rates is None else ratio(rates.gpu),
-            memory_busy_ratio=None if rates is None else ratio(rates.memory),
-            temperature_celsius=_temperature(nvml, handle),
-            power_watts=None if power_mw is None else power_mw / 1000,
-            corrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
-            uncorrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
-            row_remaps=None if rows is None else remaps(rows),
-            retired_pages=retired,
-            is_retirement_pending=None if pending is None else bool(pending),
-            processes=self._processes(nvml, handle, uuid),
-        )
+        most = LARGEST_BYTES
+        if memory is not None:
+            most = int(memory.total) if 0 < memory.total <= LARGEST_BYTES else LARGEST_BYTES
+            reserved = getattr(memory, "reserved", None)
+            reading = replace(
+                reading,
+                used_bytes=min(most, int(memory.used)),
+                reserved_bytes=None if reserved is None else min(most, int(reserved)),
+            )
+        try:
+            processes = self._processes(nvml, handle, reading.uuid)
+        except GpuLostError:
+            return reading
+        return replace(reading, processes=None if processes is None else tuple(_within(most, processes)))
 
     def _processes(self, nvml: Any, handle: Any, uuid: GpuUuid) -> tuple[GpuProcess, ...] | None:
         """All processes on the GPU; None when the driver does not even list compute processes."""
@@ -123,18 +126,51 @@ class NvmlReader:
         return percents
 
 
+def _within(most_bytes: int, processes: Iterable[GpuProcess]) -> Iterator[GpuProcess]:
+    """No process uses more than the GPU has, whatever the driver says."""
+    for process in processes:
+        used = process.used_bytes
+        yield process if used is None or used <= most_bytes else replace(process, used_bytes=most_bytes)
+
+
+def _measured(nvml: Any, handle: Any, reading: GpuReading) -> GpuReading:
+    """A reading with all that is measured besides memory and processes.
+
+    Raises:
+        GpuLostError: the GPU does not answer.
+    """
+    rates = answer_of(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
+    power_mw = answer_of(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+    rows = answer_of(nvml, nvml.nvmlDeviceGetRemappedRows, handle)
+    pending = answer_of(nvml, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle)
+    return replace(
+        reading,
+        busy_ratio=None if rates is None else ratio(rates.gpu),
+        memory_busy_ratio=None if rates is None else ratio(rates.memory),
+        temperature_celsius=_temperature(nvml, handle),
+        power_watts=None if power_mw is None else power_mw / 1000,
+        corrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
+        uncorrected_errors=_errors(nvml, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
+        row_remaps=None if rows is None else remaps(rows),
+        retired_pages=_retired_pages(nvml, handle),
+        is_retirement_pending=None if pending is None else bool(pending),
+    )
+
+
 def facts_of(nvml: Any, handle: Any, uuid: GpuUuid) -> GpuFacts:
     """Facts about a GPU that do not change while the driver runs.
 
     Raises:
         GpuLostError: the GPU does not answer.
     """
-    pci = answer_of(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+    slot = slot_of(nvml, handle)
+    if slot.is_lost:
+        raise GpuLostError(slot.trouble)
     capability = answer_of(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
     version = answer_of(nvml, nvml.nvmlSystemGetDriverVersion)
     return GpuFacts(
         uuid=uuid,
-        pci_bus_id=None if pci is None else kernel_bus_id(pci.busId),
+        pci_bus_id=slot.value,
         minor_number=answer_of(nvml, nvml.nvmlDeviceGetMinorNumber, handle),
         compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
         driver_version=None if version is None else text(version),
@@ -151,9 +187,9 @@ def _nvlinks(nvml: Any, handle: Any) -> tuple[tuple[str, int], ...]:
         state = answer_of(nvml, nvml.nvmlDeviceGetNvLinkState, handle, link)
         if state is None:
             break  # the GPU does not have this link, nor any after it
-        remote = answer_of(nvml, nvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, link) if state else None
+        remote = answer_of(nvml, _bus_id_at_other_end, nvml, handle, link) if state else None
         if remote is not None:
-            peer = kernel_bus_id(remote.busId)
+            peer = kernel_bus_id(remote)
             peers[peer] = peers.get(peer, 0) + 1
     return tuple(sorted(peers.items()))
 
@@ -168,6 +204,11 @@ def _memory(nvml: Any, handle: Any) -> Any | None:
     if found.is_lost:
         raise GpuLostError(found.trouble)
     return found.value
+
+
+def _bus_id_at_other_end(nvml: Any, handle: Any, link: int) -> str:
+    bus_id: str = nvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId
+    return bus_id
 
 
 def _listed(nvml: Any, handle: Any, kind: str) -> list[Any] | None:

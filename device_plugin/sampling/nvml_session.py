@@ -102,6 +102,8 @@ def answer_of(nvml: Any, call: Callable[..., T], *arguments: Any, **options: Any
     except nvml.NVMLError as error:
         check_lost(nvml, error)
         return None
+    except UnicodeError:
+        return None  # a text that is not UTF-8, which the binding decodes itself
 
 
 def check_lost(nvml: Any, error: Any) -> None:

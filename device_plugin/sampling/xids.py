@@ -12,8 +12,8 @@ from typing import Any
 
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.xids import WatchList
-from device_plugin.sampling.nvml_asking import SeenGpu, ask, identify, pointer_of, uuid_of
-from device_plugin.sampling.nvml_session import NvmlSession, kernel_bus_id
+from device_plugin.sampling.nvml_asking import SeenGpu, ask, gpu_count, identify, pointer_of, slot_of, uuid_of
+from device_plugin.sampling.nvml_session import NvmlSession
 from extender.contract.units import GpuUuid
 from extender.kube.retries import Backoff
 
@@ -100,8 +100,11 @@ class XidListener:
         """Take XIDs until the end, or until the GPUs have to be registered again."""
         try:
             nvml = self._session.start()
+            self._listen_on(nvml)
         except GpuSourceError as error:
             raise _NvmlFailed(str(error)) from error
+
+    def _listen_on(self, nvml: Any) -> None:
         try:
             events = self._registered(nvml)
             try:
@@ -116,9 +119,10 @@ class XidListener:
 
         Raises:
             NVMLError: no set can be made.
+            GpuSourceError: the GPUs cannot be counted.
         """
         self._renew.clear()
-        seen = [identify(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+        seen = [identify(nvml, index) for index in range(gpu_count(nvml))]
         owners = [self._owners.note(nvml, each) for each in seen]
         failed: dict[int, str] = {}
         while True:
@@ -170,7 +174,7 @@ class XidListener:
         if is_new or not due:
             return is_new
         with _scratch(nvml) as events:
-            found = [identify(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+            found = [identify(nvml, index) for index in range(gpu_count(nvml))]
             tried = [each for each in found if each.uuid in due]
             return any(self._register(nvml, events, [each], {}) is None for each in tried)
 
@@ -201,7 +205,7 @@ class _Owners:
         """Remember a GPU that is about to be registered; who it is, None when that is not known."""
         if seen.handle is None:
             return None
-        slot, pointer = _slot_of(nvml, seen.handle), pointer_of(seen.handle)
+        slot, pointer = slot_of(nvml, seen.handle).value or "", pointer_of(seen.handle)
         uuid = seen.uuid or self._by_slot.get(slot)
         if uuid and pointer:
             self._by_pointer[pointer] = uuid
@@ -214,13 +218,11 @@ class _Owners:
         if not device:
             return None
         uuid = uuid_of(nvml, device).value
-        return uuid or self._by_pointer.get(pointer_of(device) or 0) or self._by_slot.get(_slot_of(nvml, device))
-
-
-def _slot_of(nvml: Any, device: Any) -> str:
-    """The GPU's PCI bus ID, empty when it does not say it."""
-    pci = ask(nvml, (), nvml.nvmlDeviceGetPciInfo, device).value
-    return "" if pci is None else kernel_bus_id(pci.busId)
+        return (
+            uuid
+            or self._by_pointer.get(pointer_of(device) or 0)
+            or self._by_slot.get(slot_of(nvml, device).value or "")
+        )
 
 
 class _NvmlFailed(Exception):  # noqa: N818 - says what happened; it never leaves this module

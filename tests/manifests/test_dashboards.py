@@ -110,4 +110,5 @@ def test_every_series_of_a_gpu_is_on_some_dashboard(series: Series) -> None:
         "gpupack_gpu_retired_pages",
         "gpupack_gpu_row_remapping_failed",
         "gpupack_gpu_row_remapping_pending",
+        "gpupack_gpu_xids_watched",
     }

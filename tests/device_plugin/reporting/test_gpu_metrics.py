@@ -82,6 +82,8 @@ def view() -> NodeView:
         pods=lambda: PODS,
         left_out=lambda: {"2": "MIG is enabled"},
         xid_counts=lambda: {(A, 79): 2, (None, 48): 1},
+        critical_xids=lambda: {A: 2},
+        unwatched=lambda: {B: "Not Supported"},
         unenforced=lambda: [Unenforced((MAIN, A), Rung.MPS, "no client")],
         evictions=lambda: 4,
         overused=lambda: [(MAIN, A)],
@@ -114,6 +116,11 @@ def collected(of: NodeView) -> list[Metric]:
         ("gpu_row_remapping_pending", ON_A, 1),
         ("gpu_xid_errors_total", {**ON_A, "xid": "79"}, 2),
         ("gpu_xid_errors_total", {"gpu": "", "UUID": "", "modelName": "", "xid": "48"}, 1),
+        ("gpu_critical_xids_total", ON_A, 2),
+        ("gpu_critical_xids_total", {**ON_A, "gpu": "1", "UUID": "GPU-b"}, 0),
+        ("gpu_critical_xids_total", {"gpu": "", "UUID": "", "modelName": ""}, 0),
+        ("gpu_xids_watched", ON_A, 1),
+        ("gpu_xids_watched", {**ON_A, "gpu": "1", "UUID": "GPU-b"}, 0),
         ("gpu_nvlink_links", {**ON_A, "peer_pci_bus_id": "0000:3c:00.0"}, 4),
         ("gpu_left_out_info", {"gpu": "2", "reason": "MIG is enabled"}, 1),
         ("container_gpu_memory_allocated_bytes", OF_MAIN, 8 * GIB),
@@ -319,6 +326,8 @@ def test_the_documented_metrics_are_the_exported_ones() -> None:
 
 def test_names_end_in_base_units() -> None:
     """Bytes, ratios, celsius, watts, seconds; counters in _total; the rest are numbers of things and yes or no."""
-    things = "healthy|known|rows|pending|failed|failing|pages|info|links|unenforced|enforced|overused|gpus|devices"
+    things = (
+        "healthy|known|rows|pending|failed|failing|pages|info|links|unenforced|enforced|overused|watched|gpus|devices"
+    )
     endings = re.compile(rf"_(bytes|ratio|celsius|watts|seconds|total|{things})$")
     assert [name for name in exported() if not endings.search(name)] == []

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from bench.simulated.nvml.driver import (
     SimulatedDriver,
 )
 from bench.simulated.waiting import wait_until as until
+from device_plugin.gpus.given_memory import GivenMemory
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
 from device_plugin.gpus.xids import QUIET_S
-from device_plugin.sampling.nvml import NvmlSource, load_pynvml
+from device_plugin.sampling.nvml import NO_SIZE, NvmlSource, load_pynvml
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import simulated
 
@@ -167,7 +169,24 @@ def test_a_gpu_that_never_answered_is_left_out(source: NvmlSource, driver: Simul
     for call in ("MEMORY", "MEMORY_V2"):
         driver.fail(0, call, NOT_SUPPORTED)
     assert [sample.uuid for sample in source.sample()] == [B]
-    assert source.left_out == {"0": "NVML does not say how much memory it has"}
+    assert source.left_out == {"0": NO_SIZE}
+
+
+def test_gpus_that_share_the_machines_memory_have_what_is_set_for_them(driver: SimulatedDriver, tmp_path: Path) -> None:
+    """By product name; where NVML gives a size, that counts; a failure is one there, too."""
+    driver.add(Model("NVIDIA GB10"))
+    driver.add(Model())
+    driver.add(Model("Orin"))
+    for index, call in product((0, 2), ("MEMORY", "MEMORY_V2")):
+        driver.fail(index, call, NOT_SUPPORTED)
+    source = NvmlSource(sysfs_pci=tmp_path, given_memory=GivenMemory((("*GB10*", 110000), ("*A10*", 5))))
+    found = [[(each.index, each.memory_mib, each.healthy) for each in source.sample()] for _ in range(2)]
+    left_out = source.left_out
+    driver.fail(0, "MEMORY_V2", UNKNOWN)
+    found.append([(each.index, each.memory_mib, each.healthy) for each in source.sample()])
+    source.close()
+    well = [(0, 110000, True), (1, 22528, True)]
+    assert (found, left_out) == ([well, well, [(0, 110000, False), (1, 22528, True)]], {"2": NO_SIZE})
 
 
 @pytest.mark.parametrize("call", ["MIG", "NUMA", "PCI", "MEMORY_V2", "ROWS", "FIELDS", "EVENTS", "MEMORY"])

@@ -151,13 +151,33 @@ def test_more_processes_than_fit_the_first_answer(reader: NvmlReader, driver: Si
 
 
 def test_a_lost_gpu_costs_its_own_reading(reader: NvmlReader, driver: SimulatedDriver) -> None:
-    """Half-way, or from the start."""
+    """Half-way, or from the start; memory that is known to be in use is not free because of it."""
     driver.add(Model())
     driver.fail(0, "POWER", GPU_IS_LOST)
     assert [reading.power_watts for reading in reader.read()] == [None, 150.5]
+    assert reader.read()[0] == GpuReading(A, used_bytes=0, reserved_bytes=500 * MIB, processes=())
+    driver.fail(0, "COMPUTE_PROCESSES", GPU_IS_LOST)
+    assert reader.read()[0] == GpuReading(A, used_bytes=0, reserved_bytes=500 * MIB)
+    driver.fail(0, "MEMORY_V2", GPU_IS_LOST)
     assert reader.read()[0] == GpuReading(A)
     driver.fail(0, "HANDLE", GPU_IS_LOST)
     assert [reading.uuid[:12] for reading in reader.read()] == ["GPU-00000001"]
+
+
+def test_no_process_uses_more_than_there_is(reader: NvmlReader, driver: SimulatedDriver) -> None:
+    """A number that cannot be counts as all of it."""
+    gpu = driver.gpus[0]
+    gpu.run(10, 1 << 43)
+    gpu.used_bytes = 1 << 63
+    (reading,) = reader.read()
+    assert (reading.used_bytes, reading.processes) == (23028 * MIB, (GpuProcess(10, 23028 * MIB, 0.0),))
+
+
+@pytest.mark.parametrize("field", ["uuid", "name", "bus_id"])
+def test_texts_that_are_no_utf_8(reader: NvmlReader, driver: SimulatedDriver, field: str) -> None:
+    """They cost a GPU its reading at most, and the other nothing."""
+    setattr(driver.add(Model()), field, b"\xff\xfe")
+    assert IDLE in reader.read()
 
 
 def test_mig_gpus_are_not_read(reader: NvmlReader, driver: SimulatedDriver) -> None:

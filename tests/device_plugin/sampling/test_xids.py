@@ -28,7 +28,7 @@ def source(driver: SimulatedDriver, tmp_path: Path) -> Iterator[NvmlSource]:
 def is_watched(source: NvmlSource) -> bool:
     """Whether all GPUs that answer are listened to, as of a new sample."""
     source.sample()
-    return source.unwatched() == {}
+    return source.unwatched == {}
 
 
 def reasons(source: NvmlSource) -> dict[GpuUuid, str]:
@@ -72,7 +72,7 @@ def test_a_gpu_that_cannot_be_listened_to_is_tried_again(
     """It is said which and why, and stays healthy: its state is still polled. The other is listened to meanwhile."""
     driver.fail(1, "EVENTS", UNKNOWN)
     source.sample()
-    until(lambda: source.unwatched() == {B: "Unknown Error"})
+    until(lambda: source.unwatched == {B: "Unknown Error"})
     assert f"GPU {B} reports no XIDs: Unknown Error" in caplog.text
     driver.raise_xid(79, 0)
     until(lambda: reasons(source) == {A: "XID 79", B: ""})
@@ -86,7 +86,7 @@ def test_gpus_without_events(source: NvmlSource, driver: SimulatedDriver) -> Non
     """Those of a hypervisor's guest, for example."""
     driver.fail(0, "EVENTS", NOT_SUPPORTED)
     source.sample()
-    until(lambda: source.unwatched() == {A: "Not Supported"})
+    until(lambda: source.unwatched == {A: "Not Supported"})
     assert reasons(source) == {A: "", B: ""}
 
 
@@ -94,6 +94,6 @@ def test_a_wait_that_fails_watches_nothing(source: NvmlSource, driver: Simulated
     """Until it works again."""
     until(lambda: is_watched(source))
     driver.state.wait_code = UNKNOWN
-    until(lambda: source.unwatched() == {A: "Unknown Error", B: "Unknown Error"})
+    until(lambda: source.unwatched == {A: "Unknown Error", B: "Unknown Error"})
     driver.state.wait_code = 0
     until(lambda: is_watched(source))
