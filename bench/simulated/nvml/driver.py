@@ -12,108 +12,23 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.simulated.nvml.slicing import destroy_slice, slice_gpu
+from bench.simulated.nvml.state import MAX_GPUS, NO_INSTANCE, DriverState
+
 LIBRARY = "libnvidia-ml.so.1"
 SOURCE = Path(__file__).with_name("nvml_library.c")
-MAX_GPUS, MAX_PROCESSES, MAX_CALLS = 16, 96, 40
-COMPUTE, GRAPHICS, MPS = 1, 2, 4
 NOT_SUPPORTED, NO_PERMISSION, DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND, GPU_IS_LOST, UNKNOWN = 3, 4, 9, 13, 15, 999
 UNKNOWN_GPU = 0xFFFFFFFF
-UNKNOWN_BYTES = (1 << 64) - 1
-"""What NVML gives as a process's memory where it does not know it."""
 
 _MIB = 1024 * 1024
 _BUILD_TIMEOUT_S = 120.0
-
-
-class _Process(ctypes.Structure):
-    _fields_ = (
-        ("pid", ctypes.c_uint32),
-        ("kinds", ctypes.c_uint32),
-        ("used_bytes", ctypes.c_uint64),
-        ("sampled_us", ctypes.c_uint64),
-        ("sm_percent", ctypes.c_uint32),
-        ("memory_percent", ctypes.c_uint32),
-    )
-
-
-class DriverGpu(ctypes.Structure):
-    """One GPU of the simulated driver; every field may be written while the library answers."""
-
-    process_count: int
-    used_bytes: int
-    _fields_ = (
-        ("uuid", ctypes.c_char * 96),
-        ("name", ctypes.c_char * 96),
-        ("bus_id", ctypes.c_char * 32),
-        ("peer_bus_id", ctypes.c_char * 32),
-        ("total_bytes", ctypes.c_uint64),
-        ("reserved_bytes", ctypes.c_uint64),
-        ("used_bytes", ctypes.c_uint64),
-        ("corrected", ctypes.c_uint64),
-        ("uncorrected", ctypes.c_uint64),
-        ("minor_number", ctypes.c_int32),
-        ("numa_node", ctypes.c_int32),
-        ("mig", ctypes.c_int32),
-        ("gpu_percent", ctypes.c_int32),
-        ("memory_percent", ctypes.c_int32),
-        ("temperature", ctypes.c_int32),
-        ("power_mw", ctypes.c_uint32),
-        ("rows", ctypes.c_uint32 * 4),
-        ("retired_pages", ctypes.c_uint32),
-        ("retired_pending", ctypes.c_uint32),
-        ("recovery_action", ctypes.c_uint32),
-        ("capability", ctypes.c_int32 * 2),
-        ("pcie_generation", ctypes.c_uint32),
-        ("pcie_lanes", ctypes.c_uint32),
-        ("nvlinks", ctypes.c_uint32),
-        ("lost", ctypes.c_int32),
-        ("codes", ctypes.c_int32 * MAX_CALLS),
-        ("process_count", ctypes.c_uint32),
-        ("processes", _Process * MAX_PROCESSES),
-    )
-
-    def run(self, pid: int, used_mib: int | None, *, kinds: int = COMPUTE, sm_percent: int = 0) -> None:
-        """A process starts, or is another one than before; memory None is what the driver does not know."""
-        places = [place for place in range(self.process_count) if self.processes[place].pid == pid]
-        place = places[0] if places else self.process_count
-        used_bytes = UNKNOWN_BYTES if used_mib is None else used_mib * _MIB
-        earlier_us = self.processes[place].sampled_us if places else 0
-        self.processes[place] = _Process(pid, kinds, used_bytes, earlier_us + 1 if sm_percent else 0, sm_percent, 0)
-        self.process_count = max(self.process_count, place + 1)
-        self._sum()
-
-    def end(self, pid: int) -> None:
-        """A process ends."""
-        kept = [bytes(each) for each in self.processes[: self.process_count] if each.pid != pid]
-        for place, raw in enumerate(kept):
-            self.processes[place] = _Process.from_buffer_copy(raw)
-        self.process_count = len(kept)
-        self._sum()
-
-    def _sum(self) -> None:
-        sizes = [each.used_bytes for each in self.processes[: self.process_count]]
-        self.used_bytes = sum(size for size in sizes if size != UNKNOWN_BYTES)
-
-
-class _State(ctypes.Structure):
-    _fields_ = (
-        ("init_code", ctypes.c_int32),
-        ("count_code", ctypes.c_int32),
-        ("wait_code", ctypes.c_int32),
-        ("gpu_count", ctypes.c_uint32),
-        ("sessions", ctypes.c_uint32),
-        ("registrations", ctypes.c_uint32),
-        ("calls", ctypes.c_uint64),
-        ("driver_version", ctypes.c_char * 80),
-        ("gpus", DriverGpu * MAX_GPUS),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +38,7 @@ class Model:
     name: str = "NVIDIA A10"
     memory_mib: int = 23028
     reserved_mib: int = 500
+    max_slices: int = 7
 
 
 class BuildError(Exception):
@@ -174,46 +90,112 @@ class SimulatedDriver:
     def __init__(self, folder: Path, library: Path, *models: Model) -> None:
         self.folder = folder
         self.library = library
-        self._names = _call_names(library)
+        self.calls, self.system_calls = _call_names(library)
+        self._places = 0
         file = folder / "state"
-        file.write_bytes(bytes(ctypes.sizeof(_State)))
+        file.write_bytes(bytes(ctypes.sizeof(DriverState)))
         os.mkfifo(folder / "xids")
         self._xids = os.open(folder / "xids", os.O_RDWR | os.O_NONBLOCK)
         with file.open("r+b") as opened:
             self._map = mmap.mmap(opened.fileno(), 0)
-        self.state = _State.from_buffer(self._map)
+        self.state = DriverState.from_buffer(self._map)
         self.state.driver_version = b"580.95.05"
+        self.state.monitor = 1
         for model in models:
             self.add(model)
 
     @property
     def gpus(self) -> list[Any]:
-        """The GPUs that are there, to be changed in place."""
-        return [self.state.gpus[index] for index in range(self.state.gpu_count)]
+        """The GPUs that are there, in NVML's order, to be changed in place."""
+        return [self.state.gpus[place] for place in self.state.order[: self.state.gpu_count]]
 
     def add(self, model: Model) -> Any:
-        """One more GPU; minor numbers have a gap after every second one."""
-        index = self.state.gpu_count
-        gpu = self.state.gpus[index]
-        gpu.uuid = f"GPU-{index:08x}-0000-4000-8000-000000000000".encode()
+        """One more GPU; minor numbers have a gap after every second one.
+
+        Raises:
+            ValueError: there is no room for more.
+        """
+        place, index = self._places, self.state.gpu_count
+        if place >= MAX_GPUS:
+            raise ValueError(f"expected at most {MAX_GPUS} GPUs")
+        gpu = self.state.gpus[place]
+        gpu.uuid = f"GPU-{place:08x}-0000-4000-8000-000000000000".encode()
         gpu.name = model.name.encode()
-        gpu.bus_id = f"00000000:{0x3B + index:02X}:00.0".encode()
-        gpu.peer_bus_id = f"00000000:{0x3B + (index ^ 1):02X}:00.0".encode()
+        gpu.bus_id = f"00000000:{0x3B + place:02X}:00.0".encode()
+        gpu.peer_bus_id = f"00000000:{0x3B + (place ^ 1):02X}:00.0".encode()
         gpu.total_bytes, gpu.reserved_bytes = model.memory_mib * _MIB, model.reserved_mib * _MIB
-        gpu.minor_number, gpu.numa_node, gpu.mig = index + index // 2, index // 4, 0
+        gpu.minor_number, gpu.numa_node = place + place // 2, place // 4
+        gpu.mig, gpu.mig_pending, gpu.max_slices = 0, -1, model.max_slices
         gpu.gpu_percent, gpu.memory_percent, gpu.temperature, gpu.power_mw = 50, 25, 40, 150_500
         gpu.capability[0], gpu.capability[1] = 8, 6
         gpu.pcie_generation, gpu.pcie_lanes = 4, 16
-        self.state.gpu_count = index + 1
+        self.state.order[index] = place
+        self.state.gpu_count, self._places = index + 1, place + 1
         return gpu
 
-    def fail(self, index: int, call: str, code: int) -> None:
-        """Let one kind of call on a GPU fail with NVML's code, or succeed with 0; names are those of the C source."""
-        self.state.gpus[index].codes[self._names.index(call)] = code
+    def remove(self, index: int) -> Any:
+        """Take a GPU off the bus: those after it move up, and who holds a handle to it is told that it is lost."""
+        order = list(self.state.order[: self.state.gpu_count])
+        gpu = self.state.gpus[order.pop(index)]
+        gpu.lost = GPU_IS_LOST
+        self._order(order)
+        return gpu
 
-    def raise_xid(self, xid: int, index: int = UNKNOWN_GPU) -> None:
-        """Let the driver report an XID."""
-        os.write(self._xids, struct.pack("=II", index, xid))
+    def bring_back(self, gpu: Any, index: int) -> None:
+        """Put a GPU that was removed on the bus again; programs that have NVML open since before go on calling it lost.
+
+        A GPU that is lost and still on the bus is back with `reset`.
+        """
+        place = next(at for at, each in enumerate(self.state.gpus) if ctypes.addressof(each) == ctypes.addressof(gpu))
+        order = list(self.state.order[: self.state.gpu_count])
+        self._order([*order[:index], place, *order[index:]])
+        self.reset(index)
+
+    def reset(self, index: int) -> None:
+        """A lost GPU is well again; programs that have NVML open since before go on calling it lost."""
+        gpu = self.gpus[index]
+        gpu.lost, gpu.reset_at = 0, self.state.starts
+
+    def slice(self, index: int, profiles: Sequence[str], *, reserved_mib: int = 0) -> list[Any]:
+        """Cut a GPU into these MIG devices, whatever it was before; without any, only MIG mode is on.
+
+        The same IDs of GPU and compute instance always give the same UUID, also when the size is another one.
+
+        Raises:
+            ValueError: an unknown profile, or more devices than there is room for.
+        """
+        slice_gpu(self.gpus[index], profiles, reserved_mib=reserved_mib)
+        return list(self.gpus[index].slices[: len(profiles)])
+
+    def destroy(self, index: int, device: int) -> None:
+        """Destroy a MIG device, which leaves a gap in the numbers."""
+        destroy_slice(self.gpus[index], device)
+
+    def fail(self, index: int | None, call: str, code: int, *, device: int | None = None) -> None:
+        """Let one kind of call fail with NVML's code, or succeed with 0; names are those of the C source.
+
+        It is a call on a GPU, on one of its MIG devices, or, when `index` is None, on the driver itself.
+        """
+        target, at = self._target(index, call, device)
+        target.codes[at] = code
+
+    def hang(self, index: int | None, call: str, *, device: int | None = None) -> None:
+        """Let one kind of call not return until `release`; see `fail` for the arguments.
+
+        `state.hanging` counts the threads, of all programs, that are in such calls.
+        """
+        target, at = self._target(index, call, device)
+        target.hangs[at] = 1
+
+    def release(self) -> None:
+        """Let all calls that hang go on."""
+        for target in [self.state, *self.state.gpus, *(part for gpu in self.state.gpus for part in gpu.slices)]:
+            ctypes.memset(target.hangs, 0, ctypes.sizeof(target.hangs))
+
+    def raise_xid(self, xid: int, index: int = UNKNOWN_GPU, *, gi: int = NO_INSTANCE, ci: int = NO_INSTANCE) -> None:
+        """Let the driver report an XID, of an instance of a GPU in MIG mode if it has an ID."""
+        place = self.state.order[index] if index < self.state.gpu_count else UNKNOWN_GPU
+        os.write(self._xids, struct.pack("=IIII", place, xid, gi, ci))
 
     def environment(self) -> Mapping[str, str]:
         """What makes a program load this driver's library, and the library find this driver."""
@@ -221,6 +203,7 @@ class SimulatedDriver:
 
     def close(self) -> None:
         """Release the state; the library may keep its own mapping."""
+        self.release()
         os.close(self._xids)
         del self.state
         # Structs that callers still hold keep the mapping, and free it when they go.
@@ -229,15 +212,29 @@ class SimulatedDriver:
         except BufferError:
             return
 
+    def _target(self, index: int | None, call: str, device: int | None) -> tuple[Any, int]:
+        if index is None:
+            return self.state, self.system_calls.index(call)
+        gpu = self.gpus[index]
+        return (gpu if device is None else gpu.slices[device]), self.calls.index(call)
 
-def _call_names(library: Path) -> list[str]:
+    def _order(self, places: list[int]) -> None:
+        for index, place in enumerate(places):
+            self.state.order[index] = place
+        self.state.gpu_count = len(places)
+
+
+def _call_names(library: Path) -> tuple[list[str], list[str]]:
+    """The calls on a GPU, and those on the driver."""
     loaded = ctypes.CDLL(str(library))
-    loaded.nvml_fake_calls.restype = ctypes.c_char_p
     loaded.nvml_fake_state_size.restype = ctypes.c_size_t
-    if loaded.nvml_fake_state_size() != ctypes.sizeof(_State):
+    if loaded.nvml_fake_state_size() != ctypes.sizeof(DriverState):
         raise BuildError(f"{library}: its state has another form than {__name__} knows")
-    names = loaded.nvml_fake_calls() or b""
-    return str(names, "ascii").split()
+    found = []
+    for function in (loaded.nvml_fake_calls, loaded.nvml_fake_system_calls):
+        function.restype = ctypes.c_char_p
+        found.append(str(function() or b"", "ascii").split())
+    return found[0], found[1]
 
 
 @contextmanager

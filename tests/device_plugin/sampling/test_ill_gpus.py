@@ -53,7 +53,7 @@ def remove(driver: SimulatedDriver, index: int) -> None:
 
 def fail_all(driver: SimulatedDriver, index: int, code: int, *, but: str) -> None:
     """Let every call but one fail."""
-    for call in driver._names:
+    for call in driver.calls:
         if call not in (but, "HANDLE"):
             driver.fail(index, call, code)
 

@@ -8,17 +8,15 @@ from typing import Any
 import pytest
 
 from bench.simulated.nvml.driver import (
-    COMPUTE,
     DRIVER_NOT_LOADED,
     GPU_IS_LOST,
-    GRAPHICS,
-    MPS,
     NO_PERMISSION,
     NOT_SUPPORTED,
     UNKNOWN,
     Model,
     SimulatedDriver,
 )
+from bench.simulated.nvml.state import COMPUTE, GRAPHICS, MPS
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading, RowRemaps
 from device_plugin.sampling.nvml import load_pynvml
