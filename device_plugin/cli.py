@@ -12,7 +12,7 @@ import click
 from device_plugin.doctoring.doctor import doctor, kubeconfig_option, podresources_option, strategy_option
 from device_plugin.gpus.given_memory import GivenMemory, parse_given_memory
 from device_plugin.loops import stopping_at_signals
-from device_plugin.settings import LADDER, DeviceListStrategy, Rung, Safeguards, Settings, SettingsError
+from device_plugin.settings import LADDER, DeviceListStrategy, NumaHints, Rung, Safeguards, Settings, SettingsError
 from extender.contract.quantity import parse_digits
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 
@@ -64,6 +64,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--prefix", default=_DEFAULTS.prefix, help="Domain in front of every resource and annotation.")
 @click.option("--gpu-resource", default="", show_default="PREFIX/gpu", help="Name of the whole-GPU resource.")
 @strategy_option
+@click.option(
+    "--numa-hints",
+    type=click.Choice([hints.value for hints in NumaHints]),
+    default=_DEFAULTS.numa_hints.value,
+    help="Whether the kubelet's topology manager learns on which NUMA node whole GPUs are.",
+)
 @click.option(
     "--sample-interval-s",
     type=float,
@@ -193,6 +199,7 @@ def settings_from(node_name: str, options: dict[str, Any]) -> Settings:
         "memory_unit_mib": UnitMib(int(options["memory_unit_mib"])),
         "gpu_memory_mib": parse_memory(options["gpu_memory_mib"]),
         "device_list_strategy": DeviceListStrategy(options["device_list_strategy"]),
+        "numa_hints": NumaHints(options["numa_hints"]),
         "enforcement": Rung(options["enforcement"]),
         "ignored_xids": parse_xids(options["ignored_xids"]),
     }

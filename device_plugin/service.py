@@ -30,7 +30,7 @@ from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from device_plugin.sampling.nvml_reading import NvmlReader
 from device_plugin.sampling.simulated import SimulatedSource
 from device_plugin.serving import Endpoints, Health
-from device_plugin.settings import USER_AGENT, Resource, Settings, SettingsError
+from device_plugin.settings import USER_AGENT, NumaHints, Resource, Settings, SettingsError
 from device_plugin.usage.measuring import Meter
 from device_plugin.usage.procfs import ProcFolder
 from device_plugin.usage.simulated_use import SimulatedUse
@@ -174,8 +174,9 @@ class _Plugin:
             podresources=self._podresources,
             read_pods=self._read_pods,
             strategy=settings.device_list_strategy,
-            on_granted=granted.set,
+            on_granted=lambda: self._granted(granted),
             mps=settings.safeguards.mps,
+            numa_hints=settings.numa_hints,
         )
         self._reconciler = self._make_reconciler(admissions, granted)
         state = PluginState(
@@ -184,6 +185,12 @@ class _Plugin:
         metrics = PluginMetrics(names, [state, GpuCollector(self._view(source))])
         self._lifecycle = self._make_lifecycle(admissions, metrics)
         self.endpoints = Endpoints(settings.address(), self._make_health(), metrics.registry)
+
+    def _granted(self, due: threading.Event) -> None:
+        """After each Allocate: have it recorded, and shown to the kubelet where its picture of the GPUs changes."""
+        due.set()
+        if self._settings.numa_hints is not NumaHints.NONE:
+            self._feed.touch()
 
     def _writes_failing(self) -> bool:
         return bool(self._api.writes.problem)

@@ -51,6 +51,13 @@ class DeviceListStrategy(Enum):
     CDI_CRI = "cdi-cri"  # CDI device names in the kubelet's own field for them
 
 
+class NumaHints(Enum):
+    """For which resources the kubelet learns on which NUMA node each device is."""
+
+    NONE = "none"  # the topology manager aligns nothing to GPUs
+    WHOLE_GPUS = "whole-gpus"  # containers with whole GPUs are aligned to them
+
+
 class Resource(Enum):
     """The extended resources that the plugin serves."""
 
@@ -137,6 +144,7 @@ class Settings:
         prefix: domain in front of every resource and annotation.
         gpu_resource: name of the whole-GPU resource; empty for `<prefix>/gpu`.
         device_list_strategy: how the container runtime learns the GPUs.
+        numa_hints: for which resources the kubelet's topology manager learns of NUMA nodes.
         sample_interval_s: time between two samples of the GPUs' health.
         reconcile_interval_s: time between two comparisons of podresources with the pods' annotations.
         measure_interval_s: time between two measurements of what each container uses.
@@ -159,6 +167,7 @@ class Settings:
     prefix: str = "gpupack.io"
     gpu_resource: str = ""
     device_list_strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR
+    numa_hints: NumaHints = NumaHints.NONE
     sample_interval_s: float = 1.0
     reconcile_interval_s: float = 10.0
     measure_interval_s: float = 5.0

@@ -5,7 +5,7 @@
 GPU, and the kubelet's own account of IDs is an account of GPUs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from device_plugin.gpus.gpu import Gpus, GpuSample
@@ -25,7 +25,7 @@ class DeviceIdError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device as ListAndWatch shows it; `numa_node` is None when unknown."""
+    """One device as ListAndWatch shows it; `numa_node` is None when the kubelet must not align to it."""
 
     id: str
     healthy: bool
@@ -113,17 +113,39 @@ def by_gpu(resource: Resource, device_ids: Iterable[str]) -> dict[GpuUuid, list[
     return {uuid: [f"{uuid}{mark}{number}" for number in sorted(found)] for uuid, found in numbers.items()}
 
 
-def devices_of(resource: Resource, gpus: Gpus) -> tuple[Device, ...]:
-    """Every device of one resource on the node, in NVML's order; an unhealthy GPU's devices are all unhealthy."""
-    if resource is Resource.WHOLE:
-        return tuple(Device(str(sample.uuid), sample.healthy, sample.numa_node) for sample in gpus)
-    return tuple(device for sample in gpus for device in _parts_of(resource, sample, gpus))
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """What the kubelet is told of devices beyond the state of their GPUs.
+
+    Args:
+        kept: devices that are shown as healthy whatever their GPU is.
+        aligned: GPUs of which the kubelet learns the NUMA node, where it is known.
+    """
+
+    kept: Collection[str] = frozenset()
+    aligned: Collection[GpuUuid] = frozenset()
 
 
-def _parts_of(resource: Resource, sample: GpuSample, gpus: Gpus) -> Iterable[Device]:
-    identify = core_id if resource is Resource.CORE else unit_id
+PLAIN = Showing()
+"""Devices as their GPUs are, and no NUMA nodes."""
+
+
+def devices_of(resource: Resource, gpus: Gpus, showing: Showing = PLAIN) -> tuple[Device, ...]:
+    """Every device of one resource on the node, in NVML's order; one is unhealthy if its GPU is, unless it is kept."""
+    return tuple(device for sample in gpus for device in _parts_of(resource, sample, gpus, showing))
+
+
+def _parts_of(resource: Resource, sample: GpuSample, gpus: Gpus, showing: Showing) -> Iterable[Device]:
+    numa_node = sample.numa_node if sample.uuid in showing.aligned else None
     for number in range(devices_on(resource, gpus, sample.uuid)):
-        yield Device(identify(sample.uuid, number), sample.healthy, sample.numa_node)
+        device_id = _id_of(resource, sample.uuid, number)
+        yield Device(device_id, sample.healthy or device_id in showing.kept, numa_node)
+
+
+def _id_of(resource: Resource, uuid: GpuUuid, number: int) -> str:
+    if resource is Resource.WHOLE:
+        return str(uuid)
+    return core_id(uuid, number) if resource is Resource.CORE else unit_id(uuid, number)
 
 
 def message_bytes(devices: Iterable[Device]) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from device_plugin.gpus.devices import gpu_of
+from device_plugin.gpus.devices import PLAIN, Showing, gpu_of
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.kubelet.deciding.allocating import Given, Refusal, RefusalKind, allocate
 from device_plugin.kubelet.deciding.attributing import (
@@ -38,10 +38,11 @@ from device_plugin.kubelet.deciding.matching import (
     prefer,
     reserved_by,
 )
+from device_plugin.kubelet.deciding.offering import held_by_pods, showing_of
 from device_plugin.kubelet.podresources import DeviceSnapshot, PodResourcesError
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.pods.store import PodStore
-from device_plugin.settings import DeviceListStrategy, MpsAccess, Resource
+from device_plugin.settings import DeviceListStrategy, MpsAccess, NumaHints, Resource
 
 _LOG = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class Admissions:
             given; False when that failed.
         on_granted: called after every successful Allocate.
         mps: how containers reach the MPS daemon, where the node has one.
+        numa_hints: for which resources the kubelet learns of NUMA nodes.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Admissions:
         strategy: DeviceListStrategy,
         on_granted: Callable[[], None],
         mps: MpsAccess | None = None,
+        numa_hints: NumaHints = NumaHints.NONE,
     ) -> None:
         self._pods = pods
         self._podresources = podresources
@@ -130,6 +133,7 @@ class Admissions:
         self._strategy = strategy
         self._on_granted = on_granted
         self._mps = mps
+        self._numa_hints = numa_hints
         self._lock = threading.Lock()
         self._attribution = Attribution()
         self._grants: list[Grant] = []
@@ -170,6 +174,18 @@ class Admissions:
                 self._grants.append(Grant(resource, frozenset(ids), time.monotonic(), key))
             self._on_granted()
         return answer
+
+    def showing(self, resource: Resource, gpus: Gpus) -> Showing:
+        """What the kubelet is told of one resource's devices, as they are held at this moment."""
+        if self._numa_hints is NumaHints.NONE and all(sample.healthy for sample in gpus):
+            return PLAIN
+        if not self._has_read:
+            self.refresh()
+        pods = self._pods.pods()
+        with self._lock:
+            held = held_by_pods(resource, self._attribution, self._grants, pods)
+            occupied = occupied_by(self._attribution, self._grants, pods.values())
+        return showing_of(resource, gpus, held, occupied, self._numa_hints)
 
     def account(self) -> Account:
         """What is known at this moment."""

@@ -83,13 +83,17 @@ class DevicePluginServicer:
         with self._lock:
             self._watching += 1
         try:
-            version, sent = -1, None
+            version, shown, sent = -1, None, None
             while context.is_active():
-                before = version
                 version, gpus = self._feed.wait_newer(version, _WAKE_UP_S)
-                if version == before or gpus is None:
+                if gpus is None:
                     continue
-                devices = devices_of(self.resource, gpus)
+                # Which devices are held changes without a word from the GPUs.
+                showing = self._admissions.showing(self.resource, gpus)
+                if (version, showing) == shown:
+                    continue
+                shown = (version, showing)
+                devices = devices_of(self.resource, gpus, showing)
                 if devices == sent:
                     continue
                 sent = devices

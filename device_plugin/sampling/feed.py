@@ -53,6 +53,12 @@ class GpuFeed:
         """Ask for a sample now, because something is known to have changed; returns at once."""
         self._due.set()
 
+    def touch(self) -> None:
+        """Wake those who wait for a change: what they make of the GPUs has changed."""
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
     def run(self, stop: threading.Event) -> None:
         """Sample until told to stop.
 

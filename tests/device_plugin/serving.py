@@ -12,7 +12,7 @@ from device_plugin.kubelet.servicer import DevicePluginServicer
 from device_plugin.metrics import PluginMetrics
 from device_plugin.pods.store import PodStore
 from device_plugin.sampling.feed import GpuFeed
-from device_plugin.settings import DeviceListStrategy, Resource, Settings
+from device_plugin.settings import DeviceListStrategy, NumaHints, Resource, Settings
 from tests.device_plugin.builders import gpus
 from tests.fakes.kubelet_patches import FakePatching
 
@@ -35,7 +35,7 @@ class FixedSource:
 class Plugin:
     """The kubelet's side of a plugin: no API server, no threads but the lifecycle's."""
 
-    def __init__(self, folder: Path, **units: int) -> None:
+    def __init__(self, folder: Path, numa_hints: NumaHints = NumaHints.NONE, /, **units: int) -> None:
         self.settings = Settings(node_name="n1", kubelet_dir=folder, podresources_socket=folder / "pr.sock")
         names, unit_mib = self.settings.names, self.settings.memory_unit_mib
         self.source = FixedSource(*gpus(**units).samples)
@@ -51,6 +51,7 @@ class Plugin:
             read_pods=lambda _: False,
             strategy=DeviceListStrategy.ENVVAR,
             on_granted=self.due.set,
+            numa_hints=numa_hints,
         )
         self.reconciler = Reconciler(
             admissions=admissions,

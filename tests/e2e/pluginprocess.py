@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import urllib3
 import yaml
@@ -15,21 +16,32 @@ from tests.e2e.realkubelet import RealKubelet
 
 REPOSITORY = Path(__file__).parents[2]
 READY_TIMEOUT_S = 180
-MODELS = (("NVIDIA A100-SXM4-80GB", 81920, 8), ("Tesla T4", 15360, 2))
-"""Model, MiB and count of the node's GPUs: 8 of 80 units, then 2 of 15."""
+
+
+class Model(NamedTuple):
+    """Equal GPUs of the node."""
+
+    name: str
+    memory_mib: int
+    gpus: int
+    numa_node: int | None = None
+
+
+MODELS = (Model("NVIDIA A100-SXM4-80GB", 81920, 8), Model("Tesla T4", 15360, 2))
+"""8 GPUs of 80 units, then 2 of 15."""
 
 
 class PluginProcess:
     """`python -m device_plugin` for one kubelet; `stop` it before the kubelet's fixture is left.
 
-    `models` are the node's GPUs, `options` more of the command line.
+    `models` are the node's GPUs, `options` more of the command line; other ones count from the next `start` on.
     """
 
     def __init__(
         self,
         kubelet: RealKubelet,
         kubeconfig: Path,
-        models: Sequence[tuple[str, int, int]] = MODELS,
+        models: Sequence[Model] = MODELS,
         options: Sequence[str] = (),
     ) -> None:
         self._models = models
@@ -47,8 +59,8 @@ class PluginProcess:
             f"--gpus={self._gpus}",
             f"--listen={self.url.removeprefix('http://')}",
             "--probation-s=0",
-            *options,
         ]
+        self.options = options
         self._process: ServerProcess | None = None
         self._http = urllib3.PoolManager(retries=False, timeout=5)
         self.set_unhealthy(())
@@ -56,7 +68,7 @@ class PluginProcess:
     def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until it is registered and ready unless told not to."""
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        self._process = ServerProcess("device-plugin", self._command, log=self._log, env=environment)
+        self._process = ServerProcess("device-plugin", [*self._command, *self.options], log=self._log, env=environment)
         if ready:
             self._process.wait_ready(self.not_ready_because, timeout_s=READY_TIMEOUT_S)
 
@@ -75,10 +87,18 @@ class PluginProcess:
     def set_unhealthy(self, indices: Collection[int]) -> None:
         """Make exactly these GPUs unhealthy, by their index on the node."""
         entries, first = [], 0
-        for model, memory_mib, count in self._models:
-            positions = [index - first for index in sorted(indices) if first <= index < first + count]
-            entries.append({"model": model, "memory_mib": memory_mib, "count": count, "unhealthy": positions})
-            first += count
+        for model in self._models:
+            positions = [index - first for index in sorted(indices) if first <= index < first + model.gpus]
+            entries.append(
+                {
+                    "model": model.name,
+                    "memory_mib": model.memory_mib,
+                    "count": model.gpus,
+                    "numa_node": model.numa_node,
+                    "unhealthy": positions,
+                }
+            )
+            first += model.gpus
         fresh = self._gpus.with_suffix(".new")
         fresh.write_text(yaml.safe_dump({"gpus": entries}), encoding="utf-8")
         fresh.replace(self._gpus)

@@ -20,6 +20,7 @@ from tests.e2e.api import Json
 from tests.e2e.binaries import Binaries
 from tests.e2e.containerruntime import ContainerRuntime, clean_up, remove_pod_cgroups
 from tests.e2e.controlplane import ControlPlane
+from tests.e2e.numanodes import command_with_nodes, write_nodes
 
 DEVICE_PLUGINS_FOLDER = Path("/var/lib/kubelet/device-plugins")
 """Where device plugins register; compiled into the kubelet, so there is one per machine."""
@@ -33,12 +34,16 @@ class RealKubelet:
 
     A context manager; entering waits for the machine's only kubelet slot, then until the node is Ready. Pods must be
     on the host's network and run the idle image (`tests.e2e.podspecs.pod` does both). Needs root.
+
+    `numa_nodes` other than 0 shows the kubelet a machine with so many NUMA nodes.
     """
 
     device_plugins_folder = DEVICE_PLUGINS_FOLDER
 
-    def __init__(self, control_plane: ControlPlane, node_name: str = "real-node") -> None:
+    def __init__(self, control_plane: ControlPlane, node_name: str = "real-node", *, numa_nodes: int = 0) -> None:
         self.node_name = node_name
+        self._numa_nodes = numa_nodes
+        self._changes: dict[str, Any] = {}
         self._control_plane = control_plane
         self._temporary = tempfile.TemporaryDirectory(prefix="gpupack-node-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name)
@@ -77,6 +82,8 @@ class RealKubelet:
             f"--hostname-override={self.node_name}",
             f"--healthz-port={health_port}",
         ]
+        if self._numa_nodes:
+            command = command_with_nodes(self.folder / "numa-nodes", command)
         self._kubelet = ServerProcess("kubelet", command, log=self.folder / "kubelet.log")
         url = f"http://127.0.0.1:{health_port}/healthz"
         self._kubelet.wait_ready(lambda: self._not_ready_because(url, since), timeout_s=START_TIMEOUT_S)
@@ -90,6 +97,17 @@ class RealKubelet:
     def restart(self) -> None:
         """Stop the kubelet and start it again: it removes every socket in the device plugins' folder."""
         self.stop()
+        self.start()
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Start anew on a node without pods, with these fields of its configuration other than at first.
+
+        It would free the devices of the pods before only after its first admission, so it forgets them.
+        """
+        self.stop()
+        self.wipe_checkpoint()
+        self._changes = changes
+        self._write_config()
         self.start()
 
     def freeze(self) -> None:
@@ -170,12 +188,17 @@ class RealKubelet:
 
     def _write_files(self) -> None:
         (self.folder / "pod-logs").mkdir()
-        authority = self._control_plane.authority
-        serving = authority.issue(f"kubelet-{self.node_name}", self.node_name)
+        if self._numa_nodes:
+            write_nodes(self.folder / "numa-nodes", self._numa_nodes)
         kubeconfig = self._control_plane.issue_kubeconfig(
             f"node-{self.node_name}", f"system:node:{self.node_name}", ("system:nodes",)
         )
         (self.folder / "kubeconfig").write_bytes(kubeconfig.read_bytes())
+        self._write_config()
+
+    def _write_config(self) -> None:
+        authority = self._control_plane.authority
+        serving = authority.issue(f"kubelet-{self.node_name}", self.node_name)
         config: dict[str, Any] = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
@@ -196,6 +219,7 @@ class RealKubelet:
             "imageGCHighThresholdPercent": 100,
             # A full disk or a busy machine must not evict what a test looks at.
             "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
+            **self._changes,
         }
         (self.folder / "kubelet.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 

@@ -4,7 +4,7 @@ The extender, the device plugin and kube-scheduler's configuration are the shipp
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from extender.contract.names import Names
 from extender.contract.quantity import parse_quantity
 from tests.e2e.api import Json
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.pluginprocess import PluginProcess
+from tests.e2e.pluginprocess import MODELS, Model, PluginProcess
 from tests.e2e.podspecs import container, pod
 from tests.e2e.realkubelet import RealKubelet
 
@@ -46,9 +46,19 @@ Placement = dict[str, dict[str, int]]
 
 
 class RealNode:
-    """The parts of the node and what they say; a context manager, to be left before kubelet and control plane are."""
+    """The parts of the node and what they say; a context manager, to be left before kubelet and control plane are.
 
-    def __init__(self, control_plane: ControlPlane, kubelet: RealKubelet, folder: Path) -> None:
+    `models` are the node's GPUs, `options` more of the plugin's command line.
+    """
+
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        kubelet: RealKubelet,
+        folder: Path,
+        models: Sequence[Model] = MODELS,
+        options: Sequence[str] = (),
+    ) -> None:
         self.control_plane = control_plane
         self.kubelet = kubelet
         self.api = control_plane.api
@@ -56,7 +66,8 @@ class RealNode:
         access = control_plane.kubeconfig_for(SYSTEM, EXTENDER_ACCOUNT)
         # The tests say on which GPU a pod must end: that takes a policy that does not learn from the pods before.
         self.extender = ExtenderProcess(access, folder / "extender.log", ("--policy", "binpack"))
-        self.plugin = PluginProcess(kubelet, control_plane.kubeconfig_for(SYSTEM, PLUGIN_ACCOUNT))
+        access = control_plane.kubeconfig_for(SYSTEM, PLUGIN_ACCOUNT)
+        self.plugin = PluginProcess(kubelet, access, models, options)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -209,11 +220,11 @@ class RealNode:
         expected = (units, gpus, 100 * gpus)
         wait_until(lambda: self.allocatable() == expected, what=f"the node to offer {expected}", timeout_s=120)
 
-    def wait_known(self) -> None:
+    def wait_known(self, gpus: int = GPUS) -> None:
         """Wait until the extender knows every GPU of the node, and that all of them are well."""
         wait_until(
-            lambda: len(found := self.gpus()) == GPUS and all(gpu["healthy"] for gpu in found.values()),
-            what=f"the extender to know {GPUS} healthy GPUs",
+            lambda: len(found := self.gpus()) == gpus and all(gpu["healthy"] for gpu in found.values()),
+            what=f"the extender to know {gpus} healthy GPUs",
         )
 
     def disagreements(self) -> list[str]:

@@ -197,11 +197,11 @@ def test_a_container_that_restarts_in_place_keeps_its_gpu_without_a_new_allocate
 
 
 def test_lesson_18_an_unhealthy_gpu_is_not_given_out_and_comes_back(real_node: RealNode) -> None:
-    """Its units leave allocatable, its pod runs on, others go elsewhere, and then it is used again."""
+    """What is free of it leaves allocatable, its pod runs on, others go elsewhere, and then it is used again."""
     stays = real_node.run(share("stays", 40, annotations=ON_A100))
     uuid = the_gpu(stays)
     real_node.plugin.set_unhealthy([real_node.gpus()[uuid]["index"]])
-    real_node.wait_allocatable(UNITS - 80, GPUS - 1)
+    real_node.wait_allocatable(UNITS - 40, GPUS - 1)
     wait_until(lambda: not real_node.gpus()[uuid]["healthy"], what="the extender to know that the GPU is unhealthy")
     assert the_gpu(real_node.run(share("elsewhere", 40, annotations=ON_A100))) != uuid
     assert processes(real_node.pod("stays")) == processes(stays)

@@ -6,13 +6,13 @@ import pytest
 
 from bench.simulated.waiting import wait_until
 from tests.e2e.controlplane import ControlPlane
-from tests.e2e.pluginprocess import PluginProcess
+from tests.e2e.pluginprocess import Model, PluginProcess
 from tests.e2e.realkubelet import RealKubelet
 from tests.e2e.realnode import MEMORY, NAMES, NAMESPACE, OVERLAY, PLUGIN_ACCOUNT, SYSTEM, placed, share
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-MODELS = (("NVIDIA H200", 141 * 1024, 8),)
+MODELS = (Model("NVIDIA H200", 141 * 1024, 8),)
 DEVICES, PER_GPU, HALF = 4512, 564, 282
 
 

@@ -239,7 +239,9 @@ class _Free:
     def __init__(self, request: Request, gpus: Gpus, occupied: Occupied) -> None:
         self._request = request
         self._gpus = gpus
-        self._closed = occupied.closed_to(request.resource)
+        # Devices that a container holds are shown as healthy on a GPU out of service, and are free when it has ended.
+        sick = {sample.uuid for sample in gpus if not sample.healthy}
+        self._closed = occupied.closed_to(request.resource) | sick
         self._must = by_gpu(request.resource, request.must_include)
         self._others = by_gpu(request.resource, request.available - request.must_include)
 

@@ -1,5 +1,6 @@
 """Explains why a bound or ended pod is where it is, and what its Events tell of the decision."""
 
+from collections.abc import Collection
 from typing import Any
 
 from extender.kube.objects import PodObject
@@ -11,6 +12,7 @@ from extender.kubectl.output.texts import listed, of_units, request_text
 from extender.scheduling.fitting.describing import gpus_of
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.charging import charged_gpus
+from extender.scheduling.nodes.node import NodeInfo
 
 _PLACED = "GpupackPlaced"
 _NORMAL = "PodInitializing"
@@ -29,6 +31,8 @@ def explain_placed(
     facts += _not_running(pod)
     node = view.snapshot.nodes.get(record.node)
     gpus = list(gpus_of(record.footprint, node)) if record.footprint is not None else []
+    if node is not None and not record.ended:
+        facts += _ill(node, {gpu["uuid"] for gpu in gpus})
     details = {
         "unitMib": view.unit_mib,
         "node": record.node,
@@ -57,6 +61,15 @@ def explain_placed(
         events=tuple(event for event in events if event.reason != _PLACED),
         details=details,
     )
+
+
+def _ill(node: NodeInfo, uuids: Collection[str]) -> list[str]:
+    """Which of its GPUs are out of service: the kubelet shows devices in use as healthy whatever their GPU is."""
+    return [
+        f"GPU {gpu.index} is unhealthy ({gpu.reason or 'no reason given'}): it runs on there, and nothing new is placed"
+        for gpu in node.gpus
+        if gpu.uuid in uuids and not gpu.healthy
+    ]
 
 
 def _not_running(pod: PodObject) -> list[str]:

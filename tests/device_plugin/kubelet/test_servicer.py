@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 
+from device_plugin.settings import NumaHints
+from extender.kube.objects import Identity
 from tests.device_plugin.builders import gpus, pod_body, relist
-from tests.device_plugin.serving import MEMORY, Plugin
+from tests.device_plugin.serving import MEMORY, WHOLE, Plugin
 from tests.fakes.kubelet_server import FakeKubelet
 
 LEAST_GAP_S = 0.2
@@ -55,19 +58,62 @@ def test_lesson_11_a_burst_of_changes_is_not_a_burst_of_lists(folder: Path, plug
         assert len(kubelet.plugins[MEMORY].lists) <= 2 + (time.monotonic() - started_s) / LEAST_GAP_S
 
 
-def test_numa_nodes_are_told(folder: Path) -> None:
-    """The topology manager aligns by them; an unknown one is left out."""
-    plugin = Plugin(folder, a=1, b=1)
-    first = plugin.source.samples[0]
-    object.__setattr__(first, "numa_node", 1)
+@pytest.mark.parametrize(("hints", "told"), [(NumaHints.NONE, []), (NumaHints.WHOLE_GPUS, [1])])
+def test_numa_nodes_are_told_of_whole_gpus_alone_and_only_if_asked(
+    folder: Path, hints: NumaHints, told: list[int]
+) -> None:
+    """Of shares they would say nothing true of any one GPU; an unknown one is left out."""
+    plugin = Plugin(folder, hints, a=1, b=1)
+    plugin.source.samples = (replace(plugin.source.samples[0], numa_node=1), plugin.source.samples[1])
     plugin.feed.step()
     try:
         with FakeKubelet(folder) as kubelet:
             plugin.start()
             kubelet.wait_listed(MEMORY)
-            assert kubelet.plugins[MEMORY].topologies == {"GPU-a-0": [1], "GPU-b-0": []}
+            kubelet.wait_listed(WHOLE)
+            assert kubelet.plugins[MEMORY].topologies == {"GPU-a-0": [], "GPU-b-0": []}
+            assert kubelet.plugins[WHOLE].topologies == {"GPU-a": told, "GPU-b": []}
     finally:
         plugin.stop()
+
+
+def test_the_numa_node_of_a_gpu_is_taken_back_while_a_share_is_on_it(folder: Path) -> None:
+    """As a whole it is not free, though the kubelet thinks so; it must not align a container to it."""
+    plugin = Plugin(folder, NumaHints.WHOLE_GPUS, a=1, b=1)
+    plugin.source.samples = tuple(replace(each, numa_node=place) for place, each in enumerate(plugin.source.samples))
+    plugin.feed.step()
+    try:
+        with FakeKubelet(folder) as kubelet:
+            plugin.start()
+            kubelet.wait_listed(WHOLE)
+            assert kubelet.plugins[WHOLE].topologies == {"GPU-a": [0], "GPU-b": [1]}
+            kubelet.admit("p", MEMORY, 1)
+            kubelet.wait_listed(WHOLE, 2)
+            assert kubelet.plugins[WHOLE].topologies == {"GPU-a": [], "GPU-b": [1]}
+    finally:
+        plugin.stop()
+
+
+def test_devices_that_a_pod_holds_stay_healthy_on_an_ill_gpu_until_it_has_ended(folder: Path, plugin: Plugin) -> None:
+    """The rest of the GPU is unhealthy at once, and all of it when its pod has ended; two lists, not one a device."""
+    relist(plugin.pods, [pod_body("p", {"main": {"GPU-a": 10}})])
+    with FakeKubelet(folder) as kubelet:
+        plugin.start()
+        kubelet.wait_listed(MEMORY)
+        held, _ = kubelet.admit("p", MEMORY, 10)
+        plugin.source.samples = (replace(plugin.source.samples[0], healthy=False), plugin.source.samples[1])
+        plugin.feed.step()
+        kubelet.wait_listed(MEMORY, 2)
+        assert healthy(kubelet) == {*held, *(f"GPU-b-{number}" for number in range(8))}
+        plugin.pods.deleted(Identity("default", "p", "uid-p"))
+        kubelet.wait_listed(MEMORY, 3)
+        assert healthy(kubelet) == {f"GPU-b-{number}" for number in range(8)}
+        assert len(kubelet.plugins[MEMORY].lists) == 3
+
+
+def healthy(kubelet: FakeKubelet) -> set[str]:
+    """The units that the kubelet may give out, those in use included, by its newest list."""
+    return {name for name, health in kubelet.plugins[MEMORY].lists[-1].items() if health == "Healthy"}
 
 
 def test_lesson_03_a_refused_allocate_is_an_error_with_its_reason(folder: Path, plugin: Plugin) -> None:

@@ -43,6 +43,14 @@ def test_a_change_is_news_and_the_same_again_is_not() -> None:
     assert versions == [1, 1, 2]
 
 
+def test_who_waits_can_be_woken_without_news_of_the_gpus() -> None:
+    """Which devices are held has changed, say."""
+    feed = feed_of((sample(),))
+    feed.step()
+    feed.touch()
+    assert feed.wait_newer(1, 0.0) == (2, feed.gpus)
+
+
 def test_waiting_ends_with_the_news() -> None:
     """Another thread sees the first sample."""
     feed = feed_of((sample(),))

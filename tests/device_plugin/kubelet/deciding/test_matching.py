@@ -54,6 +54,17 @@ def spread(choice: Choice, resource: Resource = Resource.MEMORY) -> dict[str, in
     return dict(Counter(gpu_of(resource, device_id) for device_id in choice.ids))
 
 
+@pytest.mark.parametrize("resource", list(Resource))
+def test_an_ill_gpu_is_avoided_though_the_kubelet_offers_its_devices(resource: Resource) -> None:
+    """Those of a container that has just ended: they were shown as healthy as long as it held them."""
+    well = gpus(a=16, b=16)
+    node = replace(well, samples=(replace(well.samples[0], healthy=False), well.samples[1]))
+    assert spread(ask(node, 1, resource=resource), resource) == {"GPU-b": 1}
+    planned = pod("p", memory(units=8), plan={"main": placed(a=8)})
+    choice = ask(node, 8, planned)
+    assert (spread(choice), choice.is_planned) == ({"GPU-b": 8}, False)
+
+
 def test_the_planned_gpu_is_used_even_where_another_is_tighter() -> None:
     """Policy is the extender's, not the plugin's."""
     choice = ask(gpus(a=8, b=80), 8, pod("p", plan={"main": placed(b=8)}))

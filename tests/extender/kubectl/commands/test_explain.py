@@ -23,9 +23,9 @@ from tests.extender.objects import Json, allocation, node, pod, uuid
 MEMORY = "gpupack.io/gpu-mem"
 
 
-def text_of(body: Json, *events: EventObject, others: tuple[Json, ...] = ()) -> str:
+def text_of(body: Json, *events: EventObject, others: tuple[Json, ...] = (), unhealthy: tuple[str, ...] = ()) -> str:
     """What is said of a placed pod."""
-    seen = view([node("a", 16)], [body, *others])
+    seen = view([node("a", 16, unhealthy=unhealthy)], [body, *others])
     record = seen.pod_records[0]
     found = explain_placed(seen, seen.pods[record.uid], record, events)
     return written(explained(found), Output.TABLE, colour=False)
@@ -55,6 +55,13 @@ def test_of_several_decisions_the_last_is_told() -> None:
     lines = text_of(on("p", 8, uuid("a", 0), "a"), first, last).splitlines()
     assert lines[1] == "  on a"
     assert "  on b" not in lines
+
+
+def test_a_pod_on_an_unhealthy_gpu() -> None:
+    """Its own status says that its devices are healthy, so that what they hold counts once."""
+    ill = "GPU 0 is unhealthy (no reason given): it runs on there, and nothing new is placed"
+    assert f"  {ill}" in text_of(on("p", 8, uuid("a", 0), "a"), unhealthy=(uuid("a", 0),)).splitlines()
+    assert "unhealthy" not in text_of(on("p", 8, uuid("a", 0), "a"))
 
 
 def test_a_pod_that_somebody_bound_by_hand() -> None:
