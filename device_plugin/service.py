@@ -237,6 +237,7 @@ class _Plugin:
         parts = {
             "gpus": lambda: self._feed.problem,
             "kubelet": lambda: self._lifecycle.problem,
+            "podresources": lambda: self._podresources.problem,
             "inventory": lambda: self._reporter.problem,
             "pods": lambda: self._pod_watch.lasting_problem,
             "node": lambda: self._node_watch.lasting_problem,

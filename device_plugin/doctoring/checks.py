@@ -4,11 +4,16 @@ import re
 from collections.abc import Iterator
 
 from device_plugin.doctoring.facts import NodeFacts, Rights
+from device_plugin.doctoring.runtime_checks import check_cdi, check_runtime
 from extender.contract.findings import Finding, Level
 
 _LIMITS_DRIVER = 615
 _LIMITS_TOOLKIT = (1, 20, 1)
-_CDI_KIND = "nvidia.com/gpu"
+_PODRESOURCES = "pod-resources/kubelet.sock"
+_MOVED = (
+    "the kubelet's root folder is {root}: give it to the chart as devicePlugin.kubeletRoot, or set the hostPath of the "
+    "DaemonSet's volume pod-resources to {root}/pod-resources (docs/install.md)"
+)
 
 
 def check_node(facts: NodeFacts) -> list[Finding]:
@@ -17,9 +22,9 @@ def check_node(facts: NodeFacts) -> list[Finding]:
         _driver(facts),
         _nvml(facts),
         *_gpus(facts),
-        _runtime(facts),
+        check_runtime(facts),
         _toolkit(facts),
-        _cdi(facts),
+        check_cdi(facts),
         _cgroup(facts),
         _mps(facts),
         *_sockets(facts),
@@ -74,21 +79,6 @@ def _gpus(facts: NodeFacts) -> Iterator[Finding]:
             )
 
 
-def _runtime(facts: NodeFacts) -> Finding:
-    configured = [path for path, named in facts.runtime_files.items() if named]
-    if configured:
-        return Finding("runtime", Level.OK, f"nvidia is configured in {', '.join(configured)}")
-    if not facts.runtime_files:
-        return Finding(
-            "runtime", Level.NOTE, "no configuration of a container runtime can be read here", "run on the host"
-        )
-    if any(_CDI_KIND in kinds for kinds in facts.cdi_kinds.values()) and facts.strategy == "cdi-cri":
-        return Finding("runtime", Level.OK, "no nvidia runtime is configured, and CDI needs none")
-    advice = "run `nvidia-ctk runtime configure` for your runtime and restart it, or use --device-list-strategy=cdi-cri"
-    found = f"nvidia is not configured in {', '.join(facts.runtime_files)}"
-    return Finding("runtime", Level.WARNING, found, advice)
-
-
 def _toolkit(facts: NodeFacts) -> Finding:
     if not facts.toolkit:
         advice = "run the doctor on the host; if it is missing there too, install nvidia-container-toolkit"
@@ -98,16 +88,6 @@ def _toolkit(facts: NodeFacts) -> Finding:
         advice = "update it to 1.20.1 or newer: it then sets the driver's memory limits when a container starts"
         return Finding("toolkit", Level.WARNING, f"nvidia-container-toolkit {facts.toolkit}", advice)
     return Finding("toolkit", Level.OK, f"nvidia-container-toolkit {facts.toolkit}")
-
-
-def _cdi(facts: NodeFacts) -> Finding:
-    files = [path for path, kinds in facts.cdi_kinds.items() if _CDI_KIND in kinds]
-    if files:
-        return Finding("cdi", Level.OK, f"{_CDI_KIND} is described in {', '.join(files)}")
-    if facts.strategy == "cdi-cri":
-        advice = "run `nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml --device-name-strategy=uuid`"
-        return Finding("cdi", Level.ERROR, f"no CDI specification of {_CDI_KIND}", advice)
-    return Finding("cdi", Level.NOTE, f"no CDI specification of {_CDI_KIND}; {facts.strategy} needs none")
 
 
 def _cgroup(facts: NodeFacts) -> Finding:
@@ -135,5 +115,9 @@ def _sockets(facts: NodeFacts) -> Iterator[Finding]:
     for path, state in facts.sockets.items():
         if state == "socket":
             yield Finding("kubelet", Level.OK, f"socket {path}")
+            continue
+        others = [root for root in facts.kubelet_roots if f"{root}/{_PODRESOURCES}" != path]
+        if path.endswith(_PODRESOURCES) and state == "absent" and others:
+            yield Finding("kubelet", Level.ERROR, f"{path}: {state}", _MOVED.format(root=others[0]))
         else:
             yield Finding("kubelet", Level.ERROR, f"{path}: {state}", advice[state])

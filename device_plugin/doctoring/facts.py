@@ -5,6 +5,27 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeFile:
+    """What a configuration file of a container runtime says.
+
+    Args:
+        has_nvidia: whether it names nvidia at all.
+        default: the name of the default runtime; empty where the file does not say.
+    """
+
+    has_nvidia: bool = False
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CdiFile:
+    """A CDI specification: the kind of its devices, empty when it cannot be read, and their names without the kind."""
+
+    kind: str = ""
+    devices: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
     """What was seen on this machine.
 
@@ -13,12 +34,13 @@ class NodeFacts:
         nvml_problem: why NVML cannot be asked; empty when it answered.
         gpus: UUID and what keeps it from being shared (empty for nothing) of every GPU that NVML shows.
         toolkit: the container toolkit's version; empty when its program was not found.
-        runtime_files: configuration files of container runtimes, and whether each names nvidia.
-        cdi_kinds: device kinds of every CDI specification by file.
+        runtime_files: configuration files of container runtimes, in the order in which later ones win.
+        cdi_files: every CDI specification.
         cgroup_version: 2, 1, or 0 when no cgroup file system was found.
         mps_problem: why the MPS daemon cannot be used; None when no pipe directory is set.
         mps_servers: how many MPS servers run.
         sockets: what is at the path of each socket that the plugin needs: `socket`, `absent`, `no access` or `file`.
+        kubelet_roots: root folders of the kubelets that were found, whatever the settings say.
         strategy: the plugin's device list strategy.
     """
 
@@ -26,12 +48,13 @@ class NodeFacts:
     nvml_problem: str = ""
     gpus: Mapping[str, str] = field(default_factory=dict)
     toolkit: str = ""
-    runtime_files: Mapping[str, bool] = field(default_factory=dict)
-    cdi_kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    runtime_files: Mapping[str, RuntimeFile] = field(default_factory=dict)
+    cdi_files: Mapping[str, CdiFile] = field(default_factory=dict)
     cgroup_version: int = 0
     mps_problem: str | None = None
     mps_servers: int = 0
     sockets: Mapping[str, str] = field(default_factory=dict)
+    kubelet_roots: tuple[str, ...] = ()
     strategy: str = "envvar"
 
 

@@ -4,25 +4,15 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from device_plugin.doctoring.distributions import cdi_files, kubelet_roots, read_text, runtime_files
 from device_plugin.doctoring.facts import NodeFacts
 from device_plugin.enforcing.mps import MpsControl, MpsError
 
 _TIMEOUT_S = 5.0
-_LARGEST_FILE = 1 << 20
-_RUNTIME_FILES = (
-    "etc/containerd/config.toml",
-    "etc/containerd/conf.d/*.toml",
-    "etc/crio/crio.conf",
-    "etc/crio/crio.conf.d/*.conf",
-    "etc/docker/daemon.json",
-)
-_CDI_FILES = ("etc/cdi/*", "var/run/cdi/*")
 
 
 def gather_node(
@@ -51,19 +41,20 @@ def gather_node(
         nvml_problem=nvml_problem,
         gpus=gpus,
         toolkit=toolkit_version(toolkit_program),
-        runtime_files={str(path): "nvidia" in (_read(path) or "") for path in _found(root, _RUNTIME_FILES)},
-        cdi_kinds=cdi_kinds(root),
+        runtime_files=runtime_files(root),
+        cdi_files=cdi_files(root),
         cgroup_version=cgroup_version(root),
         mps_problem=mps_problem,
         mps_servers=servers,
         sockets={str(path): socket_state(path) for path in sockets},
+        kubelet_roots=kubelet_roots(root),
         strategy=strategy,
     )
 
 
 def driver_version(root: Path) -> str:
     """Version of the loaded driver; empty without one."""
-    text = _read(root / "proc/driver/nvidia/version") or _read(root / "sys/module/nvidia/version") or ""
+    text = read_text(root / "proc/driver/nvidia/version") or read_text(root / "sys/module/nvidia/version")
     match = re.search(r"\b\d{3,}\.\d+(\.\d+)*", text)
     return match[0] if match else ""
 
@@ -114,21 +105,6 @@ def toolkit_version(program: str) -> str:
     return match[0] if match else ""
 
 
-def cdi_kinds(root: Path) -> dict[str, tuple[str, ...]]:
-    """The device kind of every CDI specification; none of a file that cannot be read as one."""
-    found: dict[str, tuple[str, ...]] = {}
-    for path in _found(root, _CDI_FILES):
-        if path.suffix not in (".yaml", ".json"):
-            continue
-        try:
-            body = yaml.safe_load(_read(path) or "")
-        except (yaml.YAMLError, RecursionError):
-            body = None
-        kind = body.get("kind") if isinstance(body, Mapping) else None
-        found[str(path)] = (kind,) if isinstance(kind, str) else ()
-    return found
-
-
 def cgroup_version(root: Path) -> int:
     """2, 1, or 0 when there is no cgroup file system; a hybrid one counts as 1."""
     folder = root / "sys/fs/cgroup"
@@ -158,15 +134,3 @@ def socket_state(path: Path) -> str:
     if not stat.S_ISSOCK(mode):
         return "file"
     return "socket" if os.access(path, os.W_OK) else "no access"
-
-
-def _found(root: Path, patterns: Iterable[str]) -> list[Path]:
-    return [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]
-
-
-def _read(path: Path) -> str | None:
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(_LARGEST_FILE)
-    except OSError:
-        return None

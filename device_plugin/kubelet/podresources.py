@@ -1,5 +1,6 @@
 """Reads the kubelet's podresources API: which container holds which devices, ours and those of other plugins."""
 
+import stat
 import threading
 import time
 from collections.abc import Mapping
@@ -51,11 +52,22 @@ class PodResources:
     """Reads the podresources API; simultaneous callers share one call, since the kubelet limits the rate."""
 
     def __init__(self, socket: Path, resources: Mapping[str, Resource]) -> None:
+        self._socket = socket
         self._resources = resources
         self._lock = threading.Lock()
         self._last: DeviceSnapshot | None = None
         self._channel = grpc.insecure_channel(f"unix:{socket}", options=CHANNEL_OPTIONS)
         self._stub = podresources_pb2_grpc.PodResourcesListerStub(self._channel)
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be read, where the socket is missing: the folder may be another one than the kubelet's."""
+        try:
+            if stat.S_ISSOCK(self._socket.stat().st_mode):
+                return ""
+        except OSError:
+            pass
+        return f"no podresources at {self._socket}: what the kubelet gave is not seen"
 
     def read(self, newer_than_s: float, timeout_s: float) -> DeviceSnapshot:
         """What the kubelet says at some moment after `newer_than_s` (monotonic).

@@ -117,6 +117,12 @@ SUBSTITUTIONS: tuple[Scalar | Tree | Optional | Inside, ...] = (
         ),
     ),
     Optional(SCHEDULER, "spec.template.metadata.annotations", (_CHECKSUM,)),
+    Inside(
+        PLUGIN,
+        f"{POD}.volumes.pod-resources.hostPath.path",
+        r"^/var/lib/kubelet(?=/)",
+        ".Values.devicePlugin.kubeletRoot",
+    ),
     Inside(SCHEDULER, f"{POD}.containers.1.args.2", r"(?<=--scheduler-name=)\S+", ".Values.scheduler.schedulerName"),
     Inside(CONFIG, "data.config.yaml", r"(?<=schedulerName: )\S+", ".Values.scheduler.schedulerName"),
     Inside(CONFIG, "data.config.yaml", r"(?<=ToScore: )\d+", ".Values.scheduler.percentageOfNodesToScore"),
@@ -211,10 +217,14 @@ class Tokens:
 
 
 def _place(found: Any, place: str) -> tuple[Any, Any]:
-    """The container of a place's last step, and that step; a step that is a file name may contain dots."""
+    """The container of a place's last step, and that step; a step that is a file name may contain dots.
+
+    In a list, a number is an index, and a text the name of an element, whatever its index is with an option.
+    """
     steps = list(_steps(place))
     for step in steps[:-1]:
-        found = found[step]
+        is_name = isinstance(found, list) and isinstance(step, str)
+        found = next(each for each in found if each["name"] == step) if is_name else found[step]
     return found, steps[-1]
 
 

@@ -144,6 +144,15 @@ def test_from_the_file_to_the_container_and_back(cluster: Cluster, plugin: Runni
     assert "gpupack_plugin_allocations_total" in plugin.get("/metrics")[1]
 
 
+def test_without_podresources_it_is_not_ready(cluster: Cluster) -> None:
+    """It serves, but would not see which GPUs pods got; as where the kubelet has another root folder."""
+    elsewhere = cluster.kubelet.folder.parent / "pod-resources" / "kubelet.sock"
+    with Running(replace(cluster.settings, podresources_socket=elsewhere)) as plugin:
+        text = f"podresources: no podresources at {elsewhere}: what the kubelet gave is not seen\n"
+        until(lambda: plugin.get("/readyz") == (503, text))
+        assert plugin.get("/healthz") == (200, text)
+
+
 def test_lesson_18_a_gpu_falls_ill_is_removed_and_comes_back(cluster: Cluster, plugin: Running) -> None:
     """In the annotation and at the kubelet alike."""
     assert plugin.get("/healthz") == (200, "ok\n")

@@ -129,8 +129,8 @@ def options_of(command: click.Command) -> set[str]:
     return found
 
 
-OF_OTHERS = {"--leader-elect", "--bump-revision", "--mark-compacted"}
-"""Flags of kube-scheduler and of etcdutl."""
+OF_OTHERS = {"--leader-elect", "--bump-revision", "--mark-compacted", "--root-dir"}
+"""Flags of kube-scheduler, of etcdutl and of the kubelet."""
 
 
 def test_flags_that_are_mentioned_exist() -> None:

@@ -128,6 +128,7 @@ def test_values_reach_the_programs(programs: Path) -> None:
         "extender.extraArgs[0]=--placement=scored",
         "devicePlugin.extraArgs[0]=--device-list-strategy=cdi-cri",
         "devicePlugin.runtimeClassName=nvidia",
+        "devicePlugin.kubeletRoot=/var/lib/k0s/kubelet",
         "scheduler.schedulerName=gpus",
         "scheduler.replicas=3",
     )
@@ -146,6 +147,12 @@ def test_values_reach_the_programs(programs: Path) -> None:
     assert plugin["args"][4:] == ["--memory-unit-mib=512", "--device-list-strategy=cdi-cri"]
     assert pod["imagePullSecrets"] == deployment["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
     assert (pod["runtimeClassName"], deployment["replicas"]) == ("nvidia", 3)
+    # The kubelet's folder for device plugins stays where it is, and so do both folders in the container.
+    folders = {each["name"]: each["hostPath"]["path"] for each in pod["volumes"]}
+    assert folders == {
+        "device-plugins": "/var/lib/kubelet/device-plugins",
+        "pod-resources": "/var/lib/k0s/kubelet/pod-resources",
+    }
     config = yaml.safe_load(found["ConfigMap", "gpupack-scheduler-config"]["data"]["config.yaml"])
     assert config["profiles"] == [{"schedulerName": "gpus"}]
 

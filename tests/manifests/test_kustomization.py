@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.docs.pages import fences
 from tests.e2e.binaries import Binaries, find_binaries
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
@@ -71,3 +72,17 @@ def test_images_come_from_where_it_says(kubectl: str, clone: Path) -> None:
         image |= {"newName": f"registry.example/{number}", "newTag": "7"}
     (clone / FILE).write_text(yaml.safe_dump(found), encoding="utf-8")
     assert images(rendered(kubectl, clone)) == {f"registry.example/{number}:7" for number in range(3)}
+
+
+def test_another_root_folder_of_the_kubelet_is_the_patch_of_the_page(kubectl: str, clone: Path) -> None:
+    """Only podresources moves."""
+    page = MANIFESTS.parent / "docs" / "install.md"
+    (patch,) = (fence.text for fence in fences(page) if "pod-resources" in fence.text)
+    with (clone / FILE).open("a", encoding="utf-8") as file:
+        file.write(patch)
+    (plugin,) = (each for each in rendered(kubectl, clone) if each["kind"] == "DaemonSet")
+    folders = {each["name"]: each["hostPath"]["path"] for each in plugin["spec"]["template"]["spec"]["volumes"]}
+    assert folders == {
+        "device-plugins": "/var/lib/kubelet/device-plugins",
+        "pod-resources": "/var/lib/k0s/kubelet/pod-resources",
+    }

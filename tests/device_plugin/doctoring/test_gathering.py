@@ -7,7 +7,6 @@ import pytest
 
 from bench.simulated.nvml.driver import DRIVER_NOT_LOADED, GPU_IS_LOST, Model, SimulatedDriver
 from device_plugin.doctoring.gathering import (
-    cdi_kinds,
     cgroup_version,
     driver_version,
     gather_node,
@@ -57,19 +56,6 @@ def test_nvml_and_its_gpus(driver: SimulatedDriver) -> None:
     assert nvml_gpus(load_pynvml) == ("NVML cannot be asked: Driver Not Loaded", {})
 
 
-def test_cdi_specifications(tmp_path: Path) -> None:
-    """In both forms; a broken one has no kind."""
-    write(tmp_path / "etc/cdi/nvidia.yaml", "cdiVersion: 0.6.0\nkind: nvidia.com/gpu\n")
-    write(tmp_path / "var/run/cdi/nic.json", '{"kind": "example.com/nic"}')
-    write(tmp_path / "var/run/cdi/broken.yaml", "kind: [")
-    write(tmp_path / "var/run/cdi/readme.txt", "kind: x")
-    assert {Path(path).name: kinds for path, kinds in cdi_kinds(tmp_path).items()} == {
-        "nvidia.yaml": ("nvidia.com/gpu",),
-        "nic.json": ("example.com/nic",),
-        "broken.yaml": (),
-    }
-
-
 def test_cgroup_versions(tmp_path: Path) -> None:
     """None, v1 and v2."""
     assert cgroup_version(tmp_path) == 0
@@ -116,5 +102,5 @@ def test_all_of_it_at_once(tmp_path: Path, driver: SimulatedDriver) -> None:
         toolkit_program="/nonexistent/nvidia-ctk",
     )
     assert (facts.driver, list(facts.gpus.values()), facts.toolkit, facts.cgroup_version) == ("", [""], "", 0)
-    assert list(facts.runtime_files.values()) == [True, False]
+    assert [file.has_nvidia for file in facts.runtime_files.values()] == [True, False]
     assert list(facts.sockets.values()) == ["absent"]

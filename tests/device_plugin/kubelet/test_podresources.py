@@ -49,6 +49,19 @@ def test_an_answer_that_is_new_enough_is_shared(folder: Path) -> None:
     assert (len(set(found)), found[0] > first.asked_s) == (1, True)
 
 
+def test_a_socket_that_is_not_there_is_a_problem(folder: Path) -> None:
+    """As where the kubelet has another root folder, and the plugin's is an empty one that a hostPath made."""
+    reader = PodResources(folder / "pr.sock", RESOURCES)
+    absent = f"no podresources at {folder}/pr.sock: what the kubelet gave is not seen"
+    assert reader.problem == absent
+    (folder / "pr.sock").touch()
+    assert reader.problem == absent
+    (folder / "pr.sock").unlink()
+    with FakeKubelet(folder):
+        assert reader.problem == ""
+    reader.close()
+
+
 def test_a_kubelet_that_is_away_is_an_error_and_comes_back(folder: Path) -> None:
     """Within the timeout each."""
     reader = PodResources(folder / "pr.sock", RESOURCES)
