@@ -4,8 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bench.gpu_day.findings import Findings
+from bench.gpu_day.stages.colocate import MPS, TIME_SLICED, Colocated
+from bench.gpu_day.stages.fault import ILL_WRITE, KILL, Faults
 from bench.gpu_day.stages.limits import MpsLimits, TrialResult
 from bench.gpu_day.stages.project_tests import ProjectTests
+from bench.gpu_day.stages.watched import Watched
 
 OPEN = "not measured"
 
@@ -20,7 +23,14 @@ class DayAnswer:
 
 def answers(findings: Findings) -> tuple[DayAnswer, ...]:
     """Every question of the day, in order."""
-    rows = [*_of_driver(findings), *_of_tests(findings.tests), *_of_watched(findings), *_of_limits(findings.limits)]
+    rows = [
+        *_of_driver(findings),
+        *_of_tests(findings.tests),
+        *_of_watched(findings.watched),
+        *_of_limits(findings.limits),
+        *_of_servers(findings.colocate),
+        *_of_faults(findings.fault),
+    ]
     return tuple(DayAnswer(question, answer) for question, answer in rows)
 
 
@@ -55,12 +65,11 @@ def _of_tests(tests: ProjectTests | None) -> Iterator[tuple[str, str]]:
     yield question, counts if passed or tests.failed else f"{OPEN}: {counts}"
 
 
-def _of_watched(findings: Findings) -> Iterator[tuple[str, str]]:
-    found = findings.watched
+def _of_watched(found: Watched | None) -> Iterator[tuple[str, str]]:
     contexts = [] if found is None else [each.context_mib for each in found.processes if each.context_mib is not None]
     errors = [] if found is None else [each.error_mib for each in found.processes]
     known = [error for error in errors if error is not None]
-    yield "a CUDA context without any memory of its own", f"{max(contexts):.0f} MiB" if contexts else OPEN
+    yield "a CUDA context without any memory of its own", _mib(max(contexts) if contexts else None)
     yield (
         "the driver lists processes under the IDs that they have here",
         _yes(answer=None if found is None else found.pids_match),
@@ -89,7 +98,7 @@ def _of_limits(found: MpsLimits | None) -> Iterator[tuple[str, str]]:
         if malloc is not None
         else []
     )
-    yield "what the driver lists for such a client beyond what it took", f"{over[0]:.0f} MiB" if over else OPEN
+    yield "what the driver lists for such a client beyond what it took", _mib(over[0] if over else None)
     yield "a limit by index holds", _held(trials.get("by-index"))
     yield (
         "a limit that also names an invisible GPU holds for the visible one",
@@ -100,6 +109,33 @@ def _of_limits(found: MpsLimits | None) -> Iterator[tuple[str, str]]:
     yield "two processes with one limit take", f"{_taken(pair)}{of_limit}"
     beside = trials.get("beside-the-daemon")
     yield "a process that leaves the daemon out takes, with a limit of 2048 MiB", _taken(beside)
+
+
+def _of_servers(found: Colocated | None) -> Iterator[tuple[str, str]]:
+    for mode in (TIME_SLICED, MPS):
+        costs = {} if found is None else {cost.step: cost.gpu_mib for cost in found.costs if cost.mode == mode}
+        yield f"an inference server needs of the GPU before its model ({mode})", _mib(costs.get("blas"))
+    busy, idle = (None, None) if found is None else found.mps_server_mib
+    yield "the driver lists for the MPS server with clients", _mib(busy)
+    yield "the driver lists for the MPS server without clients", _mib(idle)
+
+
+def _of_faults(found: Faults | None) -> Iterator[tuple[str, str]]:
+    trials = {} if found is None else {(trial.mode, trial.fault): trial for trial in found.trials}
+    for mode in (TIME_SLICED, MPS):
+        for fault in (ILL_WRITE, KILL):
+            trial = trials.get((mode, fault))
+            answer = OPEN
+            if trial is not None and trial.error:
+                answer = f"{OPEN}: {trial.error}"
+            elif trial is not None:
+                answer = "no" if trial.victim_after == 0 else f"yes: CUDA error {trial.victim_after or 'not even told'}"
+                answer += f"; a newcomer is refused: {trial.newcomer}" if trial.newcomer else ""
+            yield f"a process that crashes ({fault}) hurts its neighbour ({mode})", answer
+
+
+def _mib(size_mib: float | None) -> str:
+    return OPEN if size_mib is None else f"{size_mib:.0f} MiB"
 
 
 def _yes(*, answer: bool | None) -> str:

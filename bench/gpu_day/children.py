@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
@@ -199,8 +198,3 @@ def _end(process: subprocess.Popen[str], grace_s: float) -> None:
     with suppress(subprocess.TimeoutExpired):
         process.wait(grace_s)
     _kill_session(process)
-
-
-def pause_until(unix_s: float) -> None:
-    """Sleep until a Unix time."""
-    time.sleep(max(0.0, unix_s - time.time()))

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from bench.gpu_day.gpu import real_gpu, stand_in_gpu
 from bench.gpu_day.order import STAGES
 from bench.gpu_day.results import DayResult, StageOutcome, Status, write_result
 from bench.gpu_day.running import DayRecord, StopError, run_stages, stoppable, watchdog
+from bench.gpu_day.sharing import sharing, sharing_table
 from bench.simulated.nvml.driver import BuildError
 from device_plugin.gpus.gpu import GpuSourceError
 
-_DRY = DayPlan(dry_run=True, run_s=0.4, counts=(1, 2))
+_DRY = DayPlan(dry_run=True, run_s=0.15, counts=(1, 2))
 _STOPPED = 130
 _NAMES = [stage.name for stage in STAGES]
 
@@ -36,14 +38,21 @@ _NAMES = [stage.name for stage in STAGES]
 @click.option(
     "--run-s", default=DayPlan().run_s, type=click.FloatRange(0.1), help="How long each run of servers lasts."
 )
+@click.option(
+    "--with-fault",
+    is_flag=True,
+    help="Also let processes crash on the GPU: only on a card that nobody else uses, since it may hurt them all.",
+)
 @click.option("--dry-run", is_flag=True, help="Use stand-ins for the GPU, CUDA and MPS; needs a C compiler.")
-def command(json_file: Path, only: tuple[str, ...], budget_s: float, run_s: float, *, dry_run: bool) -> None:
+def command(
+    json_file: Path, only: tuple[str, ...], budget_s: float, run_s: float, *, dry_run: bool, with_fault: bool
+) -> None:
     """Try on one real GPU what gpupack claims.
 
     Takes at most 9 minutes as root, without a network. No setting of the GPU is changed. What a machine lacks is
     skipped, and the result says why. Ends with status 1 if a stage failed.
     """
-    plan = DayPlan(dry_run=True, run_s=_DRY.run_s, counts=_DRY.counts) if dry_run else DayPlan(run_s=run_s)
+    plan = replace(_DRY if dry_run else DayPlan(run_s=run_s), with_fault=with_fault)
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     record = DayRecord(DayResult(begun=begun, dry_run=dry_run, budget_s=budget_s), json_file)
     stages = [stage for stage in STAGES if not only or stage.name in only]
@@ -67,7 +76,12 @@ def report(result: DayResult) -> str:
     facts = result.findings.facts
     where = "a machine that was not looked at" if facts is None else f"{facts.gpu}, driver {facts.driver}"
     head = "DRY RUN on stand-ins: nothing below says anything about a GPU" if result.dry_run else where
-    return f"\n{head}\n\n{table(result.answers)}"
+    parts = ["", head, table(result.answers)]
+    colocated = result.findings.colocate
+    if colocated is not None:
+        parts += [f"Servers ({colocated.backend}) beside each other", sharing_table(sharing(colocated.runs))]
+        parts += [f"{mode} is not complete: {why}" for mode, why in colocated.left_out.items()]
+    return "\n\n".join(parts)
 
 
 def _tell(name: str, outcome: StageOutcome) -> None:

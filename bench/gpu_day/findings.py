@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from bench.gpu_day.stages.colocate import Colocated
 from bench.gpu_day.stages.facts import Facts
+from bench.gpu_day.stages.fault import Faults
 from bench.gpu_day.stages.limits import MpsLimits
 from bench.gpu_day.stages.nvml_cost import NvmlCost
 from bench.gpu_day.stages.project_tests import ProjectTests
@@ -18,3 +20,5 @@ class Findings:
     tests: ProjectTests | None = None
     watched: Watched | None = None
     limits: MpsLimits | None = None
+    colocate: Colocated | None = None
+    fault: Faults | None = None

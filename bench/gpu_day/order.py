@@ -1,7 +1,9 @@
 """Lists the day's stages in the order of their worth, each with its time."""
 
 from bench.gpu_day.day import DayStage
+from bench.gpu_day.stages.colocate import colocate
 from bench.gpu_day.stages.facts import facts
+from bench.gpu_day.stages.fault import fault
 from bench.gpu_day.stages.limits import limits
 from bench.gpu_day.stages.nvml_cost import nvml_cost
 from bench.gpu_day.stages.project_tests import project_tests
@@ -13,5 +15,7 @@ STAGES = (
     DayStage("tests", limit_s=95, least_s=20, run=project_tests),
     DayStage("watched", limit_s=40, least_s=15, run=watched),
     DayStage("limits", limit_s=75, least_s=30, run=limits),
+    DayStage("colocate", limit_s=300, least_s=90, run=colocate),
+    DayStage("fault", limit_s=75, least_s=40, run=fault),
 )
 """A stage's name is its field of the findings."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from bench.gpu_day.children import Child, ChildError, Reply
 from bench.gpu_day.day import Day, SkipError
+from device_plugin.sampling.nvml_session import MIB
 
 _MODULE = "bench.gpu_day.workloads.client"
 _CONNECT_S = 40.0
@@ -38,4 +39,10 @@ def check_cuda(day: Day, environment: Mapping[str, str]) -> None:
 def listed_mib(day: Day, pid: int) -> float | None:
     """What the driver lists for a process; None where it does not list it, or not how much it uses."""
     found = [process.used_bytes for process in day.gpu.reading().processes or () if process.pid == pid]
-    return None if not found or found[0] is None else found[0] / (1024 * 1024)
+    return None if not found or found[0] is None else found[0] / MIB
+
+
+def used_mib(day: Day) -> float | None:
+    """Memory in use on the GPU, without what the driver reserves; None where the driver does not say."""
+    used_bytes = day.gpu.reading().used_bytes
+    return None if used_bytes is None else used_bytes / MIB

@@ -9,9 +9,8 @@ from pathlib import Path
 from bench.gpu_day.children import Child, ChildError, Reply
 from bench.gpu_day.daemon import NO_MPS
 from bench.gpu_day.day import Day
-from bench.gpu_day.stages.clients import check_cuda, client, listed_mib
+from bench.gpu_day.stages.clients import check_cuda, client, listed_mib, used_mib
 from device_plugin.pods.pod import BoundPod, ContainerNeed
-from device_plugin.sampling.nvml_session import MIB
 from device_plugin.usage.accounting.processes import account
 from device_plugin.usage.procfs import INITIAL_PID_NAMESPACE, ProcFolder
 from extender.contract.units import Units
@@ -68,7 +67,7 @@ def watched(day: Day) -> Generator[Watched, None, None]:
     """
     check_cuda(day, NO_MPS)
     with ExitStack() as stack:
-        before = _used_mib(day)
+        before = used_mib(day)
         children: list[Child] = []
         contexts: list[float | None] = []
         after: float | None = None
@@ -76,7 +75,7 @@ def watched(day: Day) -> Generator[Watched, None, None]:
             child, _ = stack.enter_context(client(day, NO_MPS))
             children.append(child)
             contexts.append(listed_mib(day, child.pid))
-            after = _used_mib(day) if number == 0 else after
+            after = used_mib(day) if number == 0 else after
         grown = [_grow(day, child, size) for child, size in zip(children, _ASK_MIB, strict=True)]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpu-day-proc-")))
         pids = [child.pid for child in children]
@@ -99,11 +98,6 @@ def _grow(day: Day, child: Child, size_mib: int) -> Reply:
         return child.ask(day.timer.at_most(_GROW_S), "grow", mib=size_mib, step_mib=_STEP_MIB, how="malloc")
     except ChildError:
         return {"got_mib": 0}
-
-
-def _used_mib(day: Day) -> float | None:
-    used_bytes = day.gpu.reading().used_bytes
-    return None if used_bytes is None else used_bytes / MIB
 
 
 def _measured(day: Day, pids: list[int], folder: Path) -> tuple[Mapping[int, int], str]:

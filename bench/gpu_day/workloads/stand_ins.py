@@ -1,6 +1,7 @@
 """Stands in for CUDA in a dry run: processes that use no GPU, but write down how much of one they would use."""
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,32 @@ class StandInCuda:
     def launch(self, kernel: str, cycles: int = 0, *, wait: bool = True) -> dict[str, Any]:  # noqa: ARG002 - as CUDA
         """Launch one of the kernels of a fault."""
         return {"code": _ILLEGAL_ADDRESS if kernel == "bad" else 0}
+
+
+class StandInModel:
+    """An `InferenceModel` that burns a little CPU for each token."""
+
+    _STEPS_MIB: Mapping[str, int] = {"context": 300, "library": 320, "blas": 340, "model": 1400, "warm": 1500}
+
+    def step(self, name: str) -> None:
+        """Appear to load one of the steps."""
+        note_use(self._STEPS_MIB[name])
+
+    def batch(self, kind: str) -> int:
+        """Answers at the same time."""
+        return 1 if kind == "launch" else 2
+
+    def request(self, kind: str) -> list[float]:
+        """Token by token."""
+        return [self._token(5_000 * self.batch(kind)) for _ in range(4)]
+
+    def fill(self, until_s: float) -> None:
+        """Burn CPU."""
+        while time.time() < until_s:
+            self._token(20_000)
+
+    @staticmethod
+    def _token(rounds: int) -> float:
+        began_s = time.perf_counter()
+        sum(range(rounds))
+        return time.perf_counter() - began_s

@@ -11,8 +11,9 @@ UUID = GpuUuid("GPU-a")
 class FakeDayGpu:
     """A `DayGpu` with one reading."""
 
-    def __init__(self, reading: GpuReading | None = None) -> None:
+    def __init__(self, reading: GpuReading | None = None, environment: Mapping[str, str] | None = None) -> None:
         self.now = reading or GpuReading(UUID)
+        self._environment = dict(environment or {})
 
     @property
     def uuid(self) -> GpuUuid:
@@ -24,5 +25,5 @@ class FakeDayGpu:
         return self.now
 
     def environment(self) -> Mapping[str, str]:
-        """Nothing."""
-        return {}
+        """What the test said."""
+        return self._environment

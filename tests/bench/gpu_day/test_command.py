@@ -72,11 +72,15 @@ def test_a_dry_run_goes_through_every_stage(tmp_path: Path) -> None:
     file = tmp_path / "day.json"
     status, output = run(file, "--dry-run")
     result = read_result(file)
-    assert {name: each.status for name, each in result.stages.items()} == expected_stages(Status.DONE), output
+    expected = {**expected_stages(Status.DONE), "fault": Status.SKIPPED}
+    assert {name: each.status for name, each in result.stages.items()} == expected, output
     assert (status, result.dry_run, left_behind(file)) == (0, True, [])
     assert "DRY RUN on stand-ins: nothing below says anything about a GPU" in output
     unanswered = [row.question for row in result.answers if row.answer.startswith(OPEN)]
-    assert unanswered == ["the project's tests of real hardware"]
+    assert [question for question in unanswered if "crashes" not in question and "the MPS server" not in question] == [
+        "the project's tests of real hardware"
+    ]
+    assert "| launch | 2 | mps |" in output
 
 
 def expected_stages(status: Status) -> dict[str, Status]:
@@ -91,8 +95,8 @@ def test_a_driver_without_cuda_is_measured_and_the_rest_is_skipped_with_a_reason
     file = tmp_path / "day.json"
     status, output = run(file, environment=driver.environment())
     result = read_result(file)
-    skipped = {"watched", "limits"}
-    expected = {name: Status.SKIPPED if name in skipped else Status.DONE for name in expected_stages(Status.DONE)}
+    skipped = {"watched", "limits", "colocate"}
+    expected = {**expected_stages(Status.DONE), **dict.fromkeys((*skipped, "fault"), Status.SKIPPED)}
     assert {name: each.status for name, each in result.stages.items()} == expected, output
     assert {result.stages[name].why for name in skipped} == {
         "no CUDA program works here: libcuda.so.1 cannot be loaded"
@@ -100,6 +104,23 @@ def test_a_driver_without_cuda_is_measured_and_the_rest_is_skipped_with_a_reason
     assert (status, "Tesla T4, driver 580.95.05" in output) == (0, True)
     assert (result.findings.watched, result.findings.limits) == (None, None)
     assert "| MPS holds a client to its limit (malloc) | not measured |" in output
+
+
+def test_crashes_run_on_stand_ins(tmp_path: Path) -> None:
+    """Only when asked for; nobody is hurt there."""
+    library()
+    file = tmp_path / "day.json"
+    status, output = run(file, "--dry-run", "--only", "fault", "--with-fault")
+    found = read_result(file).findings.fault
+    assert status == 0, output
+    assert found is not None
+    assert [(trial.mode, trial.victim_after, trial.error) for trial in found.trials] == [
+        ("time-sliced", 0, ""),
+        ("time-sliced", 0, ""),
+        ("mps", 0, ""),
+        ("mps", 0, ""),
+    ]
+    assert (found.xids, found.problem) == ({}, "")
 
 
 def test_nothing_on_the_gpu_is_changed(tmp_path: Path, driver: SimulatedDriver) -> None:
@@ -119,17 +140,22 @@ def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
     assert (status, read_result(file).findings) == (1, Findings())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_day_that_is_told_to_stop_leaves_what_it_had(tmp_path: Path, number: signal.Signals) -> None:
+def found_in(file: Path, stage: str) -> object:
+    """What a stage has found so far; None for nothing."""
+    return getattr(read_result(file).findings, stage) if file.exists() else None
+
+
+@pytest.mark.parametrize(("number", "stage"), [(signal.SIGINT, "limits"), (signal.SIGTERM, "colocate")])
+def test_a_day_that_is_told_to_stop_leaves_what_it_had(tmp_path: Path, number: signal.Signals, stage: str) -> None:
     """And no process."""
     library()
     file = tmp_path / "day.json"
-    with start(file, "--dry-run", "--only", "facts", "--only", "limits", environment={}) as process:
-        wait_until(lambda: file.exists() and read_result(file).findings.limits, "the first trial", timeout_s=PATIENT_S)
+    with start(file, "--dry-run", "--only", "facts", "--only", stage, environment={}) as process:
+        wait_until(lambda: found_in(file, stage), "its first finding", timeout_s=PATIENT_S)
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENT_S)
     result = read_result(file)
     assert process.returncode == 130, output
-    assert (result.stages["facts"].status, result.stages["limits"].status) == (Status.DONE, Status.INTERRUPTED)
-    assert result.findings.limits is not None
+    assert (result.stages["facts"].status, result.stages[stage].status) == (Status.DONE, Status.INTERRUPTED)
+    assert found_in(file, stage) is not None
     assert left_behind(file) == []
