@@ -10,9 +10,18 @@ from typing import Any
 import click
 
 from device_plugin.doctoring.doctor import doctor, kubeconfig_option, podresources_option, strategy_option
-from device_plugin.gpus.given_memory import GivenMemory, parse_given_memory
 from device_plugin.loops import stopping_at_signals
-from device_plugin.settings import LADDER, DeviceListStrategy, NumaHints, Rung, Safeguards, Settings, SettingsError
+from device_plugin.settings import (
+    LADDER,
+    DeviceListStrategy,
+    GivenMemory,
+    NumaHints,
+    Rung,
+    Safeguards,
+    Settings,
+    SettingsError,
+    parse_given_memory,
+)
 from extender.contract.quantity import parse_digits
 from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from device_plugin.gpus.diagnosis import CaseHistory, Checkup
-from device_plugin.gpus.given_memory import GivenMemory
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
 from device_plugin.gpus.xids import XidRecord
 from device_plugin.sampling.nvml_asking import Description, SeenGpu, check_up, describe, gpu_count, identify, mig_mode
 from device_plugin.sampling.nvml_session import NvmlSession, mib
 from device_plugin.sampling.xids import XidListener
+from device_plugin.settings import GivenMemory
 from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)

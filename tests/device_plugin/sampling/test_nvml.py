@@ -17,10 +17,10 @@ from bench.simulated.nvml.driver import (
     SimulatedDriver,
 )
 from bench.simulated.waiting import wait_until as until
-from device_plugin.gpus.given_memory import GivenMemory
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
 from device_plugin.gpus.xids import QUIET_S
 from device_plugin.sampling.nvml import NO_SIZE, NvmlSource, load_pynvml
+from device_plugin.settings import GivenMemory
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import simulated
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from device_plugin.gpus.given_memory import GivenMemory, parse_given_memory
+from device_plugin.settings import GivenMemory, parse_given_memory
 
 
 @pytest.mark.parametrize(
