@@ -74,6 +74,14 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--gpu-resource", default="", show_default="PREFIX/gpu", help="Name of the whole-GPU resource.")
 @strategy_option
 @click.option(
+    "--device-specs/--no-device-specs",
+    default=_DEFAULTS.device_specs,
+    help="Tell the kubelet the GPUs' device nodes, so that containers keep them; not with CDI, which does so itself.",
+)
+@click.option(
+    "--dev-root", type=_FOLDER, default=_DEFAULTS.dev_root, help="Where the node's /dev is, with the GPUs' nodes."
+)
+@click.option(
     "--numa-hints",
     type=click.Choice([hints.value for hints in NumaHints]),
     default=_DEFAULTS.numa_hints.value,

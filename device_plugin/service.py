@@ -6,13 +6,14 @@ Several plugins may run in one process, each with its own node, folders and port
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device_plugin.gpus.gpu import GpuSource
+from device_plugin.gpus.gpu import Gpus, GpuSource
 from device_plugin.kubelet.admissions import Admissions
+from device_plugin.kubelet.device_nodes import DeviceNodes
 from device_plugin.kubelet.lifecycle import Lifecycle
 from device_plugin.kubelet.podresources import PodResources
 from device_plugin.kubelet.reconciling import Reconciler
@@ -34,6 +35,7 @@ from device_plugin.settings import USER_AGENT, NumaHints, Resource, Settings, Se
 from device_plugin.usage.measuring import Meter
 from device_plugin.usage.procfs import ProcFolder
 from device_plugin.usage.simulated_use import SimulatedUse
+from extender.contract.units import GpuUuid
 from extender.kube.client import KubeApi, connect
 from extender.kube.errors import ApiError, ApiUnreachable, KubeConfigError
 from extender.kube.events import EventRecorder
@@ -177,6 +179,7 @@ class _Plugin:
             on_granted=lambda: self._granted(granted),
             mps=settings.safeguards.mps,
             numa_hints=settings.numa_hints,
+            device_nodes=self._device_nodes,
         )
         self._reconciler = self._make_reconciler(admissions, granted)
         state = PluginState(
@@ -185,6 +188,12 @@ class _Plugin:
         metrics = PluginMetrics(names, [state, GpuCollector(self._view(source))])
         self._lifecycle = self._make_lifecycle(admissions, metrics)
         self.endpoints = Endpoints(settings.address(), self._make_health(), metrics.registry)
+
+    def _device_nodes(self, uuids: Iterable[GpuUuid], gpus: Gpus) -> tuple[str, ...]:
+        """The device nodes that the kubelet is told."""
+        if not self._settings.names_device_nodes:
+            return ()
+        return DeviceNodes(lambda: self._meter.newest.facts, self._settings.dev_root).of(uuids, gpus)
 
     def _granted(self, due: threading.Event) -> None:
         """After each Allocate: have it recorded, and shown to the kubelet where its picture of the GPUs changes."""

@@ -195,6 +195,8 @@ class Settings:
         prefix: domain in front of every resource and annotation.
         gpu_resource: name of the whole-GPU resource; empty for `<prefix>/gpu`.
         device_list_strategy: how the container runtime learns the GPUs.
+        device_specs: whether the kubelet is told the GPUs' device nodes; never with CDI, which tells them itself.
+        dev_root: where the node's /dev is.
         numa_hints: for which resources the kubelet's topology manager learns of NUMA nodes.
         sample_interval_s: time between two samples of the GPUs' health.
         reconcile_interval_s: time between two comparisons of podresources with the pods' annotations.
@@ -218,6 +220,8 @@ class Settings:
     prefix: str = "gpupack.io"
     gpu_resource: str = ""
     device_list_strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR
+    device_specs: bool = True
+    dev_root: Path = Path("/dev")
     numa_hints: NumaHints = NumaHints.NONE
     sample_interval_s: float = 1.0
     reconcile_interval_s: float = 10.0
@@ -262,6 +266,11 @@ class Settings:
         """File name of the plugin's socket for a resource; installations with other prefixes get other names."""
         owner = "gpupack" if self.prefix == "gpupack.io" else self.prefix
         return f"{owner}-{resource.value}.sock"
+
+    @property
+    def names_device_nodes(self) -> bool:
+        """Whether the kubelet is told which device nodes a container gets; CDI tells it otherwise."""
+        return self.device_specs and self.device_list_strategy is not DeviceListStrategy.CDI_CRI
 
     @property
     def kubelet_socket(self) -> Path:

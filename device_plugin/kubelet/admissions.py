@@ -8,8 +8,8 @@ are waiting that ask for the same size in different shapes, since it tells which
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from device_plugin.gpus.devices import PLAIN, Showing, gpu_of
@@ -43,6 +43,7 @@ from device_plugin.kubelet.podresources import DeviceSnapshot, PodResourcesError
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, MpsAccess, NumaHints, Resource
+from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)
 
@@ -114,6 +115,7 @@ class Admissions:
         on_granted: called after every successful Allocate.
         mps: how containers reach the MPS daemon, where the node has one.
         numa_hints: for which resources the kubelet learns of NUMA nodes.
+        device_nodes: the device nodes that a container with these GPUs gets from the kubelet.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Admissions:
         on_granted: Callable[[], None],
         mps: MpsAccess | None = None,
         numa_hints: NumaHints = NumaHints.NONE,
+        device_nodes: Callable[[Iterable[GpuUuid], Gpus], tuple[str, ...]] = lambda _uuids, _gpus: (),
     ) -> None:
         self._pods = pods
         self._podresources = podresources
@@ -134,6 +137,7 @@ class Admissions:
         self._on_granted = on_granted
         self._mps = mps
         self._numa_hints = numa_hints
+        self._device_nodes = device_nodes
         self._lock = threading.Lock()
         self._attribution = Attribution()
         self._grants: list[Grant] = []
@@ -170,6 +174,8 @@ class Admissions:
             self.read_live()
             answer, key = self._answer(resource, ids, gpus)
         if isinstance(answer, Given):
+            if resource is not Resource.CORE:
+                answer = replace(answer, device_nodes=self._device_nodes(answer.gpus, gpus))
             with self._lock:
                 self._grants.append(Grant(resource, frozenset(ids), time.monotonic(), key))
             self._on_granted()

@@ -158,6 +158,10 @@ class DevicePluginServicer:
                         )
                         for mount in answer.mounts
                     ],
+                    devices=[
+                        messages.DeviceSpec(container_path=path, host_path=path, permissions="rw")
+                        for path in answer.device_nodes
+                    ],
                     cdi_devices=[messages.CDIDevice(name=name) for name in answer.cdi_devices],
                 )
             )

@@ -52,6 +52,7 @@ class Plugin:
             strategy=DeviceListStrategy.ENVVAR,
             on_granted=self.due.set,
             numa_hints=numa_hints,
+            device_nodes=lambda uuids, _: tuple(f"/dev/{uuid}" for uuid in uuids),
         )
         self.reconciler = Reconciler(
             admissions=admissions,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from device_plugin.settings import Resource, Settings, SettingsError
+from device_plugin.settings import DeviceListStrategy, Resource, Settings, SettingsError
 from extender.contract.units import UnitMib
 
 
@@ -49,6 +49,20 @@ def test_installations_with_other_prefixes_have_other_sockets() -> None:
         "example.com-gpu.sock",
         "example.com-gpu-core.sock",
     ]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted", "named"),
+    [
+        (DeviceListStrategy.ENVVAR, True, True),
+        (DeviceListStrategy.ENVVAR, False, False),
+        (DeviceListStrategy.CDI_CRI, True, False),
+    ],
+)
+def test_device_nodes_are_named_unless_cdi_does_so(*, strategy: DeviceListStrategy, wanted: bool, named: bool) -> None:
+    """On by default."""
+    found = Settings(node_name="n1", device_list_strategy=strategy, device_specs=wanted)
+    assert (found.names_device_nodes, Settings(node_name="n1").names_device_nodes) == (named, True)
 
 
 def test_effective_settings_are_plain_values() -> None:

@@ -106,11 +106,12 @@ def test_the_device_plugin_asks_for_the_host_and_for_nothing_else(system: Contro
     spec = plugin["spec"]["template"]["spec"]
     assert pod_security(system, "baseline", spec) == (
         '"baseline:latest": host namespaces (hostPID=true), '
-        'hostPath volumes (volumes "device-plugins", "pod-resources")'
+        'hostPath volumes (volumes "device-plugins", "pod-resources", "dev")'
     )
     assert pod_security(system, "restricted", spec) == (
         '"restricted:latest": host namespaces (hostPID=true), '
-        'restricted volume types (volumes "device-plugins", "pod-resources" use restricted volume type "hostPath"), '
+        'restricted volume types (volumes "device-plugins", "pod-resources", "dev" '
+        'use restricted volume type "hostPath"), '
         'runAsNonRoot != true (pod or container "device-plugin" must set securityContext.runAsNonRoot=true), '
         'runAsUser=0 (container "device-plugin" must not set runAsUser=0)'
     )

@@ -152,6 +152,7 @@ def test_values_reach_the_programs(programs: Path) -> None:
     assert folders == {
         "device-plugins": "/var/lib/kubelet/device-plugins",
         "pod-resources": "/var/lib/k0s/kubelet/pod-resources",
+        "dev": "/dev",
     }
     config = yaml.safe_load(found["ConfigMap", "gpupack-scheduler-config"]["data"]["config.yaml"])
     assert config["profiles"] == [{"schedulerName": "gpus"}]

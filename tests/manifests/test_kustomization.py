@@ -85,4 +85,5 @@ def test_another_root_folder_of_the_kubelet_is_the_patch_of_the_page(kubectl: st
     assert folders == {
         "device-plugins": "/var/lib/kubelet/device-plugins",
         "pod-resources": "/var/lib/k0s/kubelet/pod-resources",
+        "dev": "/dev",
     }

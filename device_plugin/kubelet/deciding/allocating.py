@@ -36,13 +36,14 @@ class Refusal:
 class Given:
     """What one container gets; `gpus` has the units on each GPU in NVML's order (a whole GPU: all its units).
 
-    For gpu-core they are percent.
+    For gpu-core they are percent. `device_nodes` are paths, the same on the node and in the container.
     """
 
     gpus: Mapping[GpuUuid, Units]
     envs: Mapping[str, str]
     cdi_devices: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    device_nodes: tuple[str, ...] = ()
 
 
 def units_by_gpu(resource: Resource, ids: Collection[str], gpus: Gpus) -> dict[GpuUuid, Units]:

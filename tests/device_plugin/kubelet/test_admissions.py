@@ -23,7 +23,7 @@ NODE = gpus(a=16, b=16)
 class Node:
     """One node's admissions, with an API server that knows `behind` more pods than the watch has brought."""
 
-    def __init__(self, *bodies: bytes, behind: Sequence[bytes] = ()) -> None:
+    def __init__(self, *bodies: bytes, behind: Sequence[bytes] = (), device_nodes: tuple[str, ...] = ()) -> None:
         self.pods = PodStore(Names(), UNIT_MIB)
         relist(self.pods, bodies)
         self.podresources = FakePodResources()
@@ -37,6 +37,7 @@ class Node:
             read_pods=self.read_pods,
             strategy=DeviceListStrategy.ENVVAR,
             on_granted=self.due.set,
+            device_nodes=lambda uuids, _: (*device_nodes, *uuids) if device_nodes else (),
         )
         self.free = {resource: set(all_ids(NODE, resource)) for resource in Resource}
 
@@ -74,6 +75,21 @@ def test_the_normal_path_asks_nobody() -> None:
     for _ in range(4):
         assert isinstance(node.allocate(node.prefer(4)), Given)
     assert (node.live_reads, node.podresources.reads, node.due.is_set()) == (0, 1, True)
+
+
+def test_a_container_gets_the_device_nodes_of_its_gpus_once() -> None:
+    """With its memory, or its whole GPU; its compute brings none."""
+    node = Node(device_nodes=("/dev/nvidiactl",))
+    found = [
+        node.allocate({"GPU-b-0"}),
+        node.allocate({"GPU-a"}, Resource.WHOLE),
+        node.allocate({"GPU-b-c0"}, Resource.CORE),
+    ]
+    assert [each.device_nodes if isinstance(each, Given) else each for each in found] == [
+        ("/dev/nvidiactl", "GPU-b"),
+        ("/dev/nvidiactl", "GPU-a"),
+        (),
+    ]
 
 
 def test_each_container_is_matched_once() -> None:

@@ -153,6 +153,15 @@ def test_lesson_01_sixty_four_containers_each_get_one_gpu_and_a_true_record(fold
         plugin.stop()
 
 
+def test_device_nodes_are_named_to_the_kubelet(folder: Path, plugin: Plugin) -> None:
+    """The same path on the node and in the container, to read and write; not to make nodes of one's own."""
+    with FakeKubelet(folder) as kubelet:
+        plugin.start()
+        kubelet.wait_listed(MEMORY)
+        (spec,) = kubelet.allocate(MEMORY, ["GPU-a-0"]).devices
+        assert (spec.host_path, spec.container_path, spec.permissions) == ("/dev/GPU-a", "/dev/GPU-a", "rw")
+
+
 def test_a_large_node_is_preferred_and_allocated_over_grpc(folder: Path) -> None:
     """4,512 units (16 GPUs of 282 GiB): more than a request of the smaller gRPC limits would carry."""
     plugin = Plugin(folder, **{f"{'x' * 36}{number}": 282 for number in range(16)})
