@@ -21,7 +21,7 @@ OURS = (
     "annotations gpupack.io/allocation and gpupack.io/allocated say which GPUs a pod is on; "
     "only gpupack may write them, not "
 )
-OWN = "may change only gpupack.io annotations"
+OWN = "may change only gpupack.io annotations, and a device plugin may remove startup taints"
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,41 @@ def test_a_device_plugin_changes_its_own_annotations_on_its_own_node_only(
         with pytest.raises(FailureStatusError) as refused:
             plugin.patch(path, body)
         assert said(refused.value) == sentence
+    plugin.close()
+
+
+STARTUP = {"key": "startup-taint.cluster-autoscaler.kubernetes.io/gpupack", "value": "true", "effect": "NoSchedule"}
+DEDICATED = {"key": "example.com/team", "value": "a", "effect": "NoSchedule"}
+
+
+def test_a_device_plugin_removes_startup_taints_and_no_others(control_plane: ControlPlane, api: Api) -> None:
+    """From its own node; it adds none, changes none, and changes nothing else along with it."""
+    for node in ("node-c", "node-d"):
+        spec = {"taints": [STARTUP, DEDICATED], "podCIDR": "10.9.0.0/24"}
+        api.create("/api/v1/nodes", {"metadata": {"name": node}, "spec": spec})
+    plugin = plugin_on(control_plane, "node-c")
+    mine, foreign = "/api/v1/nodes/node-c", "/api/v1/nodes/node-d"
+    only = f"{ACCOUNTS}device-plugin {OWN}"
+    another = (
+        "the device plugin of node node-c may change only that node and its pods; this object belongs to node node-d"
+    )
+    for path, taints, more, sentence in (
+        (mine, [STARTUP], {}, only),
+        (mine, [], {}, only),
+        (mine, [{**STARTUP, "value": "false"}, DEDICATED], {}, only),
+        (mine, [STARTUP, DEDICATED, {**STARTUP, "effect": "NoExecute"}], {}, only),
+        (mine, [DEDICATED], {"unschedulable": True}, only),
+        (mine, [DEDICATED], {"providerID": "example://stolen"}, only),
+        (foreign, [DEDICATED], {}, another),
+    ):
+        with pytest.raises(FailureStatusError) as refused:
+            plugin.patch(path, {"spec": {"taints": taints, **more}})
+        assert said(refused.value) == sentence
+    plugin.patch(mine, {"spec": {"taints": [DEDICATED]}})
+    assert [taint["key"] for taint in api.get(mine)["spec"]["taints"]] == [DEDICATED["key"]]
+    api.patch(mine, {"spec": {"taints": [STARTUP]}})
+    plugin.patch(mine, {"spec": {"taints": []}})
+    assert "taints" not in api.get(mine)["spec"]
     plugin.close()
 
 
