@@ -75,6 +75,10 @@ _KUBE_SCHEDULER = (
     '.Values.images.kubeScheduler | default (printf "registry.k8s.io/kube-scheduler:%s" '
     '(regexFind "v[0-9]+\\\\.[0-9]+\\\\.[0-9]+" .Capabilities.KubeVersion.Version))'
 )
+_GPU_POD = (
+    *_present("imagePullSecrets", ".Values.imagePullSecrets"),
+    *_present("runtimeClassName", ".Values.devicePlugin.runtimeClassName"),
+)
 _STARTUP_TAINTS = 'join " " .Values.devicePlugin.startupTaints'
 _UNIT = _given("memory-unit-mib", ".Values.memoryUnitMib", '"1024"')
 _CONFIG_FILE = '(print $.Template.BasePath "/configmap-gpupack-scheduler-config.yaml")'
@@ -101,14 +105,8 @@ SUBSTITUTIONS: tuple[Scalar | Tree | Optional | Inside, ...] = (
         f"{POD}.containers.1.args",
         (*_UNIT, *_given("policy", ".Values.extender.policy", '""'), *_listed(".Values.extender.extraArgs")),
     ),
-    Optional(
-        PLUGIN,
-        POD,
-        (
-            *_present("imagePullSecrets", ".Values.imagePullSecrets"),
-            *_present("runtimeClassName", ".Values.devicePlugin.runtimeClassName"),
-        ),
-    ),
+    Optional(PLUGIN, POD, _GPU_POD),
+    Optional(MPS, POD, _GPU_POD),
     Optional(
         SCHEDULER,
         POD,

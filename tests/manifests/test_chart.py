@@ -157,6 +157,16 @@ def test_values_reach_the_programs(programs: Path) -> None:
     assert config["profiles"] == [{"schedulerName": "gpus"}]
 
 
+def test_every_pod_that_needs_the_driver_gets_it(programs: Path) -> None:
+    """The MPS daemon as the device plugin, where the NVIDIA runtime is not the default; from the same registry."""
+    options = ("mps.enabled=true", "devicePlugin.runtimeClassName=nvidia", "imagePullSecrets[0].name=pull")
+    found = chart(programs, *options)
+    pods = {name: each["spec"]["template"]["spec"] for (kind, name), each in found.items() if kind == "DaemonSet"}
+    assert {name: (pod["runtimeClassName"], pod["imagePullSecrets"]) for name, pod in pods.items()} == dict.fromkeys(
+        ("gpupack-device-plugin", "gpupack-mps"), ("nvidia", [{"name": "pull"}])
+    )
+
+
 @pytest.mark.parametrize("keys", [[], ["example.com/gpus"], ["example.com/gpus", "example.com/more"]])
 def test_startup_taints_are_removed_and_may_be(programs: Path, keys: list[str]) -> None:
     """The plugin and the policy that restricts it have the same keys."""
