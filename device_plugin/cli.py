@@ -118,6 +118,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="Where the node's /proc is, in the node's PID namespace.",
 )
 @click.option(
+    "--startup-taint",
+    multiple=True,
+    metavar="KEY",
+    help="Taint that is removed from the node once its kubelet offers the resources; may be given several times.",
+)
+@click.option(
     "--enforcement",
     type=click.Choice([rung.value for rung in LADDER]),
     default=_GUARDS.enforcement.value,
@@ -220,6 +226,7 @@ def settings_from(node_name: str, options: dict[str, Any]) -> Settings:
         "enforcement": Rung(options["enforcement"]),
         "ignored_xids": parse_xids(options["ignored_xids"]),
     }
+    given["startup_taints"] = frozenset(given.pop("startup_taint"))
     guards = {each.name: given.pop(each.name) for each in fields(Safeguards)}
     return Settings(node_name=node_name, safeguards=Safeguards(**guards), **given)
 

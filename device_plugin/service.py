@@ -26,6 +26,7 @@ from device_plugin.pods.store import PodStore
 from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
 from device_plugin.reporting.node_watch import OwnNodeSink
+from device_plugin.reporting.startup_taints import StartupTaints
 from device_plugin.safety import build_safety
 from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from device_plugin.sampling.nvml_reading import NvmlReader
@@ -167,7 +168,14 @@ class _Plugin:
         self._settled = False
         self._reporter = self._make_reporter()
         self._meter.on_measured = self._reporter.soon
-        node = OwnNodeSink(settings.node_name, names, [self._safety.cordons, self._reporter])
+        self._taints = StartupTaints(
+            api=api,
+            node_name=settings.node_name,
+            names=names,
+            keys=settings.startup_taints,
+            is_registered=lambda: not self._lifecycle.problem,
+        )
+        node = OwnNodeSink(settings.node_name, names, [self._safety.cordons, self._reporter, self._taints])
         path = f"/api/v1/nodes?fieldSelector=metadata.name={settings.node_name}"
         self._node_watch = Reflector(api, path, node, stopping=stop)
         granted = threading.Event()
@@ -248,6 +256,7 @@ class _Plugin:
             "kubelet": lambda: self._lifecycle.problem,
             "podresources": lambda: self._podresources.problem,
             "inventory": lambda: self._reporter.problem,
+            "taints": lambda: self._taints.problem,
             "pods": lambda: self._pod_watch.lasting_problem,
             "node": lambda: self._node_watch.lasting_problem,
             "writes": lambda: self._api.writes.problem,
@@ -262,6 +271,7 @@ class _Plugin:
         self.loops.start("pods", lambda _: self._pod_watch.run())
         self.loops.start("node", lambda _: self._node_watch.run())
         self.loops.start("inventory", self._reporter.run)
+        self.loops.start("taints", self._taints.run)
         self.loops.start("inventory-gpus", self._reporter.follow_gpus)
         self.loops.start("reconcile", self._reconciler.run)
         self.loops.start("kubelet", self._serve)
@@ -274,6 +284,7 @@ class _Plugin:
         self._node_watch.stop(0.0)
         self._reconciler.soon()
         self._reporter.soon()
+        self._taints.soon()
         self._feed.soon()
         self._events.stop(timeout_s=5.0)
         self.loops.join(timeout_s=10.0)

@@ -1,5 +1,6 @@
 """Holds every setting of the plugin, checked at birth, and the few types that settings are made of."""
 
+import re
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -17,6 +18,7 @@ USER_AGENT = "gpupack-device-plugin"
 """Name of the plugin at the API server: in requests, and as the source of Events."""
 
 _ROOM_FOR_TEMPORARY_NAME = 12
+_TAINT_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
 class SettingsError(ValueError):
@@ -203,6 +205,7 @@ class Settings:
         measure_interval_s: time between two measurements of what each container uses.
         report_interval_s: least time between two reports of memory used outside of pods; health does not wait.
         proc_root: where the node's /proc is.
+        startup_taints: keys of taints that are removed from the Node once the kubelet offers the resources.
         safeguards: how shares are enforced, and which GPUs are kept out of service.
 
     Raises:
@@ -228,6 +231,7 @@ class Settings:
     measure_interval_s: float = 5.0
     report_interval_s: float = 30.0
     proc_root: Path = Path("/proc")
+    startup_taints: frozenset[str] = frozenset()
     safeguards: Safeguards = field(default_factory=Safeguards)
     names: Names = field(init=False)
 
@@ -242,6 +246,9 @@ class Settings:
         if not self.gpus:
             raise SettingsError("gpus '': expected nvml or a YAML file")
         self.address()
+        for key in sorted(self.startup_taints):
+            if not _TAINT_KEY.fullmatch(key):
+                raise SettingsError(f"startup taint {key!r}: expected the key of a taint, such as example.com/gpus")
         for what in ("sample_interval_s", "reconcile_interval_s", "measure_interval_s", "report_interval_s"):
             if not 0.05 <= getattr(self, what) <= 3600:
                 raise SettingsError(f"{what} {getattr(self, what)}: expected 0.05 to 3600 seconds")

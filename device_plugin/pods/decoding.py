@@ -3,8 +3,11 @@
 Annotations that cannot be read count as absent: a tenant's nonsense must not hide a pod.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from device_plugin.gpus.conflicts import CLAIM, may_give_gpus
 from device_plugin.pods.pod import BoundPod, ContainerNeed, Placement
@@ -13,17 +16,39 @@ from extender.contract.containers import ContainerKind
 from extender.contract.names import Names
 from extender.contract.quantity import parse_digits, parse_quantity
 from extender.contract.units import ContractError, UnitMib
-from extender.kube.objects import ContainerArguments, PodObject, PodObjectSpec, PodObjectStatus, read_node, read_pod
+from extender.kube.objects import (
+    ContainerArguments,
+    PodObject,
+    PodObjectSpec,
+    PodObjectStatus,
+    Quantities,
+    read_document,
+    read_node,
+    read_pod,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeNotes:
-    """What the plugin reads of its Node: name and UID, and the inventory and cordon annotations or None."""
+    """What the plugin reads of its Node.
+
+    Args:
+        name: of the Node.
+        uid: of the Node.
+        inventory: that annotation, or None.
+        cordon: that annotation, or None.
+        version: its resourceVersion.
+        taints: as JSON objects, so that those that are kept can be written back as they are.
+        offered: how much of each of our resources the kubelet shows as allocatable.
+    """
 
     name: str
     uid: str
     inventory: str | None
     cordon: str | None = None
+    version: str = ""
+    taints: tuple[Mapping[str, Any], ...] = ()
+    offered: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +69,26 @@ def decode_node(body: bytes, names: Names) -> NodeNotes:
     Raises:
         DecodeError: not a Node.
     """
-    metadata = read_node(body).metadata
+    node = read_node(body)
+    metadata = node.metadata
     return NodeNotes(
         metadata.name,
         metadata.uid,
         metadata.annotation(names.inventory_annotation),
         metadata.annotation(names.cordon_annotation),
+        version=metadata.resource_version,
+        taints=tuple(read_document(body)["spec"]["taints"]) if node.spec.taints else (),
+        offered=_offered(node.status.allocatable or {}, names),
     )
+
+
+def _offered(allocatable: Quantities, names: Names) -> dict[str, int]:
+    found = {}
+    for resource in (names.memory_resource, names.gpu_resource, names.core_resource):
+        with suppress(ContractError):
+            if resource in allocatable:
+                found[resource] = parse_quantity(str(allocatable[resource]))
+    return found
 
 
 def decode_pod(body: bytes, names: Names, unit_mib: UnitMib) -> DecodedPod:

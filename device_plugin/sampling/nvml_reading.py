@@ -38,6 +38,8 @@ class NvmlReader:
         self._session = NvmlSession(load)
         self._lock = threading.Lock()
         self._facts: dict[GpuUuid, GpuFacts] = {}
+        self._asked: set[GpuUuid] = set()
+        """Whose facts are from this session: between two, the driver may have been updated, or a GPU moved."""
         self._utilization_us: dict[GpuUuid, int] = {}
 
     def read(self) -> tuple[GpuReading, ...]:
@@ -46,6 +48,8 @@ class NvmlReader:
         Raises:
             GpuSourceError: NVML cannot start, or cannot count its GPUs.
         """
+        if not self._session.is_started:
+            self._asked.clear()
         nvml = self._session.start()
         try:
             count = gpu_count(nvml)
@@ -75,10 +79,11 @@ class NvmlReader:
         reading = GpuReading(seen.uuid)
         try:
             reading = self._use(nvml, seen.handle, reading)
-            if seen.uuid not in self._facts:
+            if seen.uuid not in self._asked:
                 facts = facts_of(nvml, seen.handle, seen.uuid)
                 with self._lock:
                     self._facts[seen.uuid] = facts
+                self._asked.add(seen.uuid)
             return _measured(nvml, seen.handle, reading)
         except GpuLostError:
             return reading

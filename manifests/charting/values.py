@@ -15,6 +15,7 @@ MPS: Key = ("DaemonSet", "gpupack-mps")
 SCHEDULER: Key = ("Deployment", "gpupack-scheduler")
 CONFIG: Key = ("ConfigMap", "gpupack-scheduler-config")
 GPUS: Key = ("ConfigMap", "gpupack-simulated-gpus")
+AGENTS: Key = ("ValidatingAdmissionPolicy", "gpupack-agents")
 CHECKS_NAME: Key = ("ValidatingAdmissionPolicy", "gpupack-scheduler-name")
 SETS_NAME: Key = ("MutatingAdmissionPolicy", "gpupack-scheduler-name")
 POD = "spec.template.spec"
@@ -74,6 +75,11 @@ _KUBE_SCHEDULER = (
     '.Values.images.kubeScheduler | default (printf "registry.k8s.io/kube-scheduler:%s" '
     '(regexFind "v[0-9]+\\\\.[0-9]+\\\\.[0-9]+" .Capabilities.KubeVersion.Version))'
 )
+_GPU_POD = (
+    *_present("imagePullSecrets", ".Values.imagePullSecrets"),
+    *_present("runtimeClassName", ".Values.devicePlugin.runtimeClassName"),
+)
+_STARTUP_TAINTS = 'join " " .Values.devicePlugin.startupTaints'
 _UNIT = _given("memory-unit-mib", ".Values.memoryUnitMib", '"1024"')
 _CONFIG_FILE = '(print $.Template.BasePath "/configmap-gpupack-scheduler-config.yaml")'
 _CHECKSUM = f"checksum/config: {{{{ include {_CONFIG_FILE} . | sha256sum }}}}"
@@ -99,14 +105,8 @@ SUBSTITUTIONS: tuple[Scalar | Tree | Optional | Inside, ...] = (
         f"{POD}.containers.1.args",
         (*_UNIT, *_given("policy", ".Values.extender.policy", '""'), *_listed(".Values.extender.extraArgs")),
     ),
-    Optional(
-        PLUGIN,
-        POD,
-        (
-            *_present("imagePullSecrets", ".Values.imagePullSecrets"),
-            *_present("runtimeClassName", ".Values.devicePlugin.runtimeClassName"),
-        ),
-    ),
+    Optional(PLUGIN, POD, _GPU_POD),
+    Optional(MPS, POD, _GPU_POD),
     Optional(
         SCHEDULER,
         POD,
@@ -123,6 +123,8 @@ SUBSTITUTIONS: tuple[Scalar | Tree | Optional | Inside, ...] = (
         r"^/var/lib/kubelet(?=/)",
         ".Values.devicePlugin.kubeletRoot",
     ),
+    Scalar(PLUGIN, f"{POD}.containers.0.env.GPUPACK_STARTUP_TAINT.value", f"{_STARTUP_TAINTS} | quote"),
+    Inside(AGENTS, "spec.variables.startupTaints.expression", r"(?<=')[a-z.-]+/\S+(?='\.split)", _STARTUP_TAINTS),
     Inside(SCHEDULER, f"{POD}.containers.1.args.2", r"(?<=--scheduler-name=)\S+", ".Values.scheduler.schedulerName"),
     Inside(CONFIG, "data.config.yaml", r"(?<=schedulerName: )\S+", ".Values.scheduler.schedulerName"),
     Inside(CONFIG, "data.config.yaml", r"(?<=ToScore: )\d+", ".Values.scheduler.percentageOfNodesToScore"),

@@ -153,6 +153,30 @@ def test_without_podresources_it_is_not_ready(cluster: Cluster) -> None:
         assert plugin.get("/healthz") == (200, text)
 
 
+def test_a_startup_taint_goes_when_the_kubelet_offers_the_gpus(cluster: Cluster) -> None:
+    """Not before, and no other taint with it; one that comes back goes again."""
+    startup, other = ({"key": key, "effect": "NoSchedule"} for key in ("example.com/starting", "example.com/other"))
+
+    def taints() -> list[dict[str, str]]:
+        node = cluster.client.node("n1")
+        return list((node or {})["spec"].get("taints") or ())
+
+    def offer(units: str) -> None:
+        allocatable = {MEMORY: units, WHOLE: "2", "gpupack.io/gpu-core": "200"}
+        cluster.client.patch_node("n1", {"status": {"allocatable": allocatable}}, subresource="status")
+
+    cluster.client.patch_node("n1", {"spec": {"taints": [startup, other]}})
+    with Running(replace(cluster.settings, startup_taints=frozenset({"example.com/starting"}))) as plugin:
+        until(lambda: plugin.get("/readyz")[0] == 200)
+        offer("0")
+        time.sleep(0.3)
+        assert taints() == [startup, other]
+        offer("52")
+        until(lambda: taints() == [other])
+        cluster.client.patch_node("n1", {"spec": {"taints": [other, startup]}})
+        until(lambda: taints() == [other])
+
+
 def test_lesson_18_a_gpu_falls_ill_is_removed_and_comes_back(cluster: Cluster, plugin: Running) -> None:
     """In the annotation and at the kubelet alike."""
     assert plugin.get("/healthz") == (200, "ok\n")

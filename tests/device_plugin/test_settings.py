@@ -22,6 +22,11 @@ from extender.contract.units import UnitMib
         ({"gpu_resource": "gpu"}, "gpu_resource 'gpu'"),
         ({"sample_interval_s": 0.0}, "sample_interval_s 0.0: expected 0.05 to 3600 seconds"),
         ({"kubelet_dir": Path("/" + "k" * 100)}, "expected at most 73 bytes"),
+        (
+            {"startup_taints": frozenset({"example.com/new=true"})},
+            "startup taint 'example.com/new=true': expected the key",
+        ),
+        ({"startup_taints": frozenset({""})}, "startup taint '': expected the key of a taint"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, Any], words: str) -> None:

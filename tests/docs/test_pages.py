@@ -129,8 +129,8 @@ def options_of(command: click.Command) -> set[str]:
     return found
 
 
-OF_OTHERS = {"--leader-elect", "--bump-revision", "--mark-compacted", "--root-dir"}
-"""Flags of kube-scheduler, of etcdutl and of the kubelet."""
+OF_OTHERS = {"--leader-elect", "--bump-revision", "--mark-compacted", "--root-dir", "--node-init-taints"}
+"""Flags of kube-scheduler, of etcdutl, of the kubelet and of Azure's az aks."""
 
 
 def test_flags_that_are_mentioned_exist() -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 
 from device_plugin.cli import main as device_plugin
 from device_plugin.cli import settings_from
 from extender.cli import main as extender
-from tests.manifests.written import containers
+from tests.manifests.written import MANIFESTS, containers
 
 COMMANDS: dict[str, click.Command] = {"device-plugin": device_plugin, "extender": extender}
 OURS = [(file, each) for file, each in containers() if each["name"] in COMMANDS]
@@ -37,3 +38,16 @@ def test_both_programs_are_there() -> None:
     """The plugin with each of its overlays and components, the extender in both overlays."""
     found = {name: sum(container["name"] == name for _, container in OURS) for name in COMMANDS}
     assert found == {"device-plugin": 5, "extender": 2}
+
+
+def test_the_startup_taints_are_those_that_the_policy_lets_the_plugin_remove() -> None:
+    """Else the API server would refuse, and the taint stay for ever."""
+    policy = yaml.safe_load_all((MANIFESTS / "base" / "admission-agents.yaml").read_text(encoding="utf-8"))
+    variables = {each["name"]: each["expression"] for each in next(policy)["spec"]["variables"]}
+    (keys,) = (
+        variable["value"]
+        for _, container in OURS
+        for variable in container.get("env") or ()
+        if variable["name"] == "GPUPACK_STARTUP_TAINT"
+    )
+    assert variables["startupTaints"] == f"'{keys}'.split(' ')"

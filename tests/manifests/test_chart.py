@@ -158,6 +158,29 @@ def test_values_reach_the_programs(programs: Path) -> None:
     assert config["profiles"] == [{"schedulerName": "gpus"}]
 
 
+def test_every_pod_that_needs_the_driver_gets_it(programs: Path) -> None:
+    """The MPS daemon as the device plugin, where the NVIDIA runtime is not the default; from the same registry."""
+    options = ("mps.enabled=true", "devicePlugin.runtimeClassName=nvidia", "imagePullSecrets[0].name=pull")
+    found = chart(programs, *options)
+    pods = {name: each["spec"]["template"]["spec"] for (kind, name), each in found.items() if kind == "DaemonSet"}
+    assert {name: (pod["runtimeClassName"], pod["imagePullSecrets"]) for name, pod in pods.items()} == dict.fromkeys(
+        ("gpupack-device-plugin", "gpupack-mps"), ("nvidia", [{"name": "pull"}])
+    )
+
+
+@pytest.mark.parametrize("keys", [[], ["example.com/gpus"], ["example.com/gpus", "example.com/more"]])
+def test_startup_taints_are_removed_and_may_be(programs: Path, keys: list[str]) -> None:
+    """The plugin and the policy that restricts it have the same keys."""
+    options = [f"devicePlugin.startupTaints[{number}]={key}" for number, key in enumerate(keys)]
+    found = chart(programs, *(options or ["devicePlugin.startupTaints=null"]))
+    (plugin,) = found["DaemonSet", "gpupack-device-plugin"]["spec"]["template"]["spec"]["containers"]
+    text = next(each["value"] for each in plugin["env"] if each["name"] == "GPUPACK_STARTUP_TAINT")
+    assert text == " ".join(keys)
+    variables = found["ValidatingAdmissionPolicy", "gpupack-agents"]["spec"]["variables"]
+    (allowed,) = (each["expression"] for each in variables if each["name"] == "startupTaints")
+    assert allowed == f"'{text}'.split(' ')"
+
+
 def test_the_schedulers_name_is_the_one_that_pods_are_told_and_given(programs: Path) -> None:
     """Also where it is not gpupack's own."""
     checks = chart(programs, "scheduler.schedulerName=gpus")["ValidatingAdmissionPolicy", "gpupack-scheduler-name"]

@@ -132,8 +132,18 @@ def test_what_cannot_be_read_is_absent_and_named(changes: dict[str, Any], words:
 def test_nodes() -> None:
     """What the annotations say, if they are there."""
     node = b'{"metadata":{"name":"n1","uid":"u","resourceVersion":"5","annotations":{"gpupack.io/inventory":"text"}}}'
-    assert decode_node(node, NAMES) == NodeNotes("n1", "u", "text")
+    assert decode_node(node, NAMES) == NodeNotes("n1", "u", "text", version="5")
     assert decode_node(b'{"metadata":{"name":"n1"}}', NAMES) == NodeNotes("n1", "", None)
+
+
+def test_nodes_have_taints_and_offer_resources() -> None:
+    """Taints with all that they say; of the resources ours, unless the number makes no sense."""
+    taint = {"key": "example.com/new", "effect": "NoSchedule", "timeAdded": "2026-11-30T20:00:00Z", "later": [1]}
+    allocatable = {"cpu": "8", "gpupack.io/gpu-mem": "30", "gpupack.io/gpu": 2, "gpupack.io/gpu-core": "-"}
+    body = {"metadata": {"name": "n1"}, "spec": {"taints": [taint]}, "status": {"allocatable": allocatable}}
+    found = decode_node(json.dumps(body).encode(), NAMES)
+    assert found.taints == (taint,)
+    assert found.offered == {"gpupack.io/gpu-mem": 30, "gpupack.io/gpu": 2}
 
 
 KEYS = st.sampled_from(["metadata", "spec", "name", "items"])

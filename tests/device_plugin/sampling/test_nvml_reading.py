@@ -206,6 +206,18 @@ def test_facts(reader: NvmlReader, driver: SimulatedDriver) -> None:
     assert reader.facts() == (GpuFacts(A, "0000:3b:00.0", 5, "8.6", "580.95.05", 4, 16, (("0000:3c:00.0", 4),)),)
 
 
+def test_facts_are_asked_again_when_nvml_starts_again(reader: NvmlReader, driver: SimulatedDriver) -> None:
+    """The driver was updated meanwhile; until a GPU answers again, what it said before stands."""
+    reader.read()
+    driver.state.count_code = UNKNOWN
+    with pytest.raises(GpuSourceError):
+        reader.read()
+    driver.state.count_code, driver.state.driver_version = 0, b"615.12.03"
+    assert [facts.driver_version for facts in reader.facts()] == ["580.95.05"]
+    reader.read()
+    assert [facts.driver_version for facts in reader.facts()] == ["615.12.03"]
+
+
 def test_facts_that_are_not_told(reader: NvmlReader, driver: SimulatedDriver) -> None:
     """Each is None."""
     for call in ("PCI", "MINOR", "CAPABILITY", "PCIE", "NVLINK"):
