@@ -67,6 +67,21 @@ class MigDevice:
         }
 
 
+def place_text(index: int, mig: MigDevice | None) -> str:
+    """How people name a GPU of a node: `0`, or `0:3` for MIG device 3 of GPU 0, as nvidia-smi and CDI number them."""
+    return str(index) if mig is None else f"{index}:{mig.device}"
+
+
+def card_of(uuid: GpuUuid, mig: MigDevice | None) -> GpuUuid:
+    """UUID of the physical GPU that this is, or is a MIG device of."""
+    return uuid if mig is None else mig.parent
+
+
+def model_of_card(model: str, mig: MigDevice | None) -> str:
+    """Product name of the physical GPU: NVML appends `MIG 1g.10gb` to it for a MIG device."""
+    return model if mig is None else model.removesuffix(f" MIG {mig.profile}")
+
+
 def parse_mig(body: object, where: str) -> MigDevice | None:
     """Read its JSON object; None where there is none, on a GPU that is not a MIG device.
 
