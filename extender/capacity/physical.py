@@ -4,11 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from extender.contract.inventory import InventoryGpu
-from extender.contract.mig import card_of, model_of_card
+from extender.contract.mig import card_of, model_of_card, says_mig
 from extender.scheduling.nodes.node import GpuInfo, NodeRecord
 from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns
-
-_MIG = "MIG"
 
 
 def part_of_card(gpu: GpuInfo | InventoryGpu) -> float:
@@ -56,7 +54,7 @@ def unsplit(record: NodeRecord) -> NodeRecord:
 def of_cards(models: ModelPatterns) -> ModelPatterns:
     """The patterns without what they say of MIG: `*MIG-1g.10gb` becomes `*`, `!*MIG*` goes."""
     accepted = tuple(
-        f"{pattern.partition(_MIG)[0].rstrip('-*')}*" if _MIG in pattern else pattern for pattern in models.accepted
+        f"{pattern.partition('MIG')[0].rstrip('-*')}*" if says_mig(pattern) else pattern for pattern in models.accepted
     )
-    refused = tuple(pattern for pattern in models.refused if _MIG not in pattern)
+    refused = tuple(pattern for pattern in models.refused if not says_mig(pattern))
     return ModelPatterns(accepted, refused) if accepted or refused else ANY_MODEL

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extender.contract.mig import MigDevice, card_of, model_of_card, place_text
+from extender.contract.mig import MigDevice, asks_for_mig, card_of, model_of_card, place_text
 from extender.contract.units import GpuUuid
 
 PARENT, OWN = GpuUuid("GPU-a"), GpuUuid("MIG-b")
@@ -26,3 +26,19 @@ def test_the_model_of_the_gpu_is_that_of_its_mig_devices_without_the_profile() -
     assert model_of_card(model, None) == model
     assert model_of_card(f"{model} MIG 2g.20gb", DEVICE) == model
     assert model_of_card("Odd", DEVICE) == "Odd"
+
+
+@pytest.mark.parametrize(
+    ("gpu_model", "expected"),
+    [
+        ("*MIG*", True),
+        ("T4, a100*mig-1g*", True),
+        ("A100*", False),
+        ("A100*,!*MIG*", False),
+        (" ! *MIG*", False),
+        ("", False),
+    ],
+)
+def test_who_accepts_mig_devices_as_whole_gpus(gpu_model: str, expected: bool) -> None:  # noqa: FBT001 (a column)
+    """By a pattern that does not refuse."""
+    assert asks_for_mig(gpu_model) is expected
