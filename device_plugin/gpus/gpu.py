@@ -116,6 +116,11 @@ class Gpus:
         sample = self.get(uuid)
         return Units(0) if sample is None else units_in(sample.memory_mib, self.unit_mib)
 
+    def is_slice(self, uuid: GpuUuid) -> bool:
+        """Whether that GPU is a MIG device."""
+        sample = self.get(uuid)
+        return sample is not None and sample.mig is not None
+
     def inventory(self) -> Inventory:
         """What the node's annotation says."""
         return Inventory(self.unit_mib, tuple(sample.published() for sample in self.samples))

@@ -47,6 +47,9 @@ from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)
 
+_PASSING = (RefusalKind.OCCUPIED, RefusalKind.SPREAD, RefusalKind.MIG)
+"""Refusals that may be due to what is not known yet."""
+
 LIVE_READ_TIMEOUT_S = 2.0
 _LIVE_READ_PAUSE_S = 5.0
 """After a live read that failed, so that an unreachable API server does not slow down every admission."""
@@ -78,6 +81,7 @@ class _Offer:
     ids: frozenset[str]
     key: ContainerKey | None
     gpu_count: int
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,9 @@ class Admissions:
             self.read_live()
             choice = self._choose(request, gpus)
         with self._lock:
-            self._offers[request.resource] = _Offer(frozenset(choice.ids), choice.key, choice.gpu_count)
+            self._offers[request.resource] = _Offer(
+                frozenset(choice.ids), choice.key, choice.gpu_count, choice.is_planned
+            )
         return choice
 
     def allocate(self, resource: Resource, ids: Collection[str], gpus: Gpus) -> Given | Refusal:
@@ -168,7 +174,7 @@ class Admissions:
         if not self._has_read:
             self.refresh()
         answer, key = self._answer(resource, ids, gpus)
-        if isinstance(answer, Refusal) and answer.kind in (RefusalKind.OCCUPIED, RefusalKind.SPREAD):
+        if isinstance(answer, Refusal) and answer.kind in _PASSING:
             # What the account holds may have ended, and the pod that this is for may not be known yet.
             self.refresh()
             self.read_live()
@@ -272,15 +278,24 @@ class Admissions:
         reused = self._pods_with(resource, asked)
         if offer is not None and offer.ids == asked:
             spreads, key = {offer.gpu_count}, offer.key
+            takes_mig = offer.planned or any(pod.takes_mig for pod in pods if key is not None and pod.uid == key.uid)
         else:
             found = self._candidates(resource, len(asked), pods, taken, reused)
+            takes_mig = any(candidate.takes_mig for candidate in found)
             spreads = {candidate.gpu_count for candidate in found}
             key = next((candidate.key for candidate in found if candidate.key.uid in reused), None)
         if reused:
             # The kubelet picks the reused devices itself, unevenly; they stay on GPUs that the pod already has.
             spreads |= set(range(1, self._reused_gpus(resource, asked) + 1))
         answer = allocate(
-            resource, ids, gpus, occupied=occupied, spreads=spreads, strategy=self._strategy, mps=self._mps
+            resource,
+            ids,
+            gpus,
+            occupied=occupied,
+            spreads=spreads,
+            takes_mig=takes_mig or bool(reused),
+            strategy=self._strategy,
+            mps=self._mps,
         )
         return answer, key
 

@@ -34,6 +34,7 @@ _STATUS = {
     RefusalKind.UNHEALTHY: grpc.StatusCode.FAILED_PRECONDITION,
     RefusalKind.OCCUPIED: grpc.StatusCode.FAILED_PRECONDITION,
     RefusalKind.SPREAD: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RefusalKind.MIG: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

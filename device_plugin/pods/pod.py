@@ -43,6 +43,7 @@ class BoundPod:
     Args:
         needs: containers that ask for a served resource, in the order in which the kubelet admits them.
         gpu_count: GPUs over which each container's memory is spread.
+        takes_mig: whether its gpu-model accepts MIG devices as whole GPUs.
         plan: what the extender chose; empty for a pod that it did not bind.
         allocated: what the kubelet gave, as recorded in the annotation.
         order: rises with the time of binding, as far as this plugin saw it.
@@ -61,6 +62,7 @@ class BoundPod:
     name: str
     needs: tuple[ContainerNeed, ...] = ()
     gpu_count: int = 1
+    takes_mig: bool = False
     plan: Placement = field(default_factory=dict)
     allocated: Placement = field(default_factory=dict)
     order: int = 0

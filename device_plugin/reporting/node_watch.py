@@ -8,7 +8,7 @@ from device_plugin.pods.decoding import NodeNotes, decode_node
 from device_plugin.pods.events import Events
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource
-from extender.contract.cordon import CordonError, parse_cordon, unknown_in
+from extender.contract.cordon import CordonError, names_of, parse_cordon, unknown_in
 from extender.contract.names import Names
 from extender.kube.objects import Identity
 
@@ -100,7 +100,8 @@ class CordonWatch:
             self._events.about_node("Warning", BAD_CORDON, str(error))
             return
         gpus = self._feed.gpus
-        unknown = () if gpus is None else unknown_in(wanted, [gpu.uuid for gpu in gpus])
+        names = [name for gpu in gpus or () for name in names_of(gpu.uuid, gpu.mig)]
+        unknown = () if gpus is None else unknown_in(wanted, names)
         if unknown:
             text = f"cordon names {', '.join(unknown)}, which this node does not have"
             _LOG.warning("annotation %s: %s", self._names.cordon_annotation, text)

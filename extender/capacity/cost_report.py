@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from extender.capacity.case import Case
+from extender.capacity.physical import count_of
 from extender.capacity.scenarios import Bill, Scenario, drainable
 
 _HOURS_A_MONTH = 730
@@ -18,7 +19,7 @@ LEGEND = (
 
 def headline(case: Case) -> str:
     """What the report is about."""
-    nodes, gpus = len(case.nodes), sum(len(record.shape.gpus) for record in case.nodes)
+    nodes, gpus = len(case.nodes), sum(map(count_of, case.nodes))
     pods = len(case.pods)
     return (
         f"{case.source}: {nodes} node{'' if nodes == 1 else 's'} with {gpus} GPU{'' if gpus == 1 else 's'}, "
@@ -85,7 +86,7 @@ def report_json(case: Case, scenarios: Sequence[Scenario]) -> dict[str, Any]:
     return {
         "source": case.source,
         "nodes": len(case.nodes),
-        "gpus": sum(len(record.shape.gpus) for record in case.nodes),
+        "gpus": sum(map(count_of, case.nodes)),
         "pods": len(case.pods),
         "scenarios": {row["label"]: row for row in rows},
         "drainable_nodes": drainable(scenarios[0], scenarios[-1]),

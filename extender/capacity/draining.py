@@ -13,7 +13,9 @@ from extender.capacity.blocking import blocked
 from extender.capacity.cluster import Cluster, PodTraits
 from extender.capacity.eligibility import Constraints
 from extender.capacity.packing import Packing
+from extender.capacity.physical import models_of
 from extender.scheduling.ledger.events import PodRecord
+from extender.scheduling.nodes.cards import cards_of
 from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.request import PodRequest
@@ -120,7 +122,7 @@ class _Drain:
     def effort(self, node: str, usd_per_hour: float | None) -> float:
         """GPUs that have to move, per dollar that this saves."""
         capacity = self.packing.node(node).capacity or 1
-        gpus = len(self.packing.node(node).gpus)
+        gpus = len(cards_of(self.packing.node(node)))
         held = sum(_gpus_of(pod, capacity / gpus) for pod in self.moving(node))
         return held / usd_per_hour if usd_per_hour else held
 
@@ -191,7 +193,7 @@ def _largest_first(pod: PodRecord) -> tuple[int, int, int, str]:
 
 
 def _bill(node: NodeRecord, usd_per_hour: UsdPerHour) -> tuple[int, float | None]:
-    models = [gpu.model for gpu in node.inventory.gpus] if node.inventory is not None else []
+    models = models_of(node)
     prices = {model: usd_per_hour(model) for model in models}
     if any(price is None for price in prices.values()):
         return len(models), None

@@ -1,15 +1,18 @@
 """Places the pods of a cost report in different ways and computes what each way costs."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from extender.capacity.case import Case, GpuPod
 from extender.capacity.packing import Packing
+from extender.capacity.physical import cost_of, count_of, of_cards, part_of_card, unsplit
+from extender.contract.mig import model_of_card
 from extender.scheduling.learning.estimating import estimate
 from extender.scheduling.ledger.events import PodChanged, PodRecord
-from extender.scheduling.nodes.node import Holder, NodeInfo, NodeRecord
+from extender.scheduling.nodes.cards import cards_of, is_idle
+from extender.scheduling.nodes.node import GpuInfo, Holder, NodeInfo, NodeRecord
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.table import policies_with, policy_named
 
@@ -38,12 +41,12 @@ class Scenario:
     Args:
         label: which way.
         nodes_in_use: nodes that host a GPU pod.
-        gpus_in_use: their GPUs.
+        gpus_in_use: their physical GPUs.
         usd_per_hour: the price of these.
         pods: GPU pods placed.
         unplaced: GPU pods that fit nowhere.
         held_gpus: what placed pods hold, in GPUs.
-        idle_gpus: GPUs of nodes in use of which no pod holds any part.
+        idle_gpus: physical GPUs of nodes in use of which no pod holds any part.
         fragmented_gpus: what is free on GPUs of which a pod holds a part, in GPUs.
         stranded_gpus: what is free on nodes in use beyond what their free CPU could feed, in GPUs.
         namespaces: bill of each namespace: what its pods hold, at the price of the GPU.
@@ -76,8 +79,12 @@ def as_it_is(case: Case, prices: Prices) -> Scenario:
 
 
 def packed(case: Case, label: str, policy: str, prices: Prices, *, whole: bool = False) -> Scenario:
-    """All pods placed again by a policy, with `whole` on whole GPUs; among equal nodes the cheapest comes first."""
-    cheapest = sorted(case.nodes, key=lambda record: (_usd_per_gpu(record, prices), record.name))
+    """All pods placed again by a policy, with `whole` on whole GPUs; among equal nodes the cheapest comes first.
+
+    With `whole`, no GPU is split into MIG devices.
+    """
+    nodes = map(unsplit, case.nodes) if whole else case.nodes
+    cheapest = sorted(nodes, key=lambda record: (_usd_per_gpu(record, prices), record.name))
     cluster = _cluster(replace(case, nodes=tuple(cheapest)), policy)
     for at, pod in enumerate(case.pods):
         cluster.place(str(at), whole_of(pod.request) if whole else pod.request, pod.constraints)
@@ -89,15 +96,14 @@ def whole_of(request: PodRequest) -> PodRequest:
     gpus = max((demand.gpus for demand in request.demands if not demand.whole), default=0) + request.whole_gpus
     return pod_request(
         (ContainerRequest("main", gpus=gpus),),
-        models=request.models,
+        models=of_cards(request.models),
         cpu_milli=request.cpu_milli,
         memory_bytes=request.memory_bytes,
     )
 
 
 def _usd_per_gpu(record: NodeRecord, prices: Prices) -> float:
-    models = [model for model, _ in record.shape.gpus]
-    return sum(map(prices.usd_per_hour, models)) / max(1, len(models))
+    return cost_of(record, prices.usd_per_hour) / max(1, count_of(record))
 
 
 def _cluster(case: Case, policy: str) -> Packing:
@@ -147,13 +153,13 @@ def _scenario(label: str, case: Case, cluster: Packing, prices: Prices) -> Scena
     return Scenario(
         label=label,
         nodes_in_use=len(used),
-        gpus_in_use=sum(len(node.gpus) for node in used),
-        usd_per_hour=sum(prices.usd_per_hour(gpu.model) for node in used for gpu in node.gpus),
+        gpus_in_use=sum(count_of(node.record) for node in used),
+        usd_per_hour=sum(cost_of(node.record, prices.usd_per_hour) for node in used),
         pods=placed,
         unplaced=len(case.pods) - placed,
         held_gpus=sum(bill.gpus for bill in namespaces.values()),
-        idle_gpus=sum(gpu.idle for node in used for gpu in node.gpus),
-        fragmented_gpus=sum(gpu.free / gpu.capacity for node in used for gpu in node.gpus if gpu.used and gpu.capacity),
+        idle_gpus=sum(is_idle(card) for node in used for card in cards_of(node)),
+        fragmented_gpus=sum(_free(card) for node in used for card in cards_of(node) if any(part.used for part in card)),
         stranded_gpus=sum(_stranded(node, cpu_per_gpu) for node in used),
         namespaces=namespaces,
         workloads=workloads,
@@ -162,36 +168,48 @@ def _scenario(label: str, case: Case, cluster: Packing, prices: Prices) -> Scena
 
 
 def _held(node: NodeInfo, holder: Holder, prices: Prices) -> tuple[float, float]:
-    """What a holder has of this node's GPUs, in GPUs and in dollars an hour.
+    """What a holder has of this node's GPUs, in GPUs and in dollars an hour; a MIG device is a part of its GPU.
 
     Where it is unknown which GPUs they are, they count as average GPUs of the node.
     """
     footprint, request = holder.footprint, holder.request
     gpus = usd = 0.0
     for gpu in node.gpus:
-        price = prices.usd_per_hour(gpu.model)
+        price = prices.usd_per_hour(model_of_card(gpu.model, gpu.mig))
         if footprint is not None:
             part = 1.0 if gpu.uuid in footprint.whole else footprint.shares.get(gpu.uuid, 0) / max(1, gpu.capacity)
         else:
             units = request.memory_units / max(1, node.capacity) if request else 0.0
             part = units + (request.whole_gpus / len(node.gpus) if request else 0.0)
+        part *= part_of_card(gpu)
         gpus, usd = gpus + part, usd + part * price
     return (gpus, usd)
 
 
 def _cpu_per_gpu(case: Case) -> float:
     """Thousandths of a core that go with a GPU, by what the pods ask for; 0 where no GPU has a unit of memory."""
-    reference = [units for record in case.nodes for units in record.shape.capacities if units]
-    if not reference:
+    inventories = [record.inventory for record in case.nodes if record.inventory is not None]
+    sizes = [
+        (units, part_of_card(gpu))
+        for inventory in inventories
+        for gpu in inventory.gpus
+        if (units := inventory.units_of(gpu))
+    ]
+    if not sizes:
         return 0.0
-    mean = sum(reference) / len(reference)
+    mean = sum(units for units, _ in sizes) / sum(part for _, part in sizes)
     gpus = sum(pod.request.whole_gpus + pod.request.memory_units / mean for pod in case.pods)
     return sum(pod.request.cpu_milli for pod in case.pods) / gpus if gpus else 0.0
 
 
 def _stranded(node: NodeInfo, cpu_per_gpu: float) -> float:
-    free = sum(gpu.free / gpu.capacity for gpu in node.gpus if gpu.capacity)
+    free = _free(node.gpus)
     return max(0.0, free - node.cpu_free_milli / cpu_per_gpu) if cpu_per_gpu else 0.0
+
+
+def _free(gpus: Iterable[GpuInfo]) -> float:
+    """What is free on them, in GPUs."""
+    return sum(gpu.free / gpu.capacity * part_of_card(gpu) for gpu in gpus if gpu.capacity)
 
 
 def drainable(before: Scenario, after: Scenario) -> int:

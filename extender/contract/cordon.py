@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from extender.contract.allocation import parse_json
+from extender.contract.mig import MIG_PREFIX, MigDevice
 from extender.contract.units import ContractError, GpuUuid
 
 _LONGEST = 64 * 1024
+_PREFIXES = ("GPU-", MIG_PREFIX)
 
 
 class CordonError(ContractError):
@@ -13,7 +15,7 @@ class CordonError(ContractError):
 
 
 def parse_cordon(text: str) -> frozenset[GpuUuid]:
-    """UUIDs in `["GPU-...","GPU-..."]` or `GPU-...,GPU-...`; none in an empty text.
+    """UUIDs in `["GPU-...","MIG-..."]` or `GPU-...,MIG-...`; none in an empty text.
 
     Raises:
         CordonError: something else.
@@ -31,8 +33,8 @@ def parse_cordon(text: str) -> frozenset[GpuUuid]:
             raise CordonError(f"cordon {text[:80]!r}: expected a list of GPU UUIDs")
         found = body
     for uuid in found:
-        if not isinstance(uuid, str) or not uuid.startswith("GPU-") or any(letter.isspace() for letter in uuid):
-            raise CordonError(f"cordon: {uuid!r} is no GPU UUID, expected GPU-...")
+        if not isinstance(uuid, str) or not uuid.startswith(_PREFIXES) or any(letter.isspace() for letter in uuid):
+            raise CordonError(f"cordon: {uuid!r} is no GPU UUID, expected GPU-... or MIG-...")
     return frozenset(GpuUuid(str(uuid)) for uuid in found)
 
 
@@ -41,6 +43,11 @@ def cordon_text(uuids: Iterable[GpuUuid]) -> str:
     return ",".join(sorted(uuids))
 
 
+def names_of(uuid: GpuUuid, mig: MigDevice | None) -> tuple[GpuUuid, ...]:
+    """The UUIDs by which a GPU can be cordoned: its own, and of a MIG device that of its GPU, which means all of it."""
+    return (uuid,) if mig is None else (uuid, mig.parent)
+
+
 def unknown_in(cordoned: Iterable[GpuUuid], present: Iterable[GpuUuid]) -> tuple[GpuUuid, ...]:
-    """The cordoned UUIDs that no GPU of the node has, in order."""
+    """The cordoned UUIDs that are not among `present`, the names of the node's GPUs, in order."""
     return tuple(sorted(set(cordoned) - set(present)))

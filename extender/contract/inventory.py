@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extender.contract.allocation import LARGEST, integer_of, parse_object, string_of
-from extender.contract.mig import MigDevice, parse_mig
+from extender.contract.mig import MigDevice, parse_mig, place_text
 from extender.contract.units import ContractError, GpuUuid, UnitMib, Units, check_unit_mib, units_in
 
 VERSION = 1
@@ -48,6 +48,11 @@ class InventoryGpu:
     enforcement: str = ""
     core_enforcement: str = ""
     mig: MigDevice | None = None
+
+    @property
+    def place(self) -> str:
+        """Its name among the GPUs of its node, for people: `0`, or `0:3` for a MIG device."""
+        return place_text(self.index, self.mig)
 
     def __post_init__(self) -> None:
         if not self.uuid or len(self.uuid) > 58:

@@ -10,6 +10,8 @@ from typing import Any
 from extender.contract.allocation import LARGEST, integer_of, string_of
 from extender.contract.units import ContractError, GpuUuid
 
+_WORD = "MIG"
+
 MIG_PREFIX = "MIG-"
 """How NVML's UUIDs of MIG devices begin; those of GPUs begin with `GPU-`."""
 
@@ -65,6 +67,31 @@ class MigDevice:
             "slices": self.slices,
             "of": self.of,
         }
+
+
+def says_mig(pattern: str) -> bool:
+    """Whether a pattern of `gpu-model` has `MIG` in it: only by such a one a MIG device is accepted as a whole GPU."""
+    return _WORD in pattern.upper()
+
+
+def asks_for_mig(gpu_model: str) -> bool:
+    """Whether a `gpu-model` annotation accepts anything by a pattern with `MIG` in it."""
+    return any(says_mig(part) for part in gpu_model.split(",") if not part.strip().startswith("!"))
+
+
+def place_text(index: int, mig: MigDevice | None) -> str:
+    """How people name a GPU of a node: `0`, or `0:3` for MIG device 3 of GPU 0, as nvidia-smi and CDI number them."""
+    return str(index) if mig is None else f"{index}:{mig.device}"
+
+
+def card_of(uuid: GpuUuid, mig: MigDevice | None) -> GpuUuid:
+    """UUID of the physical GPU that this is, or is a MIG device of."""
+    return uuid if mig is None else mig.parent
+
+
+def model_of_card(model: str, mig: MigDevice | None) -> str:
+    """Product name of the physical GPU: NVML appends `MIG 1g.10gb` to it for a MIG device."""
+    return model if mig is None else model.removesuffix(f" MIG {mig.profile}")
 
 
 def parse_mig(body: object, where: str) -> MigDevice | None:

@@ -11,6 +11,7 @@ from extender.kube.slices import Slices
 from extender.scheduling.avoiding import Failed
 from extender.scheduling.fitting.describing import describe_gpu
 from extender.scheduling.fitting.reasons import Misfit
+from extender.scheduling.nodes.cards import cards_of, is_idle
 from extender.server.state.state import State
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -120,15 +121,16 @@ class StateCollector(Collector):
                 row = describe_gpu(node, gpu)
                 for key in units:
                     units[key] += row[key]
-                gpus["healthy" if gpu.healthy else "unhealthy"] += 1
-                gpus["idle"] += gpu.idle
-                gpus["whole"] += gpu.whole
+            for card in cards_of(node):
+                gpus["healthy" if all(part.healthy for part in card) else "unhealthy"] += 1
+                gpus["idle"] += is_idle(card)
+                gpus["whole"] += all(part.whole for part in card)
         scale = self._state.unit_mib * 1024 * 1024
         memory = GaugeMetricFamily("gpupack_gpu_memory_bytes", "GPU memory of the cluster by state.", labels=["state"])
         for key, value in units.items():
             memory.add_metric([key], value * scale)
         yield memory
-        count = GaugeMetricFamily("gpupack_gpus", "GPUs of the cluster by state.", labels=["state"])
+        count = GaugeMetricFamily("gpupack_gpus", "Physical GPUs of the cluster by state.", labels=["state"])
         for key, value in gpus.items():
             count.add_metric([key], value)
         yield count

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from device_plugin.gpus.devices import core_id, unit_id
@@ -10,6 +11,7 @@ from device_plugin.pods.pod import BoundPod, ContainerNeed
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import Resource
 from extender.contract.containers import ContainerKind
+from extender.contract.mig import MigDevice
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, Units
 
 UNIT_MIB = UnitMib(1024)
@@ -26,6 +28,19 @@ def gpus(**units: int) -> Gpus:
     """`gpus(a=16, b=80)`: GPU-a with 16 units and GPU-b with 80."""
     samples = (sample(f"GPU-{name}", size, index=index) for index, (name, size) in enumerate(units.items()))
     return Gpus(UNIT_MIB, tuple(samples))
+
+
+def sliced(*names: str, **units: int) -> Gpus:
+    """As `gpus`, where those of `names` are MIG devices."""
+    plain = gpus(**units)
+    parent = GpuUuid("GPU-parent")
+    return Gpus(
+        UNIT_MIB,
+        tuple(
+            replace(each, mig=MigDevice(parent, at, at + 1, 0, "1g.10gb", 1, 7)) if each.uuid[4:] in names else each
+            for at, each in enumerate(plain)
+        ),
+    )
 
 
 def ids(name: str, numbers: range | list[int]) -> frozenset[str]:
@@ -72,6 +87,7 @@ def pod(
     order: int = 0,
     gpu_count: int = 1,
     admitted: bool = False,
+    takes_mig: bool = False,
 ) -> BoundPod:
     """A pod of this node; its UID is its name after `uid-`."""
     return BoundPod(
@@ -84,6 +100,7 @@ def pod(
         allocated=allocated or {},
         order=order,
         admitted=admitted,
+        takes_mig=takes_mig,
     )
 
 
@@ -97,6 +114,7 @@ def pod_body(
     version: int = 1,
     core: int = 0,
     gpu_count: int = 1,
+    gpu_model: str = "",
 ) -> bytes:
     """A bound pod whose containers ask for what their plan has, and each for `core` percent of compute."""
     wanted = amounts or {container: sum(on.values()) for container, on in plan.items()}
@@ -106,6 +124,7 @@ def pod_body(
         limits = {"limits": asked}
         containers[container in init].append({"name": container, "resources": limits})
     text = json.dumps({"version": 1, "unitMib": UNIT_MIB, "containers": plan})
+    models = {"gpupack.io/gpu-model": gpu_model} if gpu_model else {}
     return json.dumps(
         {
             "metadata": {
@@ -113,7 +132,7 @@ def pod_body(
                 "namespace": "default",
                 "uid": f"uid-{name}",
                 "resourceVersion": str(version),
-                "annotations": {"gpupack.io/allocation": text, "gpupack.io/gpu-count": str(gpu_count)},
+                "annotations": {"gpupack.io/allocation": text, "gpupack.io/gpu-count": str(gpu_count), **models},
             },
             "spec": {"initContainers": containers[True], "containers": containers[False]},
         }

@@ -4,11 +4,14 @@ import json
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
+from bench.simulated.specs import GpuSpec, MachineSpec
 from extender.contract.inventory import Inventory, InventoryGpu
+from extender.contract.names import Names
 from extender.contract.units import GpuUuid, UnitMib
 
 UNIT_MIB = UnitMib(1024)
 T4 = "Tesla T4"
+A100 = "NVIDIA A100-SXM4-80GB"
 Json = dict[str, Any]
 
 
@@ -118,3 +121,12 @@ def filter_call(pod_json: Json, names: Iterable[str]) -> bytes:
 def bind_call(name: str, node_name: str, *, uid: str = "", namespace: str = "default") -> bytes:
     """A bind call."""
     return raw({"PodName": name, "PodNamespace": namespace, "PodUID": uid or f"uid-{name}", "Node": node_name})
+
+
+def mixed_node(name: str, profiles: tuple[str, ...] = ("3g.40gb", "1g.10gb", "1g.10gb"), **annotations: str) -> Json:
+    """A node with an A100 and another one in MIG devices of 39, 9 and 9 units; annotations without their prefix."""
+    spec = MachineSpec(name, (GpuSpec(A100, 81920), GpuSpec(A100, 81920, mig=profiles)))
+    body = spec.hollow_node_object(Names())
+    body["metadata"] |= {"uid": f"uid-{name}", "resourceVersion": "1"}
+    body["metadata"]["annotations"] |= {f"gpupack.io/{key}": value for key, value in annotations.items()}
+    return body

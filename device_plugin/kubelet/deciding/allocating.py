@@ -16,12 +16,13 @@ from extender.contract.units import CORE_PERCENT, GpuUuid, Units, mib_of
 
 
 class RefusalKind(Enum):
-    """What is wrong with a request; the last two depend on what other containers hold, which may have changed."""
+    """What is wrong with a request; the last three depend on what is known of pods and what others hold."""
 
     UNKNOWN_DEVICE = "unknown_device"
     UNHEALTHY = "unhealthy"
     OCCUPIED = "occupied"
     SPREAD = "spread"
+    MIG = "mig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,15 @@ def allocate(
     *,
     occupied: Occupied,
     spreads: Collection[int],
+    takes_mig: bool = False,
     strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR,
     mps: MpsAccess | None = None,
 ) -> Given | Refusal:
     """Decide one container's Allocate.
 
     `ids` are the devices that the kubelet picked, in any order; `occupied` are the GPUs that other containers hold;
-    `spreads` are the numbers of GPUs over which a container of this size may be spread (one GPU is always fine); `mps`
+    `spreads` are the numbers of GPUs over which a container of this size may be spread (one GPU is always fine);
+    `takes_mig` says whether a MIG device is a whole GPU to the container; `mps`
     is how a container reaches the MPS daemon, where the node has one.
 
     Compute is never refused because of where its devices are: the container's memory decides where it runs, and the
@@ -95,6 +98,10 @@ def allocate(
             return Refusal(RefusalKind.OCCUPIED, _mixed(resource, sample))
     if resource is Resource.MEMORY and len(samples) > 1 and len(samples) not in spreads:
         return Refusal(RefusalKind.SPREAD, _split(amounts, spreads, gpus))
+    if resource is not Resource.CORE:
+        refusal = _mig_refusal(resource, samples, takes_mig=takes_mig)
+        if refusal is not None:
+            return refusal
     if resource is Resource.CORE:
         return _given_core(amounts, samples, spreads, mps)
     return _given(resource, amounts, samples, gpus, strategy=strategy, mps=mps)
@@ -123,6 +130,20 @@ def _unknown(resource: Resource, ids: Collection[str], gpus: Gpus) -> Refusal | 
         if number >= devices_on(resource, gpus, uuid):
             held = describe(resource, devices_on(resource, gpus, uuid), gpus.unit_mib)
             return Refusal(RefusalKind.UNKNOWN_DEVICE, f"device {device_id!r}: GPU {uuid} has only {held}")
+    return None
+
+
+def _mig_refusal(resource: Resource, samples: Collection[GpuSample], *, takes_mig: bool) -> Refusal | None:
+    """Why MIG devices among these GPUs are not given: combined, or as the whole GPU of a container that means a GPU."""
+    first = next((sample.uuid for sample in samples if sample.mig is not None), None)
+    if first is None:
+        return None
+    if len(samples) > 1:
+        return Refusal(RefusalKind.MIG, f"{first} is a MIG device, which a container can only have alone")
+    if resource is Resource.WHOLE and not takes_mig:
+        return Refusal(
+            RefusalKind.MIG, f"{first} is a MIG device, given whole only to a pod whose gpu-model has MIG in it"
+        )
     return None
 
 

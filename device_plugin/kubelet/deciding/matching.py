@@ -67,13 +67,14 @@ class Candidate:
     """A container that may be the one now being admitted.
 
     `plan` is what the extender chose for it, or for compute where its memory is, empty when that is not known;
-    `gpu_count` is how many GPUs it spreads over.
+    `gpu_count` is how many GPUs it spreads over; `takes_mig` says whether a MIG device is a whole GPU to it.
     """
 
     key: ContainerKey
     plan: Mapping[GpuUuid, int]
     gpu_count: int
     shape: Shape
+    takes_mig: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ def _candidate(
     need = pod.need(key.container) or ContainerNeed(key.container)
     shape = Shape(pod.gpu_count, need.memory_units, need.core_percent)
     if resource is Resource.WHOLE:
-        return Candidate(key, dict.fromkeys(plan, 1) if len(plan) == size else {}, size, shape)
+        return Candidate(key, dict.fromkeys(plan, 1) if len(plan) == size else {}, size, shape, pod.takes_mig)
     if resource is Resource.CORE:
         where = memory_on.get(key) or plan
         share, rest = divmod(size, max(1, len(where)))
@@ -198,7 +199,7 @@ def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: O
         if candidate.plan and (ids := free.take(candidate.plan)) is not None:
             return Choice(ids, candidate.key, len(candidate.plan), AS_PLANNED)
     for candidate in found:
-        ids = free.take_spread(min(candidate.gpu_count, request.size), reserved)
+        ids = free.take_spread(min(candidate.gpu_count, request.size), reserved, takes_mig=candidate.takes_mig)
         if ids is not None:
             why = "the planned GPUs have no room" if candidate.plan else "bound without a plan"
             return Choice(ids, candidate.key, candidate.gpu_count, why)
@@ -257,14 +258,19 @@ class _Free:
             ids += must + others[: amount - len(must)]
         return tuple(ids)
 
-    def take_spread(self, count: int, reserved: Reserved) -> tuple[str, ...] | None:
-        """IDs spread evenly over the best `count` GPUs; None when they are not available."""
+    def take_spread(self, count: int, reserved: Reserved, *, takes_mig: bool = False) -> tuple[str, ...] | None:
+        """IDs spread evenly over the best `count` GPUs; None when they are not available.
+
+        MIG devices are never combined, and are whole GPUs only to who takes them as such, and then come first.
+        """
         if count < 1:
             return None
         share, rest = divmod(self._request.size, count)
         most = share + (rest > 0)
         fitting = [uuid for uuid in self._known() if uuid not in self._closed and self._room(uuid) >= most]
-        fitting.sort(key=lambda uuid: self._rank(uuid, most, reserved))
+        if count > 1 or (self._request.resource is Resource.WHOLE and not takes_mig):
+            fitting = [uuid for uuid in fitting if not self._gpus.is_slice(uuid)]
+        fitting.sort(key=lambda uuid: (takes_mig and not self._gpus.is_slice(uuid), self._rank(uuid, most, reserved)))
         chosen = fitting[:count]
         if len(chosen) < count:
             return None
@@ -273,7 +279,11 @@ class _Free:
     def take_any(self) -> tuple[str, ...]:
         """What must be included, then IDs of the GPUs with the most room, up to `size`."""
         ids = [device_id for found in self._must.values() for device_id in found]
-        for uuid in sorted(self._others, key=lambda uuid: (uuid in self._closed, -len(self._others[uuid]), uuid)):
+        order = sorted(
+            self._others,
+            key=lambda uuid: (uuid in self._closed, self._gpus.is_slice(uuid), -len(self._others[uuid]), uuid),
+        )
+        for uuid in order:
             ids += self._others[uuid]
         return tuple(ids[: self._request.size])
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from extender.capacity.case import Case, CaseError, GpuPod
 from extender.contract.inventory import Inventory, InventoryGpu
+from extender.contract.mig import MigDevice
 from extender.contract.names import Names
-from extender.contract.quantity import parse_quantity
+from extender.contract.quantity import parse_digits, parse_quantity
 from extender.contract.units import ContractError, GpuUuid, UnitMib
 from extender.kube.objects import NodeObject
 from extender.kubectl.cluster.traits import constraints_of, node_traits, workload_of
@@ -22,6 +23,8 @@ from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 
 NVIDIA_GPU = "nvidia.com/gpu"
+_SLICES = 7
+"""Of every GPU that has as many MIG devices at most; NVIDIA's labels do not say it."""
 
 MemoryMib = Mapping[PodKey, int]
 """MiB of GPU memory that a pod really uses."""
@@ -128,9 +131,20 @@ def _labelled(body: NodeObject, names: Names) -> tuple[InventoryGpu, ...]:
         return ()
     if memory_mib <= 0:
         return ()
-    model = labels.get(f"{NVIDIA_GPU}.product", "").replace("-", " ")
-    name = body.metadata.name
-    return tuple(InventoryGpu(GpuUuid(f"{name[:40]}-gpu-{at}"), at, model, memory_mib) for at in range(count))
+    product, _, profile = labels.get(f"{NVIDIA_GPU}.product", "").partition("-MIG-")
+    model, name = product.replace("-", " "), body.metadata.name[:40]
+    if not profile:
+        return tuple(InventoryGpu(GpuUuid(f"{name}-gpu-{at}"), at, model, memory_mib) for at in range(count))
+    # The strategy "single" of NVIDIA's device plugin: all GPUs of the node in MIG devices of one profile.
+    slices = min(_SLICES, max(1, parse_digits(labels.get(f"{NVIDIA_GPU}.slices.gi", "")) or 1))
+    found = []
+    for at in range(count):
+        card, device = divmod(at, _SLICES // slices)
+        parent = GpuUuid(f"{name}-gpu-{card}")
+        mig = MigDevice(parent, device, gi=device, ci=0, profile=profile, slices=slices, of=_SLICES)
+        uuid = GpuUuid(f"{name}-gpu-{card}-{device}")
+        found.append(InventoryGpu(uuid, card, f"{model} MIG {profile}", memory_mib, mig=mig))
+    return tuple(found)
 
 
 def _used(request: PodRequest, used_mib: int | None, unit_mib: UnitMib) -> PodRequest:

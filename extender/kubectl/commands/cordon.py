@@ -1,13 +1,15 @@
 """`kubectl gpupack cordon` and `uncordon`: take GPUs out of use, and back, by an annotation of their nodes."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import click
 
-from extender.contract.cordon import CordonError, cordon_text, parse_cordon
+from extender.contract.cordon import CordonError, cordon_text, names_of, parse_cordon
 from extender.contract.inventory import parse_inventory
+from extender.contract.mig import MIG_PREFIX, MigDevice, place_text
 from extender.contract.names import Names
 from extender.contract.quantity import parse_digits
 from extender.contract.units import ContractError, GpuUuid
@@ -17,22 +19,37 @@ from extender.kube.objects import DecodeError, NodeObject, read_node
 from extender.kubectl.cluster.session import NODES_PATH, Session, failure, segment
 from extender.kubectl.options import BadUsage, No, Options, Unreachable, common_options
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
-from extender.kubectl.output.texts import listed
+from extender.kubectl.output.texts import counted, listed
 from extender.kubectl.running import run
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One GPU; `index` is None when only the node's cordon annotation still names it."""
+    """One GPU or MIG device.
+
+    Args:
+        node: its node.
+        uuid: its UUID.
+        index: NVML's; None when only the node's cordon annotation still names it.
+        mig: which MIG device it is.
+        slices: how many MIG devices it is split into, which are cordoned with it.
+    """
 
     node: str
     uuid: GpuUuid
     index: int | None = None
+    mig: MigDevice | None = None
+    slices: int = 0
+
+    @property
+    def place(self) -> str:
+        """`0`, or `0:3` for a MIG device; empty where that is not known."""
+        return "" if self.index is None else place_text(self.index, self.mig)
 
     @property
     def text(self) -> str:
         """For people."""
-        place = f"{self.node}/{self.index}" if self.index is not None else self.node
+        place = f"{self.node}/{self.place}" if self.place else self.node
         return f"{place} ({self.uuid})"
 
 
@@ -45,12 +62,15 @@ def targets_of(nodes: Iterable[NodeObject], names: Names) -> list[Target]:
             gpus = parse_inventory(node.metadata.annotation(names.inventory_annotation) or "").gpus
         except ContractError:
             gpus = ()
-        found += [Target(name, gpu.uuid, gpu.index) for gpu in gpus]
+        found += [Target(name, gpu.uuid, gpu.index, gpu.mig) for gpu in gpus]
+        cards = Counter((gpu.mig.parent, gpu.index) for gpu in gpus if gpu.mig is not None)
+        found += [Target(name, uuid, index, slices=slices) for (uuid, index), slices in cards.items()]
         try:
             cordoned = parse_cordon(node.metadata.annotation(names.cordon_annotation) or "")
         except CordonError:
             cordoned = frozenset()
-        found += [Target(name, uuid) for uuid in sorted(cordoned - {gpu.uuid for gpu in gpus})]
+        present = {uuid for gpu in gpus for uuid in names_of(gpu.uuid, gpu.mig)}
+        found += [Target(name, uuid) for uuid in sorted(cordoned - present)]
     return found
 
 
@@ -65,30 +85,45 @@ def resolve(words: Sequence[str], known: Sequence[Target]) -> list[Target]:
 
 
 def _resolve(word: str, known: Sequence[Target]) -> Target:
-    node, slash, index = word.rpartition("/")
+    node, slash, place = word.rpartition("/")
     if slash:
-        on_node = [target for target in known if target.node == node]
-        if not on_node:
-            raise No(f"{word!r}: no node {node!r} with GPUs; kubectl gpupack top lists them")
-        number = parse_digits(index)
-        if number is None:
-            raise BadUsage(f"{word!r}: expected NODE/INDEX such as {node}/0, or a GPU's UUID")
-        found = [target for target in on_node if target.index == number]
-        if not found:
-            there = listed([str(target.index) for target in on_node if target.index is not None], 16)
-            raise No(f"{word!r}: node {node} has no GPU {index}, it has {there or 'none'}")
-        return found[0]
-    first = next((target for target in known if target.node == word and target.index is not None), None)
+        return _at(node, place, word, known)
+    first = next((target for target in known if target.node == word and target.place and not target.slices), None)
     if first is not None:
-        raise BadUsage(f"{word!r} is a node: name one of its GPUs, such as {word}/{first.index}")
-    full = word if word.startswith("GPU-") else f"GPU-{word}"
-    exact = [target for target in known if target.uuid == full]
+        raise BadUsage(f"{word!r} is a node: name one of its GPUs, such as {word}/{first.place}")
+    full = (word,) if word.startswith(_PREFIXES) else tuple(f"{prefix}{word}" for prefix in _PREFIXES)
+    exact = [target for target in known if target.uuid in full]
     found = exact or [target for target in known if target.uuid.startswith(full)]
     if not word or not found:
         raise No(f"{word!r}: no GPU has a UUID that begins like this, and it is not NODE/INDEX")
     if len(found) > 1:
         raise BadUsage(f"{word!r} is ambiguous: {listed([target.text for target in found])}; expected more of the UUID")
     return found[0]
+
+
+def _at(node: str, place: str, word: str, known: Sequence[Target]) -> Target:
+    """The GPU at this place of a node."""
+    on_node = [target for target in known if target.node == node]
+    if not on_node:
+        raise No(f"{word!r}: no node {node!r} with GPUs; kubectl gpupack top lists them")
+    numbers = [parse_digits(part) for part in place.split(":")]
+    if None in numbers or len(numbers) > 2:
+        raise BadUsage(
+            f"{word!r}: expected NODE/INDEX such as {node}/0, {node}/0:3 for MIG device 3 of GPU 0, or a UUID"
+        )
+    wanted = ":".join(map(str, numbers))
+    found = [target for target in on_node if target.place == wanted]
+    if not found:
+        there = listed([target.place for target in on_node if target.place and not target.slices], 16)
+        raise No(f"{word!r}: node {node} has no GPU {place}, it has {there or 'none'}")
+    card = found[0]
+    if card.slices:
+        devices = [target.place for target in on_node if target.mig is not None and target.mig.parent == card.uuid]
+        raise BadUsage(
+            f"{word!r} is ambiguous: GPU {wanted} is split into {counted(card.slices, 'MIG device')}; name one, such as"
+            f" {node}/{devices[0]}, or all of them by the UUID of the GPU, {card.uuid}"
+        )
+    return card
 
 
 def changed(written: str | None, gpus: Iterable[GpuUuid], *, cordon: bool) -> tuple[str | None, list[GpuUuid]]:
@@ -103,6 +138,7 @@ def changed(written: str | None, gpus: Iterable[GpuUuid], *, cordon: bool) -> tu
     return (cordon_text(after) or None) if after != before else written, sorted(after ^ before)
 
 
+_PREFIXES = ("GPU-", MIG_PREFIX)
 TRIES = 6
 _PAUSE_S = 0.2
 
@@ -114,8 +150,9 @@ _PAUSE_S = 0.2
 def cordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
     """Take GPUs out of use.
 
-    A GPU is NODE/INDEX, or a UUID or unique prefix. Pods on it keep running; new ones go elsewhere as soon as
-    the node's device plugin has seen the cordon.
+    A GPU is NODE/INDEX, NODE/INDEX:DEVICE for a MIG device, or a UUID or unique prefix; the UUID of a GPU means
+    all of its MIG devices. Pods on it keep running; new ones go elsewhere as soon as the node's device plugin has
+    seen the cordon.
     """
     _run(options, gpus, cordoned=True, dry_run=dry_run)
 
@@ -127,7 +164,7 @@ def cordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
 def uncordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
     """Bring GPUs back into use.
 
-    A GPU is NODE/INDEX, or a UUID or unique prefix.
+    A GPU is NODE/INDEX, NODE/INDEX:DEVICE for a MIG device, or a UUID or unique prefix.
     """
     _run(options, gpus, cordoned=False, dry_run=dry_run)
 
@@ -150,7 +187,7 @@ def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: b
     rows = tuple(
         (
             target.node,
-            "-" if target.index is None else str(target.index),
+            target.place or "-",
             target.uuid,
             Cell(state if target.uuid in new else f"already {verb}", Tone.CAREFUL if cordoned else Tone.GOOD),
         )
@@ -162,6 +199,7 @@ def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: b
         {
             "node": target.node,
             "gpu": target.index,
+            "place": target.place,
             "uuid": target.uuid,
             "cordoned": cordoned,
             "changed": target.uuid in new,
@@ -183,6 +221,8 @@ def _write(session: Session, name: str, targets: Sequence[Target], *, cordoned: 
             )
         except CordonError as error:
             raise No(f"node {name}: {error}; correct or remove the annotation {annotation} first") from error
+        if not cordoned:
+            _refuse_parts(targets, parse_cordon(node.metadata.annotation(annotation) or ""))
         if not new or dry_run:
             return set(new)
         try:
@@ -198,6 +238,17 @@ def _write(session: Session, name: str, targets: Sequence[Target], *, cordoned: 
             raise failure(f"node {name}", error) from error
         return set(new)
     raise Unreachable(f"node {name}: changed by others {TRIES} times while writing; try again")
+
+
+def _refuse_parts(targets: Sequence[Target], written: frozenset[GpuUuid]) -> None:
+    """Refuse to uncordon a MIG device of a GPU that is cordoned as a whole: it would stay out of use."""
+    chosen = {target.uuid for target in targets}
+    for target in targets:
+        if target.mig is not None and target.mig.parent in written and target.mig.parent not in chosen:
+            raise No(
+                f"{target.text}: its GPU is cordoned with all of its MIG devices; "
+                f"kubectl gpupack uncordon {target.mig.parent}"
+            )
 
 
 def _node(session: Session, name: str) -> NodeObject:

@@ -102,7 +102,7 @@ def _gpus(view: ClusterView, pod: PodRecord) -> list[str]:
     if pod.footprint is None or pod.ended:
         return []
     found = gpus_of(pod.footprint, view.snapshot.nodes.get(pod.node))
-    return [str(gpu["uuid"] if gpu["index"] is None else gpu["index"]) for gpu in found]
+    return [str(gpu["place"] or gpu["uuid"]) for gpu in found]
 
 
 def _waits(pod: PodRecord) -> bool:

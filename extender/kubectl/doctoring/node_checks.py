@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from extender.contract.cordon import CordonError, parse_cordon, unknown_in
+from extender.contract.cordon import CordonError, names_of, parse_cordon, unknown_in
 from extender.contract.findings import Finding, Level
 from extender.kubectl.cluster.components import is_ready, plugins_of, state_of
 from extender.kubectl.cluster.past_admission import misspelt_on_nodes
@@ -54,7 +54,8 @@ def _cordon(view: ClusterView, record: NodeRecord) -> Iterator[Finding]:
         advice = f"write UUIDs separated by commas, or remove {annotation}"
         yield Finding("cordon", Level.ERROR, f"{where}: {error}", advice)
         return
-    present = [gpu.uuid for gpu in record.inventory.gpus] if record.inventory is not None else []
+    gpus = record.inventory.gpus if record.inventory is not None else ()
+    present = [name for gpu in gpus for name in names_of(gpu.uuid, gpu.mig)]
     for uuid in unknown_in(cordoned, present):
         yield Finding("cordon", Level.WARNING, f"{where}: cordoned {uuid} is not there", "remove or correct it")
     known = sorted(cordoned.intersection(present))
@@ -134,7 +135,7 @@ def _gpus(view: ClusterView) -> Iterator[Finding]:
         gpu = row.gpu
         if gpu is None:
             continue
-        place = f"{row.node}/{gpu.index}"
+        place = f"{row.node}/{gpu.place}"
         if row.cordoned and gpu.healthy:
             late.append(place)
         elif not gpu.healthy and not row.cordoned:

@@ -99,7 +99,7 @@ def _repairs(view: ClusterView, info: NodeInfo) -> Iterator[tuple[Cause, NodeInf
     record, inventory = info.record, info.record.inventory
     if inventory is None:
         return
-    cordoned = cordoned_on(view, view.nodes.get(info.name))
+    cordoned = cordoned_on(view, info)
     ill = {gpu.uuid for gpu in inventory.gpus if not gpu.healthy}
     units, gpus, cores = record.memory_units or 1, record.whole_gpus or 1, record.core_percent or 1
     offered = replace(record, memory_units=units, whole_gpus=gpus, core_percent=cores)

@@ -1,9 +1,10 @@
 """Puts a cause on a node into numbers and names, and says what would help there."""
 
+from extender.contract.cordon import names_of
 from extender.kubectl.cluster.components import plugins_of, state_of
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.causes import Cause
-from extender.kubectl.output.gpu_rows import cordoned_on
+from extender.kubectl.output.gpu_rows import cordons_on
 from extender.kubectl.output.texts import counted, of_units
 from extender.scheduling.fitting.reasons import shortage
 from extender.scheduling.nodes.node import NodeInfo
@@ -14,15 +15,23 @@ def numbers_of(cause: Cause, view: ClusterView, request: PodRequest, info: NodeI
     """The cause on this node in numbers and names, and what would help; empty where nothing simple would."""
     match cause:
         case Cause.GPU_CORDONED:
-            cordoned = cordoned_on(view, view.nodes.get(info.name))
-            places = [f"{info.name}/{gpu.index}" for gpu in info.gpus if gpu.uuid in cordoned]
-            return f"cordoned by hand: {', '.join(places)}", f"kubectl gpupack uncordon {' '.join(places)}"
+            written = cordons_on(view, info.name)
+            named = [(gpu, names) for gpu in info.gpus if (names := written.intersection(names_of(gpu.uuid, gpu.mig)))]
+            places = [f"{info.name}/{gpu.place}" for gpu, _ in named]
+            words = [
+                f"{info.name}/{gpu.place}" if name == gpu.uuid else name
+                for gpu, names in named
+                for name in sorted(names)
+            ]
+            return f"cordoned by hand: {', '.join(places)}", (
+                f"kubectl gpupack uncordon {' '.join(dict.fromkeys(words))}"
+            )
         case Cause.UNHEALTHY:
             ill = [gpu for gpu in info.gpus if not gpu.healthy]
-            what = "; ".join(f"GPU {gpu.index}: {gpu.reason or 'unhealthy'}" for gpu in ill)
+            what = "; ".join(f"GPU {gpu.place}: {gpu.reason or 'unhealthy'}" for gpu in ill)
             return what, f"repair or replace the GPU; {info.name} offers it again by itself once it is healthy"
         case Cause.OUTSIDE:
-            used = [f"GPU {gpu.index}: {of_units(gpu.outside, view.unit_mib)}" for gpu in info.gpus if gpu.outside]
+            used = [f"GPU {gpu.place}: {of_units(gpu.outside, view.unit_mib)}" for gpu in info.gpus if gpu.outside]
             return f"in use by what holds no memory there: {', '.join(used)}", (
                 f"end what uses the GPUs of {info.name} outside of Kubernetes (nvidia-smi there lists the processes)"
             )
@@ -74,12 +83,10 @@ def _sizes(cause: Cause, view: ClusterView, request: PodRequest, info: NodeInfo)
             return f"{found.wanted_whole_gpus} whole GPUs wanted, {found.idle_gpus} of {found.gpus} idle"
         case Cause.MODEL:
             return f"the node has {', '.join(sorted({gpu.model for gpu in info.gpus})) or 'no GPU'}"
-        case Cause.TOO_FEW_GPUS:
+        case Cause.TOO_FEW_GPUS | Cause.MIG_NOT_NAMED | Cause.MIG_NOT_COMBINED:
             gpus = max(found.wanted_gpus, found.wanted_whole_gpus)
-            return f"{gpus} GPUs wanted, the node has {found.gpus} that the pod accepts"
-        case Cause.MIG_NOT_NAMED | Cause.MIG_NOT_COMBINED:
-            gpus = max(found.wanted_gpus, found.wanted_whole_gpus)
-            return f"{gpus} GPUs wanted, the node has {found.gpus} and {counted(found.slices, 'MIG device')}"
+            beside = f", and {counted(found.slices, 'MIG device')}" if found.slices else ""
+            return f"{counted(gpus, 'GPU')} wanted, the node has {found.gpus} that the pod accepts{beside}"
         case Cause.TOO_LARGE:
             return f"{wanted} wanted, the node's largest GPU has {of_units(found.capacity_units, unit)}"
     return ""

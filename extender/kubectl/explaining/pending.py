@@ -184,7 +184,7 @@ def _held_there(view: ClusterView, diagnosis: Diagnosis, extender: Extender | No
     rows = gpu_rows(view, extender=(extender or {}).get("nodes"))
     fitting = set(diagnosis.fitting)
     held = [
-        f"{share.namespace}/{share.name} ({of_units(share.units, view.unit_mib)} of {row.node}/{row.gpu.index})"
+        f"{share.namespace}/{share.name} ({of_units(share.units, view.unit_mib)} of {row.node}/{row.gpu.place})"
         for row in rows
         if row.node in fitting and row.gpu is not None
         for share in row.shares
@@ -248,7 +248,7 @@ def _gpus_of_nearest(view: ClusterView, asker: Asker, diagnosis: Diagnosis) -> d
 def _gpus(view: ClusterView, verdict: Verdict) -> list[dict[str, Any]]:
     return [
         {
-            "gpu": gpu.index,
+            "gpu": gpu.place,
             "uuid": gpu.uuid,
             "model": gpu.model,
             "memory": of_units(gpu.capacity, view.unit_mib),

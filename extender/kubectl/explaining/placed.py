@@ -43,7 +43,7 @@ def explain_placed(
     }
     rows = [
         {
-            "gpu": "?" if gpu["index"] is None else gpu["index"],
+            "gpu": gpu["place"] or "?",
             "uuid": gpu["uuid"],
             "model": gpu["model"] or "no longer on the node",
             "holds": "all of it" if gpu["whole"] else of_units(gpu["units"], view.unit_mib),

@@ -32,6 +32,10 @@ def decide(pod: PeerPod, options: MigrateOptions) -> Rewrite | Undecided | None:
         )
     models, model_questions = _models(pod, options)
     questions += model_questions
+    devices = {wish.share.model for wish in wishes}
+    if any(devices) and (len(devices) > 1 or models):
+        questions.append("a pod has one gpu-model for all of its containers, so MIG devices of one profile or none")
+    models = models or "".join(devices)
     if not questions:
         questions += _refusals(wishes, max(gpus, default=1))
     if questions:
@@ -80,12 +84,6 @@ def _without_counterpart(pod: PeerPod, options: MigrateOptions) -> Iterator[str]
         for name, meaning in peers.RESOURCES_WITHOUT_COUNTERPART.items():
             if container.asks(name) is not None and name not in allowed:
                 yield f"container {container.name}: {name} asks for {meaning}: to do without it, pass --drop {name}"
-        for name in {**container.limits, **container.requests}:
-            if name.startswith(peers.MIG_PREFIX) and name not in allowed:
-                yield (
-                    f"container {container.name}: {name} is a MIG device: to leave it to NVIDIA's device plugin, "
-                    f"pass --keep {name}"
-                )
     for name, meaning in lost_annotations(pod).items():
         if name not in allowed:
             yield f"annotation {name} asks for {meaning}: to do without it, pass --drop {name}"

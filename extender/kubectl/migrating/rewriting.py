@@ -49,7 +49,7 @@ def rewrite(pod: PeerPod, options: MigrateOptions, wishes: list[Wish], gpu_count
         Change(_among(pod.labels, {peers.GPUSHARE_COUNT})),
         _spec_change(pod, options),
         summary=tuple(_summary(pod, options, wishes, gpu_count, models)),
-        notes=tuple(_notes(pod, options)),
+        notes=tuple(_notes(pod, options, wishes)),
     )
 
 
@@ -104,7 +104,9 @@ def _summary(pod: PeerPod, options: MigrateOptions, wishes: list[Wish], gpu_coun
         yield f"schedulerName: {pod.scheduler_name} removed; where gpupack is a second scheduler, pass --scheduler-name"
 
 
-def _notes(pod: PeerPod, options: MigrateOptions) -> Iterator[str]:
+def _notes(pod: PeerPod, options: MigrateOptions, wishes: list[Wish]) -> Iterator[str]:
+    if any(wish.share.model for wish in wishes):
+        yield "gpupack offers MIG devices where its device plugin is started with --mig=slices"
     for label in _among(pod.labels, set(peers.KAI_QUEUES)):
         yield f"label {label} stays, but gpupack has no queues: ResourceQuota or Kueue limits what a team gets"
     if pod.scheduler_name and not _spec_change(pod, options) and pod.scheduler_name != options.scheduler_name:

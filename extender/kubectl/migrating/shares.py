@@ -1,5 +1,6 @@
 """Converts what one container asks another program for to GPUs and MiB, or raises the question that is open."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +11,9 @@ from extender.contract.units import CORE_PERCENT, ContractError
 from extender.kubectl.migrating import peers
 from extender.kubectl.migrating.requests import GIB_MIB, MigrateOptions, PeerContainer, PeerPod
 
+_PROFILE = re.compile(r"(?P<size>[1-9]g\.[1-9][0-9]{0,3}gb)(?P<media>\.me)?")
+"""Of a GPU instance with one compute instance; NVIDIA's device plugin writes `+me` as `.me`."""
+
 LARGEST_GPU_GIB = 1024
 """More than any GPU has: so many GiB of gpushare's memory are surely MiB."""
 
@@ -18,7 +22,8 @@ LARGEST_GPU_GIB = 1024
 class PeerShare:
     """Memory of each of `gpus` GPUs in MiB, 0 for whole GPUs, and percent of each one's compute, 0 for no request.
 
-    `used` are the names that ask for it, `words` describes it for people.
+    `used` are the names that ask for it, `words` describes it for people; `model` is the pattern of the only GPU models
+    that it may be of, empty for any.
     """
 
     gpus: int
@@ -26,6 +31,7 @@ class PeerShare:
     used: tuple[str, ...]
     words: str
     core_percent: int = 0
+    model: str = ""
 
 
 class Question(Exception):  # noqa: N818 (not an error: a person has to decide)
@@ -55,6 +61,9 @@ def container_share(container: PeerContainer, pod: PeerPod, options: MigrateOpti
     """
     asked = {name: text for name in peers.RESOURCES if (text := container.asks(name)) is not None}
     asked = {name: text for name, text in asked.items() if text != "0" and name not in options.drop}
+    mig = _mig_asked(container, options)
+    if mig:
+        return _mig(mig, set(asked) - options.keep)
     if {*options.keep, options.names.gpu_resource}.issuperset(asked):
         return None
     programs = {_program(name) for name in asked if name not in peers.RESOURCES_WITHOUT_COUNTERPART}
@@ -67,6 +76,36 @@ def container_share(container: PeerContainer, pod: PeerPod, options: MigrateOpti
     if peers.HAMI_MEMORY in asked or peers.HAMI_PERCENTAGE in asked:
         return _hami(asked, options)
     return _nvidia(asked, options)
+
+
+def _mig_asked(container: PeerContainer, options: MigrateOptions) -> dict[str, str]:
+    """The MIG devices that the container asks for, without what is kept or dropped."""
+    asked = {**container.requests, **container.limits}
+    left = options.keep | options.drop
+    return {
+        name: text
+        for name, text in asked.items()
+        if name.startswith(peers.MIG_PREFIX) and text != "0" and name not in left
+    }
+
+
+def _mig(asked: Mapping[str, str], others: set[str]) -> PeerShare:
+    keep = " ".join(f"--keep {name}" for name in asked)
+    if others or len(asked) > 1:
+        raise Question(
+            f"asks for {', '.join(sorted({*asked, *others}))}: a program can use one MIG device and nothing beside it; "
+            f"to leave it to NVIDIA's device plugin, pass {keep}"
+        )
+    ((name, text),) = asked.items()
+    profile = _PROFILE.fullmatch(name.removeprefix(peers.MIG_PREFIX))
+    if profile is None:
+        raise Question(f"{name} is no whole GPU instance: to leave it to NVIDIA's device plugin, pass {keep}")
+    if number(name, text) > 1:
+        raise Question(
+            f"{name}: {text}: a program can use one MIG device only; to leave it to NVIDIA's device plugin, pass {keep}"
+        )
+    media = "+me" if profile["media"] else ""
+    return PeerShare(1, 0, (name,), f"{name}: {text}", model=f"*MIG-{profile['size']}{media}")
 
 
 def _program(name: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from extender.contract.cordon import CordonError, parse_cordon
+from extender.contract.cordon import CordonError, names_of, parse_cordon
 from extender.contract.units import GpuUuid
 from extender.kube.objects import NodeObject
 from extender.kubectl.cluster.usage import MeasuredUsage
@@ -83,7 +83,7 @@ def gpu_rows(
             continue
         node = view.snapshot.nodes[name]
         problem = problem_of(view, node)
-        cordoned = cordoned_on(view, view.nodes.get(name))
+        cordoned = cordoned_on(view, node)
         if not node.gpus and problem and models is ANY_MODEL:
             rows.append(GpuRow(name, problem=problem))
         rows.extend(
@@ -125,13 +125,20 @@ def is_labelled(view: ClusterView, node: NodeObject | None) -> bool:
     return any(key in labels and value in (None, labels[key]) for key, value in GPU_LABELS.items())
 
 
-def cordoned_on(view: ClusterView, node: NodeObject | None) -> frozenset[GpuUuid]:
-    """GPUs that an admin took out by hand; none where the annotation cannot be read (the doctor says so)."""
+def cordons_on(view: ClusterView, name: str) -> frozenset[GpuUuid]:
+    """What is written as cordoned on a node; nothing where that can't be read (the doctor says so)."""
+    node = view.nodes.get(name)
     text = node.metadata.annotation(view.names.cordon_annotation) if node is not None else None
     try:
         return parse_cordon(text or "")
     except CordonError:
         return frozenset()
+
+
+def cordoned_on(view: ClusterView, info: NodeInfo) -> frozenset[GpuUuid]:
+    """GPUs of the node that an admin took out by hand, with all MIG devices of those."""
+    cordoned = cordons_on(view, info.name)
+    return frozenset(gpu.uuid for gpu in info.gpus if not cordoned.isdisjoint(names_of(gpu.uuid, gpu.mig)))
 
 
 def _shares(node: NodeInfo, gpu: GpuInfo) -> list[PodShare]:

@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from extender.contract.mig import card_of
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
 from extender.kubectl.output.gpu_rows import GpuRow, PodShare
 from extender.kubectl.output.texts import UNKNOWN, counted, listed, natural, of_mib, of_units
 from extender.scheduling.fitting.describing import describe_gpu
+from extender.scheduling.nodes.node import GpuInfo
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What some GPUs have together, in units; `used_mib` is None unless it is known of all of them."""
+    """What some GPUs have together, in units; `used_mib` is None unless it is known of all of them.
+
+    `gpus`, `idle` and `out` count physical GPUs; one that is split into MIG devices is idle when all of them are, and
+    out of use when one of them is. `slices` counts MIG devices, `split` the GPUs that they are of.
+    """
 
     nodes: int
     gpus: int
@@ -25,23 +31,31 @@ class Sum:
     idle: int
     out: int
     used_mib: float | None
+    slices: int = 0
+    split: int = 0
 
 
 def sum_of(rows: Iterable[GpuRow]) -> Sum:
     """What these GPUs have together."""
     gpus = [(row, row.gpu) for row in rows if row.gpu is not None]
     working = [gpu for row, gpu in gpus if not row.problem]
+    cards: dict[tuple[str, str], list[tuple[GpuRow, GpuInfo]]] = {}
+    for row, gpu in gpus:
+        cards.setdefault((row.node, card_of(gpu.uuid, gpu.mig)), []).append((row, gpu))
+    slices = sum(gpu.mig is not None for _, gpu in gpus)
     known = [row.used_mib for row, _ in gpus if row.used_mib is not None]
     return Sum(
         nodes=len({row.node for row, _ in gpus}),
-        gpus=len(gpus),
+        gpus=len(cards),
         capacity=sum(gpu.capacity for _, gpu in gpus),
         allocated=sum(gpu.used for _, gpu in gpus),
         free=sum(gpu.free for gpu in working),
         largest=max((gpu.free for gpu in working), default=0),
-        idle=sum(gpu.idle for gpu in working),
-        out=sum(bool(row.problem) or not gpu.healthy for row, gpu in gpus),
+        idle=sum(all(gpu.idle and not row.problem for row, gpu in card) for card in cards.values()),
+        out=sum(any(bool(row.problem) or not gpu.healthy for row, gpu in card) for card in cards.values()),
         used_mib=sum(known) if known and len(known) == len(gpus) else None,
+        slices=slices,
+        split=len(cards) - (len(gpus) - slices),
     )
 
 
@@ -119,7 +133,7 @@ def _by_gpu(view: ClusterView, rows: Sequence[GpuRow], sort: Sort) -> Table:
         made.append(
             (
                 row.node,
-                str(gpu.index),
+                gpu.place,
                 gpu.model,
                 of_units(gpu.capacity, unit_mib),
                 Cell(of_units(gpu.used, unit_mib), Tone.BAD if gpu.overcommitted else Tone.PLAIN),
@@ -240,8 +254,10 @@ def _summary(view: ClusterView, rows: Sequence[GpuRow]) -> str:
     allocated, capacity, free, largest = (
         of_units(units, view.unit_mib) for units in (total.allocated, total.capacity, total.free, total.largest)
     )
+    split = f" ({total.split} split into {counted(total.slices, 'MIG device')})" if total.slices else ""
+    gpus = f"{counted(total.gpus, 'GPU')}{split}"
     return (
-        f"{counted(total.gpus, 'GPU')} on {counted(total.nodes, 'node')}: {allocated} of {capacity} allocated{share}"
+        f"{gpus} on {counted(total.nodes, 'node')}: {allocated} of {capacity} allocated{share}"
         f"{used}; {free} free (largest free on one GPU: {largest}), {total.idle} idle{out}{waiting}"
     )
 
@@ -287,6 +303,7 @@ def _document(view: ClusterView, rows: Sequence[GpuRow]) -> dict[str, Any]:
         "summary": {
             "nodes": total.nodes,
             "gpus": total.gpus,
+            "migDevices": total.slices,
             "capacity": total.capacity,
             "allocated": total.allocated,
             "free": total.free,

@@ -56,6 +56,8 @@ def describe_gpu(node: NodeInfo, gpu: GpuInfo) -> Json:
     return {
         "uuid": gpu.uuid,
         "index": gpu.index,
+        "place": gpu.place,
+        "mig": None if gpu.mig is None else gpu.mig.to_object(),
         "model": gpu.model,
         "healthy": gpu.healthy,
         "reason": gpu.reason,
@@ -112,6 +114,7 @@ def _explain_node(verdict: Verdict, unit_mib: UnitMib) -> Json:
         {
             "uuid": gpu.uuid,
             "index": gpu.index,
+            "place": gpu.place,
             "model": gpu.model,
             "free": gpu.free,
             "capacity": gpu.capacity,
@@ -150,7 +153,7 @@ def _pod(holder: Holder) -> Json:
 
 
 def gpus_of(footprint: Footprint, node: NodeInfo | None) -> list[Mapping[str, Any]]:
-    """The GPUs that a pod holds, with model and index where the node still has them."""
+    """The GPUs that a pod holds, with model, index and place where the node still has them."""
     known = {gpu.uuid: gpu for gpu in node.gpus} if node is not None else {}
     rows: list[Mapping[str, Any]] = []
     for uuid in (*sorted(footprint.whole), *sorted(footprint.shares)):
@@ -159,6 +162,7 @@ def gpus_of(footprint: Footprint, node: NodeInfo | None) -> list[Mapping[str, An
             {
                 "uuid": uuid,
                 "index": gpu.index if gpu else None,
+                "place": gpu.place if gpu else None,
                 "model": gpu.model if gpu else "",
                 "whole": uuid in footprint.whole,
                 "units": footprint.shares.get(uuid, gpu.capacity if gpu else 0),

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from extender.contract.inventory import Inventory
-from extender.contract.mig import MigDevice
+from extender.contract.mig import MigDevice, place_text
 from extender.contract.units import CORE_PERCENT, GpuUuid, UnitMib, units_in
 from extender.scheduling.nodes.shape import NodeShape, shape_of
 from extender.scheduling.pods.footprint import Footprint
@@ -100,6 +100,11 @@ class GpuInfo(Struct, frozen=True, gc=False):
     claimed: int = 0
     core_claimed_percent: int = 0
     mig: MigDevice | None = None
+
+    @property
+    def place(self) -> str:
+        """Its name among the GPUs of its node, for people: `0`, or `0:3` for a MIG device."""
+        return place_text(self.index, self.mig)
 
     @property
     def taken(self) -> int:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from extender.contract.mig import says_mig
+
 _VENDOR_WORDS = ("NVIDIA-", "TESLA-")
 _LONGEST = 1024
-_MIG = "MIG"
 
 
 class RequestError(ValueError):
@@ -73,5 +74,5 @@ def _match(patterns: ModelPatterns, model: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _names_mig(patterns: ModelPatterns, model: str) -> bool:
-    naming = tuple(pattern for pattern in patterns.accepted if _MIG in pattern)
+    naming = tuple(pattern for pattern in patterns.accepted if says_mig(pattern))
     return bool(naming) and _match(ModelPatterns(naming, patterns.refused), model)

@@ -32,7 +32,7 @@ class Part:
 class Bar:
     """One GPU: `used` counts what pods were given and what is in use outside."""
 
-    index: int
+    place: str
     uuid: str
     model: str
     capacity: int
@@ -125,7 +125,7 @@ def _bar(gpu: GpuInfo, holders: Iterable[Holder], colours: Palette, *, serving: 
         wanted.append(("in use outside of Kubernetes' account", gpu.outside, -1, "outside"))
     trouble = "" if gpu.healthy else gpu.reason or "unhealthy"
     return Bar(
-        index=gpu.index,
+        place=gpu.place,
         uuid=gpu.uuid,
         model=short_model(gpu.model),
         capacity=gpu.capacity,

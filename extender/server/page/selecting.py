@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from extender.contract.cordon import names_of
 from extender.contract.quantity import parse_digits
 from extender.server.page.query import Query
 from extender.server.page.tiles import IDLE, LEVELS, NODES_A_SLICE, Tile
@@ -25,10 +26,11 @@ class Sums:
     held: int
     outside: int
     free: int
+    gpus: int
 
     @property
-    def gpus(self) -> int:
-        """Number of GPUs."""
+    def devices(self) -> int:
+        """GPUs, each MIG device counted as one."""
         return sum(self.levels)
 
 
@@ -95,6 +97,7 @@ def sum_up(name: str, tiles: Sequence[Tile]) -> Sums:
         held=sum(tile.held for tile in tiles),
         outside=sum(tile.outside for tile in tiles),
         free=sum(tile.free for tile in tiles),
+        gpus=sum(tile.cards for tile in tiles),
     )
 
 
@@ -114,7 +117,7 @@ def _is(tile: Tile, state: str) -> bool:
 def _texts(tile: Tile) -> Iterable[str]:
     yield tile.node.name
     for gpu in tile.node.gpus:
-        yield gpu.uuid
+        yield from names_of(gpu.uuid, gpu.mig)
         yield gpu.model
     for holder in tile.node.holders:
         yield f"{holder.namespace}/{holder.name}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from extender.scheduling.nodes.cards import cards_of
 from extender.scheduling.nodes.node import GpuInfo, Hold, NodeInfo
 from extender.scheduling.nodes.snapshot import Snapshot
 
@@ -16,7 +17,10 @@ NODES_A_SLICE = 16
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One node that has GPUs or should have: levels of its GPUs, and its memory in units."""
+    """One node that has GPUs or should have: levels of its GPUs and MIG devices, and its memory in units.
+
+    `cards` is the number of its physical GPUs.
+    """
 
     node: NodeInfo
     group: str
@@ -28,6 +32,7 @@ class Tile:
     free: int
     hole: int
     problem: str
+    cards: int
 
     @property
     def troubled(self) -> bool:
@@ -85,6 +90,7 @@ def tile_of(node: NodeInfo) -> Tile:
         free=sum(node.free),
         hole=max(node.free, default=0),
         problem=problem,
+        cards=len(cards_of(node)),
     )
 
 

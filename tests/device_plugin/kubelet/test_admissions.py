@@ -14,7 +14,7 @@ from device_plugin.pods.pod import ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, Resource
 from extender.contract.names import Names
-from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, pod_body, relist
+from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, pod_body, relist, sliced
 from tests.fakes.podresources_reader import FakePodResources
 
 NODE = gpus(a=16, b=16)
@@ -285,3 +285,23 @@ def test_the_account_finds_holders_of_init_containers_and_unattributed_devices()
     assert account.init_holder(Resource.MEMORY, frozenset(init), node.pods.pods()) == "uid-p"
     assert account.has_unattributed(Resource.MEMORY, ids("b", range(4)))
     assert account.holder(Resource.MEMORY, ids("b", range(4))) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "given"),
+    [
+        (pod_body("p", {"main": {"GPU-b": 1}}, resource="gpupack.io/gpu"), True),
+        (pod_body("p", {"main": {}}, resource="gpupack.io/gpu", amounts={"main": 1}, gpu_model="*MIG*"), True),
+        (pod_body("p", {"main": {}}, resource="gpupack.io/gpu", amounts={"main": 1}, gpu_model="A100*"), False),
+        (pod_body("p", {"main": {}}, resource="gpupack.io/gpu", amounts={"main": 1}), False),
+    ],
+)
+def test_a_whole_mig_device_needs_a_plan_or_a_model_that_names_it(body: bytes, given: bool) -> None:  # noqa: FBT001
+    """An extender from before MIG plans it for any pod; who is bound past it gets one only by its gpu-model."""
+    node, split = Node(body), sliced("b", b=9)
+    request = Request(Resource.WHOLE, frozenset({"GPU-b"}), frozenset(), 1)
+    choice = node.admissions.prefer(request, split)
+    assert choice.ids == ("GPU-b",)
+    answer = node.admissions.allocate(Resource.WHOLE, choice.ids, split)
+    assert isinstance(answer, Given) is given
+    assert given or (isinstance(answer, Refusal) and answer.kind is RefusalKind.MIG and node.live_reads > 0)

@@ -1,5 +1,7 @@
 """The Node's watch reaches everyone; a cordon that cannot be read changes nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from device_plugin.gpus.probation import Probation
@@ -9,7 +11,9 @@ from device_plugin.pods.events import Events
 from device_plugin.reporting.node_watch import CordonWatch, OwnNodeSink
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource
+from extender.contract.mig import MigDevice
 from extender.contract.names import Names
+from extender.contract.units import GpuUuid
 from extender.kube.objects import Identity
 from tests.device_plugin.builders import UNIT_MIB, sample
 from tests.device_plugin.sampling.test_supervising import OneStanding
@@ -66,3 +70,16 @@ def test_cordons_follow_the_annotation(caplog: pytest.LogCaptureFixture) -> None
     assert "is ignored: cordon '[\"GPU-a\"': not JSON" in caplog.text
     assert "cordon names GPU-z, which this node does not have" in caplog.text
     assert news.reasons == ["GPUCordonUnreadable", "GPUCordonUnreadable"]
+
+
+def test_a_gpu_in_mig_devices_can_be_cordoned(caplog: pytest.LogCaptureFixture) -> None:
+    """The node offers its MIG devices only, but has it."""
+    place = MigDevice(GpuUuid("GPU-a"), 3, 9, 0, "1g.10gb", 1, 7)
+    source = SupervisedSource(
+        FixedSource(replace(sample("MIG-b"), mig=place)), OneStanding(ADVISORY_ONLY), Probation(30.0)
+    )
+    feed = GpuFeed(source, UNIT_MIB, 60.0)
+    feed.step()
+    news = KeptNews()
+    CordonWatch(names=Names(), source=source, feed=feed, events=Events(news, "n1")).take(notes(cordon="GPU-a,MIG-b"))
+    assert ("does not have" in caplog.text, news.reasons) == (False, [])

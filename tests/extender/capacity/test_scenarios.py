@@ -10,7 +10,7 @@ from extender.capacity.case import Case, GpuPod
 from extender.capacity.scenarios import Scenario, as_it_is, drainable, packed, scenarios_of, whole_of
 from extender.scheduling.pods.models import RequestError
 from tests.extender.capacity.clusters import machine, running
-from tests.extender.scheduling.builders import A100, T4, UNIT_MIB, shares, wholes
+from tests.extender.scheduling.builders import A100, T4, UNIT_MIB, mig, on, record, shares, uuid, wholes
 
 
 class _TwoDollars:
@@ -50,6 +50,18 @@ def test_as_it_is_counts_pods_where_they_are() -> None:
     assert (now.nodes_in_use, now.gpus_in_use, now.usd_per_hour, now.pods, now.unplaced) == (1, 2, 4.0, 2, 1)
     assert (now.held_gpus, now.idle_gpus, now.fragmented_gpus, now.nodes) == (0.75, 0, 1.25, frozenset({"n1"}))
     assert (now.namespaces["ml"].pods, now.workloads["train"].usd_per_hour) == (2, 1.5)
+
+
+def test_mig_devices_are_parts_of_one_gpu() -> None:
+    """A GPU of five dollars in seven of them costs five; a pod that has half of one pays a fourteenth of that."""
+    split = record("n1", [replace(mig(at, 10), uuid=uuid(at)) for at in range(7)])
+    half = GpuPod("a", "ml", "train", shares(5), shares(5), "n1", on({0: 5}))
+    case = Case("test", UNIT_MIB, (split,), (half,), placed=True)
+    now, whole = as_it_is(case, _ByModel()), packed(case, "whole GPUs", "exclusive", _ByModel(), whole=True)
+    assert (now.gpus_in_use, now.usd_per_hour, now.idle_gpus) == (1, 5.0, 0)
+    assert (now.held_gpus, now.fragmented_gpus) == pytest.approx((1 / 14, 13 / 14))
+    assert now.namespaces["ml"].usd_per_hour == pytest.approx(5 / 14)
+    assert (whole.gpus_in_use, whole.usd_per_hour, whole.held_gpus, whole.unplaced) == (1, 5.0, 1.0, 0)
 
 
 def test_where_nobody_knows_the_gpus_they_count_as_average_ones() -> None:

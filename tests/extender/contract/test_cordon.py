@@ -2,7 +2,8 @@
 
 import pytest
 
-from extender.contract.cordon import CordonError, parse_cordon, unknown_in
+from extender.contract.cordon import CordonError, names_of, parse_cordon, unknown_in
+from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
 
 
@@ -14,6 +15,7 @@ from extender.contract.units import GpuUuid
         (" GPU-a, GPU-b ,", {"GPU-a", "GPU-b"}),
         ('["GPU-a", "GPU-b"]', {"GPU-a", "GPU-b"}),
         ("[]", set()),
+        ("GPU-a,MIG-b", {"GPU-a", "MIG-b"}),
     ],
 )
 def test_both_forms(text: str, expected: set[str]) -> None:
@@ -27,9 +29,10 @@ def test_both_forms(text: str, expected: set[str]) -> None:
         ('["GPU-a"', "not JSON"),
         (r'["GPU-\ud800"]', "expected text that UTF-8 can hold"),
         ('{"GPU-a": true}', "expected a list of GPU UUIDs"),
-        ('["GPU-a", 0]', "0 is no GPU UUID, expected GPU-..."),
+        ('["GPU-a", 0]', "0 is no GPU UUID, expected GPU-... or MIG-..."),
         ("0,1", "'0' is no GPU UUID"),
         ("GPU-a GPU-b", "'GPU-a GPU-b' is no GPU UUID"),
+        ("mig-b", "'mig-b' is no GPU UUID, expected GPU-... or MIG-..."),
         ("GPU-" * 20000, "80000 characters, expected at most 65536"),
     ],
 )
@@ -43,3 +46,10 @@ def test_what_cannot_be_meant_is_an_error(text: str, words: str) -> None:
 def test_uuids_that_the_node_has_not() -> None:
     """Most likely a mistake in typing."""
     assert unknown_in([GpuUuid("GPU-b"), GpuUuid("GPU-a")], [GpuUuid("GPU-a")]) == ("GPU-b",)
+
+
+def test_a_mig_device_is_cordoned_by_its_uuid_or_by_that_of_its_gpu() -> None:
+    """A GPU by its own alone."""
+    gpu, device = GpuUuid("GPU-a"), GpuUuid("MIG-b")
+    assert names_of(gpu, None) == ("GPU-a",)
+    assert names_of(device, MigDevice(gpu, 3, 9, 0, "1g.10gb", 1, 7)) == ("MIG-b", "GPU-a")

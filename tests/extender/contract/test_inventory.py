@@ -108,3 +108,10 @@ def test_a_mig_device_says_which_gpu_it_is_a_slice_of() -> None:
     assert '"mig":{"parent":"GPU-a","device":3,"gi":9,"ci":0,"profile":"1g.10gb","slices":1,"of":7}' in text
     assert parse_inventory(text).gpus == (gpu,)
     assert slice_.share == 1 / 7
+
+
+def test_what_a_newer_device_plugin_adds_is_passed_over() -> None:
+    """As an extender from before MIG passes over `mig`: to it the device is a GPU of its size."""
+    known = '{"uuid":"MIG-b","index":0,"model":"NVIDIA A100-SXM4-80GB MIG 1g.10gb","memoryMib":9728'
+    later = known + ',"later":{"parent":"GPU-a"}}'
+    assert parse_inventory(HEAD + later + "]}") == parse_inventory(HEAD + known + "}]}")

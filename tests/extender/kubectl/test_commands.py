@@ -243,3 +243,19 @@ def test_colour_is_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("NO_COLOR", "1")
     assert not wants_colour(Options(), Terminal())
     assert wants_colour(Options(color="always"), io.StringIO())
+
+
+def test_mig_devices_are_cordoned_alone_or_with_their_gpu(client: ClusterClient, kubectl: Run) -> None:
+    """What is out with its GPU does not come back alone."""
+    client.create_node(
+        MachineSpec("n1", (GpuSpec(T4.model, T4.memory_mib, mig=("1g.5gb",) * 2),)).hollow_node_object(Names())
+    )
+    assert kubectl("cordon", "n1/0").exit_code == 2
+    answer = json.loads(kubectl("cordon", "n1/0:1", "-o", "json").stdout)
+    assert [(each["gpu"], each["place"], each["uuid"]) for each in answer] == [(0, "0:1", "MIG-n1-0-1")]
+    assert kubectl("cordon", "GPU-n1-0").exit_code == 0
+    assert annotation(client, "n1") == "GPU-n1-0,MIG-n1-0-1"
+    refused = kubectl("uncordon", "n1/0:1")
+    assert (refused.exit_code, "kubectl gpupack uncordon GPU-n1-0" in refused.stderr) == (1, True)
+    assert kubectl("uncordon", "n1/0:1", "GPU-n1-0").exit_code == 0
+    assert annotation(client, "n1") is None

@@ -102,7 +102,7 @@ def test_a_bound_pod_says_where_why_and_when() -> None:
     assert (answer["state"], answer["node"], answer["policy"]) == ("bound", "a", "spread")
     assert (answer["why"], answer["placedAt"]) == ("policy spread chose it", "2026-01-01T00:00:00Z")
     assert answer["gpus"] == [
-        {"uuid": uuid("a", 0), "index": 0, "model": "Tesla T4", "whole": False, "units": 8},
+        {"uuid": uuid("a", 0), "index": 0, "place": "0", "model": "Tesla T4", "whole": False, "units": 8},
     ]
 
 

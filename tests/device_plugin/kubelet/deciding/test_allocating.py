@@ -11,7 +11,7 @@ from device_plugin.kubelet.deciding.allocating import Given, Refusal, RefusalKin
 from device_plugin.kubelet.deciding.matching import Occupied
 from device_plugin.settings import DeviceListStrategy, Resource
 from extender.contract.units import GpuUuid, Units
-from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, sample
+from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, sample, sliced
 
 NOBODY = Occupied()
 
@@ -185,3 +185,32 @@ def test_the_order_of_the_ids_does_not_matter(asked: list[str]) -> None:
     """The kubelet sends them as a set."""
     units = units_by_gpu(Resource.MEMORY, asked, NODE)
     assert list(units.items()) == [(GpuUuid("GPU-a"), 8), (GpuUuid("GPU-b"), 3)]
+
+
+@pytest.mark.parametrize("takes_mig", [False, True])
+def test_mig_devices_are_given_alone(takes_mig: bool) -> None:  # noqa: FBT001 (both)
+    """A CUDA program would use one of them and leave the rest."""
+    node = sliced("b", "c", a=16, b=9, c=9)
+    asked = {
+        Resource.MEMORY: [ids("b", range(4)) | ids("c", range(4)), ids("a", range(4)) | ids("b", range(4))],
+        Resource.WHOLE: [frozenset({"GPU-b", "GPU-c"}), frozenset({"GPU-a", "GPU-b"})],
+    }
+    for resource, cases in asked.items():
+        for devices in cases:
+            answer = refusal_of(allocate(resource, devices, node, occupied=NOBODY, spreads={2}, takes_mig=takes_mig))
+            assert (answer.kind, answer.reason) == (
+                RefusalKind.MIG,
+                "GPU-b is a MIG device, which a container can only have alone",
+            )
+    given_of(allocate(Resource.MEMORY, ids("b", range(4)), node, occupied=NOBODY, spreads=(), takes_mig=takes_mig))
+
+
+def test_a_mig_device_is_given_whole_to_who_names_it() -> None:
+    """Not to a container that asks for a GPU."""
+    node, devices = sliced("b", a=16, b=9), frozenset({"GPU-b"})
+    given_of(allocate(Resource.WHOLE, devices, node, occupied=NOBODY, spreads=(), takes_mig=True))
+    answer = refusal_of(allocate(Resource.WHOLE, devices, node, occupied=NOBODY, spreads=()))
+    assert (answer.kind, answer.reason) == (
+        RefusalKind.MIG,
+        "GPU-b is a MIG device, given whole only to a pod whose gpu-model has MIG in it",
+    )

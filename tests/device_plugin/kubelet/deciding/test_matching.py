@@ -27,7 +27,7 @@ from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.settings import Resource
 from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid
-from tests.device_plugin.builders import all_ids, core_ids, gpus, ids, memory, placed, pod, whole
+from tests.device_plugin.builders import all_ids, core_ids, gpus, ids, memory, placed, pod, sliced, whole
 
 NOBODY = Occupied()
 SILENCE = Reserved({}, frozenset())
@@ -406,3 +406,30 @@ def test_what_podresources_shows_is_not_counted_a_second_time() -> None:
         admitted=True,
     )
     assert reserved_by([prepared], frozenset()) == Reserved(placed(a=8), frozenset())
+
+
+def test_a_whole_gpu_without_a_plan_is_no_mig_device() -> None:
+    """Though they are the fullest that are idle; a pod whose gpu-model names them gets one."""
+    node = sliced("b", "c", a=80, b=9, c=9)
+    plain, named = pod("p", whole("main", 1)), pod("q", whole("main", 1), takes_mig=True)
+    assert spread(ask(node, 1, plain, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-a": 1}
+    assert spread(ask(node, 1, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-a": 1}
+    assert spread(ask(node, 1, named, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-b": 1}
+    busy = ask(node, 1, plain, available=frozenset({"GPU-b", "GPU-c"}), resource=Resource.WHOLE)
+    assert (len(busy.ids), busy.why) == (1, "no GPU has room")
+
+
+def test_a_plan_on_a_mig_device_is_kept() -> None:
+    """Whatever the plugin would choose, the extender knows what the pod accepts."""
+    planned = pod("p", whole("main", 1), plan={"main": placed(b=9)})
+    choice = ask(sliced("b", a=80, b=9), 1, planned, resource=Resource.WHOLE)
+    assert (spread(choice, Resource.WHOLE), choice.is_planned) == ({"GPU-b": 1}, True)
+
+
+def test_mig_devices_are_not_combined() -> None:
+    """Neither for gpu-count nor for several whole GPUs; alone they serve memory."""
+    node = sliced("b", "c", a=16, b=9, c=9, d=16)
+    assert spread(ask(node, 8, pod("p", memory(units=8)))) == {"GPU-b": 8}
+    assert spread(ask(node, 8, pod("p", memory(units=8), gpu_count=2))) == {"GPU-a": 4, "GPU-d": 4}
+    several = pod("p", whole("main", 2), takes_mig=True)
+    assert spread(ask(node, 2, several, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-a": 1, "GPU-d": 1}

@@ -12,7 +12,7 @@ from extender.contract.units import GpuUuid
 from extender.kube.objects import read_node
 from extender.kubectl.commands.cordon import Target, changed, resolve, targets_of
 from extender.kubectl.options import BadUsage, No
-from tests.extender.objects import node, raw
+from tests.extender.objects import mixed_node, node, raw
 
 KNOWN = [
     Target("n1", GpuUuid("GPU-aaa1"), 0),
@@ -50,6 +50,59 @@ def test_what_does_not(word: str, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as caught:
         resolve([word], KNOWN)
     assert text in str(caught.value)
+
+
+MIXED = targets_of([read_node(raw(mixed_node("n3")))], Names())
+
+
+@pytest.mark.parametrize(
+    ("word", "uuid"),
+    [
+        ("n3/0", "GPU-n3-0"),
+        ("n3/1:0", "MIG-n3-1-0"),
+        ("n3/1:2", "MIG-n3-1-2"),
+        ("MIG-n3-1-1", "MIG-n3-1-1"),
+        ("n3-1-1", "MIG-n3-1-1"),
+        ("GPU-n3-1", "GPU-n3-1"),
+        ("n3-1", "GPU-n3-1"),
+    ],
+)
+def test_a_mig_device_has_its_own_name(word: str, uuid: str) -> None:
+    """And the UUID of its GPU means all of them."""
+    assert [target.uuid for target in resolve([word], MIXED)] == [uuid]
+
+
+@pytest.mark.parametrize(
+    ("word", "error", "text"),
+    [
+        (
+            "n3/1",
+            BadUsage,
+            "GPU 1 is split into 3 MIG devices; name one, such as n3/1:0, or all of them by the UUID of the GPU, GPU-",
+        ),
+        ("n3/0:0", No, "node n3 has no GPU 0:0, it has 0, 1:0, 1:1, 1:2"),
+        ("n3/1:7", No, "node n3 has no GPU 1:7"),
+        ("n3/1:0:0", BadUsage, "n3/0:3 for MIG device 3 of GPU 0, or a UUID"),
+        ("n3/1:", BadUsage, "expected NODE/INDEX"),
+        ("MIG-n3", BadUsage, "ambiguous: n3/1:0 (MIG-n3-1-0), n3/1:1 (MIG-n3-1-1), n3/1:2 (MIG-n3-1-2)"),
+        ("n3", BadUsage, "'n3' is a node: name one of its GPUs, such as n3/0"),
+    ],
+)
+def test_what_means_no_mig_device_or_several(word: str, error: type[Exception], text: str) -> None:
+    """The index of a GPU that is split would be the first of its MIG devices."""
+    with pytest.raises(error) as caught:
+        resolve([word], MIXED)
+    assert text in str(caught.value)
+
+
+def test_a_split_gpu_that_is_cordoned_is_there() -> None:
+    """It is no GPU that outlived its node's inventory."""
+    found = targets_of([read_node(raw(mixed_node("n3", cordon="GPU-n3-1,GPU-gone")))], Names())
+    assert [target.text for target in found if target.mig is None] == [
+        "n3/0 (GPU-n3-0)",
+        "n3/1 (GPU-n3-1)",
+        "n3 (GPU-gone)",
+    ]
 
 
 def test_gpus_come_from_inventories_and_from_cordons_that_outlived_them() -> None:

@@ -11,7 +11,7 @@ from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.client import ClusterClient
 from bench.simulated.specs import MachineSpec, gpu_pod
 from extender.capacity.case import CaseError
-from extender.capacity.cost_report import scenario_rows
+from extender.capacity.cost_report import headline, scenario_rows
 from extender.capacity.scenarios import scenarios_of
 from extender.contract.names import Names
 from extender.kubectl.cli import main
@@ -22,6 +22,8 @@ from extender.kubectl.options import BadUsage, No, Output
 from extender.kubectl.output.answer import Answer
 from extender.kubectl.output.writing import written
 from tests.extender.kubectl.placed import allocation, node, placed, pod, uuid, view
+from tests.extender.kubectl.views import on
+from tests.extender.objects import mixed_node
 
 PRICES = load_prices()
 
@@ -89,6 +91,35 @@ def test_a_stock_cluster_is_read_by_nvidias_labels() -> None:
     }
     case = case_of(view([stock], names=Names(gpu_resource="nvidia.com/gpu")), source="test")
     assert case.nodes[0].shape.gpus == (("Tesla T4", 15), ("Tesla T4", 15))
+
+
+def test_a_stock_node_in_mig_devices_is_read_by_nvidias_labels() -> None:
+    """Seven of them are one GPU, at its price."""
+    labels = {"product": "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", "memory": "9728", "slices.gi": "1"}
+    stock = {
+        "metadata": {
+            "name": "stock",
+            "uid": "stock",
+            "resourceVersion": "1",
+            "labels": {f"nvidia.com/gpu.{key}": value for key, value in labels.items()},
+        },
+        "status": {"allocatable": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "14"}},
+    }
+    case = case_of(view([stock], names=Names(gpu_resource="nvidia.com/gpu")), source="test")
+    assert case.nodes[0].inventory is not None
+    assert [gpu.place for gpu in case.nodes[0].inventory.gpus] == [f"{card}:{at}" for card in (0, 1) for at in range(7)]
+    told = scenarios_of(case, PRICES, "binpack")
+    assert headline(case) == "test: 1 node with 2 GPUs, 0 pods that ask for GPUs"
+    assert {one.usd_per_hour for one in told} == {0.0}
+
+
+def test_mig_devices_cost_what_their_gpu_costs() -> None:
+    """The node has two; a pod on a device of three slices pays three sevenths."""
+    told = _document(cost(view([mixed_node("n1")], [on("a", 39, "MIG-n1-1-0", "n1")]), PRICES, policy="binpack"))
+    now = told["scenarios"]["as it is"]
+    assert (told["gpus"], now["gpus_in_use"]) == (2, 2)
+    assert now["namespaces"]["default"]["gpus"] == pytest.approx(3 / 7)
+    assert now["namespaces"]["default"]["usd_per_hour"] == pytest.approx(now["usd_per_hour"] / 2 * 3 / 7)
 
 
 def test_a_cluster_without_gpus_or_prices_is_refused() -> None:

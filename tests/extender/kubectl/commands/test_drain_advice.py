@@ -33,7 +33,16 @@ def test_it_says_what_moves_where_and_what_that_saves() -> None:
                     "pod": "a",
                     "owner": "Deployment/llm",
                     "to": "n2",
-                    "gpus": [{"uuid": uuid("n2", 0), "index": 0, "model": "Tesla T4", "whole": False, "units": 4}],
+                    "gpus": [
+                        {
+                            "uuid": uuid("n2", 0),
+                            "index": 0,
+                            "place": "0",
+                            "model": "Tesla T4",
+                            "whole": False,
+                            "units": 4,
+                        }
+                    ],
                     "loses": [],
                     "unchecked": [],
                 }

@@ -17,7 +17,7 @@ from extender.kubectl.output.top_table import By, Sort, sum_of, top_answer
 from extender.kubectl.output.writing import written
 from extender.scheduling.pods.models import parse_models
 from tests.extender.kubectl.views import offering, on, refused, view
-from tests.extender.objects import Json, node, pod, uuid
+from tests.extender.objects import Json, mixed_node, node, pod, uuid
 
 A100 = "NVIDIA A100-SXM4-80GB"
 GOLDEN = Path(__file__).parents[3] / "golden" / "kubectl"
@@ -169,3 +169,39 @@ def test_pods_with_what_they_hold_and_why_they_wait() -> None:
     assert written(pods_answer(seen, [], USED), Output.TABLE, colour=False) == "no pods that ask for GPUs\n"
     none = pods_answer(seen, [], USED, pending=True)
     assert written(none, Output.TABLE, colour=False) == "no pods are waiting for GPUs\n"
+
+
+def test_a_gpu_in_mig_devices_has_a_row_for_each_and_counts_once() -> None:
+    """Named by its index and theirs; idle only when all of them are."""
+    seen = view([mixed_node("n1")], [on("a", 5, "MIG-n1-1-1", "n1")])
+    rows = gpu_rows(seen)
+    text = written(top_answer(seen, rows, by=By.GPU, sort=Sort.NAME), Output.TABLE, colour=False)
+    assert [line.split()[1] for line in text.splitlines()[1:5]] == ["0", "1:0", "1:1", "1:2"]
+    assert "2 GPUs (1 split into 3 MIG devices) on 1 node: 5Gi of 137Gi allocated" in text
+    assert ", 1 idle; " not in text
+    summary = json.loads(written(top_answer(seen, rows, by=By.NODE, sort=Sort.NAME), Output.JSON, colour=False))
+    assert [summary["summary"][key] for key in ("gpus", "migDevices", "idle", "outOfUse")] == [2, 3, 1, 0]
+    assert [gpu["place"] for gpu in summary["nodes"][0]["gpus"]] == ["0", "1:0", "1:1", "1:2"]
+    assert [gpu["mig"] and gpu["mig"]["profile"] for gpu in summary["nodes"][0]["gpus"]] == [
+        None,
+        "3g.40gb",
+        "1g.10gb",
+        "1g.10gb",
+    ]
+
+
+def test_a_cordoned_gpu_takes_all_of_its_mig_devices_out() -> None:
+    """One that is cordoned itself is out alone."""
+    for written_there, expected in (
+        ("GPU-n1-1", [False, True, True, True]),
+        ("MIG-n1-1-1", [False, False, True, False]),
+    ):
+        rows = gpu_rows(view([mixed_node("n1", cordon=written_there)]))
+        assert [row.cordoned for row in rows] == expected
+
+
+def test_pods_name_the_mig_device_that_they_have() -> None:
+    """As `top` does."""
+    seen = view([mixed_node("n1")], [on("a", 5, "MIG-n1-1-1", "n1")])
+    text = written(pods_answer(seen, seen.gpu_pods, MeasuredUsage({}, {})), Output.TABLE, colour=False)
+    assert "1:1" in text.splitlines()[1].split()

@@ -11,7 +11,7 @@ from extender.kubectl.explaining.diagnosis import Diagnosis, diagnose
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit
 from tests.extender.kubectl.views import asker, component, offering, on, view
-from tests.extender.objects import T4, Json, container, node, pod, uuid
+from tests.extender.objects import T4, Json, container, mixed_node, node, pod, uuid
 
 SIZES = st.lists(st.integers(4, 40), min_size=0, max_size=3)
 
@@ -263,3 +263,40 @@ def test_nodes_without_gpus_come_last() -> None:
         [node("cpu-1"), node("cpu-2"), broken], pod("waits", 10), on("b", 16, uuid("broken", 0), "broken")
     )
     assert causes(found) == [(Cause.NO_PLUGIN, ["broken"]), (Cause.NO_GPUS, ["cpu-1", "cpu-2"])]
+
+
+def test_a_cordoned_mig_device_is_uncordoned_by_its_own_name() -> None:
+    """One that is out with its GPU by the UUID of the GPU."""
+    sick = mixed_node("a", ("1g.10gb",), cordon="GPU-a-0,GPU-a-1,MIG-a-1-0")
+    inventory = json.loads(sick["metadata"]["annotations"]["gpupack.io/inventory"])
+    for gpu in inventory["gpus"]:
+        gpu["healthy"] = False
+    sick["metadata"]["annotations"]["gpupack.io/inventory"] = json.dumps(inventory)
+    (group,) = diagnosis([sick], pod("waits", 5)).groups
+    assert (group.cause, group.nearest.what) == (Cause.GPU_CORDONED, "cordoned by hand: a/0, a/1:0")
+    assert group.nearest.help == "kubectl gpupack uncordon a/0 GPU-a-1 a/1:0"
+
+
+@pytest.mark.parametrize(
+    ("asks", "cause", "what"),
+    [
+        (
+            pod("waits", gpus=1),
+            Cause.MIG_NOT_NAMED,
+            "1 GPU wanted, the node has 0 that the pod accepts, and 1 MIG device",
+        ),
+        (
+            pod("waits", gpus=2, annotations={"gpu-model": "*MIG*"}),
+            Cause.TOO_FEW_GPUS,
+            "2 GPUs wanted, the node has 0 that the pod accepts, and 1 MIG device",
+        ),
+    ],
+)
+def test_mig_devices_of_no_use_are_counted_apart(asks: Json, cause: Cause, what: str) -> None:
+    """Before one wonders why `kubectl describe node` shows more GPUs."""
+    only = mixed_node("a", ("1g.10gb",))
+    inventory = json.loads(only["metadata"]["annotations"]["gpupack.io/inventory"])
+    del inventory["gpus"][0]
+    only["metadata"]["annotations"]["gpupack.io/inventory"] = json.dumps(inventory)
+    (group,) = diagnosis([only], asks).groups
+    assert (group.cause, group.nearest.what) == (cause, what)

@@ -58,6 +58,17 @@ def put(pod: PeerPod, **options: Any) -> dict[str, str | int]:
             {"gpupack.io/gpu-mem": 1, "gpupack.io/gpu-model": "!*1080*,!*2080*"},
         ),
         (asking({"nvidia.com/gpu": "2"}), {"whole_gpus": True}, {"gpupack.io/gpu": 2}),
+        (asking({"nvidia.com/mig-1g.5gb": "1"}), {}, {"gpupack.io/gpu": 1, "gpupack.io/gpu-model": "*MIG-1g.5gb"}),
+        (
+            asking({"nvidia.com/mig-1g.10gb.me": "1"}),
+            {},
+            {"gpupack.io/gpu": 1, "gpupack.io/gpu-model": "*MIG-1g.10gb+me"},
+        ),
+        (
+            asking({"nvidia.com/mig-1g.5gb": "1", "nvidia.com/gpu": "1"}),
+            {"keep": frozenset({"nvidia.com/mig-1g.5gb"}), "whole_gpus": True},
+            {"gpupack.io/gpu": 1},
+        ),
         (asking({"nvidia.com/gpu": "1"}), {"replica_memory_mib": 8192}, {"gpupack.io/gpu-mem": 8}),
         (
             asking({"nvidia.com/gpu.shared": "1"}),
@@ -119,6 +130,19 @@ def test_what_is_clear_is_translated(pod: PeerPod, options: dict[str, Any], expe
         (asking({"aliyun.com/gpu-mem": "4", "gpupack.io/gpu-mem": "4"}), {}, "asks for gpupack.io/gpu-mem already"),
         (asking({"aliyun.com/gpu-mem": "4"}, annotations={"gpupack.io/gpu-count": "2"}), {}, "is there already"),
         (asking({"aliyun.com/gpu-mem": "4", "nvidia.com/mig-1g.5gb": "1"}), {}, "--keep nvidia.com/mig-1g.5gb"),
+        (asking({"nvidia.com/mig-1g.5gb": "2"}), {}, "a program can use one MIG device only"),
+        (
+            asking({"nvidia.com/mig-1g.5gb": "1", "nvidia.com/mig-2g.10gb": "1"}),
+            {},
+            "one MIG device and nothing beside it",
+        ),
+        (asking({"nvidia.com/mig-1c.3g.20gb": "1"}), {}, "is no whole GPU instance"),
+        (asking({"nvidia.com/mig-1g.5gb": "many"}), {}, "nvidia.com/mig-1g.5gb"),
+        (
+            asking({"nvidia.com/mig-1g.5gb": "1"}, annotations={"nvidia.com/use-gputype": "A100"}),
+            {},
+            "one gpu-model for all of its containers",
+        ),
         (
             asking({"nvidia.com/gpumem": "4"}, annotations={"nvidia.com/use-gpuuuid": "GPU-1"}),
             {},
@@ -259,3 +283,16 @@ def test_options_without_meaning_are_refused(options: dict[str, Any], message: s
     """With the option's name."""
     with pytest.raises(MigrateOptionsError, match=message):
         MigrateOptions(**options)
+
+
+@pytest.mark.parametrize("other", [{"nvidia.com/mig-2g.10gb": "1"}, {"aliyun.com/gpu-mem": "4"}])
+def test_containers_of_a_pod_have_one_model(other: dict[str, str]) -> None:
+    """The annotation is the pod's; two of one profile are alike."""
+    first = PeerContainer("a", limits={"nvidia.com/mig-1g.5gb": "1"})
+    unlike = decide(PeerPod((first, PeerContainer("b", limits=other))), MigrateOptions())
+    assert isinstance(unlike, Undecided)
+    assert any("one gpu-model for all of its containers" in question for question in unlike.questions)
+    alike = decide(PeerPod((first, PeerContainer("b", limits=dict(first.limits)))), MigrateOptions())
+    assert isinstance(alike, Rewrite)
+    assert alike.annotations.put == {"gpupack.io/gpu-model": "*MIG-1g.5gb"}
+    assert alike.notes == ("gpupack offers MIG devices where its device plugin is started with --mig=slices",)

@@ -8,7 +8,7 @@ from msgspec import structs
 from extender.contract.units import UnitMib
 from extender.scheduling.fitting.describing import describe_gpu, describe_node, gpus_of
 from extender.scheduling.nodes.node import Hold, NodeRecord
-from tests.extender.scheduling.builders import T4, gpu, holder, info, node, on, record, shares, uuid
+from tests.extender.scheduling.builders import T4, gpu, holder, info, mig, node, on, record, shares, uuid
 
 KNOWN = record("node", [gpu(0, 16), gpu(1, 32)])
 ILL = record("node", [gpu(0, 16, healthy=False)])
@@ -56,9 +56,9 @@ def test_the_gpus_of_a_pod_are_in_order_whole_ones_first() -> None:
     """With model, index and size where the node still has them."""
     rows = gpus_of(on({2: 3, 0: 5}, whole=[1]), node(16, 32))
     assert rows == [
-        {"uuid": uuid(1), "index": 1, "model": T4, "whole": True, "units": 32},
-        {"uuid": uuid(0), "index": 0, "model": T4, "whole": False, "units": 5},
-        {"uuid": uuid(2), "index": None, "model": "", "whole": False, "units": 3},
+        {"uuid": uuid(1), "index": 1, "place": "1", "model": T4, "whole": True, "units": 32},
+        {"uuid": uuid(0), "index": 0, "place": "0", "model": T4, "whole": False, "units": 5},
+        {"uuid": uuid(2), "index": None, "place": None, "model": "", "whole": False, "units": 3},
     ]
 
 
@@ -72,3 +72,18 @@ def test_what_is_claimed_is_on_top() -> None:
         ("a", 10, "bound"),
         ("b", 12, "claimed"),
     ]
+
+
+def test_a_mig_device_says_where_it_is() -> None:
+    """For people in one word, for scripts in full."""
+    place = info(record("node", [gpu(0), mig(1)]), [holder("a", on({1: 2}))])
+    told = [describe_gpu(place, each) for each in place.gpus]
+    assert [(one["index"], one["place"], one["mig"]) for one in told] == [
+        (0, "0", None),
+        (
+            1,
+            "1:1",
+            {"parent": "GPU-parent", "device": 1, "gi": 2, "ci": 0, "profile": "1g.10gb", "slices": 1, "of": 7},
+        ),
+    ]
+    assert [row["place"] for row in gpus_of(on({1: 2}), place)] == ["1:1"]

@@ -2,10 +2,14 @@
 
 import pytest
 
+from extender.contract.units import GpuUuid
 from extender.scheduling.nodes.node import GpuInfo
+from extender.server.page.bars import card, palette
+from extender.server.page.query import Query
+from extender.server.page.selecting import select, sum_up
 from extender.server.page.tiles import FULL, IDLE, OUT, Tile, Tiles, level_of, short_model
 from tests.extender.cluster import Cluster
-from tests.extender.objects import node, pod, uuid
+from tests.extender.objects import mixed_node, node, pod, uuid
 
 
 def tile(cluster: Cluster, name: str = "a") -> Tile:
@@ -81,3 +85,21 @@ def test_a_node_that_did_not_change_keeps_its_tile() -> None:
     assert after["a"].allocated == 10
     cluster.drop_node("b")
     assert tiles.update(cluster.state.snapshot()).keys() == {"a"}
+
+
+def test_a_gpu_in_mig_devices_is_one_gpu_with_a_level_for_each() -> None:
+    """The map has a cell for each; the sums count GPUs."""
+    cluster = Cluster(mixed_node("a"))
+    cluster.show_bound("p", 9, GpuUuid("MIG-a-1-1"), "a")
+    made = tile(cluster)
+    assert (made.cards, made.levels) == (2, (IDLE, IDLE, FULL, IDLE))
+    total = sum_up("all", [made])
+    assert (total.gpus, total.devices) == (2, 4)
+    assert [bar.place for bar in card(made, palette([made], "")).bars] == ["0", "1:0", "1:1", "1:2"]
+
+
+def test_a_mig_device_is_found_by_the_uuid_of_its_gpu() -> None:
+    """And by its own."""
+    tiles = Tiles().update(Cluster(mixed_node("a"), node("b", 16)).state.snapshot())
+    for words in ("GPU-a-1", "MIG-a-1-2", "MIG 3g"):
+        assert [one.node.name for one in select(tiles, Query(q=words))] == ["a"]
