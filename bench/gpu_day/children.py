@@ -17,7 +17,7 @@ from typing import IO, Any
 from bench.simulated.processes import ROOT
 from bench.simulated.starting import Startable
 
-_END_S = 5.0
+_END_S = 3.0
 _CLEAN_UP_S = 10.0
 _NOBODY = 65534
 
@@ -82,8 +82,7 @@ class Child(Startable):
         process, self._process = self._process, None
         if process is None:
             return
-        with suppress(OSError):
-            _pipe(process.stdin).close()
+        _close(process)
         try:
             process.wait(_END_S)
         except subprocess.TimeoutExpired:
@@ -91,6 +90,10 @@ class Child(Startable):
         finally:
             _kill_session(process)
             self._pumping.join(_END_S)
+
+    def let_go(self) -> None:
+        """Tell it to end without waiting for it, so that several can end at the same time; `stop` waits."""
+        _close(self._running())
 
     def kill(self) -> None:
         """Send SIGKILL."""
@@ -142,6 +145,12 @@ class Child(Startable):
 def _pipe(pipe: IO[str] | None) -> IO[str]:
     assert pipe is not None  # noqa: S101 - Popen was told to make one
     return pipe
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    """Close its input; what it did not read any more is lost."""
+    with suppress(OSError):
+        _pipe(process.stdin).close()
 
 
 def _kill_session(process: subprocess.Popen[str]) -> None:

@@ -45,6 +45,7 @@ NOT_RUN: Mapping[str, str] = {
     "python -m bench latency --case growth --plot growth.svg": _MINUTES,
     "python -m bench latency --nodes 20 --case churn --lives 1000000": _MINUTES,
     "python -m bench scheduler --nodes 1000,5000": "minutes of benchmark; tests/bench/scheduler runs it on less",
+    "python -m bench gpu-day --json gpu-day.json": "no GPU here; tests/bench/gpu_day runs every stage on stand-ins",
     "python -m bench node --seconds 300 --json bench/results/node-8-gpus.json": _MINUTES,
     "kubectl -n gpupack-system exec ds/gpupack-device-plugin -- python -m device_plugin doctor": _KUBELET,
     "kubectl -n gpupack-system port-forward deploy/gpupack-scheduler 39999 &": _KUBELET,

@@ -142,6 +142,8 @@ def _started(
     variables = {**day.gpu.environment(), **environment}
     servers = [stack.enter_context(Child(_MODULE, settings, variables)) for _ in range(count)]
     for server in servers:
+        stack.callback(server.let_go)
+    for server in servers:
         server.take(day.timer.at_most(_START_S))
     costs = []
     for step in STEPS:

@@ -16,6 +16,9 @@ FILES = (
     "tests/device_plugin/sampling/test_nvml_contract.py",
     "tests/device_plugin/enforcing/test_hardware.py",
 )
+_PYTEST_ALONE = ("--noconftest", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestConfigWarning")
+"""So that pytest suffices, without the plugins and packages that the whole suite needs, and nothing is left behind."""
+
 _TAIL = 2000
 
 
@@ -50,8 +53,8 @@ def project_tests(day: Day) -> Generator[ProjectTests, None, None]:
         raise SkipError("pytest is not installed")
     with tempfile.TemporaryDirectory(prefix="gpu-day-tests-") as folder:
         report = Path(folder) / "tests.xml"
-        options = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={folder}/pytest"]
-        command = [sys.executable, "-m", "pytest", *options, *FILES]
+        options = [*_PYTEST_ALONE, f"--junitxml={report}", f"--basetemp={folder}/pytest"]
+        command = [sys.executable, "-m", "pytest", "-q", *options, *FILES]
         try:
             status, output = finished(command, day.timer.left_s, python_environment({}))
         except ChildError as error:

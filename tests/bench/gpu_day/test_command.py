@@ -106,6 +106,24 @@ def test_a_driver_without_cuda_is_measured_and_the_rest_is_skipped_with_a_reason
     assert "| MPS holds a client to its limit (malloc) | not measured |" in output
 
 
+def test_few_packages_are_needed(tmp_path: Path) -> None:
+    """A machine with a GPU may have no network to install the others from; torch is for the servers alone."""
+    library()
+    blocked = "grpc", "kubernetes", "prometheus_client", "yaml", "flask", "torch", "numpy", "hypothesis"
+    code = (
+        f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\n"
+        f"from bench.cli import main\nmain(['gpu-day', '--dry-run', '--json', {str(tmp_path / 'day.json')!r}, "
+        "'--only', 'facts', '--only', 'nvml', '--only', 'watched'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, check=False, timeout=PATIENT_S, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    stages = read_result(tmp_path / "day.json").stages
+    assert {stage.status for stage in stages.values()} == {Status.DONE}
+
+
 def test_crashes_run_on_stand_ins(tmp_path: Path) -> None:
     """Only when asked for; nobody is hurt there."""
     library()
