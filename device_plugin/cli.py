@@ -175,6 +175,18 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="Seconds that a GPU which was unhealthy must be healthy before it is used again.",
 )
 @click.option(
+    "--driver-timeout-s",
+    type=float,
+    default=_GUARDS.driver_timeout_s,
+    help="Seconds that a call into the driver may take before the GPUs count as unhealthy.",
+)
+@click.option(
+    "--restart-after-s",
+    type=float,
+    default=_GUARDS.restart_after_s,
+    help="Seconds that the GPUs may be unreadable before /healthz fails, to get a new container; 0 is never.",
+)
+@click.option(
     "--ignored-xids",
     default="",
     show_default="those of applications only",

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from device_plugin.enforcing.abilities import NvmlAbilities
+from device_plugin.enforcing.abilities import BoundedAbilities, NvmlAbilities
 from device_plugin.enforcing.draining import Drainer
 from device_plugin.enforcing.enforcing import Enforcer
 from device_plugin.enforcing.mps import MpsControl
@@ -19,6 +19,7 @@ from device_plugin.pods.events import Events
 from device_plugin.pods.store import PodStore
 from device_plugin.reporting.health_events import HealthReporter
 from device_plugin.reporting.node_watch import CordonWatch
+from device_plugin.sampling.bounded import BoundedCalls, BoundedSource, DriverCalls
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.nvml import load_pynvml
 from device_plugin.sampling.supervising import SupervisedSource
@@ -60,12 +61,14 @@ def build_safety(
     podresources: PodResources,
     due: threading.Event,
     meter: Meter,
+    calls: DriverCalls,
 ) -> Safety:
     """Put the parts together; setting `due` asks the feed for a sample."""
     guards = settings.safeguards
     mps = None if guards.mps_pipe_directory is None else MpsControl(guards.mps_pipe_directory, guards.mps_control)
-    enforcer = _enforcer(settings, mps, pods=pods, meter=meter, events=events, on_change=due.set)
-    supervised = SupervisedSource(source, enforcer, Probation(guards.probation_s))
+    enforcer = _enforcer(settings, mps, pods=pods, meter=meter, events=events, on_change=due.set, calls=calls.enforcer)
+    bounded = BoundedSource(source, calls.sampler) if settings.gpus == "nvml" else source
+    supervised = SupervisedSource(bounded, enforcer, Probation(guards.probation_s))
     feed = GpuFeed(supervised, settings.memory_unit_mib, settings.sample_interval_s, due)
     return Safety(
         feed=feed,
@@ -102,12 +105,14 @@ def _enforcer(
     meter: Meter,
     events: Events,
     on_change: Callable[[], None],
+    calls: BoundedCalls,
 ) -> Enforcer:
     guards = settings.safeguards
     pipe = guards.mps_pipe_directory
+    is_real = settings.gpus == "nvml"
     return Enforcer(
         best=guards.enforcement,
-        abilities=NvmlAbilities(load_pynvml, guards.cgroup_root) if settings.gpus == "nvml" else None,
+        abilities=BoundedAbilities(NvmlAbilities(load_pynvml, guards.cgroup_root), calls) if is_real else None,
         mps=mps,
         proofs=None if pipe is None or mps is None else MpsProofs(mps, pipe, settings.proc_root),
         usage=meter,

@@ -23,11 +23,13 @@ from device_plugin.metrics import PluginMetrics
 from device_plugin.pods.events import Events
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
+from device_plugin.reporting.driver_metrics import DriverCollector
 from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
 from device_plugin.reporting.node_watch import OwnNodeSink
 from device_plugin.reporting.startup_taints import StartupTaints
 from device_plugin.safety import build_safety
+from device_plugin.sampling.bounded import BoundedCalls, BoundedReader, driver_calls
 from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from device_plugin.sampling.nvml_reading import NvmlReader
 from device_plugin.sampling.simulated import SimulatedSource
@@ -115,7 +117,9 @@ def open_events(api: KubeApi, node_name: str) -> EventRecorder:
     )
 
 
-def open_meter(settings: Settings, source: GpuSource, pods: Callable[[], Mapping[str, BoundPod] | None]) -> Meter:
+def open_meter(
+    settings: Settings, source: GpuSource, pods: Callable[[], Mapping[str, BoundPod] | None], calls: BoundedCalls
+) -> Meter:
     """The meter of a source's GPUs; `pods` are the node's by UID, None while they are not known."""
     if isinstance(source, SimulatedSource):
         use = SimulatedUse(source.use, pods)
@@ -127,7 +131,7 @@ def open_meter(settings: Settings, source: GpuSource, pods: Callable[[], Mapping
             unit_mib=settings.memory_unit_mib,
         )
     return Meter(
-        source=NvmlReader(load_pynvml),
+        source=BoundedReader(NvmlReader(load_pynvml), calls),
         locator=ProcFolder(settings.proc_root),
         pods=pods,
         interval_s=settings.measure_interval_s,
@@ -153,7 +157,8 @@ class _Plugin:
         self._podresources = PodResources(
             settings.podresources_socket, {resource.name_in(names): resource for resource in Resource}
         )
-        self._meter = open_meter(settings, source, self._known_pods)
+        self._calls = driver_calls(settings.safeguards.driver_timeout_s)
+        self._meter = open_meter(settings, source, self._known_pods, self._calls.meter)
         self._safety = build_safety(
             settings,
             source,
@@ -163,6 +168,7 @@ class _Plugin:
             podresources=self._podresources,
             due=due,
             meter=self._meter,
+            calls=self._calls,
         )
         self._feed = self._safety.feed
         self._settled = False
@@ -193,7 +199,9 @@ class _Plugin:
         state = PluginState(
             names, lambda: self._feed.gpus, self._reconciler.lag_s, self._unreadable, self._writes_failing
         )
-        metrics = PluginMetrics(names, [state, GpuCollector(self._view(source))])
+        metrics = PluginMetrics(
+            names, [state, GpuCollector(self._view(source)), DriverCollector(self._calls.stalled_s)]
+        )
         self._lifecycle = self._make_lifecycle(admissions, metrics)
         self.endpoints = Endpoints(settings.address(), self._make_health(), metrics.registry)
 
@@ -253,6 +261,7 @@ class _Plugin:
     def _make_health(self) -> Health:
         parts = {
             "gpus": lambda: self._feed.problem,
+            "driver": self._calls.problem,
             "kubelet": lambda: self._lifecycle.problem,
             "podresources": lambda: self._podresources.problem,
             "inventory": lambda: self._reporter.problem,
@@ -261,7 +270,14 @@ class _Plugin:
             "node": lambda: self._node_watch.lasting_problem,
             "writes": lambda: self._api.writes.problem,
         }
-        return Health(parts, self.loops.problem)
+        return Health(parts, lambda: self.loops.problem() or self._worn_out())
+
+    def _worn_out(self) -> str:
+        """Why only a new container can read the GPUs; empty while waiting helps, or nothing would."""
+        limit_s = self._settings.safeguards.restart_after_s
+        if not limit_s or self._feed.failing_s() < limit_s:
+            return ""
+        return f"GPUs could not be read for {limit_s:g} s, a new container may: {self._feed.problem}"
 
     def start(self) -> None:
         """Start answering and looping."""
@@ -288,6 +304,7 @@ class _Plugin:
         self._feed.soon()
         self._events.stop(timeout_s=5.0)
         self.loops.join(timeout_s=10.0)
+        self._calls.leave()
         self.endpoints.stop()
         self._podresources.close()
         self._api.close()

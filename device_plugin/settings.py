@@ -143,6 +143,8 @@ class Safeguards:
         evict_overuse: whether reported pods are evicted, through the Eviction API.
         probation_s: how long a GPU that was unhealthy must be healthy before it is used again.
         ignored_xids: XIDs that do not make a GPU unhealthy, in addition to those of applications.
+        driver_timeout_s: how long a call into the driver may take before its GPUs count as unhealthy.
+        restart_after_s: how long the GPUs may be unreadable before /healthz asks for a new container; 0: for ever.
 
     Raises:
         SettingsError: a value that cannot work.
@@ -159,11 +161,15 @@ class Safeguards:
     evict_overuse: bool = False
     probation_s: float = 30.0
     ignored_xids: frozenset[int] = frozenset()
+    driver_timeout_s: float = 10.0
+    restart_after_s: float = 300.0
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.probe_interval_s <= 3600:
             raise SettingsError(f"probe_interval_s {self.probe_interval_s}: expected 0.05 to 3600 seconds")
-        for what in ("overuse_grace_s", "probation_s"):
+        if not 0.05 <= self.driver_timeout_s <= 3600:
+            raise SettingsError(f"driver_timeout_s {self.driver_timeout_s}: expected 0.05 to 3600 seconds")
+        for what in ("overuse_grace_s", "probation_s", "restart_after_s"):
             if not 0 <= getattr(self, what) <= 86400:
                 raise SettingsError(f"{what} {getattr(self, what)}: expected 0 to 86400 seconds")
         if not 0 <= self.overuse_tolerance_mib <= 1 << 20:

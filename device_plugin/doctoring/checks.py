@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from device_plugin.doctoring.facts import NodeFacts, Rights
 from device_plugin.doctoring.runtime_checks import check_cdi, check_runtime
+from device_plugin.gpus.gpu import NO_ANSWER
 from extender.contract.findings import Finding, Level
 
 _LIMITS_DRIVER = 615
@@ -63,6 +64,11 @@ def _nvml(facts: NodeFacts) -> Finding:
             "run the plugin with the nvidia runtime, NVIDIA_VISIBLE_DEVICES=all and "
             "NVIDIA_DRIVER_CAPABILITIES=utility, so that libnvidia-ml.so.1 is in its container"
         )
+        if NO_ANSWER in facts.nvml_problem:
+            advice = (
+                "the driver hangs: look for NVRM and Xid lines in `dmesg`, and for processes in state D in `ps`; "
+                "if it lasts, drain the node and reboot it"
+            )
         return Finding("nvml", Level.ERROR, facts.nvml_problem, advice)
     if not facts.gpus:
         advice = "compare with `nvidia-smi -L` on the node; look for NVRM lines in `dmesg`"

@@ -11,6 +11,8 @@ from typing import Any
 from device_plugin.doctoring.distributions import cdi_files, kubelet_roots, read_text, runtime_files
 from device_plugin.doctoring.facts import NodeFacts
 from device_plugin.enforcing.mps import MpsControl, MpsError
+from device_plugin.gpus.gpu import GpuSourceStalledError
+from device_plugin.sampling.bounded import BoundedCalls
 
 _TIMEOUT_S = 5.0
 
@@ -23,6 +25,7 @@ def gather_node(
     mps: MpsControl | None,
     load_pynvml: Callable[[], Any],
     toolkit_program: str = "nvidia-ctk",
+    driver_timeout_s: float = 10.0,
 ) -> NodeFacts:
     """Gather all facts once.
 
@@ -33,8 +36,9 @@ def gather_node(
         mps: the MPS control daemon, None when no pipe directory is set.
         load_pynvml: imports the NVML binding.
         toolkit_program: nvidia-ctk, or its path.
+        driver_timeout_s: how long the driver may take to answer.
     """
-    nvml_problem, gpus = nvml_gpus(load_pynvml)
+    nvml_problem, gpus = patient_nvml_gpus(load_pynvml, driver_timeout_s)
     mps_problem, servers = mps_state(mps)
     return NodeFacts(
         driver=driver_version(root),
@@ -57,6 +61,17 @@ def driver_version(root: Path) -> str:
     text = read_text(root / "proc/driver/nvidia/version") or read_text(root / "sys/module/nvidia/version")
     match = re.search(r"\b\d{3,}\.\d+(\.\d+)*", text)
     return match[0] if match else ""
+
+
+def patient_nvml_gpus(load_pynvml: Callable[[], Any], timeout_s: float) -> tuple[str, dict[str, str]]:
+    """What `nvml_gpus` finds, also when a call into the driver does not return."""
+    calls = BoundedCalls("doctor", timeout_s)
+    try:
+        return calls.call(lambda: nvml_gpus(load_pynvml))
+    except GpuSourceStalledError as error:
+        return f"NVML cannot be asked: {error}", {}
+    finally:
+        calls.leave()
 
 
 def nvml_gpus(load_pynvml: Callable[[], Any]) -> tuple[str, dict[str, str]]:

@@ -7,8 +7,10 @@ https://docs.nvidia.com/deploy/nvml-api (nvmlDeviceSetMemoryLimits_v1, nvmlDevic
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from device_plugin.gpus.gpu import GpuSourceStalledError
+from device_plugin.sampling.bounded import BoundedCalls
 from extender.contract.units import GpuUuid
 
 _MIB = 1024 * 1024
@@ -155,3 +157,50 @@ def _check_binding(nvml: Any) -> None:
     """
     if not (hasattr(nvml, "nvmlDeviceSetMemoryLimits_v1") and hasattr(nvml, "nvmlDeviceGetMemoryLimits_v1")):
         raise LimitError("this nvidia-ml-py knows no memory limits (13.615 does)")
+
+
+T = TypeVar("T")
+
+
+class BoundedAbilities:
+    """`Abilities` that do not hang when those behind them do."""
+
+    def __init__(self, abilities: Abilities, calls: BoundedCalls) -> None:
+        self._abilities = abilities
+        self._calls = calls
+
+    def compute_capability(self, uuid: GpuUuid) -> tuple[int, int] | None:
+        """Major and minor compute capability of the GPU; None when that is not known."""
+        try:
+            return self._call(lambda: self._abilities.compute_capability(uuid))
+        except LimitError:
+            return None
+
+    def limit_obstacle(self, uuid: GpuUuid) -> str:
+        """Why limits cannot be set on that GPU."""
+        try:
+            return self._call(lambda: self._abilities.limit_obstacle(uuid))
+        except LimitError as error:
+            return str(error)
+
+    def limit_mib(self, uuid: GpuUuid, cgroup: str) -> int | None:
+        """The limit of a cgroup on that GPU; None without one.
+
+        Raises:
+            LimitError: it cannot be read.
+        """
+        return self._call(lambda: self._abilities.limit_mib(uuid, cgroup))
+
+    def set_limit_mib(self, uuid: GpuUuid, cgroup: str, limit_mib: int) -> None:
+        """Set request and limit of a cgroup on that GPU.
+
+        Raises:
+            LimitError: it cannot be set.
+        """
+        self._call(lambda: self._abilities.set_limit_mib(uuid, cgroup, limit_mib))
+
+    def _call(self, function: Callable[[], T]) -> T:
+        try:
+            return self._calls.call(function)
+        except GpuSourceStalledError as error:
+            raise LimitError(str(error)) from error

@@ -62,7 +62,26 @@ class GpuSample:
 
 
 class GpuSourceError(Exception):
-    """No GPU can be read at the moment; the message says why and what would help."""
+    """No GPU can be read at the moment; the message says why and what would help.
+
+    Args:
+        message: that.
+        known: the GPUs as they were last seen, without what is known to have changed since.
+    """
+
+    def __init__(self, message: str, known: tuple[GpuSample, ...] = ()) -> None:
+        super().__init__(message)
+        self.known = known
+
+
+NO_ANSWER = "the driver has not answered for a while"
+
+
+class GpuSourceStalledError(GpuSourceError):
+    """A call into the driver does not return, and nothing can interrupt it."""
+
+    def __init__(self) -> None:
+        super().__init__(NO_ANSWER)
 
 
 class GpuSource(Protocol):

@@ -4,10 +4,11 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from device_plugin.gpus.devices import check_message
-from device_plugin.gpus.gpu import Gpus, GpuSource, GpuSourceError
+from device_plugin.gpus.gpu import Gpus, GpuSample, GpuSource, GpuSourceError, GpuSourceStalledError
 from device_plugin.settings import SettingsError
 from extender.contract.units import ContractError, UnitMib
 from extender.kube.retries import Backoff
@@ -21,13 +22,27 @@ class GpuFeed:
     """The newest state of the GPUs; one thread samples, any number of threads wait for changes.
 
     While a source cannot be read at the start, the feed is empty and says why; one that fails later makes all its
-    GPUs unhealthy until it works again. Setting `due` asks for a sample at once.
+    GPUs unhealthy until it works again.
+
+    Args:
+        source: where samples come from.
+        unit_mib: size of a memory unit.
+        interval_s: time between two samples.
+        due: asks for a sample at once when it is set.
+        clock_s: monotonic seconds.
     """
 
     def __init__(
-        self, source: GpuSource, unit_mib: UnitMib, interval_s: float, due: threading.Event | None = None
+        self,
+        source: GpuSource,
+        unit_mib: UnitMib,
+        interval_s: float,
+        due: threading.Event | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
+        self._clock_s = clock_s
+        self._failing_since_s: float | None = None
         self._unit_mib = unit_mib
         self._interval_s = interval_s
         self._backoff = Backoff(first_s=min(0.5, interval_s), last_s=30.0)
@@ -42,6 +57,11 @@ class GpuFeed:
     def gpus(self) -> Gpus | None:
         """The GPUs, None until the source could first be read."""
         return self._gpus
+
+    def failing_s(self) -> float:
+        """How long the source has failed at each sample; 0 while it works, and while it does not answer at all."""
+        since_s = self._failing_since_s
+        return 0.0 if since_s is None else self._clock_s() - since_s
 
     def wait_newer(self, version: int, timeout_s: float) -> tuple[int, Gpus | None]:
         """The newest version and its GPUs, at once when newer than `version`, else after a change or the timeout."""
@@ -86,17 +106,31 @@ class GpuFeed:
             SettingsError: the first sample shows that the settings cannot work.
         """
         try:
-            gpus = Gpus(self._unit_mib, self._source.sample())
+            samples = self._source.sample()
+        except GpuSourceStalledError as error:
+            self._failures, self._failing_since_s = 0, None
+            self._fail(str(error), error.known)
+            return self._interval_s
+        except GpuSourceError as error:
+            if self._failing_since_s is None:
+                self._failing_since_s = self._clock_s()
+            return self._failed(error, error.known)
+        self._failing_since_s = None
+        try:
+            gpus = Gpus(self._unit_mib, samples)
             if gpus != self._gpus:
                 self._check(gpus)
         except (GpuSourceError, ContractError) as error:
-            self._failures += 1
-            self._fail(str(error))
-            return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries, no secret
+            return self._failed(error)
         self._failures = 0
         self.problem = ""
         self._publish(gpus)
         return self._interval_s
+
+    def _failed(self, error: Exception, known: tuple[GpuSample, ...] = ()) -> float:
+        self._failures += 1
+        self._fail(str(error), known)
+        return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries, no secret
 
     def _check(self, gpus: Gpus) -> None:
         try:
@@ -106,12 +140,12 @@ class GpuFeed:
                 raise SettingsError(str(error)) from error
             raise GpuSourceError(str(error)) from error
 
-    def _fail(self, problem: str) -> None:
+    def _fail(self, problem: str, known: tuple[GpuSample, ...]) -> None:
         if problem != self.problem:
             _LOG.error("GPUs cannot be read: %s", problem)
         self.problem = problem
         if self._gpus is not None:
-            lost = tuple(replace(sample, healthy=False, reason=problem) for sample in self._gpus)
+            lost = tuple(replace(sample, healthy=False, reason=problem) for sample in known or self._gpus)
             self._publish(Gpus(self._unit_mib, lost))
 
     def _publish(self, gpus: Gpus) -> None:

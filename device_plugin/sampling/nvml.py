@@ -75,7 +75,7 @@ class NvmlSource:
         self._xid_counts: Counter[tuple[GpuUuid | None, int]] = Counter()
         self._critical: Counter[GpuUuid | None] = Counter()
         self._on_xid = on_xid
-        self._listener = XidListener(load, self._take)
+        self._listener = XidListener(load, self._take, clock_s)
 
     @property
     def left_out(self) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from device_plugin.gpus.gpu import GpuSample, GpuSource
+from device_plugin.gpus.gpu import GpuSample, GpuSource, GpuSourceError
 from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import Standing
 from extender.contract.units import GpuUuid
@@ -47,6 +47,7 @@ class SupervisedSource:
         self._lock = threading.Lock()
         self._cordoned: frozenset[GpuUuid] = frozenset()
         self._conflicts: Mapping[GpuUuid, str] = {}
+        self._known: tuple[GpuSample, ...] = ()
 
     def cordon(self, uuids: frozenset[GpuUuid]) -> bool:
         """Take exactly these GPUs out of use by hand; returns whether the set changed."""
@@ -66,12 +67,27 @@ class SupervisedSource:
         Raises:
             GpuSourceError: no GPU can be read.
         """
-        samples, now_s = self._source.sample(), self._clock_s()
-        self._probation.forget_others([sample.uuid for sample in samples])
+        try:
+            self._known = self._source.sample()
+        except GpuSourceError as error:
+            error.known = self._lost(str(error))
+            raise
+        now_s, uuids = self._clock_s(), [sample.uuid for sample in self._known]
+        self._probation.forget_others(uuids)
         with self._lock:
             cordoned, taken = self._cordoned, self._conflicts
-        standings = self._standings.standings([sample.uuid for sample in samples])
-        return tuple([self._judged(each, standings[each.uuid], cordoned, taken, now_s=now_s) for each in samples])
+        standings = self._standings.standings(uuids)
+        return tuple([self._judged(each, standings[each.uuid], cordoned, taken, now_s=now_s) for each in self._known])
+
+    def _lost(self, reason: str) -> tuple[GpuSample, ...]:
+        """The known GPUs, none of which can be read any more; when they come back, they are on probation."""
+        now_s = self._clock_s()
+        standings = self._standings.standings([sample.uuid for sample in self._known])
+        for sample in self._known:
+            self._probation.judge(sample.uuid, healthy=False, reason=reason, now_s=now_s)
+        return tuple(
+            replace(sample, healthy=False, reason=reason, standing=standings[sample.uuid]) for sample in self._known
+        )
 
     def _judged(
         self,

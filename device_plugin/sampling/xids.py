@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any
 
-from device_plugin.gpus.gpu import GpuSourceError
+from device_plugin.gpus.gpu import NO_ANSWER, GpuSourceError
 from device_plugin.gpus.xids import WatchList
 from device_plugin.sampling.nvml_asking import SeenGpu, ask, gpu_count, identify, pointer_of, slot_of, uuid_of
 from device_plugin.sampling.nvml_session import NvmlSession
@@ -23,6 +23,8 @@ _WAIT_MS = 500
 """How long one wait for an event may take, and thus ending the thread."""
 
 _JOIN_S = 5.0
+_SILENT_S = 10.0
+"""A wait that takes so long has not returned when it should have."""
 
 
 class XidListener:
@@ -51,10 +53,13 @@ class XidListener:
         self._watch = WatchList()
         self._thread: threading.Thread | None = None
         self._problem = ""
+        self._turned_s = clock_s()
 
     def start(self) -> None:
         """Start listening, if not yet."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
+            self._stop.clear()
+            self._turned_s = self._clock_s()
             self._thread = threading.Thread(target=self._run, name="nvml-xids", daemon=True)
             self._thread.start()
 
@@ -69,8 +74,9 @@ class XidListener:
 
     def unwatched(self) -> Mapping[GpuUuid, str]:
         """Why the XIDs of GPUs are not seen, for those that `follow` was told of."""
+        is_silent = self._clock_s() - self._turned_s > _SILENT_S
         with self._lock:
-            return self._watch.missing(self._problem)
+            return self._watch.missing(self._problem or (NO_ANSWER if is_silent else ""))
 
     def stop(self) -> None:
         """End the thread and wait for it."""
@@ -83,6 +89,7 @@ class XidListener:
     def _run(self) -> None:
         failures = 0
         while not self._stop.is_set():
+            self._turned_s = self._clock_s()
             try:
                 self._listen()
                 failures = 0
@@ -157,6 +164,7 @@ class XidListener:
 
     def _follow(self, nvml: Any, events: Any) -> None:
         while not (self._stop.is_set() or self._renew.is_set() or self._has_more(nvml)):
+            self._turned_s = self._clock_s()
             try:
                 event = nvml.nvmlEventSetWait(events, _WAIT_MS)
             except nvml.NVMLError as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from device_plugin.gpus.gpu import GpuSourceError
+from device_plugin.gpus.gpu import NO_ANSWER, GpuSourceError, GpuSourceStalledError
 from device_plugin.gpus.readings import GpuFacts, GpuReading, ReadingSource
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.accounting.processes import Locator, Measured, account
@@ -23,7 +23,6 @@ from extender.kube.retries import Backoff
 _LOG = logging.getLogger(__name__)
 
 _STALE_INTERVALS = 3
-STALE = "the driver has not answered for a while"
 NO_PODS = "the node's pods are not known yet"
 HIDDEN = "processes that the driver lists cannot be looked up in /proc"
 STRAY = "a process of a pod is in none of the pod's containers, as in a sandbox such as gVisor"
@@ -104,7 +103,7 @@ class Meter:
         if newest.at_s is None or newest.problem:
             return newest
         is_stale = self._clock_s() - newest.at_s > _STALE_INTERVALS * self._interval_s + 1.0
-        return self._failed(newest, STALE) if is_stale else newest
+        return self._failed(newest, NO_ANSWER) if is_stale else newest
 
     def usage(self) -> Usage:
         """What every container uses, as last measured; the first call measures."""
@@ -128,10 +127,12 @@ class Meter:
             try:
                 readings = self._source.read()
             except GpuSourceError as error:
-                self._failures += 1
+                self._failures = 0 if isinstance(error, GpuSourceStalledError) else self._failures + 1
                 if self._newest.problem != str(error):
                     _LOG.warning("GPUs cannot be measured: %s", error)
                 self._newest = self._failed(self._newest, str(error))
+                if not self._failures:
+                    return self._interval_s
                 return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries
             self._failures = 0
             self._take(readings)

@@ -14,6 +14,8 @@ from device_plugin.settings import MpsAccess, Safeguards, SettingsError
         ({"probe_interval_s": 0.0}, "probe_interval_s 0.0: expected 0.05 to 3600"),
         ({"overuse_grace_s": float("nan")}, "overuse_grace_s nan: expected 0 to 86400"),
         ({"probation_s": -1.0}, "probation_s -1.0"),
+        ({"driver_timeout_s": 0.0}, "driver_timeout_s 0.0: expected 0.05 to 3600"),
+        ({"restart_after_s": -1.0}, "restart_after_s -1.0"),
         ({"overuse_tolerance_mib": -1}, "overuse_tolerance_mib -1"),
         ({"mps_pipe_directory": Path("mps")}, "mps_pipe_directory 'mps': expected an absolute path"),
         ({"ignored_xids": frozenset({-3})}, r"ignored_xids \[-3\]"),

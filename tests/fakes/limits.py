@@ -2,6 +2,7 @@
 
 # ruff: noqa: N801, N802, N815 - the names are pynvml's
 
+import threading
 from collections.abc import Mapping
 from types import SimpleNamespace
 
@@ -23,7 +24,10 @@ class c_nvmlGetMemoryLimits_v1_t(SimpleNamespace):
 
 
 class FakeLimitNvml:
-    """Keeps limits by GPU and cgroup; `fails` maps calls to NVML's return code, `forgets` loses what was set."""
+    """Keeps limits by GPU and cgroup; `fails` maps calls to NVML's return code, `forgets` loses what was set.
+
+    While `is_free` is not set, it does not start.
+    """
 
     NVMLError = NVMLError
     NVML_ERROR_NOT_SUPPORTED = 3
@@ -36,6 +40,8 @@ class FakeLimitNvml:
     def __init__(self) -> None:
         self.fails: dict[str, int] = {}
         self.forgets = False
+        self.is_free = threading.Event()
+        self.is_free.set()
         self.mig = 0
         self.users = 0
         self.limits: dict[tuple[str, bytes], tuple[int, int]] = {}
@@ -45,6 +51,7 @@ class FakeLimitNvml:
             raise NVMLError(self.fails[call])
 
     def nvmlInit(self) -> None:
+        self.is_free.wait(30.0)
         self._check("init")
         self.users += 1
 

@@ -6,16 +6,21 @@ from pathlib import Path
 import pytest
 
 from bench.simulated.nvml.driver import DRIVER_NOT_LOADED, GPU_IS_LOST, Model, SimulatedDriver
+from bench.simulated.waiting import wait_until as until
+from device_plugin.doctoring.checks import check_node
+from device_plugin.doctoring.facts import NodeFacts
 from device_plugin.doctoring.gathering import (
     cgroup_version,
     driver_version,
     gather_node,
     mps_state,
     nvml_gpus,
+    patient_nvml_gpus,
     socket_state,
     toolkit_version,
 )
 from device_plugin.enforcing.mps import MpsControl
+from device_plugin.gpus.gpu import NO_ANSWER
 from device_plugin.sampling.nvml import load_pynvml
 from tests.fakes.mps_control import FakeMpsDaemon
 
@@ -54,6 +59,19 @@ def test_nvml_and_its_gpus(driver: SimulatedDriver) -> None:
     assert "GPU is lost" in list(gpus.values())[2]
     driver.state.init_code = DRIVER_NOT_LOADED
     assert nvml_gpus(load_pynvml) == ("NVML cannot be asked: Driver Not Loaded", {})
+
+
+def test_a_driver_that_hangs_is_found_out(driver: SimulatedDriver) -> None:
+    """Instead of hanging, too; the check says what to do."""
+    driver.add(Model())
+    driver.hang(0, "MIG")
+    problem, gpus = patient_nvml_gpus(load_pynvml, 0.2)
+    (finding,) = [each for each in check_node(NodeFacts(nvml_problem=problem)) if each.check == "nvml"]
+    assert (problem, gpus) == (f"NVML cannot be asked: {NO_ANSWER}", {})
+    assert "the driver hangs" in finding.advice
+    driver.release()
+    assert patient_nvml_gpus(load_pynvml, 10.0) == ("", {driver.gpus[0].uuid.decode(): ""})
+    until(lambda: driver.state.sessions == 0)
 
 
 def test_cgroup_versions(tmp_path: Path) -> None:

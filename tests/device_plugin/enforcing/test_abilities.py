@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from bench.simulated.nvml.driver import NO_PERMISSION, Model, SimulatedDriver
-from device_plugin.enforcing.abilities import LimitError, NvmlAbilities
+from bench.simulated.waiting import wait_until as until
+from device_plugin.enforcing.abilities import BoundedAbilities, LimitError, NvmlAbilities
+from device_plugin.gpus.gpu import NO_ANSWER
+from device_plugin.sampling.bounded import BoundedCalls
 from device_plugin.sampling.nvml import load_pynvml
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import simulated
@@ -132,3 +135,22 @@ def test_a_binding_without_the_calls_has_no_limits(
         abilities.limit_mib(uuid, "/kubepods/x")
     with pytest.raises(LimitError, match="knows no memory limits"):
         abilities.set_limit_mib(uuid, "/kubepods/x", 6144)
+
+
+def test_a_driver_that_hangs_has_no_limits(root: Path) -> None:
+    """It is asked once; whoever asks meanwhile is told so at once."""
+    nvml = FakeLimitNvml()
+    nvml.is_free.clear()
+    calls = BoundedCalls("enforcer", 0.1)
+    abilities = BoundedAbilities(NvmlAbilities(lambda: nvml, root), calls)
+    assert [abilities.limit_obstacle(A), abilities.compute_capability(A)] == [NO_ANSWER, None]
+    with pytest.raises(LimitError, match=NO_ANSWER):
+        abilities.limit_mib(A, "/x")
+    with pytest.raises(LimitError, match=NO_ANSWER):
+        abilities.set_limit_mib(A, "/x", 1)
+    nvml.is_free.set()
+    until(lambda: not calls.stalled_s())
+    assert (abilities.limit_obstacle(A), abilities.compute_capability(A)) == ("", (8, 0))
+    abilities.set_limit_mib(A, "/x", 6144)
+    assert abilities.limit_mib(A, "/x") == 6144
+    calls.leave()

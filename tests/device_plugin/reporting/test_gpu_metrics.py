@@ -18,6 +18,7 @@ from device_plugin.gpus.standing import Standing
 from device_plugin.metrics import PluginMetrics
 from device_plugin.pods.holdings import held_by_container, held_by_gpu
 from device_plugin.pods.pod import BoundPod, ContainerKey
+from device_plugin.reporting.driver_metrics import DriverCollector
 from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
 from device_plugin.settings import Resource, Rung
 from device_plugin.usage.accounting.usage import ContainerUse
@@ -301,7 +302,8 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 def exported() -> dict[str, tuple[str, frozenset[str]]]:
     """The same of what a plugin exports when everything happened once."""
     state = PluginState(Names(), lambda: GPUS, lambda: 0.0, lambda: {"pod": 2}, lambda: False)
-    metrics = PluginMetrics(Names(), [state, GpuCollector(view())])
+    driver = DriverCollector(lambda: {"meter": 12.5})
+    metrics = PluginMetrics(Names(), [state, GpuCollector(view()), driver])
     calls: list[Callable[[], None]] = [
         lambda: metrics.allocated(Resource.MEMORY, "given"),
         lambda: metrics.preferred(Resource.MEMORY, planned=True),

@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.simulated.nvml.driver import UNKNOWN_BYTES, SimulatedDriver
+from bench.simulated.nvml.driver import SimulatedDriver
+from bench.simulated.nvml.state import UNKNOWN_BYTES
 from device_plugin.gpus.xids import APPLICATION_XIDS, QUIET_S
 from extender.contract.units import GpuUuid
 from tests.device_plugin.sampling.driver_states import CALLS, MIB, Node

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from device_plugin.gpus.gpu import GpuSample, GpuSourceError
+from device_plugin.gpus.gpu import NO_ANSWER, GpuSample, GpuSourceError, GpuSourceStalledError
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.settings import SettingsError
 from extender.contract.units import GpuUuid, UnitMib
@@ -82,6 +82,29 @@ def test_a_source_that_stops_working_makes_its_gpus_unhealthy() -> None:
         assert feed.gpus is not None
         seen.append(([(gpu.healthy, gpu.reason) for gpu in feed.gpus], feed.problem))
     assert seen == [([(True, "")], ""), ([(False, "lost")], "lost"), ([(True, "")], "")]
+
+
+def test_lesson_28_a_source_that_does_not_answer_makes_its_gpus_unhealthy() -> None:
+    """It is asked again after the usual time: nothing is gained by waiting longer."""
+    feed = feed_of((sample(),), GpuSourceStalledError())
+    feed.step()
+    assert [feed.step() for _ in range(10)] == [0.5] * 10
+    assert feed.gpus is not None
+    assert ([(gpu.healthy, gpu.reason) for gpu in feed.gpus], feed.problem) == ([(False, NO_ANSWER)], NO_ANSWER)
+
+
+def test_how_long_the_source_has_failed_is_counted_from_the_first_failure() -> None:
+    """One that does not answer at all does not count, nor one that answered in between."""
+    now_s = [100.0]
+    broken, stalled = GpuSourceError("no library"), GpuSourceStalledError()
+    source = ScriptedSource(broken, broken, (sample(),), broken, stalled, broken)
+    feed = GpuFeed(source, UNIT_MIB, 0.5, clock_s=lambda: now_s[0])
+    failing_s = []
+    for _ in range(6):
+        feed.step()
+        now_s[0] += 10.0
+        failing_s.append(feed.failing_s())
+    assert failing_s == [10.0, 20.0, 0.0, 10.0, 0.0, 10.0]
 
 
 def test_lesson_11_a_unit_that_breaks_grpc_ends_the_start_and_only_a_start() -> None:

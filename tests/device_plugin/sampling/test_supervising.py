@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+import pytest
+
+from device_plugin.gpus.gpu import GpuSample, GpuSourceError, GpuSourceStalledError
 from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
 from device_plugin.sampling.supervising import SupervisedSource
@@ -64,6 +67,37 @@ def test_probation_follows_an_illness() -> None:
     health(source)
     inner.samples = (sample(A),)
     assert health(source) == {A: "on probation for 30 s after: XID 79"}
+    now[0] = 30.0
+    assert health(source) == {A: "ok"}
+
+
+class FailingSource(FixedSource):
+    """Fails when the test says so."""
+
+    error: GpuSourceError | None = None
+
+    def sample(self) -> tuple[GpuSample, ...]:
+        if self.error is not None:
+            raise self.error
+        return self.samples
+
+
+@pytest.mark.parametrize("error", [GpuSourceStalledError(), GpuSourceError("NVML cannot count the GPUs")])
+def test_probation_follows_a_source_that_failed(error: GpuSourceError) -> None:
+    """Nobody knows what happened to its GPUs meanwhile; at the start there is nothing to follow."""
+    now = [0.0]
+    inner = FailingSource(sample(A))
+    source = SupervisedSource(inner, OneStanding(), Probation(30.0), lambda: now[0])
+    inner.error = error
+    with pytest.raises(type(error)):
+        source.sample()
+    inner.error = None
+    assert health(source) == {A: "ok"}
+    inner.error = error
+    with pytest.raises(type(error)):
+        source.sample()
+    inner.error = None
+    assert health(source) == {A: f"on probation for 30 s after: {error}"}
     now[0] = 30.0
     assert health(source) == {A: "ok"}
 

@@ -7,6 +7,7 @@ import pytest
 
 from bench.simulated.nvml.driver import GPU_IS_LOST, NOT_SUPPORTED, UNKNOWN, Model, SimulatedDriver
 from bench.simulated.waiting import wait_until as until
+from device_plugin.gpus.gpu import NO_ANSWER
 from device_plugin.sampling.nvml import NvmlSource
 from extender.contract.units import GpuUuid
 
@@ -97,3 +98,28 @@ def test_a_wait_that_fails_watches_nothing(source: NvmlSource, driver: Simulated
     until(lambda: source.unwatched == {A: "Unknown Error", B: "Unknown Error"})
     driver.state.wait_code = 0
     until(lambda: is_watched(source))
+
+
+def test_a_wait_that_never_returns_watches_nothing(driver: SimulatedDriver, tmp_path: Path) -> None:
+    """Until it returns; the samples go on, and the source can be closed."""
+    driver.add(Model())
+    now_s = [0.0]
+    source = NvmlSource(sysfs_pci=tmp_path, clock_s=lambda: now_s[0])
+    until(lambda: is_watched(source))
+    driver.hang(None, "WAIT")
+    until(lambda: driver.state.hanging == 1)
+    now_s[0] += 11.0
+    assert ([sample.healthy for sample in source.sample()], source.unwatched) == ([True], {A: NO_ANSWER})
+    driver.release()
+    until(lambda: is_watched(source))
+    source.close()
+
+
+def test_a_source_that_was_closed_listens_again(source: NvmlSource, driver: SimulatedDriver) -> None:
+    """When it is used again."""
+    until(lambda: is_watched(source))
+    source.close()
+    assert driver.state.sessions == 0
+    until(lambda: is_watched(source))
+    driver.raise_xid(79, 0)
+    until(lambda: source.xid_counts == {(A, 79): 1})

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from device_plugin.gpus.gpu import GpuSourceError
+from device_plugin.gpus.gpu import NO_ANSWER, GpuSourceError, GpuSourceStalledError
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.accounting.processes import ProcessOwner
 from device_plugin.usage.accounting.usage import Usage
-from device_plugin.usage.measuring import HIDDEN, NO_PODS, STALE, STRAY, UNLISTED, Meter
+from device_plugin.usage.measuring import HIDDEN, NO_PODS, STRAY, UNLISTED, Meter
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import placed, pod
 
@@ -26,6 +26,7 @@ class Node:
     def __init__(self) -> None:
         self.now_s = 100.0
         self.problem = ""
+        self.is_stalled = False
         self.obstacle_text = ""
         self.sizes_mib: dict[int, int] = {}
         self.used_mib: int | None = None
@@ -40,6 +41,8 @@ class Node:
 
     def read(self) -> tuple[GpuReading, ...]:
         self.reads += 1
+        if self.is_stalled:
+            raise GpuSourceStalledError
         if self.problem:
             raise GpuSourceError(self.problem)
         processes = tuple(GpuProcess(pid, size * MIB) for pid, size in self.sizes_mib.items())
@@ -115,7 +118,18 @@ def test_a_driver_that_hangs_is_noticed(node: Node) -> None:
     node.now_s += 15.0
     before = node.meter.usage()
     node.now_s += 2.0
-    assert (before.unknown, node.meter.usage()) == ({}, Usage(unknown={A: STALE}))
+    assert (before.unknown, node.meter.usage()) == ({}, Usage(unknown={A: NO_ANSWER}))
+
+
+def test_a_call_that_does_not_return_leaves_no_current_values(node: Node) -> None:
+    """It is tried again after the usual time."""
+    node.run(1, 1000)
+    node.is_stalled = True
+    assert [node.meter.step() for _ in range(10)] == [5.0] * 10
+    assert node.meter.usage() == Usage(unknown={A: NO_ANSWER})
+    node.is_stalled = False
+    node.meter.step()
+    assert [use.used_mib for use in node.meter.usage().uses] == [1000]
 
 
 def test_before_the_pods_are_known_nothing_is_outside(node: Node) -> None:
