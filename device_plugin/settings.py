@@ -58,6 +58,13 @@ class NumaHints(Enum):
     WHOLE_GPUS = "whole-gpus"  # containers with whole GPUs are aligned to them
 
 
+class MigStrategy(Enum):
+    """What is done with GPUs in MIG mode."""
+
+    OFF = "off"  # they are left out
+    SLICES = "slices"  # each of their MIG devices is a GPU
+
+
 class Resource(Enum):
     """The extended resources that the plugin serves."""
 
@@ -196,6 +203,7 @@ class Settings:
         gpu_resource: name of the whole-GPU resource; empty for `<prefix>/gpu`.
         device_list_strategy: how the container runtime learns the GPUs.
         numa_hints: for which resources the kubelet's topology manager learns of NUMA nodes.
+        mig: what is done with GPUs in MIG mode.
         sample_interval_s: time between two samples of the GPUs' health.
         reconcile_interval_s: time between two comparisons of podresources with the pods' annotations.
         measure_interval_s: time between two measurements of what each container uses.
@@ -219,6 +227,7 @@ class Settings:
     gpu_resource: str = ""
     device_list_strategy: DeviceListStrategy = DeviceListStrategy.ENVVAR
     numa_hints: NumaHints = NumaHints.NONE
+    mig: MigStrategy = MigStrategy.OFF
     sample_interval_s: float = 1.0
     reconcile_interval_s: float = 10.0
     measure_interval_s: float = 5.0
