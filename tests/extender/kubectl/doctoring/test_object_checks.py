@@ -124,7 +124,7 @@ def test_many_pods_with_one_problem_are_one_finding() -> None:
 
 def test_what_of_mig_devices_is_in_no_unit_is_noted() -> None:
     """Three quarters of a unit of each of three; with units of 256 MiB none of it."""
-    seen = view([mixed_node("n1")])
+    seen = view([mixed_node("n1", ("1g.10gb",) * 3)])
     assert bad([*check_nodes(seen)], "units") == [(Level.NOTE, "2.25Gi of MIG devices is in no memory unit")]
     advice = [each.advice for each in check_nodes(seen) if each.level is Level.NOTE]
     assert advice == ["--memory-unit-mib=256 everywhere would offer 2.25Gi of it"]
