@@ -34,6 +34,7 @@ class Use:
         whole: whether it does.
         capacity: units of the GPU.
         peak_mib: the most that it has used there; None when unknown.
+        part_of_card: the part of a physical GPU that the GPU is: 1, or less for a MIG device.
     """
 
     namespace: str
@@ -43,6 +44,7 @@ class Use:
     whole: bool
     capacity: int
     peak_mib: float | None = None
+    part_of_card: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def advise_sizes(uses: Iterable[Use], unit_mib: UnitMib, *, headroom: float = 0.
         headroom: what to leave above the peak, as a fraction of it.
     """
     all_uses = list(uses)
-    demand = _demand(all_uses)
+    demand, parts = _demand(all_uses), _parts(all_uses)
     groups: dict[tuple[str, str, int, bool], list[Use]] = {}
     for use in all_uses:
         # Whole GPUs of several sizes are one wish.
@@ -115,14 +117,14 @@ def advise_sizes(uses: Iterable[Use], unit_mib: UnitMib, *, headroom: float = 0.
     found: list[SizeAdvice] = []
     # One after the other, each with what was advised before: pods that all wait for the same company waste more.
     for group in sorted(groups.values(), key=lambda group: _turn(group, unit_mib)):
-        one = _advice(group, after, unit_mib, headroom)
+        one = _advice(group, after, parts, unit_mib, headroom)
         found.append(one)
         if one.better_units is not None:
             _shift(after, group, one.better_units)
     return SizingAdvice(
         workloads=tuple(sorted(found, key=lambda one: (-one.gpus_saved, one.namespace, one.workload, one.units))),
-        needed_gpus=_needed(demand),
-        needed_gpus_after=_needed(after),
+        needed_gpus=_needed(demand, parts),
+        needed_gpus_after=_needed(after, parts),
     )
 
 
@@ -153,6 +155,7 @@ def _turn(group: Sequence[Use], unit_mib: UnitMib) -> tuple[bool, int, str, str,
 def _advice(
     group: Sequence[Use],
     demand: Mapping[int, Mapping[int, float]],
+    parts: Mapping[int, float],
     unit_mib: UnitMib,
     headroom: float,
 ) -> SizeAdvice:
@@ -180,8 +183,8 @@ def _advice(
     others = dict(demand[capacity])
     others[units] -= sum(use.capacity == capacity for use in group)
     sizes = [units, least] if least > units else _candidates(units, least, capacity, _Worth(others, capacity))
-    needed = {size: _needed_with(demand, group, size) for size in sizes}
-    needed[units] = _needed({use.capacity: demand[use.capacity] for use in group})
+    needed = {size: _needed_with(demand, parts, group, size) for size in sizes}
+    needed[units] = _needed({use.capacity: demand[use.capacity] for use in group}, parts)
     better = _best(units, least, capacity, needed)
     saved = 0.0 if better is None else needed[units] - needed[better]
     return replace(base, peak_mib=peak_mib, least_units=least, better_units=better, gpus_saved=saved)
@@ -203,11 +206,13 @@ def _best(units: int, least: int, capacity: int, needed: Mapping[int, float]) ->
     return None if best == units else best
 
 
-def _needed_with(demand: Mapping[int, Mapping[int, float]], group: Sequence[Use], size: int) -> float:
+def _needed_with(
+    demand: Mapping[int, Mapping[int, float]], parts: Mapping[int, float], group: Sequence[Use], size: int
+) -> float:
     """GPUs, of the sizes that the group is on, that are needed at least when it asks for `size` units."""
     after = {use.capacity: dict(demand[use.capacity]) for use in group}
     _shift(after, group, size)
-    return _needed(after)
+    return _needed(after, parts)
 
 
 def _demand(uses: Iterable[Use]) -> dict[int, dict[int, float]]:
@@ -230,5 +235,13 @@ def _shift(demand: Mapping[int, dict[int, float]], group: Iterable[Use], better:
         sizes[target] = sizes.get(target, 0.0) + 1.0
 
 
-def _needed(demand: Mapping[int, Mapping[int, float]]) -> float:
-    return sum(gpus_needed(sizes, capacity) for capacity, sizes in demand.items())
+def _parts(uses: Iterable[Use]) -> dict[int, float]:
+    """For each capacity of GPU the part of a physical one that such a GPU is, on average."""
+    found: dict[int, list[float]] = {}
+    for use in uses:
+        found.setdefault(use.capacity, []).append(use.part_of_card)
+    return {capacity: sum(parts) / len(parts) for capacity, parts in found.items()}
+
+
+def _needed(demand: Mapping[int, Mapping[int, float]], parts: Mapping[int, float]) -> float:
+    return sum(parts[capacity] * gpus_needed(sizes, capacity) for capacity, sizes in demand.items())

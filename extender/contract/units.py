@@ -9,7 +9,7 @@ UnitMib = NewType("UnitMib", int)
 """Size of one unit in MiB."""
 
 GpuUuid = NewType("GpuUuid", str)
-"""NVML's UUID of one physical GPU, `GPU-...`; never an index."""
+"""NVML's UUID of one physical GPU, `GPU-...`, or MIG device, `MIG-...`; never an index."""
 
 CORE_PERCENT = 100
 """Compute of one GPU in the unit of gpu-core."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from extender.capacity.physical import part_of_card
 from extender.capacity.sizes import advise, applied, gpus_needed
 from extender.capacity.sizing import SizeAdvice, SizingAdvice, Use, advise_sizes
 from extender.kubectl.cluster.dumps import WHOLE_MILLI, demand_of_trace
@@ -163,7 +164,8 @@ def _uses(view: ClusterView, peaks: Peaks) -> Iterator[Use]:
             units = gpu.capacity if whole else pod.footprint.shares.get(gpu.uuid, 0)
             if units and gpu.capacity:
                 peak_mib = known.get(gpu.uuid)
-                yield Use(pod.namespace, workload, pod.name, min(units, gpu.capacity), whole, gpu.capacity, peak_mib)
+                held, part = min(units, gpu.capacity), part_of_card(gpu)
+                yield Use(pod.namespace, workload, pod.name, held, whole, gpu.capacity, peak_mib, part)
 
 
 def _notes(view: ClusterView, problems: Mapping[str, str]) -> list[str]:

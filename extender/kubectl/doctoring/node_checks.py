@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from extender.contract.cordon import CordonError, names_of, parse_cordon, unknown_in
 from extender.contract.findings import Finding, Level
+from extender.contract.units import UNIT_CHOICES_MIB
 from extender.kubectl.cluster.components import is_ready, plugins_of, state_of
 from extender.kubectl.cluster.past_admission import misspelt_on_nodes
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.output.gpu_rows import gpu_rows, is_labelled
-from extender.kubectl.output.texts import counted, named, of_units
+from extender.kubectl.output.texts import counted, named, of_mib, of_units
 from extender.scheduling.nodes.node import NodeRecord
 
 
@@ -17,6 +18,7 @@ def check_nodes(view: ClusterView) -> Iterator[Finding]:
     yield from _inventories(view)
     yield from _names(view)
     yield _units(view)
+    yield from _rounding(view)
     yield from _plugins(view)
     yield from _offers(view)
     yield from _gpus(view)
@@ -79,6 +81,23 @@ def _units(view: ClusterView) -> Finding:
         advice = "give every device plugin and the extender the same --memory-unit-mib; the others are refused"
         return Finding("units", Level.ERROR, f"nodes use different memory units: {parts}", advice)
     return Finding("units", Level.OK, f"one memory unit: {next(iter(by_unit), 'none')} MiB")
+
+
+def _rounding(view: ClusterView) -> Iterator[Finding]:
+    """What of MIG devices is in no unit: of small ones that is much."""
+    sizes = [
+        (gpu.memory_mib, record.inventory.unit_mib)
+        for record in view.node_records
+        if record.inventory is not None
+        for gpu in record.inventory.gpus
+        if gpu.mig is not None
+    ]
+    lost_mib = sum(memory_mib % unit_mib for memory_mib, unit_mib in sizes)
+    finest_mib = min(UNIT_CHOICES_MIB)
+    saved_mib = lost_mib - sum(memory_mib % finest_mib for memory_mib, _ in sizes)
+    if saved_mib > 0:
+        advice = f"--memory-unit-mib={finest_mib} everywhere would offer {of_mib(saved_mib)} of it"
+        yield Finding("units", Level.NOTE, f"{of_mib(lost_mib)} of MIG devices is in no memory unit", advice)
 
 
 def _plugins(view: ClusterView) -> Iterator[Finding]:

@@ -116,3 +116,10 @@ def test_advice_never_goes_below_what_was_used(groups: list[tuple[int, int, floa
             assert one.better_units * 1024 >= min(one.peak_mib, 16 * 1024)
             if one.better_units < one.units:
                 assert one.gpus_saved >= -1e-6
+
+
+def test_mig_devices_count_as_parts_of_their_gpus() -> None:
+    """Five of seven slices save five sevenths of a GPU."""
+    uses = [replace(use, part_of_card=1 / 7) for use in _uses("llm", 10, 9, 6.0)]
+    found = advise_sizes(uses, GIB, headroom=0.0)
+    assert (round(found.needed_gpus * 7, 6), round(found.workloads[0].gpus_saved * 7, 6)) == (10.0, 5.0)

@@ -8,7 +8,7 @@ from extender.contract.findings import Finding, Level
 from extender.kubectl.doctoring.node_checks import check_nodes
 from extender.kubectl.doctoring.pod_checks import check_pods
 from tests.extender.kubectl.views import offering, view
-from tests.extender.objects import Json, allocation, node, pod, uuid
+from tests.extender.objects import Json, allocation, mixed_node, node, pod, uuid
 
 
 def bad(findings: list[Finding], check: str) -> list[tuple[Level, str]]:
@@ -120,3 +120,21 @@ def test_many_pods_with_one_problem_are_one_finding() -> None:
     """The first five are named."""
     (found,) = strays(*(pod(f"p{at}", 8, annotations={"allocation": PLACED}, version=at + 1) for at in range(7)))
     assert found.endswith("default/p0, default/p1, default/p2, default/p3, default/p4 and 2 more")
+
+
+def test_what_of_mig_devices_is_in_no_unit_is_noted() -> None:
+    """Three quarters of a unit of each of three; with units of 256 MiB none of it."""
+    seen = view([mixed_node("n1", ("1g.10gb",) * 3)])
+    assert bad([*check_nodes(seen)], "units") == [(Level.NOTE, "2.25Gi of MIG devices is in no memory unit")]
+    advice = [each.advice for each in check_nodes(seen) if each.level is Level.NOTE]
+    assert advice == ["--memory-unit-mib=256 everywhere would offer 2.25Gi of it"]
+    assert bad([*check_nodes(view([node("n1", 16)]))], "units") == []
+
+
+def test_a_cordon_of_a_gpu_in_mig_devices_is_there() -> None:
+    """Though the inventory has only its MIG devices."""
+    seen = view([mixed_node("n1", cordon="GPU-n1-1,MIG-n1-1-0,MIG-z")])
+    assert bad([*check_nodes(seen)], "cordon")[:2] == [
+        (Level.WARNING, "node n1: cordoned MIG-z is not there"),
+        (Level.NOTE, "node n1: cordoned by hand: GPU-n1-1, MIG-n1-1-0"),
+    ]

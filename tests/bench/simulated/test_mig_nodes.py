@@ -1,0 +1,84 @@
+"""On a node with a GPU and MIG devices each pod gets what it asks for, from filter to bind."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from bench.simulated.cluster import ClusterSettings, SimulatedCluster
+from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
+from bench.simulated.waiting import wait_until
+from extender.contract.allocation import parse_allocation
+from extender.contract.names import Names
+from tests.checker import Checker
+
+NAMES = Names()
+A100 = "NVIDIA A100-SXM4-80GB"
+NODE = MachineSpec("mixed", (GpuSpec(A100, 81920), GpuSpec(A100, 81920, mig=("3g.40gb", "1g.10gb", "1g.10gb"))))
+
+
+@pytest.fixture
+def cluster() -> Iterator[SimulatedCluster]:
+    """A GPU of 80 units beside MIG devices of 39, 9 and 9."""
+    with SimulatedCluster(ClusterSettings((NODE,), hollow=True)) as running:
+        yield running
+
+
+def create(cluster: SimulatedCluster, name: str, *, model: str = "", count: int = 1, **limits: int) -> None:
+    """A pod with these limits, `mem` or `gpu`."""
+    annotations = {NAMES.model_annotation: model} if model else {}
+    if count > 1:
+        annotations[NAMES.count_annotation] = str(count)
+    resources = {"mem": NAMES.memory_resource, "gpu": NAMES.gpu_resource}
+    asked = {resources[what]: amount for what, amount in limits.items()}
+    cluster.client.create_pod(gpu_pod(name, asked, annotations=annotations))
+
+
+def planned(cluster: SimulatedCluster, name: str) -> dict[str, int]:
+    """Units on each GPU, once the pod is bound."""
+    pod = cluster.client.wait_for_pod(name, lambda body: bool(body["spec"].get("nodeName")), "to be bound")
+    text = pod["metadata"]["annotations"][NAMES.allocation_annotation]
+    return {str(uuid): int(units) for uuid, units in parse_allocation(text).containers["main"].items()}
+
+
+def refusal(cluster: SimulatedCluster, name: str) -> str:
+    """Why the pod was not scheduled, in kube-scheduler's words."""
+
+    def waits() -> str:
+        conditions = (cluster.client.pod(name) or {}).get("status", {}).get("conditions", ())
+        return next((each.get("message", "") for each in conditions if each["type"] == "PodScheduled"), "")
+
+    wait_until(lambda: bool(waits()), f"{name} to be refused")
+    return waits()
+
+
+def test_a_whole_gpu_is_a_mig_device_only_for_who_names_one(cluster: SimulatedCluster) -> None:
+    """The kubelet would have four devices to give; the plain pod waits although three are idle."""
+    with Checker(cluster.client) as checker:
+        create(cluster, "first", gpu=1)
+        assert planned(cluster, "first") == {"GPU-mixed-0": 80}
+        create(cluster, "second", gpu=1)
+        assert "no idle GPU for a whole-GPU request" in refusal(cluster, "second")
+        create(cluster, "named", gpu=1, model="*MIG-1g.10gb")
+        assert planned(cluster, "named") in ({"MIG-mixed-1-1": 9}, {"MIG-mixed-1-2": 9})
+        assert checker.settle() == ()
+
+
+def test_mig_devices_are_never_combined(cluster: SimulatedCluster) -> None:
+    """Neither for gpu-count nor for two whole GPUs, whatever the pod accepts."""
+    create(cluster, "spread", mem=8, count=2)
+    create(cluster, "pair", gpu=2, model="*MIG*,*")
+    for name in ("spread", "pair"):
+        assert "fewer GPUs than requested (MIG devices cannot be combined)" in refusal(cluster, name)
+
+
+def test_shares_are_packed_on_mig_devices(cluster: SimulatedCluster) -> None:
+    """The tightest that has room; who refuses them gets the GPU."""
+    with Checker(cluster.client) as checker:
+        for name, units in (("large", 36), ("small", 5), ("other", 4)):
+            create(cluster, name, mem=units, model="*MIG*")
+        create(cluster, "apart", mem=4, model="!*MIG*")
+        held = {name: planned(cluster, name) for name in ("large", "small", "other", "apart")}
+        assert held["large"] == {"MIG-mixed-1-0": 36}
+        assert held["apart"] == {"GPU-mixed-0": 4}
+        assert all(uuid.startswith("MIG-mixed-1-") for name in ("small", "other") for uuid in held[name])
+        assert checker.settle() == ()
