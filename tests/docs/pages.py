@@ -102,11 +102,15 @@ def links(page: Path) -> list[str]:
     return found
 
 
+def spans(page: Path) -> list[str]:
+    """The code within the page's sentences, in order."""
+    return [child.content for token in _tokens(page) for child in token.children or () if child.type == "code_inline"]
+
+
 def flags(page: Path, root: Path = REPOSITORY) -> set[str]:
     """The flags of gpupack's programs that a page mentions: in their commands, and by themselves in the text."""
-    spans = [child.content for token in _tokens(page) for child in token.children or () if child.type == "code_inline"]
-    spans += [command.text for command in commands(page, root)]
-    ours = [span for span in spans if span.startswith("--") or re.match(r"(python -m|kubectl gpupack)\b", span)]
+    shown = [*spans(page), *(command.text for command in commands(page, root))]
+    ours = [span for span in shown if span.startswith("--") or re.match(r"(python -m|kubectl gpupack)\b", span)]
     return {flag for span in ours for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", span)}
 
 

@@ -81,6 +81,8 @@ def test_a_dry_run_goes_through_every_stage(tmp_path: Path) -> None:
         "the project's tests of real hardware"
     ]
     assert "| launch | 2 | mps |" in output
+    assert result.findings.watched is not None
+    assert (result.findings.watched.gpu_per_context_mib, result.findings.watched.pids_match) == (300.0, True)
 
 
 def expected_stages(status: Status) -> dict[str, Status]:

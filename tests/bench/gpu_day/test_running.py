@@ -121,7 +121,7 @@ def test_a_stage_has_its_limit_or_what_is_left(record: DayRecord, clock: Clock, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_stage_and_the_day(record: DayRecord, number: signal.Signals) -> None:
     """The stage cleans up, even if a second signal comes, and the next one is not started."""
-    cleaned = []
+    cleaned, before = [], signal.getsignal(number)
 
     def waits(_day: Day) -> Generator[object, None, None]:
         try:
@@ -136,23 +136,24 @@ def test_a_signal_ends_the_stage_and_the_day(record: DayRecord, number: signal.S
         run(record, DayStage("watched", 10, 1, waits), DayStage("tests", 10, 1, succeeds))
     stopped = StageOutcome(Status.INTERRUPTED, 0.0, "told to stop")
     assert (record.result.stages, record.result.findings.watched) == ({"watched": stopped}, WATCHED)
-    assert (cleaned, signal.getsignal(number)) != ([], signal.SIG_IGN)
+    assert (cleaned, signal.getsignal(number)) == ([True], before)
 
 
 def test_a_signal_between_two_steps_closes_the_stage(record: DayRecord, clock: Clock) -> None:
     """Its processes end before the day does."""
-    closed = []
+    closed: list[Status] = []
 
     def waits(_day: Day) -> Generator[object, None, None]:
         try:
             clock.stops = True
             yield WATCHED
         finally:
-            closed.append(True)
+            closed.append(record.result.stages["watched"].status)
 
     with pytest.raises(StopError):
         run(record, DayStage("watched", 10, 1, waits))
-    assert closed == [True]
+    assert closed == [Status.RUNNING]
+    assert record.result.stages["watched"].status is Status.INTERRUPTED
 
 
 HANGS = """

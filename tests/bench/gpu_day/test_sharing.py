@@ -25,6 +25,12 @@ def test_throughput_and_p99_are_multiples_of_one_server_alone() -> None:
     assert found == [(1, "time-sliced", 1.0, 1.0), (4, "time-sliced", 1.1, 4.0), (4, "mps", 3.0, 1.5)]
 
 
+def test_the_base_is_time_sliced() -> None:
+    """A server alone under MPS is compared with it too."""
+    found = sharing([ALONE, served("mps", ServerLoad(1, "launch"), 90.0, 0.02)])
+    assert [row.times_alone for row in found] == [1.0, 0.9]
+
+
 def test_each_load_has_its_own_base() -> None:
     """A server beside a neighbour is compared with itself without one, at the same rate."""
     beside = served("mps", ServerLoad(1, "launch", is_steady=True, has_neighbour=True), 30.0, 0.06)
