@@ -156,7 +156,8 @@ def test_device_plugins_run_where_a_gpu_was_found(system: ControlPlane) -> None:
     }
     without = {"cpu": {}, "other": {"feature.node.kubernetes.io/pci-1002.present": "true"}}
     kept_out = {f"{name}-off": {**labels, **off} for name, labels in with_gpu.items()}
-    nodes = {**with_gpu, **without, **kept_out}
+    paused = {"nvidia.com/gpu.present": "true", "nvidia.com/gpu.deploy.client": "paused-for-driver-upgrade"}
+    nodes = {**with_gpu, **without, **kept_out, "paused": paused}
     for name, labels in nodes.items():
         create_node(system.api, SimulatedNode(name, labels=labels))
     system.apply(overlay("second-scheduler"))
