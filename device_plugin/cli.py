@@ -15,6 +15,7 @@ from device_plugin.settings import (
     LADDER,
     DeviceListStrategy,
     GivenMemory,
+    MigStrategy,
     NumaHints,
     Rung,
     Safeguards,
@@ -86,6 +87,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     type=click.Choice([hints.value for hints in NumaHints]),
     default=_DEFAULTS.numa_hints.value,
     help="Whether the kubelet's topology manager learns on which NUMA node whole GPUs are.",
+)
+@click.option(
+    "--mig",
+    type=click.Choice([strategy.value for strategy in MigStrategy]),
+    default=_DEFAULTS.mig.value,
+    help="GPUs in MIG mode: leave them out, or offer each of their MIG devices as a GPU.",
 )
 @click.option(
     "--sample-interval-s",
@@ -235,6 +242,7 @@ def settings_from(node_name: str, options: dict[str, Any]) -> Settings:
         "gpu_memory_mib": parse_memory(options["gpu_memory_mib"]),
         "device_list_strategy": DeviceListStrategy(options["device_list_strategy"]),
         "numa_hints": NumaHints(options["numa_hints"]),
+        "mig": MigStrategy(options["mig"]),
         "enforcement": Rung(options["enforcement"]),
         "ignored_xids": parse_xids(options["ignored_xids"]),
     }

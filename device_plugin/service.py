@@ -21,6 +21,7 @@ from device_plugin.kubelet.servicer import DevicePluginServicer
 from device_plugin.loops import Loops
 from device_plugin.metrics import PluginMetrics
 from device_plugin.pods.events import Events
+from device_plugin.pods.holdings import gpus_held
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
 from device_plugin.reporting.driver_metrics import DriverCollector
@@ -34,7 +35,7 @@ from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from device_plugin.sampling.nvml_reading import NvmlReader
 from device_plugin.sampling.simulated import SimulatedSource
 from device_plugin.serving import Endpoints, Health
-from device_plugin.settings import USER_AGENT, NumaHints, Resource, Settings, SettingsError
+from device_plugin.settings import USER_AGENT, MigStrategy, NumaHints, Resource, Settings, SettingsError
 from device_plugin.usage.measuring import Meter
 from device_plugin.usage.procfs import ProcFolder
 from device_plugin.usage.simulated_use import SimulatedUse
@@ -86,7 +87,10 @@ def open_source(settings: Settings, on_change: Callable[[], None]) -> GpuSource:
     """
     if settings.gpus == "nvml":
         return NvmlSource(
-            ignored_xids=settings.safeguards.ignored_xids, on_xid=on_change, given_memory=settings.gpu_memory_mib
+            ignored_xids=settings.safeguards.ignored_xids,
+            on_xid=on_change,
+            given_memory=settings.gpu_memory_mib,
+            with_slices=settings.mig is MigStrategy.SLICES,
         )
     return SimulatedSource(Path(settings.gpus), settings.node_name)
 
@@ -159,6 +163,8 @@ class _Plugin:
         )
         self._calls = driver_calls(settings.safeguards.driver_timeout_s)
         self._meter = open_meter(settings, source, self._known_pods, self._calls.meter)
+        if isinstance(source, NvmlSource):
+            source.slices.held = self._held
         self._safety = build_safety(
             settings,
             source,
@@ -362,6 +368,10 @@ class _Plugin:
 
     def _known_pods(self) -> Mapping[str, BoundPod] | None:
         return self._pods.pods() if self._pod_watch.synced else None
+
+    def _held(self) -> frozenset[GpuUuid] | None:
+        known = self._known_pods()
+        return None if known is None else gpus_held(known.values())
 
     def _read_pods(self, timeout_s: float) -> bool:
         try:

@@ -60,6 +60,13 @@ class NumaHints(Enum):
     WHOLE_GPUS = "whole-gpus"  # containers with whole GPUs are aligned to them
 
 
+class MigStrategy(Enum):
+    """What is done with GPUs in MIG mode."""
+
+    OFF = "off"  # they are left out
+    SLICES = "slices"  # each of their MIG devices is a GPU
+
+
 class Resource(Enum):
     """The extended resources that the plugin serves."""
 
@@ -206,6 +213,7 @@ class Settings:
         device_specs: whether the kubelet is told the GPUs' device nodes; never with CDI, which tells them itself.
         dev_root: where the node's /dev is.
         numa_hints: for which resources the kubelet's topology manager learns of NUMA nodes.
+        mig: what is done with GPUs in MIG mode.
         sample_interval_s: time between two samples of the GPUs' health.
         reconcile_interval_s: time between two comparisons of podresources with the pods' annotations.
         measure_interval_s: time between two measurements of what each container uses.
@@ -232,6 +240,7 @@ class Settings:
     device_specs: bool = True
     dev_root: Path = Path("/dev")
     numa_hints: NumaHints = NumaHints.NONE
+    mig: MigStrategy = MigStrategy.OFF
     sample_interval_s: float = 1.0
     reconcile_interval_s: float = 10.0
     measure_interval_s: float = 5.0

@@ -6,6 +6,7 @@ XID numbers: https://docs.nvidia.com/deploy/xid-errors/
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
+from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
 
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
@@ -13,6 +14,31 @@ APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 
 QUIET_S = 300.0
 """A GPU without another critical XID for this long, and for which the driver asks no recovery, is used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class XidPlace:
+    """Where an error happened, as far as the driver says: on a GPU, or in instances of a GPU in MIG mode."""
+
+    uuid: GpuUuid | None = None
+    gi: int | None = None
+    ci: int | None = None
+
+    def __str__(self) -> str:
+        """Such as `GPU GPU-..., GPU instance 9, compute instance 0`."""
+        instances = (("GPU", self.gi), ("compute", self.ci))
+        return ", ".join(
+            [
+                f"GPU {self.uuid or '(unknown)'}",
+                *(f"{kind} instance {number}" for kind, number in instances if number is not None),
+            ]
+        )
+
+    def hits(self, uuid: GpuUuid, mig: MigDevice | None) -> bool:
+        """Whether it may concern a GPU, or a MIG device: every ID that it names is that one's."""
+        if mig is None:
+            return self.uuid in (None, uuid)
+        return self.uuid in (None, mig.parent) and self.gi in (None, mig.gi) and self.ci in (None, mig.ci)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +55,23 @@ class XidRecord:
 
     def __init__(self, ignored: frozenset[int] = frozenset()) -> None:
         self._ignored = APPLICATION_XIDS | ignored
-        self._seen: dict[GpuUuid | None, _Seen] = {}
+        self._seen: dict[XidPlace, _Seen] = {}
 
-    def note(self, uuid: GpuUuid | None, xid: int, at_s: float) -> bool:
-        """Record an XID, for all GPUs when the driver does not say which; False when it is ignored."""
+    def note(self, place: XidPlace, xid: int, at_s: float) -> bool:
+        """Record an XID, for all that it may concern; False when it is ignored."""
         if xid in self._ignored:
             return False
-        self._seen[uuid] = _Seen(xid, at_s)
+        self._seen[place] = _Seen(xid, at_s)
         return True
 
-    def problem(self, uuid: GpuUuid, now_s: float, *, needs_recovery: bool) -> str:
-        """Why a GPU must not be used; empty when it may.
+    def problem(self, uuid: GpuUuid, now_s: float, *, needs_recovery: bool, mig: MigDevice | None = None) -> str:
+        """Why a GPU, or that MIG device, must not be used; empty when it may.
 
         `needs_recovery` is whether the driver asks for a reset or a reboot: as long as it does, waiting does not help.
         """
-        for key in (uuid, None):
-            seen = self._seen.get(key)
-            if seen is not None and (now_s - seen.at_s < QUIET_S or needs_recovery):
+        hits = [seen for place, seen in self._seen.items() if place.hits(uuid, mig)]
+        for seen in sorted(hits, key=lambda each: each.at_s, reverse=True):
+            if now_s - seen.at_s < QUIET_S or needs_recovery:
                 return f"XID {seen.xid}"
         return "the driver asks for a recovery action" if needs_recovery else ""
 

@@ -32,6 +32,11 @@ def held_by_gpu(pods: Iterable[BoundPod], gpus: Mapping[GpuUuid, GpuSample], uni
     return total
 
 
+def gpus_held(pods: Iterable[BoundPod]) -> frozenset[GpuUuid]:
+    """The GPUs that pods were given something of."""
+    return frozenset(uuid for pod in pods if not pod.ended for placed in pod.allocated.values() for uuid in placed)
+
+
 def core_by_container(pods: Iterable[BoundPod]) -> dict[tuple[ContainerKey, GpuUuid], int]:
     """Percent of each GPU's compute that each container with gpu-core was given: it is where the memory is.
 

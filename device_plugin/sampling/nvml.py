@@ -8,15 +8,26 @@ start is a `GpuSourceError`, after which sampling is tried again.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from device_plugin.gpus.diagnosis import CaseHistory, Checkup
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
-from device_plugin.gpus.xids import XidRecord
-from device_plugin.sampling.nvml_asking import Description, SeenGpu, check_up, describe, gpu_count, identify, mig_mode
+from device_plugin.gpus.mig.slices import SlicedGpu, SliceRecord
+from device_plugin.gpus.xids import XidPlace, XidRecord
+from device_plugin.sampling.mig import check_up_card, list_slices
+from device_plugin.sampling.nvml_asking import (
+    Description,
+    SeenGpu,
+    check_up,
+    describe,
+    gpu_count,
+    identify,
+    mig_mode,
+    numa_node,
+)
 from device_plugin.sampling.nvml_session import NvmlSession, mib
 from device_plugin.sampling.xids import XidListener
 from device_plugin.settings import GivenMemory
@@ -46,6 +57,7 @@ class NvmlSource:
         ignored_xids: XIDs that do not make a GPU unhealthy, in addition to those of applications.
         on_xid: called after an XID that makes a GPU unhealthy.
         given_memory: memory of GPUs of which NVML gives no size.
+        with_slices: whether the MIG devices of GPUs in MIG mode are offered.
     """
 
     def __init__(
@@ -57,6 +69,7 @@ class NvmlSource:
         ignored_xids: frozenset[int] = frozenset(),
         on_xid: Callable[[], None] = lambda: None,
         given_memory: GivenMemory | None = None,
+        with_slices: bool = False,
     ) -> None:
         self._session = NvmlSession(load)
         self._clock_s = clock_s
@@ -67,8 +80,12 @@ class NvmlSource:
         self._history = CaseHistory()
         self._lost: set[GpuUuid] = set()
         self._silent: Mapping[GpuUuid, str] = {}
-        self._refusals: dict[int, str] = {}
-        self._left_out: Mapping[int, str] = {}
+        self._with_slices = with_slices
+        self._numa_nodes: dict[GpuUuid, int | None] = {}
+        self._refusals: dict[str, str] = {}
+        self.slices = SliceRecord()
+        self.left_out: Mapping[str, str] = {}
+        """Why GPUs are not offered at all, by NVML index, with the number of the MIG device as `0:3`."""
         self._given = given_memory or GivenMemory()
         self._without_size: set[GpuUuid] = set()
         self._xids = XidRecord(ignored_xids)
@@ -76,11 +93,6 @@ class NvmlSource:
         self._critical: Counter[GpuUuid | None] = Counter()
         self._on_xid = on_xid
         self._listener = XidListener(load, self._take, clock_s)
-
-    @property
-    def left_out(self) -> Mapping[str, str]:
-        """Why GPUs are not offered at all, by NVML index."""
-        return {str(index): why for index, why in self._left_out.items()}
 
     @property
     def xid_counts(self) -> Mapping[tuple[GpuUuid | None, int], int]:
@@ -98,9 +110,9 @@ class NvmlSource:
         return {**self._silent, **self._listener.unwatched()}
 
     def sample(self) -> tuple[GpuSample, ...]:
-        """Every GPU that can be shared, in NVML's order; MIG-enabled ones are left out.
+        """Every GPU that can be shared, and every such MIG device, in NVML's order.
 
-        A GPU that disappeared stays, unhealthy.
+        One that disappeared stays, unhealthy; MIG devices that were destroyed stay as long as pods have them.
 
         Raises:
             GpuSourceError: NVML cannot start, or cannot count its GPUs.
@@ -109,20 +121,23 @@ class NvmlSource:
         self._refusals = {}
         seen = [identify(nvml, index) for index in range(count)]
         times = Counter(each.uuid for each in seen)
-        samples = [self._sample_one(nvml, each, each.uuid, times[each.uuid]) for each in seen if each.uuid]
-        found = {sample.uuid: sample for sample in samples if sample is not None}
-        missing = [known for uuid, known in self._ever.items() if uuid not in found]
+        samples = [
+            sample for each in seen if each.uuid for sample in self._samples_of(nvml, each, each.uuid, times[each.uuid])
+        ]
+        found = _each_once(samples)
+        missing = {uuid for uuid in self._ever if uuid not in found}
+        missing_cards = self.slices.cards - times.keys()
         nameless = [each for each in seen if not each.uuid]
-        why = _why_missing(missing, nameless)
-        if len(nameless) > len(missing):
+        why = _why_missing(len(missing | missing_cards), nameless)
+        if len(nameless) > len(missing | missing_cards):
             # Otherwise they are the missing ones.
-            self._refusals.update({each.index: f"it cannot be identified: {each.problem}" for each in nameless})
-        self._log_refusals(self._left_out)
-        self._left_out = self._refusals
-        self._listener.follow(found.keys() - self._lost)
-        self._silent = dict.fromkeys(self._ever.keys() - (found.keys() - self._lost), "it does not answer")
-        gone = [replace(known, healthy=False, reason=why) for known in missing]
-        return tuple(sorted([*found.values(), *gone], key=lambda sample: sample.index))
+            self._refusals.update({str(each.index): f"it cannot be identified: {each.problem}" for each in nameless})
+        self._log_refusals(self.left_out)
+        self.left_out = self._refusals
+        self._follow_xids(found.values())
+        gone = [replace(self._ever[uuid], healthy=False, reason=why) for uuid in missing]
+        gone += [sample for card in missing_cards for sample in self.slices.unreachable(card, why)]
+        return tuple(sorted([*found.values(), *gone], key=_place))
 
     def close(self) -> None:
         """Stop listening for XIDs and let NVML go."""
@@ -140,32 +155,57 @@ class NvmlSource:
             raise
         if is_new:
             self._described.clear()
+            self._numa_nodes.clear()
             self._listener.renew()
             self._listener.start()
         return nvml, count
 
-    def _sample_one(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid, times: int) -> GpuSample | None:
-        """A GPU as it is now, of whose UUID there are that many; None, and why in `left_out`, if it is not offered."""
+    def _samples_of(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid, times: int) -> Iterable[GpuSample]:
+        """A GPU as it is now, or its MIG devices; `times` is how many GPUs have its UUID.
+
+        Why anything is not offered is in `left_out`.
+        """
         if times > 1:
-            return self._refused(seen.index, uuid, f"more than one GPU has the UUID {uuid}")
+            return self._refused_with_slices(seen.index, uuid, f"more than one GPU has the UUID {uuid}")
         mode = mig_mode(nvml, seen.handle)
         if mode.value is not None:
             self._is_mig[uuid] = mode.value
-        if self._is_mig.get(uuid, False):
+        is_mig = self._is_mig.get(uuid, False)
+        if is_mig:
             self._forget(uuid)
-            self._refusals[seen.index] = _MIG
-            return None
+            if not self._with_slices:
+                self._refusals[str(seen.index)] = _MIG
+                return ()
         if mode.trouble:
-            # It may be split into MIG devices by now, and then nothing of it may be given out as a whole.
+            # It may be split into other MIG devices by now, or for the first time.
             self._note_lost(uuid, is_lost=mode.is_lost)
-            return self._refused(seen.index, uuid, f"NVML: {mode.trouble}")
+            return self._refused_with_slices(seen.index, uuid, f"NVML: {mode.trouble}")
+        if is_mig:
+            return self._slices_of(nvml, seen, uuid)
+        return (*self._whole(nvml, seen, uuid), *self.slices.ended(uuid))
+
+    def _whole(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid) -> Sequence[GpuSample]:
         if uuid not in self._described:
             problem = self._take_description(seen.index, uuid, describe(nvml, seen.handle, self._sysfs_pci))
             if problem:
                 return self._refused(seen.index, uuid, problem)
         sample = self._ever[uuid] = replace(self._ever[uuid], index=seen.index)
         problem = self._problem(uuid, check_up(nvml, seen.handle))
-        return replace(sample, healthy=False, reason=problem) if problem else sample
+        return (replace(sample, healthy=False, reason=problem) if problem else sample,)
+
+    def _slices_of(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid) -> Iterable[GpuSample]:
+        """The MIG devices of a GPU; what is wrong with the GPU is wrong with all of them."""
+        if uuid not in self._numa_nodes:
+            self._numa_nodes[uuid] = numa_node(nvml, seen.handle, self._sysfs_pci)
+        checkup = check_up_card(nvml, seen.handle)
+        self._note_lost(uuid, is_lost=checkup.is_lost)
+        finding = self._history.diagnose(uuid, checkup, is_size_told=False)
+        offered = self.slices.take(SlicedGpu(uuid, seen.index, self._numa_nodes[uuid]), list_slices(nvml, seen.handle))
+        self._refusals.update(offered.left_out)
+        for sample in offered.samples:
+            xid = self._xids.problem(uuid, self._clock_s(), needs_recovery=finding.needs_recovery, mig=sample.mig)
+            problem = sample.reason or finding.problem or xid
+            yield replace(sample, healthy=not problem, reason=problem)
 
     def _take_description(self, index: int, uuid: GpuUuid, description: Description) -> str:
         """Remember what a GPU is; returns why it cannot be offered."""
@@ -186,13 +226,18 @@ class NvmlSource:
         )
         return ""
 
-    def _refused(self, index: int, uuid: GpuUuid, why: str) -> GpuSample | None:
-        """A GPU that was offered before, unhealthy; None, and the reason in `left_out`, for one that never was."""
+    def _refused(self, index: int, uuid: GpuUuid, why: str) -> Sequence[GpuSample]:
+        """A GPU that was offered before, unhealthy; for one that never was, the reason in `left_out`."""
         known = self._ever.get(uuid)
         if known is None:
-            self._refusals[index] = why
-            return None
-        return replace(known, index=index, healthy=False, reason=why)
+            self._refusals[str(index)] = why
+            return ()
+        return (replace(known, index=index, healthy=False, reason=why),)
+
+    def _refused_with_slices(self, index: int, uuid: GpuUuid, why: str) -> Sequence[GpuSample]:
+        """The same for a GPU of which it is not known whether it has MIG devices at the moment."""
+        slices = self.slices.unreachable(uuid, why)
+        return slices if slices and uuid not in self._ever else (*slices, *self._refused(index, uuid, why))
 
     def _forget(self, uuid: GpuUuid) -> None:
         self._ever.pop(uuid, None)
@@ -211,24 +256,52 @@ class NvmlSource:
         else:
             self._lost.discard(uuid)
 
-    def _log_refusals(self, before: Mapping[int, str]) -> None:
-        for index, reason in self._refusals.items():
-            if before.get(index) != reason:
-                _LOG.warning("GPU with index %d is left out: %s", index, reason)
+    def _follow_xids(self, found: Iterable[GpuSample]) -> None:
+        """XIDs are of whole GPUs, also where they name MIG devices."""
+        answering = {_gpu_of(sample) for sample in found} - self._lost
+        self._listener.follow(answering)
+        self._silent = dict.fromkeys((self._ever.keys() | self.slices.cards) - answering, "it does not answer")
 
-    def _take(self, uuid: GpuUuid | None, xid: int) -> None:
-        self._xid_counts[uuid, xid] += 1
-        if self._xids.note(uuid, xid, self._clock_s()):
-            self._critical[uuid] += 1
-            _LOG.error("GPU %s: XID %d", uuid or "(unknown)", xid)
+    def _log_refusals(self, before: Mapping[str, str]) -> None:
+        for place, reason in self._refusals.items():
+            if before.get(place) != reason:
+                what = "MIG device" if ":" in place else "GPU with index"
+                _LOG.warning("%s %s is left out: %s", what, place, reason)
+
+    def _take(self, place: XidPlace, xid: int) -> None:
+        hit: list[GpuUuid | None] = [*self.slices.hit(place)] if place.uuid in self.slices.cards else []
+        for uuid in hit if place.gi is not None and hit else [place.uuid]:
+            self._xid_counts[uuid, xid] += 1
+        if self._xids.note(place, xid, self._clock_s()):
+            for uuid in hit or [place.uuid]:
+                self._critical[uuid] += 1
+            _LOG.error("%s: XID %d", place, xid)
             self._on_xid()
         else:
-            _LOG.info("GPU %s: XID %d, which is ignored", uuid or "(unknown)", xid)
+            _LOG.info("%s: XID %d, which is ignored", place, xid)
 
 
-def _why_missing(missing: Sequence[GpuSample], nameless: Sequence[SeenGpu]) -> str:
+def _gpu_of(sample: GpuSample) -> GpuUuid:
+    """The UUID of the GPU that it is or is on."""
+    return sample.uuid if sample.mig is None else sample.mig.parent
+
+
+def _place(sample: GpuSample) -> tuple[int, int]:
+    return sample.index, -1 if sample.mig is None else sample.mig.device
+
+
+def _each_once(samples: Iterable[GpuSample]) -> dict[GpuUuid, GpuSample]:
+    """The samples by UUID; one that several have names none of them."""
+    found: dict[GpuUuid, GpuSample] = {}
+    for sample in samples:
+        twice = f"more than one GPU has the UUID {sample.uuid}"
+        found[sample.uuid] = replace(sample, healthy=False, reason=twice) if sample.uuid in found else sample
+    return found
+
+
+def _why_missing(missing: int, nameless: Sequence[SeenGpu]) -> str:
     """Why GPUs that were there are not found; those that cannot be identified may be among them."""
-    if len(missing) == len(nameless) == 1:
+    if missing == len(nameless) == 1:
         return f"NVML: {nameless[0].problem}"
     problems = "; ".join(f"index {each.index}: {each.problem}" for each in nameless)
     return f"NVML no longer shows it ({problems})" if problems else "NVML no longer shows it"

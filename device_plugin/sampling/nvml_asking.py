@@ -133,21 +133,21 @@ def mig_mode(nvml: Any, handle: Any) -> Told[bool]:
     return converted(modes, lambda found: bool(found[0] == nvml.NVML_DEVICE_MIG_ENABLE))
 
 
-def memory_struct(nvml: Any, handle: Any) -> Told[Any]:
+def memory_struct(nvml: Any, handle: Any, silent: Iterable[int] | None = None) -> Told[Any]:
     """The struct of memory sizes: v2, which has the reserved part, or else v1, where it is part of `used`.
 
-    No answer from GPUs that share the machine's memory (GB10, Jetson).
+    No answer from GPUs that share the machine's memory (GB10, Jetson), and with the codes of `silent`.
     """
-    silent = unknown_to_driver(nvml)
+    silent = unknown_to_driver(nvml) if silent is None else silent
     newer = ask(nvml, silent, nvml.nvmlDeviceGetMemoryInfo, handle, version=nvml.nvmlMemory_v2)
     if newer.value is not None or newer.trouble:
         return newer
     return ask(nvml, silent, nvml.nvmlDeviceGetMemoryInfo, handle)
 
 
-def memory_size(nvml: Any, handle: Any) -> Told[MemorySize]:
-    """How much memory the GPU has."""
-    found = memory_struct(nvml, handle)
+def memory_size(nvml: Any, handle: Any, silent: Iterable[int] | None = None) -> Told[MemorySize]:
+    """How much memory the GPU has; no answer with the codes of `silent`."""
+    found = memory_struct(nvml, handle, silent)
     return converted(found, lambda struct: MemorySize(int(struct.total), int(getattr(struct, "reserved", 0))))
 
 
@@ -204,10 +204,10 @@ def describe(nvml: Any, handle: Any, sysfs_pci: Path) -> Description:
     if memory.trouble:
         return Description(problem=f"NVML does not say how much memory it has: {memory.trouble}")
     problem = odd_model(model.value) or ("" if memory.value is None else odd_memory(memory.value))
-    return Description(model.value, memory.value, _numa_node(nvml, handle, sysfs_pci), problem)
+    return Description(model.value, memory.value, numa_node(nvml, handle, sysfs_pci), problem)
 
 
-def _numa_node(nvml: Any, handle: Any, sysfs_pci: Path) -> int | None:
+def numa_node(nvml: Any, handle: Any, sysfs_pci: Path) -> int | None:
     """The NUMA node of its slot; where the kernel does not know it, what NVML says.
 
     NVML comes second: on Grace it names the node that is the GPU's memory and has no CPUs.

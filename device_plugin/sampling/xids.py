@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from device_plugin.gpus.gpu import NO_ANSWER, GpuSourceError
-from device_plugin.gpus.xids import WatchList
+from device_plugin.gpus.xids import WatchList, XidPlace
 from device_plugin.sampling.nvml_asking import SeenGpu, ask, gpu_count, identify, pointer_of, slot_of, uuid_of
 from device_plugin.sampling.nvml_session import NvmlSession
 from extender.contract.units import GpuUuid
@@ -25,6 +25,7 @@ _WAIT_MS = 500
 _JOIN_S = 5.0
 _SILENT_S = 10.0
 """A wait that takes so long has not returned when it should have."""
+_NO_INSTANCE = 0xFFFFFFFF
 
 
 class XidListener:
@@ -32,14 +33,14 @@ class XidListener:
 
     Args:
         load: imports the pynvml module.
-        on_xid: called in the listener's thread with the GPU, None when it is not known, and the number.
+        on_xid: called in the listener's thread with where it happened, as far as that is known, and the number.
         clock_s: monotonic seconds.
     """
 
     def __init__(
         self,
         load: Callable[[], Any],
-        on_xid: Callable[[GpuUuid | None, int], None],
+        on_xid: Callable[[XidPlace, int], None],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = NvmlSession(load)
@@ -173,7 +174,9 @@ class XidListener:
                     continue
                 raise
             if event.eventType == nvml.nvmlEventTypeXidCriticalError:
-                self._on_xid(self._owners.of(nvml, event.device), int(event.eventData))
+                owner = self._owners.of(nvml, event.device)
+                place = XidPlace(owner, _instance(event.gpuInstanceId), _instance(event.computeInstanceId))
+                self._on_xid(place, int(event.eventData))
 
     def _has_more(self, nvml: Any) -> bool:
         """Whether a GPU can be registered that is not; one that failed is tried now and then, on a set of its own."""
@@ -231,6 +234,11 @@ class _Owners:
             or self._by_pointer.get(pointer_of(device) or 0)
             or self._by_slot.get(slot_of(nvml, device).value or "")
         )
+
+
+def _instance(number: int) -> int | None:
+    """ID of a GPU or compute instance; None where an event names none."""
+    return None if number == _NO_INSTANCE else int(number)
 
 
 class _NvmlFailed(Exception):  # noqa: N818 - says what happened; it never leaves this module

@@ -2,7 +2,8 @@
 
 import pytest
 
-from device_plugin.gpus.xids import APPLICATION_XIDS, NOT_SHOWN, NOT_YET, QUIET_S, WatchList, XidRecord
+from device_plugin.gpus.xids import APPLICATION_XIDS, NOT_SHOWN, NOT_YET, QUIET_S, WatchList, XidPlace, XidRecord
+from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
 
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
@@ -12,14 +13,14 @@ A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
 def test_an_applications_error_is_not_the_gpus(xid: int) -> None:
     """13, 31, 43, 45, 68 and 109 come from user code."""
     record = XidRecord()
-    assert (record.note(A, xid, 0.0), record.problem(A, 1.0, needs_recovery=False)) == (False, "")
+    assert (record.note(XidPlace(A), xid, 0.0), record.problem(A, 1.0, needs_recovery=False)) == (False, "")
 
 
 def test_lesson_18_an_unhealthy_gpu_comes_back() -> None:
     """After a quiet time; another XID starts it anew; a driver that asks for a reset holds it."""
     record = XidRecord()
-    record.note(A, 79, 0.0)
-    record.note(A, 94, 100.0)
+    record.note(XidPlace(A), 79, 0.0)
+    record.note(XidPlace(A), 94, 100.0)
     found = [
         record.problem(A, QUIET_S + 50.0, needs_recovery=False),
         record.problem(A, QUIET_S + 100.0, needs_recovery=False),
@@ -33,8 +34,49 @@ def test_lesson_18_an_unhealthy_gpu_comes_back() -> None:
 def test_an_xid_of_no_known_gpu_is_everyones() -> None:
     """The driver does not always say which."""
     record = XidRecord()
-    record.note(None, 79, 0.0)
+    record.note(XidPlace(), 79, 0.0)
     assert [record.problem(uuid, 1.0, needs_recovery=False) for uuid in (A, B)] == ["XID 79", "XID 79"]
+
+
+def slice_of(parent: GpuUuid, gi: int, ci: int = 0) -> MigDevice:
+    """A MIG device."""
+    return MigDevice(parent=parent, device=0, gi=gi, ci=ci, profile="1g.10gb", slices=1, of=7)
+
+
+@pytest.mark.parametrize(
+    ("place", "hit"),
+    [
+        (XidPlace(A, 9, 0), {(A, 9)}),
+        (XidPlace(A, 9, 1), set()),
+        (XidPlace(A, 9), {(A, 9)}),
+        (XidPlace(A), {(A, 9), (A, 10)}),
+        (XidPlace(None, 9), {(A, 9), (B, 9)}),
+        (XidPlace(), {(A, 9), (A, 10), (B, 9)}),
+    ],
+)
+def test_an_xid_is_that_of_all_mig_devices_with_the_ids_that_it_names(
+    place: XidPlace, hit: set[tuple[GpuUuid, int]]
+) -> None:
+    """Those of other GPUs, and of other instances, are not concerned."""
+    record = XidRecord()
+    record.note(place, 94, 0.0)
+    slices = {(A, 9): slice_of(A, 9), (A, 10): slice_of(A, 10), (B, 9): slice_of(B, 9)}
+    found = {key for key, mig in slices.items() if record.problem(key[0], 1.0, needs_recovery=False, mig=mig)}
+    assert found == hit
+
+
+def test_the_newest_xid_is_the_reason() -> None:
+    """Of those that concern a MIG device."""
+    record = XidRecord()
+    record.note(XidPlace(A, 9), 94, 1.0)
+    record.note(XidPlace(A), 48, 0.0)
+    assert record.problem(A, 2.0, needs_recovery=False, mig=slice_of(A, 9)) == "XID 94"
+
+
+def test_a_place_has_its_ids_in_words() -> None:
+    """For the log."""
+    found = [str(place) for place in (XidPlace(A, 9, 0), XidPlace(A), XidPlace())]
+    assert found == ["GPU GPU-a, GPU instance 9, compute instance 0", "GPU GPU-a", "GPU (unknown)"]
 
 
 def test_a_gpu_is_new_until_its_registration_was_tried() -> None:

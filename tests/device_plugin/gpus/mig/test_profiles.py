@@ -2,7 +2,7 @@
 
 import pytest
 
-from device_plugin.gpus.mig_profiles import MigProfile, parse_profile, profile_in
+from device_plugin.gpus.mig.profiles import MigProfile, parse_profile, profile_in
 
 
 @pytest.mark.parametrize(
