@@ -135,7 +135,7 @@ def open_meter(
             unit_mib=settings.memory_unit_mib,
         )
     return Meter(
-        source=BoundedReader(NvmlReader(load_pynvml), calls),
+        source=BoundedReader(NvmlReader(load_pynvml, with_slices=settings.mig is MigStrategy.SLICES), calls),
         locator=ProcFolder(settings.proc_root),
         pods=pods,
         interval_s=settings.measure_interval_s,
