@@ -135,7 +135,7 @@ def open_meter(
             unit_mib=settings.memory_unit_mib,
         )
     return Meter(
-        source=BoundedReader(NvmlReader(load_pynvml), calls),
+        source=BoundedReader(NvmlReader(load_pynvml, with_slices=settings.mig is MigStrategy.SLICES), calls),
         locator=ProcFolder(settings.proc_root),
         pods=pods,
         interval_s=settings.measure_interval_s,
@@ -165,6 +165,8 @@ class _Plugin:
             source.slices.held = self._held
         self._calls = driver_calls(settings.safeguards.driver_timeout_s)
         self._meter = open_meter(settings, source, self._known_pods, self._calls.meter)
+        if isinstance(source, NvmlSource):
+            source.slices.held = self._held
         self._safety = build_safety(
             settings,
             source,

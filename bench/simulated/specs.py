@@ -1,24 +1,17 @@
 """Describes simulated nodes and pods, and builds their API objects."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from device_plugin.gpus.mig.profiles import SLICES_OF_A_GPU, parse_split
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.mig import MIG_PREFIX, MigDevice
 from extender.contract.names import Names
 from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid, UnitMib
 
 Body = dict[str, Any]
-
-SLICES_OF_A_GPU = 7
-"""Slices of every GPU that can have as many MIG devices: A100, H100 and later."""
-
-_PROFILE = re.compile(r"([1-7])g\.([1-9]\d{0,3})gb")
-_RESERVED_MIB = 256
-"""What a MIG device's memory is short of the GB in its profile's name: 1g.10gb has 9.75 GiB, 1g.5gb has 4.75."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +33,7 @@ class GpuSpec:
     def __post_init__(self) -> None:
         if self.memory_mib < 1 or self.count < 0 or not self.model:
             raise ValueError(f"gpus: {self} is wrong; expected a model, memory_mib of at least 1, count of at least 0")
-        profiles = [_PROFILE.fullmatch(profile) for profile in self.mig]
-        if sum(int(one[1]) if one else SLICES_OF_A_GPU + 1 for one in profiles) > SLICES_OF_A_GPU:
-            raise ValueError(f"gpus: mig is {self.mig}, expected profiles such as 1g.10gb of {SLICES_OF_A_GPU} slices")
+        parse_split(self.mig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +100,14 @@ def _published(spec: GpuSpec, index: int, mark: str) -> Iterator[InventoryGpu]:
     parent = GpuUuid(f"GPU-{mark}")
     if not spec.mig:
         yield InventoryGpu(uuid=parent, index=index, model=spec.model, memory_mib=spec.memory_mib)
-    for device, profile in enumerate(spec.mig):
-        slices, memory_gb = map(int, profile.removesuffix("gb").split("g."))
+    for device, profile in enumerate(parse_split(spec.mig)):
+        slices, name = profile.gpu_slices, profile.name
         yield InventoryGpu(
             uuid=GpuUuid(f"{MIG_PREFIX}{mark}-{device}"),
             index=index,
-            model=f"{spec.model} MIG {profile}",
-            memory_mib=memory_gb * 1024 - _RESERVED_MIB,
-            mig=MigDevice(parent, device, gi=device + 1, ci=0, profile=profile, slices=slices, of=SLICES_OF_A_GPU),
+            model=f"{spec.model} MIG {name}",
+            memory_mib=profile.memory_mib,
+            mig=MigDevice(parent, device, gi=device + 1, ci=0, profile=name, slices=slices, of=SLICES_OF_A_GPU),
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from device_plugin.gpus.gpu import GpuSourceStalledError
 from device_plugin.sampling.bounded import BoundedCalls
+from extender.contract.mig import MIG_PREFIX
 from extender.contract.units import GpuUuid
 
 _MIB = 1024 * 1024
@@ -77,7 +78,7 @@ class NvmlAbilities:
             return f"no cgroup v2 at {self._root}"
         probe = self._root / _PROBE_FOLDER
         try:
-            if self._is_mig(uuid):
+            if uuid.startswith(MIG_PREFIX) or self._is_mig(uuid):
                 return "MIG is enabled"
             probe.mkdir(exist_ok=True)
             try:

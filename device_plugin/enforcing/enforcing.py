@@ -19,6 +19,7 @@ from device_plugin.pods.store import PodStore
 from device_plugin.settings import LADDER, Rung
 from device_plugin.usage.accounting.overuse import ShareKey, limited, shares_of
 from device_plugin.usage.accounting.usage import ContainerUse, Usage, UsageReader
+from extender.contract.mig import MIG_PREFIX
 from extender.contract.units import GpuUuid, UnitMib
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ NOT_LIMITED = "GPUMemoryNotLimited"
 
 NO_NVML = "the GPUs are not read through NVML"
 NO_MPS = "no MPS pipe directory is set"
+ON_MIG = "one MPS daemon serves one MIG device"
 NOT_MEASURED = "memory is not measured per container"
 
 
@@ -141,7 +143,11 @@ class Enforcer:
         if self._proofs is None or LADDER.index(self._best) > LADDER.index(Rung.MPS):
             return []
         known = self._standings.items()
-        return [uuid for uuid, found in known if Rung.DRIVER not in found.rungs and self._proofs.is_due(uuid)]
+        return [
+            uuid
+            for uuid, found in known
+            if Rung.DRIVER not in found.rungs and not uuid.startswith(MIG_PREFIX) and self._proofs.is_due(uuid)
+        ]
 
     def _pause_s(self) -> float:
         """Shorter at the start: a trial may be due, and measuring may not have begun."""
@@ -164,9 +170,7 @@ class Enforcer:
                 clients, outsiders = _mps_users(state, usage.uses, users, uuid)
                 obstacles = Obstacles(
                     driver=limits,
-                    mps=mps_obstacle(
-                        state, None if self._mps is None else self._capability(uuid), clients, self._unproven(uuid)
-                    ),
+                    mps=self._mps_obstacle(uuid, state, clients),
                     watched=NOT_MEASURED if self._usage is None else usage.problem or usage.unknown.get(uuid, ""),
                 )
                 found[uuid] = standing(obstacles, self._best)
@@ -249,6 +253,12 @@ class Enforcer:
             return self._mps.state()
         except MpsError as error:
             return str(error)
+
+    def _mps_obstacle(self, uuid: GpuUuid, state: MpsState | str, clients: int) -> str:
+        if uuid.startswith(MIG_PREFIX):
+            return ON_MIG
+        capability = None if self._mps is None else self._capability(uuid)
+        return mps_obstacle(state, capability, clients, self._unproven(uuid))
 
     def _unproven(self, uuid: GpuUuid) -> str:
         return NOT_TRIED if self._proofs is None else self._proofs.obstacle(uuid)

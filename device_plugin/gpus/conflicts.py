@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from device_plugin.gpus.gpu import GpuSample
+from extender.contract.cordon import names_of
 from extender.contract.units import GpuUuid
 
 _NVIDIA_DRA_DRIVER = "gpu.nvidia.com"
@@ -61,18 +63,21 @@ class Conflicts:
     unclear: tuple[str, ...] = ()
 
 
-def conflicts(entries: Iterable[ForeignEntry], uuids: Iterable[GpuUuid], guests: Iterable[Guest] = ()) -> Conflicts:
+def conflicts(entries: Iterable[ForeignEntry], gpus: Iterable[GpuSample], guests: Iterable[Guest] = ()) -> Conflicts:
     """Find our GPUs among the devices of other givers, by their UUIDs, which IDs contain as a whole word.
+
+    A GPU that others give out takes all its MIG devices along.
 
     NVIDIA's device plugin names its devices `<uuid>`, or `<uuid>::<n>` when it shares them; another installation of
     this plugin `<uuid>-<n>`; CDI names end in `=<uuid>`. NVIDIA's DRA driver may name a GPU by a number that is not
     NVML's index; which GPU that is remains unclear until a guest is seen on it.
     """
-    ours, entries = list(uuids), list(entries)
+    gpus, entries = list(gpus), list(entries)
+    ours = {gpu.uuid for gpu in gpus}
     found: dict[GpuUuid, str] = {}
     unclear: list[str] = []
     for entry in sorted(entries, key=lambda each: (each.namespace, each.pod, each.container, each.giver)):
-        named = [uuid for uuid in ours if any(_names(device, uuid) for device in entry.devices)]
+        named = [gpu.uuid for gpu in gpus if any(_names(device, gpu) for device in entry.devices)]
         why = f"{entry.giver} gave it to pod {entry.namespace}/{entry.pod}, container {entry.container}"
         for uuid in named:
             found.setdefault(uuid, why)
@@ -95,10 +100,10 @@ def may_give_gpus(resource: str) -> bool:
     return bool(_GPU_NAME.search(resource.lower()))
 
 
-def _names(device: str, uuid: GpuUuid) -> bool:
-    """Whether an ID contains the UUID, not as part of a longer word."""
-    before, match, after = device.partition(uuid)
-    return bool(match) and not before[-1:].isalnum() and not after[:1].isalnum()
+def _names(device: str, gpu: GpuSample) -> bool:
+    """Whether an ID contains the GPU's UUID, or of a MIG device that of its GPU, not as part of a longer word."""
+    parts = [device.partition(uuid) for uuid in names_of(gpu.uuid, gpu.mig)]
+    return any(match and not before[-1:].isalnum() and not after[:1].isalnum() for before, match, after in parts)
 
 
 def _has_uuid(device: str) -> bool:

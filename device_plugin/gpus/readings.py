@@ -53,6 +53,8 @@ class GpuReading:
         retired_pages: pages taken out of use; older than Ampere.
         is_retirement_pending: whether pages wait for a reset to be taken out.
         processes: all processes on the GPU, each once.
+        is_sliced: whether it is in MIG mode, so that memory and processes are those of its MIG devices, each of which
+            has a reading of its own.
     """
 
     uuid: GpuUuid
@@ -68,6 +70,7 @@ class GpuReading:
     retired_pages: int | None = None
     is_retirement_pending: bool | None = None
     processes: tuple[GpuProcess, ...] | None = None
+    is_sliced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

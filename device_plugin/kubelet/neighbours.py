@@ -75,7 +75,7 @@ class Neighbours:
         except PodResourcesError as error:
             _LOG.debug("other users of the GPUs are not known: %s", error)
             return False
-        found = conflicts(snapshot.foreign, [gpu.uuid for gpu in gpus], self._rivals())
+        found = conflicts(snapshot.foreign, gpus, self._rivals())
         for text in sorted(set(found.unclear) - self._unclear):
             _LOG.error("%s: let only one of the two give out each GPU", text)
             self._events.about_node("Warning", CONFLICT, text)

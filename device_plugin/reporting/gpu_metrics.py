@@ -1,12 +1,14 @@
 """Exports what is known of GPUs and containers to Prometheus: one series per GPU, or per container on a GPU.
 
 A scrape reads what is there already and asks no driver. What is not known has no series: absent is not 0. The labels
-`gpu`, `UUID`, `modelName`, `namespace`, `pod` and `container` are those of NVIDIA's dcgm-exporter, so both join.
+`gpu`, `UUID`, `modelName`, `GPU_I_ID`, `GPU_I_PROFILE`, `namespace`, `pod` and `container` are those of NVIDIA's
+dcgm-exporter, so both join; only its `UUID` of a MIG device is that of the GPU. What is measured of a whole GPU in MIG
+mode has series of its own and is not copied to its MIG devices.
 docs/metrics.md has the table of all series.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -18,11 +20,12 @@ from device_plugin.pods.holdings import core_by_container, core_by_gpu, held_by_
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.measuring import Measurement, UseKey
 from extender.contract.containers import ContainerKind
+from extender.contract.mig import model_of_card
 from extender.contract.names import Names
 from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid
 
 _MIB = 1024 * 1024
-_GPU = ("gpu", "UUID", "modelName")
+_GPU = ("gpu", "UUID", "modelName", "GPU_I_ID", "GPU_I_PROFILE")
 _CONTAINER = (*_GPU, "namespace", "pod", "container")
 _MARKS = {
     "core_allocated_ratio": "Compute given to it, where it asked for some.",
@@ -84,7 +87,7 @@ class GpuCollector(Collector):
         unit_mib = DEFAULT_UNIT_MIB if found is None else found.unit_mib
         by_uuid = {sample.uuid: sample for sample in samples}
         yield from _of_gpus(samples, measurement, held_by_gpu(pods.values(), by_uuid, unit_mib))
-        yield from _of_memory_errors(samples, measurement.readings)
+        yield from _of_memory_errors((*samples, *_sliced(samples)), measurement.readings)
         yield from _of_facts(samples, measurement.facts)
         yield self._xids(samples)
         yield self._critical_xids(samples)
@@ -107,11 +110,11 @@ class GpuCollector(Collector):
         )
 
     def _xids(self, samples: Iterable[GpuSample]) -> Metric:
-        known = {sample.uuid: sample for sample in samples}
+        known = {sample.uuid: sample for sample in (*samples, *_sliced(samples))}
         family = CounterMetricFamily("gpupack_gpu_xid_errors", "XIDs that the driver reported.", labels=[*_GPU, "xid"])
         for (uuid, xid), count in self._view.xid_counts().items():
             sample = None if uuid is None else known.get(uuid)
-            labels = ("", uuid or "", "") if sample is None else _labels(sample)
+            labels = ("", uuid or "", "", "", "") if sample is None else _labels(sample)
             family.add_metric([*labels, str(xid)], count)
         return family
 
@@ -124,16 +127,17 @@ class GpuCollector(Collector):
         if counts is not None:
             for sample in samples:
                 family.add_metric(_labels(sample), counts.get(sample.uuid, 0))
-            family.add_metric(("", "", ""), counts.get(None, 0))
+            family.add_metric([""] * len(_GPU), counts.get(None, 0))
         return family
 
     def _watched_xids(self, samples: Iterable[GpuSample]) -> Metric:
         unwatched = self._view.unwatched()
+        parents = {sample.uuid: sample.mig.parent for sample in samples if sample.mig is not None}
         return _per_gpu(
             "gpupack_gpu_xids_watched",
             "1 when XIDs of it are received.",
             samples,
-            lambda uuid: None if unwatched is None else float(uuid not in unwatched),
+            lambda uuid: None if unwatched is None else float(parents.get(uuid, uuid) not in unwatched),
         )
 
     def _left_out(self) -> Metric:
@@ -147,8 +151,22 @@ def _gauge(name: str, text: str, labels: Iterable[str]) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=list(labels))
 
 
-def _labels(sample: GpuSample) -> tuple[str, str, str]:
-    return str(sample.index), sample.uuid, sample.model
+def _labels(sample: GpuSample) -> tuple[str, str, str, str, str]:
+    mig = sample.mig
+    instance = ("", "") if mig is None else (str(mig.gi), mig.profile)
+    return str(sample.index), sample.uuid, sample.model, *instance
+
+
+def _sliced(samples: Iterable[GpuSample]) -> tuple[GpuSample, ...]:
+    """The GPUs in MIG mode that MIG devices are of, each once, for their labels."""
+    found = {
+        sample.mig.parent: replace(
+            sample, uuid=sample.mig.parent, model=model_of_card(sample.model, sample.mig), mig=None
+        )
+        for sample in samples
+        if sample.mig is not None
+    }
+    return tuple(found.values())
 
 
 def _per_gpu(
@@ -185,13 +203,17 @@ def _of_gpus(samples: tuple[GpuSample, ...], measurement: Measurement, held: Map
         ("memory_outside_bytes", "Memory in use by what holds no memory of this GPU.", outside),
         ("healthy", "1 when the GPU is offered, 0 when not.", lambda uuid: float(by_uuid[uuid].healthy)),
         ("processes_known", "1 when it is known which container each process belongs to.", is_known),
+    )
+    for name, text, value in rows:
+        yield _per_gpu(f"gpupack_gpu_{name}", text, samples, value)
+    rows = (
         ("utilization_ratio", "Share of time in which a kernel ran.", read(lambda r: r.busy_ratio)),
         ("memory_busy_ratio", "Share of time in which memory was accessed.", read(lambda r: r.memory_busy_ratio)),
         ("temperature_celsius", "Temperature of the chip.", read(lambda r: r.temperature_celsius)),
         ("power_watts", "Power drawn.", read(lambda r: r.power_watts)),
     )
     for name, text, value in rows:
-        yield _per_gpu(f"gpupack_gpu_{name}", text, samples, value)
+        yield _per_gpu(f"gpupack_gpu_{name}", text, (*samples, *_sliced(samples)), value)
     family = _gauge("gpupack_gpu_enforcement_info", "How containers are held to their share.", (*_GPU, "rung"))
     for sample in samples:
         family.add_metric([*_labels(sample), sample.standing.rung.value], 1)
@@ -241,13 +263,16 @@ def _of_memory_errors(samples: Iterable[GpuSample], readings: Mapping[GpuUuid, G
 
 
 def _of_facts(samples: Iterable[GpuSample], facts: Mapping[GpuUuid, GpuFacts]) -> Iterator[Metric]:
-    info = _gauge("gpupack_gpu_info", "What does not change of a GPU; unknown is empty.", (*_GPU, *_FACTS))
+    info = _gauge(
+        "gpupack_gpu_info", "What does not change of a GPU; unknown is empty.", (*_GPU, *_FACTS, "parent_uuid")
+    )
     links = _gauge("gpupack_gpu_nvlink_links", "Active NVLinks by their other end.", (*_GPU, "peer_pci_bus_id"))
     for sample in samples:
         known = facts.get(sample.uuid)
         if known is None:
             continue
         values = [sample.numa_node if name == "numa_node" else getattr(known, name) for name in _FACTS]
+        values.append(None if sample.mig is None else sample.mig.parent)
         info.add_metric([*_labels(sample), *("" if value is None else str(value) for value in values)], 1)
         for peer, count in known.nvlinks:
             links.add_metric([*_labels(sample), peer], count)

@@ -14,10 +14,15 @@
         processes:
           - {gpu: 0, used_mib: 4096, pod: default/p, container: main, busy: 0.5}
           - {used_mib: 512}            # in no pod
+      - model: NVIDIA A100-SXM4-80GB
+        memory_mib: 81920
+        mig: [3g.40gb, 1g.10gb, {profile: 1g.10gb, memory_mib: 9728}]  # MIG devices, with about the memory of an A100's
 
 GPUs without `uuids` get one made from the node's name, the entry and the position within it, so it stays the same when
-the file changes. Of a process, `gpu` is the position within the entry (default 0), `pod` and `container` come together
-or not at all, and `busy` is the share of the multiprocessor time, 0 to 1. `outside_mib` is one more process in no pod.
+the file changes; those of MIG devices are made from that of their GPU. In an entry with `mig`, positions are those of
+its MIG devices, and the other fields are about each of them. Of a process, `gpu` is the position within the entry
+(default 0), `pod` and `container` come together or not at all, and `busy` is the share of the multiprocessor time, 0 to
+1. `outside_mib` is one more process in no pod.
 Write a changed file next to the old one and rename it, so that no half of it is ever read.
 """
 
@@ -29,6 +34,8 @@ from typing import Any
 import yaml
 
 from device_plugin.gpus.gpu import GpuSample
+from device_plugin.gpus.mig.profiles import SLICES_OF_A_GPU, MigProfile, parse_split
+from extender.contract.mig import MIG_PREFIX, MigDevice
 from extender.contract.units import ContractError, GpuUuid
 
 _KNOWN_OF_ENTRY = {
@@ -41,7 +48,9 @@ _KNOWN_OF_ENTRY = {
     "reason",
     "outside_mib",
     "processes",
+    "mig",
 }
+_KNOWN_OF_SLICE = {"profile", "memory_mib"}
 _KNOWN_OF_PROCESS = {"gpu", "used_mib", "pod", "container", "busy"}
 _MOST_GPUS = 1024
 
@@ -85,7 +94,8 @@ def parse_gpus(text: str, node_name: str) -> GpuFile:
     samples: list[GpuSample] = []
     processes: list[SimulatedProcess] = []
     for number, entry in enumerate(entries):
-        found = _parse_entry(entry, number, len(samples), node_name)
+        index = samples[-1].index + 1 if samples else 0
+        found = _parse_entry(entry, number, index, node_name)
         processes += _parse_processes(entry, number, len(samples), len(found))
         samples += found
     if len({sample.uuid for sample in samples}) != len(samples):
@@ -133,33 +143,81 @@ def _parse_entry(entry: Any, number: int, first: int, node_name: str) -> list[Gp
     if not 0 <= count <= _MOST_GPUS or (uuids and len(uuids) != count):
         expected = f"the number of uuids, {len(uuids)}" if uuids else f"0 to {_MOST_GPUS}"
         raise GpuFileError(f"{where}.count is {count}, expected {expected}")
-    unhealthy = _list(entry, "unhealthy", where)
-    if any(position not in range(count) for position in unhealthy):
-        raise GpuFileError(f"{where}.unhealthy is {unhealthy!r}, expected positions from 0 to {count - 1}")
-    reason = _text(entry, "reason", where, "marked unhealthy in the file of simulated GPUs")
-    memory_mib = _integer(entry, "memory_mib", where)
-    numa_node = None if entry.get("numa_node") is None else _integer(entry, "numa_node", where)
-    outside_mib = _integer(entry, "outside_mib", where, 0)
+    cards = [GpuUuid(str(uuid)) for uuid in uuids] or [_made_uuid(node_name, number, place) for place in range(count)]
     try:
-        return [
-            GpuSample(
-                uuid=GpuUuid(str(uuids[position]) if uuids else _made_uuid(node_name, number, position)),
-                index=first + position,
-                model=model,
-                memory_mib=memory_mib,
-                healthy=position not in unhealthy,
-                reason=reason if position in unhealthy else "",
-                numa_node=numa_node,
-                outside_mib=outside_mib,
-            )
-            for position in range(count)
+        sizes = _parse_slices(entry, where)
+        found = [
+            sample
+            for position, uuid in enumerate(cards)
+            for sample in _cut(GpuSample(uuid, first + position, model, _integer(entry, "memory_mib", where)), sizes)
         ]
+        return _in_state(entry, where, found)
     except ContractError as error:
         raise GpuFileError(f"{where}: {error}") from error
 
 
-def _made_uuid(node_name: str, entry: int, position: int) -> str:
-    return f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{position}.{entry}.{node_name}.gpus.gpupack.io')}"
+def _parse_slices(entry: Mapping[str, Any], where: str) -> list[tuple[MigProfile, int]]:
+    """The MIG devices of each GPU of an entry: profile and memory in MiB."""
+    values = [{"profile": each} if isinstance(each, str) else each for each in _list(entry, "mig", where)]
+    for place, value in enumerate(values):
+        if not isinstance(value, Mapping) or set(value) - _KNOWN_OF_SLICE:
+            raise GpuFileError(f"{where}.mig[{place}] is {value!r}, expected a profile, or one with memory_mib")
+    try:
+        profiles = parse_split(str(value.get("profile")) for value in values)
+    except ValueError as error:
+        raise GpuFileError(f"{where}.{error}") from error
+    return [
+        (profile, _integer(value, "memory_mib", f"{where}.mig[{place}]", profile.memory_mib))
+        for place, (profile, value) in enumerate(zip(profiles, values, strict=True))
+    ]
+
+
+def _cut(card: GpuSample, sizes: Sequence[tuple[MigProfile, int]]) -> list[GpuSample]:
+    """The MIG devices of a GPU; itself if it has none."""
+    if not sizes:
+        return [card]
+    return [
+        replace(
+            card,
+            uuid=GpuUuid(f"{MIG_PREFIX}{card.uuid.removeprefix('GPU-')}-{device}"),
+            model=f"{card.model} MIG {profile.name}",
+            memory_mib=memory_mib,
+            mig=MigDevice(
+                parent=card.uuid,
+                device=device,
+                gi=device + 1,
+                ci=0,
+                profile=profile.name,
+                slices=profile.gpu_slices,
+                of=SLICES_OF_A_GPU,
+            ),
+        )
+        for device, (profile, memory_mib) in enumerate(sizes)
+    ]
+
+
+def _in_state(entry: Mapping[str, Any], where: str, found: Sequence[GpuSample]) -> list[GpuSample]:
+    """The GPUs of an entry with what it says of their state."""
+    unhealthy = _list(entry, "unhealthy", where)
+    if any(position not in range(len(found)) for position in unhealthy):
+        raise GpuFileError(f"{where}.unhealthy is {unhealthy!r}, expected positions from 0 to {len(found) - 1}")
+    reason = _text(entry, "reason", where, "marked unhealthy in the file of simulated GPUs")
+    numa_node = None if entry.get("numa_node") is None else _integer(entry, "numa_node", where)
+    outside_mib = _integer(entry, "outside_mib", where, 0)
+    return [
+        replace(
+            sample,
+            healthy=position not in unhealthy,
+            reason=reason if position in unhealthy else "",
+            numa_node=numa_node,
+            outside_mib=outside_mib,
+        )
+        for position, sample in enumerate(found)
+    ]
+
+
+def _made_uuid(node_name: str, entry: int, position: int) -> GpuUuid:
+    return GpuUuid(f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{position}.{entry}.{node_name}.gpus.gpupack.io')}")
 
 
 def _integer(entry: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:

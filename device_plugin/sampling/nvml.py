@@ -31,6 +31,7 @@ from device_plugin.sampling.nvml_asking import (
 from device_plugin.sampling.nvml_session import NvmlSession, mib
 from device_plugin.sampling.xids import XidListener
 from device_plugin.settings import GivenMemory
+from extender.contract.mig import card_of
 from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)
@@ -258,7 +259,7 @@ class NvmlSource:
 
     def _follow_xids(self, found: Iterable[GpuSample]) -> None:
         """XIDs are of whole GPUs, also where they name MIG devices."""
-        answering = {_gpu_of(sample) for sample in found} - self._lost
+        answering = {card_of(sample.uuid, sample.mig) for sample in found} - self._lost
         self._listener.follow(answering)
         self._silent = dict.fromkeys((self._ever.keys() | self.slices.cards) - answering, "it does not answer")
 
@@ -279,11 +280,6 @@ class NvmlSource:
             self._on_xid()
         else:
             _LOG.info("%s: XID %d, which is ignored", place, xid)
-
-
-def _gpu_of(sample: GpuSample) -> GpuUuid:
-    """The UUID of the GPU that it is or is on."""
-    return sample.uuid if sample.mig is None else sample.mig.parent
 
 
 def _place(sample: GpuSample) -> tuple[int, int]:

@@ -5,13 +5,15 @@ Every call may fail on its own: what the driver does not say is None, and a GPU 
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.gpus.plausible import LARGEST_BYTES
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
-from device_plugin.sampling.nvml_asking import gpu_count, identify, memory_struct, mig_mode, slot_of
+from device_plugin.sampling.mig import slice_handles
+from device_plugin.sampling.nvml_asking import gpu_count, identify, memory_struct, mig_mode, slot_of, uuid_of
 from device_plugin.sampling.nvml_session import (
     GpuLostError,
     NvmlSession,
@@ -28,14 +30,16 @@ from extender.contract.units import GpuUuid
 
 
 class NvmlReader:
-    """A `ReadingSource` over NVML; MIG-enabled GPUs are not read.
+    """A `ReadingSource` over NVML.
 
     Args:
         load: imports the pynvml module.
+        with_slices: whether GPUs in MIG mode and their MIG devices are read, too.
     """
 
-    def __init__(self, load: Callable[[], Any]) -> None:
+    def __init__(self, load: Callable[[], Any], *, with_slices: bool = False) -> None:
         self._session = NvmlSession(load)
+        self._with_slices = with_slices
         self._lock = threading.Lock()
         self._facts: dict[GpuUuid, GpuFacts] = {}
         self._asked: set[GpuUuid] = set()
@@ -56,8 +60,7 @@ class NvmlReader:
         except GpuSourceError:
             self._session.end()
             raise
-        found = [self._read_one(nvml, index) for index in range(count)]
-        return tuple(reading for reading in found if reading is not None)
+        return tuple(reading for index in range(count) for reading in self._read_one(nvml, index))
 
     def facts(self) -> tuple[GpuFacts, ...]:
         """The facts about all GPUs that were read so far."""
@@ -68,25 +71,59 @@ class NvmlReader:
         """Shut NVML down."""
         self._session.end()
 
-    def _read_one(self, nvml: Any, index: int) -> GpuReading | None:
+    def _read_one(self, nvml: Any, index: int) -> list[GpuReading]:
         """What is measured of the GPU at an index; one that is lost half-way has what it said before.
 
         `NvmlSource` reports why; here only measurements are missing.
         """
         seen = identify(nvml, index)
-        if seen.uuid is None or mig_mode(nvml, seen.handle).value:
-            return None
+        if seen.uuid is None:
+            return []
+        if mig_mode(nvml, seen.handle).value:
+            return self._read_sliced(nvml, seen.handle, seen.uuid) if self._with_slices else []
         reading = GpuReading(seen.uuid)
         try:
             reading = self._use(nvml, seen.handle, reading)
-            if seen.uuid not in self._asked:
-                facts = facts_of(nvml, seen.handle, seen.uuid)
-                with self._lock:
-                    self._facts[seen.uuid] = facts
-                self._asked.add(seen.uuid)
-            return _measured(nvml, seen.handle, reading)
+            self._learn(nvml, seen.handle, seen.uuid)
+            return [_measured(nvml, seen.handle, reading)]
         except GpuLostError:
-            return reading
+            return [reading]
+
+    def _read_sliced(self, nvml: Any, handle: Any, uuid: GpuUuid) -> list[GpuReading]:
+        """What is measured of a GPU in MIG mode, and of each of its MIG devices: their memory and processes."""
+        whole = GpuReading(uuid, is_sliced=True)
+        try:
+            facts = self._learn(nvml, handle, uuid)
+            whole = _measured(nvml, handle, whole)
+        except GpuLostError:
+            return [whole]
+        found = [whole]
+        for part in slice_handles(nvml, handle).handles.values():
+            own = uuid_of(nvml, part).value
+            if own is None:
+                continue
+            reading = GpuReading(own)
+            with suppress(GpuLostError):
+                reading = self._use(nvml, part, reading)
+            found.append(reading)
+            with self._lock:
+                # There is no NVLink between MIG devices.
+                self._facts[own] = replace(facts, uuid=own, nvlinks=())
+        return found
+
+    def _learn(self, nvml: Any, handle: Any, uuid: GpuUuid) -> GpuFacts:
+        """The facts about a GPU.
+
+        Raises:
+            GpuLostError: the GPU does not answer.
+        """
+        if uuid in self._asked:
+            return self._facts[uuid]
+        facts = facts_of(nvml, handle, uuid)
+        with self._lock:
+            self._facts[uuid] = facts
+        self._asked.add(uuid)
+        return facts
 
     def _use(self, nvml: Any, handle: Any, reading: GpuReading) -> GpuReading:
         """The memory in use on the GPU, and by which processes.

@@ -12,6 +12,7 @@ from typing import Protocol
 from device_plugin.gpus.gpu import GpuSample, GpuSource, GpuSourceError
 from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import Standing
+from extender.contract.cordon import names_of
 from extender.contract.units import GpuUuid
 
 
@@ -50,7 +51,7 @@ class SupervisedSource:
         self._known: tuple[GpuSample, ...] = ()
 
     def cordon(self, uuids: frozenset[GpuUuid]) -> bool:
-        """Take exactly these GPUs out of use by hand; returns whether the set changed."""
+        """Take exactly these GPUs out of use by hand, with all their MIG devices; returns whether the set changed."""
         with self._lock:
             changed, self._cordoned = uuids != self._cordoned, uuids
         return changed
@@ -103,7 +104,7 @@ class SupervisedSource:
         reason = self._probation.judge(uuid, healthy=sample.healthy, reason=sample.reason, now_s=now_s)
         if not reason and uuid in taken:
             reason = f"also given out by another plugin: {taken[uuid]}"
-        if not reason and uuid in cordoned:
+        if not reason and not cordoned.isdisjoint(names_of(uuid, sample.mig)):
             reason = "cordoned by hand"
         return replace(sample, healthy=not reason, reason=reason, standing=standing)
 

@@ -144,7 +144,8 @@ class Meter:
         pods, obstacle = known or {}, NO_PODS if known is None else self._locator.obstacle()
         pids = {process.pid for reading in readings for process in reading.processes or ()}
         owners = {} if obstacle else self._locator.locate(pids)
-        found = account(readings, owners, pods, obstacle, self._unit_mib)
+        given = [reading for reading in readings if not reading.is_sliced]
+        found = account(given, owners, pods, obstacle, self._unit_mib)
         hidden = self._hidden(readings, set() if obstacle else pids - owners.keys())
         unknown = {**hidden, **self._doubtful(found), **found.unknown}
         self._tell(unknown)

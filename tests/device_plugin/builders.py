@@ -24,6 +24,12 @@ def sample(
     return GpuSample(GpuUuid(name), index, "Tesla T4", units * UNIT_MIB, healthy=healthy, reason=reason)
 
 
+def slice_of(parent: str, uuid: str, *, index: int = 0, gi: int = 7) -> GpuSample:
+    """A MIG device of a GPU."""
+    mig = MigDevice(parent=GpuUuid(parent), device=gi - 7, gi=gi, ci=0, profile="1g.10gb", slices=1, of=7)
+    return GpuSample(GpuUuid(uuid), index, "NVIDIA A100-SXM4-80GB MIG 1g.10gb", 9728, mig=mig)
+
+
 def gpus(**units: int) -> Gpus:
     """`gpus(a=16, b=80)`: GPU-a with 16 units and GPU-b with 80."""
     samples = (sample(f"GPU-{name}", size, index=index) for index, (name, size) in enumerate(units.items()))

@@ -17,16 +17,23 @@ _STOP_TIMEOUT_S = 30.0
 
 
 def write_gpu_file(path: Path, spec: MachineSpec, *, generation: int = 0, unhealthy: Sequence[int] = ()) -> None:
-    """Write the plugin's description of a node's GPUs; `unhealthy` are indices on the node.
+    """Write the plugin's description of a node's GPUs; `unhealthy` are places among its GPUs and MIG devices.
 
     Another `generation` has other UUIDs: the node came back with other GPUs.
     """
-    entries: list[dict[str, Any]] = [
-        {"model": gpu.model, "memory_mib": gpu.memory_mib, "uuids": [str(gpu.uuid)]}
-        for gpu in spec.inventory(generation=generation).gpus
-    ]
-    for index in unhealthy:
-        entries[index] |= {"unhealthy": [0], "reason": "XID 79"}
+    offered = list(enumerate(spec.inventory(generation=generation).gpus))
+    entries: list[dict[str, Any]] = []
+    for index, kind in enumerate(gpu for gpu in spec.gpus for _ in range(gpu.count)):
+        places = [(place, gpu) for place, gpu in offered if gpu.index == index]
+        _, first = places[0]
+        uuid = first.uuid if first.mig is None else first.mig.parent
+        entry: dict[str, Any] = {"model": kind.model, "memory_mib": kind.memory_mib, "uuids": [str(uuid)]}
+        if kind.mig:
+            entry["mig"] = list(kind.mig)
+        ill = [number for number, (place, _) in enumerate(places) if place in unhealthy]
+        if ill:
+            entry |= {"unhealthy": ill, "reason": "XID 79"}
+        entries.append(entry)
     fresh = path.with_suffix(".new")
     fresh.write_text(yaml.safe_dump({"gpus": entries}), encoding="utf-8")
     fresh.replace(path)

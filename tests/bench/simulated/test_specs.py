@@ -17,7 +17,7 @@ def test_a_gpu_in_slices_is_published_as_its_mig_devices() -> None:
     found = [(gpu.index, gpu.uuid, gpu.model, gpu.memory_mib) for gpu in MIXED.inventory().gpus]
     expected = [
         (0, "GPU-n-0", A100, 81920),
-        (1, "MIG-n-1-0", f"{A100} MIG 3g.40gb", 40704),
+        (1, "MIG-n-1-0", f"{A100} MIG 3g.40gb", 40448),
         (1, "MIG-n-1-1", f"{A100} MIG 1g.10gb", 9984),
     ]
     assert expected == found

@@ -67,6 +67,14 @@ def test_mig_and_cgroup_v1_are_obstacles(root: Path) -> None:
     assert nvml.limits == {}
 
 
+def test_a_mig_device_has_no_limits(root: Path, driver: SimulatedDriver) -> None:
+    """It is not even tried."""
+    driver.add(Model())
+    driver.state.driver_version = b"615.10"
+    (part,) = driver.slice(0, ["1g.5gb"])
+    assert NvmlAbilities(load_pynvml, root).limit_obstacle(GpuUuid(part.uuid.decode())) == "MIG is enabled"
+
+
 def test_a_root_that_cannot_be_written_is_an_obstacle(root: Path) -> None:
     """As in a container without the mount."""
     (root / "gpupack-probe").write_text("in the way")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from device_plugin.enforcing.enforcing import NO_MPS, NO_NVML, Enforcer
+from device_plugin.enforcing.enforcing import NO_MPS, NO_NVML, ON_MIG, Enforcer
 from device_plugin.enforcing.mps import MpsControl
 from device_plugin.pods.events import Events
 from device_plugin.pods.pod import ContainerKey
@@ -164,6 +164,18 @@ def test_mps_is_not_tried_where_it_cannot_be_used_or_better_is_proven(tmp_path: 
         node.rungs()
         node.enforcer.prove(threading.Event())
     assert proofs.attempts == []
+
+
+def test_a_mig_device_is_watched_and_no_more(tmp_path: Path) -> None:
+    """Neither driver nor MPS hold shares of it, and MPS is not tried there."""
+    daemon, proofs, uuid = FakeMpsDaemon(tmp_path), FakeProofs(), GpuUuid("MIG-1")
+    node = Node(MpsControl(daemon.pipe_directory, str(daemon.program)), proofs=proofs)
+    node.abilities.obstacles = {uuid: "MIG is enabled"}
+    node.enforcer.step([uuid])
+    node.enforcer.prove(threading.Event())
+    found = node.enforcer.standings([uuid])[uuid]
+    assert (found.rungs, proofs.attempts) == ((Rung.WATCHED, Rung.ADVISORY), [])
+    assert found.why_not_better == f"driver: MIG is enabled; mps: {ON_MIG}"
 
 
 def test_a_process_that_is_no_client_of_mps_is_named(tmp_path: Path) -> None:

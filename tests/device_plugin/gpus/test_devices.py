@@ -1,5 +1,7 @@
 """Device IDs belong to GPUs: forth and back, within the kubelet's limits."""
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,16 @@ def test_an_id_names_its_gpu_and_unit(uuid: GpuUuid, number: int) -> None:
     """Writing and reading gives the same; no ID is longer than the kubelet takes."""
     text = unit_id(uuid, number)
     assert (parse_id(Resource.MEMORY, text), len(text) <= LONGEST_ID) == ((uuid, number), True)
+
+
+@given(st.uuids(), st.integers(min_value=0, max_value=9999), st.integers(min_value=0, max_value=99))
+def test_ids_of_mig_devices_are_short_enough_for_every_resource(own: UUID, unit: int, percent: int) -> None:
+    """And each is read as that MIG device's."""
+    uuid = GpuUuid(f"MIG-{own}")
+    ids = {Resource.MEMORY: unit_id(uuid, unit), Resource.CORE: core_id(uuid, percent), Resource.WHOLE: str(uuid)}
+    read = [parse_id(resource, text) for resource, text in ids.items()]
+    assert read == [(uuid, unit), (uuid, percent), (uuid, 0)]
+    assert max(len(Device(text, healthy=True).id) for text in ids.values()) <= LONGEST_ID
 
 
 @given(st.text(max_size=80))

@@ -24,6 +24,7 @@ from device_plugin.settings import Resource, Rung
 from device_plugin.usage.accounting.usage import ContainerUse
 from device_plugin.usage.measuring import Measurement
 from extender.contract.containers import ContainerKind
+from extender.contract.mig import MigDevice
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import UNIT_MIB, memory, placed, pod, sample, whole
@@ -32,7 +33,7 @@ GIB = 1 << 30
 MIB = 1 << 20
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
 MAIN = ContainerKey("uid-p", "main")
-ON_A = {"gpu": "0", "UUID": "GPU-a", "modelName": "Tesla T4"}
+ON_A = {"gpu": "0", "UUID": "GPU-a", "modelName": "Tesla T4", "GPU_I_ID": "", "GPU_I_PROFILE": ""}
 OF_MAIN = {**ON_A, "namespace": "default", "pod": "p", "container": "main"}
 GPUS = Gpus(
     UNIT_MIB,
@@ -91,6 +92,63 @@ def view() -> NodeView:
     )
 
 
+S = GpuUuid("MIG-s")
+ON_S = {"gpu": "2", "UUID": "MIG-s", "modelName": "A100 MIG 1g.10gb", "GPU_I_ID": "9", "GPU_I_PROFILE": "1g.10gb"}
+ON_CARD = {"gpu": "2", "UUID": "GPU-c", "modelName": "A100", "GPU_I_ID": "", "GPU_I_PROFILE": ""}
+
+
+def sliced() -> NodeView:
+    """A node with a MIG device, of whose GPU temperature, power and errors are known."""
+    card = GpuUuid("GPU-c")
+    mig = MigDevice(parent=card, device=3, gi=9, ci=0, profile="1g.10gb", slices=1, of=7)
+    gpus = Gpus(UNIT_MIB, (replace(sample("MIG-s", index=2), model="A100 MIG 1g.10gb", mig=mig),))
+    whole = replace(READING, uuid=card, used_bytes=None, reserved_bytes=None, processes=None, is_sliced=True)
+    facts = {S: GpuFacts(S, "0000:3b:00.0"), card: GpuFacts(card, "0000:3b:00.0")}
+    readings = {card: whole, S: GpuReading(S, used_bytes=GIB, processes=())}
+    return NodeView(
+        gpus=lambda: gpus,
+        measurement=lambda: Measurement(at_s=1.0, readings=readings, facts=facts, problem=""),
+        xid_counts=lambda: {(S, 94): 1, (card, 48): 2},
+        critical_xids=lambda: {S: 3},
+        unwatched=lambda: {card: "Not Supported"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "value"),
+    [
+        ("gpu_memory_used_bytes", ON_S, GIB),
+        ("gpu_memory_capacity_bytes", ON_S, 16 * GIB),
+        ("gpu_healthy", ON_S, 1),
+        ("gpu_healthy", ON_CARD, None),
+        ("gpu_memory_capacity_bytes", ON_CARD, None),
+        ("gpu_memory_used_bytes", ON_CARD, None),
+        ("gpu_temperature_celsius", ON_CARD, 40),
+        ("gpu_temperature_celsius", ON_S, None),
+        ("gpu_power_watts", ON_CARD, 70.5),
+        ("gpu_ecc_errors_total", {**ON_CARD, "severity": "corrected"}, 7),
+        ("gpu_row_remapping_pending", ON_CARD, 1),
+        ("gpu_row_remapping_pending", ON_S, None),
+        ("gpu_xid_errors_total", {**ON_S, "xid": "94"}, 1),
+        ("gpu_xid_errors_total", {**ON_CARD, "xid": "48"}, 2),
+        ("gpu_critical_xids_total", ON_S, 3),
+        ("gpu_xids_watched", ON_S, 0),
+    ],
+)
+def test_a_mig_device_has_its_own_series_and_its_gpu_the_others(
+    name: str, labels: dict[str, str], value: float | None
+) -> None:
+    """So no sum over GPUs counts anything twice."""
+    metrics = PluginMetrics(Names(), [GpuCollector(sliced())])
+    assert metrics.registry.get_sample_value(f"gpupack_{name}", labels) == value
+
+
+def test_the_gpu_of_a_mig_device_is_a_label() -> None:
+    """dcgm-exporter knows MIG devices under the UUID of their GPU."""
+    (info,) = [family for family in collected(sliced()) if family.name == "gpupack_gpu_info"]
+    assert [(each.labels["UUID"], each.labels["parent_uuid"]) for each in info.samples] == [("MIG-s", "GPU-c")]
+
+
 def collected(of: NodeView) -> list[Metric]:
     """All families."""
     return list(GpuCollector(of).collect())
@@ -116,10 +174,10 @@ def collected(of: NodeView) -> list[Metric]:
         ("gpu_remapped_rows", {**ON_A, "cause": "correctable"}, 2),
         ("gpu_row_remapping_pending", ON_A, 1),
         ("gpu_xid_errors_total", {**ON_A, "xid": "79"}, 2),
-        ("gpu_xid_errors_total", {"gpu": "", "UUID": "", "modelName": "", "xid": "48"}, 1),
+        ("gpu_xid_errors_total", {**dict.fromkeys(ON_A, ""), "xid": "48"}, 1),
         ("gpu_critical_xids_total", ON_A, 2),
         ("gpu_critical_xids_total", {**ON_A, "gpu": "1", "UUID": "GPU-b"}, 0),
-        ("gpu_critical_xids_total", {"gpu": "", "UUID": "", "modelName": ""}, 0),
+        ("gpu_critical_xids_total", dict.fromkeys(ON_A, ""), 0),
         ("gpu_xids_watched", ON_A, 1),
         ("gpu_xids_watched", {**ON_A, "gpu": "1", "UUID": "GPU-b"}, 0),
         ("gpu_nvlink_links", {**ON_A, "peer_pci_bus_id": "0000:3c:00.0"}, 4),

@@ -9,6 +9,7 @@ from device_plugin.gpus.gpu import GpuSample
 from device_plugin.sampling.gpu_file import GpuFileError, parse_gpus
 from device_plugin.sampling.simulated import SimulatedSource
 from device_plugin.settings import SettingsError
+from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
 
 MIXED = """
@@ -34,10 +35,45 @@ def test_made_uuids_depend_on_node_and_place_only() -> None:
     assert (uuids[0] == uuids[1], uuids[0] == uuids[2], len(uuids[0])) == (True, False, 40)
 
 
+CUT = """
+gpus:
+  - {model: NVIDIA L4, memory_mib: 23034}
+  - model: A100
+    memory_mib: 81920
+    uuids: [GPU-x, GPU-y]
+    mig: [3g.40gb, {profile: 1g.10gb, memory_mib: 9000}]
+    unhealthy: [3]
+    numa_node: 1
+    processes: [{gpu: 2, used_mib: 100}]
+  - {model: Tesla T4, memory_mib: 15360}
+"""
+
+
+def test_a_gpu_may_be_cut_into_mig_devices() -> None:
+    """They carry its index and positions within the entry; memory comes from the profile, unless it is given."""
+    found = parse_gpus(CUT, "n1")
+    assert [(each.index, each.model, each.memory_mib, each.healthy) for each in found.samples] == [
+        (0, "NVIDIA L4", 23034, True),
+        (1, "A100 MIG 3g.40gb", 40448, True),
+        (1, "A100 MIG 1g.10gb", 9000, True),
+        (2, "A100 MIG 3g.40gb", 40448, True),
+        (2, "A100 MIG 1g.10gb", 9000, False),
+        (3, "Tesla T4", 15360, True),
+    ]
+    assert [each.uuid for each in found.samples[1:5]] == ["MIG-x-0", "MIG-x-1", "MIG-y-0", "MIG-y-1"]
+    assert found.samples[4].mig == MigDevice(GpuUuid("GPU-y"), 1, gi=2, ci=0, profile="1g.10gb", slices=1, of=7)
+    assert ([each.numa_node for each in found.samples], found.processes[0].gpu) == ([None, 1, 1, 1, 1, None], 3)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("gpus: [", "not YAML"),
+        ("gpus: [{model: a, memory_mib: 9, mig: 1g.10gb}]", r"gpus\[0\].mig is '1g.10gb', expected a list"),
+        ("gpus: [{model: a, memory_mib: 9, mig: [1g]}]", r"gpus\[0\].mig is \['1g'\], expected profiles such as"),
+        ("gpus: [{model: a, memory_mib: 9, mig: [4g.40gb, 4g.40gb]}]", "of 7 slices"),
+        ("gpus: [{model: a, memory_mib: 9, mig: [{size: 1}]}]", r"gpus\[0\].mig\[0\] is {'size': 1}, expected a"),
+        ("gpus: [{model: a, memory_mib: 9, mig: [1g.5gb], unhealthy: [1]}]", "expected positions from 0 to 0"),
         ("nodes: []", "gpus is None, expected a list"),
         ("gpus: text", "gpus is 'text', expected a list"),
         ("gpus: [T4]", r"gpus\[0\] is 'T4', expected an object"),

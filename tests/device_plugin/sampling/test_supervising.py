@@ -10,7 +10,7 @@ from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
 from device_plugin.sampling.supervising import SupervisedSource
 from device_plugin.settings import Rung
 from extender.contract.units import GpuUuid
-from tests.device_plugin.builders import sample
+from tests.device_plugin.builders import sample, slice_of
 from tests.device_plugin.serving import FixedSource
 
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
@@ -39,6 +39,16 @@ def test_a_cordoned_gpu_is_out_until_the_cordon_is_lifted_and_back_at_once() -> 
     assert health(source) == {A: "cordoned by hand", B: "ok"}
     source.cordon(frozenset())
     assert health(source) == {A: "ok", B: "ok"}
+
+
+def test_a_cordon_of_a_gpu_takes_all_its_mig_devices_out() -> None:
+    """One of a MIG device takes that one out."""
+    slices = [slice_of(A, "MIG-1"), slice_of(A, "MIG-2", gi=8), sample(B, index=1)]
+    source = SupervisedSource(FixedSource(*slices), OneStanding(), Probation(30.0))
+    source.cordon(frozenset({A}))
+    assert health(source) == {"MIG-1": "cordoned by hand", "MIG-2": "cordoned by hand", B: "ok"}
+    source.cordon(frozenset({GpuUuid("MIG-2")}))
+    assert health(source) == {"MIG-1": "ok", "MIG-2": "cordoned by hand", B: "ok"}
 
 
 def test_a_gpu_that_somebody_else_gives_out_is_out_until_it_is_free() -> None:

@@ -131,7 +131,8 @@ def test_sizes_and_costs_are_of_the_pods_that_run(start: Start, tmp_path: Path) 
     environment.client.create_pod(gpu_pod("whole", {WHOLE: 1}))
     (whole,) = _gpus_of(environment.wait_bound("whole"))
     metrics = tmp_path / "metrics.txt"
-    labels = f'gpu="0",UUID="{whole}",modelName="A100",namespace="default",pod="whole",container="main"'
+    gpu = f'gpu="0",UUID="{whole}",modelName="A100",GPU_I_ID="",GPU_I_PROFILE=""'
+    labels = f'{gpu},namespace="default",pod="whole",container="main"'
     metrics.write_text(f"gpupack_container_gpu_memory_used_peak_bytes{{{labels}}} {9 << 30}\n")
     advice = _ask(environment, "size-advice", "-A", "--metrics", str(metrics))
     verdicts = {one["workload"]: (one["verdict"], one["betterUnits"]) for one in advice["workloads"]}
