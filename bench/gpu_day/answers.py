@@ -89,6 +89,8 @@ def _of_limits(found: MpsLimits | None) -> Iterator[tuple[str, str]]:
     for how in ("malloc", "async", "vmm"):
         yield f"MPS holds a client to its limit ({how})", _held(trials.get(how))
     malloc = trials.get("malloc")
+    seen = None if malloc is None or malloc.error else all(size == malloc.limit_mib for size in malloc.total_mib)
+    yield "CUDA tells a client its limit as the GPU's size", _yes(answer=seen)
     over = (
         [
             listed - taken

@@ -1,6 +1,6 @@
 """Starts the day's processes: children that answer in JSON lines, and programs that run for a limited time.
 
-No child outlives its context. If this program itself is killed, a child's input ends, and with it the child.
+No child outlives its context. If this program itself is killed, the kernel kills its children, and their input ends.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-from bench.simulated.processes import ROOT
+from bench.simulated.processes import ROOT, ends_with_its_parent
 from bench.simulated.starting import Startable
 
 _END_S = 3.0
@@ -61,7 +61,7 @@ class Child(Startable):
         """
         try:
             self._process = subprocess.Popen(
-                self._command,
+                [*ends_with_its_parent(), *self._command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -172,22 +172,19 @@ def finished(
     """Status and output of a program; when it is out of time or we are told to stop, it may first clean up.
 
     Raises:
-        ChildError: it cannot be run, or did not end in time.
+        ChildError: it did not end in time.
     """
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ChildError(f"{command[0]} cannot be run: {error.strerror}") from error
+    process = subprocess.Popen(
+        [*ends_with_its_parent(), *command],
+        cwd=ROOT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
     try:
         output, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:

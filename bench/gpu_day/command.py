@@ -33,7 +33,10 @@ _NAMES = [stage.name for stage in STAGES]
 )
 @click.option("--only", multiple=True, type=click.Choice(_NAMES), help="Run this stage alone; may be repeated.")
 @click.option(
-    "--budget-s", default=500.0, type=click.FloatRange(1), help="Start no stage that would end after so many seconds."
+    "--budget-s",
+    default=500.0,
+    type=click.FloatRange(1),
+    help="Seconds for all of it: what would not fit is not started.",
 )
 @click.option(
     "--run-s", default=DayPlan().run_s, type=click.FloatRange(0.1), help="How long each run of servers lasts."

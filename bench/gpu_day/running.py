@@ -147,7 +147,7 @@ def stoppable() -> Iterator[None]:
 def watchdog(record: DayRecord) -> Iterator[None]:
     """End this process if it has not ended long after the budget: a call into a driver that hangs cannot be stopped.
 
-    Children end by themselves, since their input does.
+    Its children end with it.
     """
     ended = threading.Event()
 

@@ -69,7 +69,7 @@ class ServerProcess:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*_ends_with_its_parent(), *command],
+                [*ends_with_its_parent(), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -241,10 +241,10 @@ class ExtenderProcess(ModuleProcess):
         super().__init__("extender", options, port, log=log)
 
 
-def _ends_with_its_parent() -> list[str]:
-    """A prefix that makes the kernel kill the server when the test run itself is killed.
+def ends_with_its_parent() -> list[str]:
+    """A prefix that makes the kernel kill a program when this process is killed; empty where that is not possible.
 
-    The kernel watches the thread that started the server, so this is only for the main thread.
+    The kernel watches the thread that started the program, so this is only for the main thread.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None or threading.current_thread() is not threading.main_thread():

@@ -55,6 +55,7 @@ def test_what_a_client_took_stands_beside_its_limit() -> None:
     """And what the driver lists for it beyond that."""
     found = told(Findings(limits=MpsLimits(1.0, (MALLOC, replace(MALLOC, name="vmm", taken_mib=(4096,))))))
     assert found["MPS holds a client to its limit (malloc)"] == "yes: 2048 of 2048 MiB taken"
+    assert found["CUDA tells a client its limit as the GPU's size"] == "yes"
     assert found["MPS holds a client to its limit (vmm)"] == "no: 4096 of 2048 MiB taken"
     assert found["MPS holds a client to its limit (async)"] == OPEN
     assert found["what the driver lists for such a client beyond what it took"] == "500 MiB"

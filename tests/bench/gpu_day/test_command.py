@@ -1,6 +1,7 @@
 """The command, as a process: on stand-ins, on a driver without CUDA, without a driver, and told to stop."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from bench.gpu_day.results import Status, read_result
 from bench.simulated.nvml.driver import Model, SimulatedDriver
 from bench.simulated.waiting import wait_until
 from tests.device_plugin.drivers import library
+from tests.fakes.cuda import build_cuda
+from tests.fakes.mps_daemon import install_mps
 
 ROOT = Path(__file__).parents[3]
 PATIENT_S = 100.0
@@ -124,6 +127,51 @@ def test_few_packages_are_needed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     stages = read_result(tmp_path / "day.json").stages
     assert {stage.status for stage in stages.values()} == {Status.DONE}
+
+
+@pytest.fixture
+def machine(tmp_path: Path, driver: SimulatedDriver) -> Mapping[str, str]:
+    """The variables of a machine with a driver, CUDA and MPS, all of them stand-ins that the command takes for real."""
+    environment = driver.environment()
+    libraries = f"{environment['LD_LIBRARY_PATH']}:{build_cuda(tmp_path / 'cuda')}"
+    path = f"{install_mps(tmp_path / 'bin')}:{os.environ['PATH']}"
+    return {**environment, "LD_LIBRARY_PATH": libraries, "PATH": path}
+
+
+def test_a_whole_machine_is_tried_without_the_option_of_a_dry_run(tmp_path: Path, machine: Mapping[str, str]) -> None:
+    """The stages that need CUDA and MPS run as on a real one."""
+    file = tmp_path / "day.json"
+    status, output = run(file, "--only", "watched", "--only", "limits", environment=machine)
+    result = read_result(file)
+    assert {each.status for each in result.stages.values()} == {Status.DONE}, output
+    assert "MPS holds a client to its limit (vmm) | yes: 2048 of 2048 MiB taken" in output
+    assert (status, result.dry_run, left_behind(file)) == (0, False, [])
+
+
+def test_its_own_mps_daemon_ends_with_the_day(tmp_path: Path, machine: Mapping[str, str]) -> None:
+    """Also when the day is stopped, with the daemon's folder."""
+    file = tmp_path / "day.json"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with start(file, "--only", "limits", environment={**machine, "TMPDIR": str(temporary)}) as process:
+        wait_until(lambda: found_in(file, "limits"), "its first finding", timeout_s=PATIENT_S)
+        daemons = [command for command in left_behind(file) if command.endswith("nvidia-cuda-mps-control -f ")]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENT_S)
+    assert (len(daemons), process.returncode) == (1, 130)
+    assert (left_behind(file), list(temporary.iterdir())) == ([], [])
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv, which ties the daemon to the day")
+def test_nothing_of_the_day_outlives_a_killed_one(tmp_path: Path, machine: Mapping[str, str]) -> None:
+    """Its children's input ends, and the kernel ends its daemon."""
+    file = tmp_path / "day.json"
+    with start(file, "--only", "limits", environment={**machine, "TMPDIR": str(tmp_path)}) as process:
+        wait_until(lambda: found_in(file, "limits"), "its first finding", timeout_s=PATIENT_S)
+        process.kill()
+        process.communicate(timeout=PATIENT_S)
+    wait_until(lambda: not left_behind(file), "its processes to end", timeout_s=PATIENT_S)
+    assert read_result(file).stages["limits"].status is Status.RUNNING
 
 
 def test_crashes_run_on_stand_ins(tmp_path: Path) -> None:
