@@ -1,5 +1,6 @@
 """Device plugins leave the nodes on which the GPU Operator needs the driver for itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ def terms(path: str) -> list[dict[str, Any]]:
 
 def matches(term: dict[str, Any], labels: dict[str, str]) -> bool:
     """Whether a node with these labels fits a term, with the operators that are used here."""
-    tests = {
+    tests: dict[str, Callable[[str | None, list[str]], bool]] = {
         "In": lambda value, values: value in values,
         "NotIn": lambda value, values: value not in values,
         "Exists": lambda value, _: value is not None,
     }
     return all(
-        tests[each["operator"]](labels.get(each["key"]), each.get("values", ())) for each in term["matchExpressions"]
+        tests[each["operator"]](labels.get(each["key"]), each.get("values", [])) for each in term["matchExpressions"]
     )
 
 
