@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bench.simulated.nvml.driver import SOURCE, UNKNOWN, Model, SimulatedDriver
+from bench.simulated.nvml.driver import GPU_IS_LOST, SOURCE, UNKNOWN, Model, SimulatedDriver
 from bench.simulated.waiting import wait_until
 from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
@@ -65,8 +65,15 @@ VALUES: tuple[tuple[str, Any], ...] = (
     ("rows", (4_000_000_000, 1, 1, 0)),
 )
 
-_PLACES = st.integers(0, 4)
+_PLACES = st.integers(0, 3)
+_HEALTH = st.sampled_from(("UUID", "MIG", "MEMORY_V2", "ROWS", "FIELDS"))
+_SILENCE = st.sampled_from((0, 3, 13, 25))
+_ILLS = st.sampled_from((("rows", (1, 1, 1, 1)), ("recovery_action", 2), ("mig", 1), ("used_bytes", 20 << 30)))
 STEPS = st.one_of(
+    # What matters most is tried most.
+    st.tuples(st.just("fail"), _PLACES, _HEALTH, st.sampled_from(CODES)),
+    st.tuples(st.just("set"), _PLACES, _ILLS),
+    st.tuples(st.just("hush"), _PLACES, _SILENCE),
     st.tuples(st.just("fail"), _PLACES, st.sampled_from(CALLS), st.sampled_from(CODES)),
     st.tuples(st.just("answer"), _PLACES, st.sampled_from(CALLS)),
     st.tuples(st.just("lose"), _PLACES, st.sampled_from(CODES)),
@@ -76,7 +83,7 @@ STEPS = st.one_of(
     st.tuples(st.just("heal"), _PLACES),
     st.tuples(st.just("add")),
     st.tuples(st.just("remove"), _PLACES),
-    st.tuples(st.just("xid"), st.integers(0, 5), st.sampled_from((13, 31, 48, 79, 94, 154))),
+    st.tuples(st.just("xid"), st.integers(0, 5), st.sampled_from((13, 31, 48, 79, 94, 154)), st.booleans()),
     st.tuples(st.just("pass"), st.sampled_from((1.0, PROBATION_S, QUIET_S))),
 )
 """What happens to a driver; a place is an index, counted around."""
@@ -157,6 +164,7 @@ class Node:
         }
         of_gpu: dict[str, Callable[..., None]] = {
             "fail": self.driver.fail,
+            "hush": self._hush,
             "answer": lambda index, call: self.driver.fail(index, call, 0),
             "lose": lambda index, code: setattr(self.driver.gpus[index], "lost", code),
             "set": self._set,
@@ -203,6 +211,11 @@ class Node:
         for index in range(len(self.slots)):
             self.heal(index)
 
+    def _hush(self, index: int, code: int) -> None:
+        """A GPU says nothing more of what may be wrong with it."""
+        for call in ("MIG", "ROWS", "FIELDS"):
+            self.driver.fail(index, call, code)
+
     def _set(self, index: int, change: tuple[str, Any]) -> None:
         name, value = change
         gpu = self.driver.gpus[index]
@@ -223,13 +236,18 @@ class Node:
             self.slots[at + 1].said |= self.slots[at].said
         del self.slots[index]
 
-    def _raise_xid(self, index: int, xid: int) -> None:
-        """An XID of a GPU that is listened to; it is seen before the next look, and is nobody else's."""
+    def _raise_xid(self, index: int, xid: int, does_fall: bool) -> None:  # noqa: FBT001 - part of a step
+        """An XID of a GPU that is listened to; it is seen before the next look, and is nobody else's.
+
+        `does_fall` says whether the GPU falls off the bus just before, so that it can't say whose it is.
+        """
         state, own = self.driver.state, self.slots[index].said
         known = own & {sample.uuid for sample in self.feed.gpus or ()}
         if state.wait_code or self.feed.problem or not known or own & self.source.unwatched.keys():
             return
         before = self.source.xid_counts
+        if does_fall:
+            self.driver.gpus[index].lost = GPU_IS_LOST
         self.driver.raise_xid(xid, index)
         with suppress(TimeoutError):
             wait_until(lambda: self.source.xid_counts != before, timeout_s=1.0)
