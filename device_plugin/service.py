@@ -359,7 +359,7 @@ class _Plugin:
             return view
         return replace(
             view,
-            left_out=lambda: source.left_out,
+            left_out=lambda: {**self._feed.left_out, **source.left_out},
             xid_counts=lambda: source.xid_counts,
             critical_xids=lambda: source.critical_xids,
             unwatched=lambda: source.unwatched,

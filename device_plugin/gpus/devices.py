@@ -172,6 +172,25 @@ def check_message(gpus: Gpus) -> None:
         )
 
 
+def fitting(gpus: Gpus, known: Collection[GpuUuid]) -> Gpus:
+    """The GPUs whose list of devices can be sent: those that are `known` already, and of the others those that fit.
+
+    Raises:
+        ValueError: not even the known ones do.
+    """
+    sizes = {sample.uuid: message_bytes(_parts_of(Resource.MEMORY, sample, gpus, PLAIN)) for sample in gpus}
+    if sum(sizes.values()) < LONGEST_MESSAGE_BYTES:
+        return gpus
+    kept = {uuid for uuid in sizes if uuid in known}
+    check_message(Gpus(gpus.unit_mib, tuple(sample for sample in gpus if sample.uuid in kept)))
+    left = LONGEST_MESSAGE_BYTES - sum(sizes[uuid] for uuid in kept)
+    for uuid in [each for each in sizes if each not in kept]:
+        if sizes[uuid] < left:
+            kept.add(uuid)
+            left -= sizes[uuid]
+    return Gpus(gpus.unit_mib, tuple(sample for sample in gpus if sample.uuid in kept))
+
+
 def describe(resource: Resource, amount: int, unit_mib: UnitMib) -> str:
     """An amount of a resource in words: `8 x 1024 MiB`, `30 percent of compute` or `2 GPUs`."""
     if resource is Resource.CORE:

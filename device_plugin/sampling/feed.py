@@ -4,10 +4,10 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from device_plugin.gpus.devices import check_message
+from device_plugin.gpus.devices import check_message, fitting
 from device_plugin.gpus.gpu import Gpus, GpuSample, GpuSource, GpuSourceError, GpuSourceStalledError
 from device_plugin.settings import SettingsError
 from extender.contract.units import ContractError, UnitMib
@@ -16,6 +16,8 @@ from extender.kube.retries import Backoff
 _LOG = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
+
+NO_ROOM = "the kubelet takes no longer list of devices: choose a larger --memory-unit-mib"
 
 
 class GpuFeed:
@@ -52,6 +54,8 @@ class GpuFeed:
         self._failures = 0
         self._due = due or threading.Event()
         self.problem = "GPUs not read yet"
+        self.left_out: Mapping[str, str] = {}
+        """Why GPUs that came later are not offered, by NVML index."""
 
     @property
     def gpus(self) -> Gpus | None:
@@ -117,9 +121,7 @@ class GpuFeed:
             return self._failed(error, error.known)
         self._failing_since_s = None
         try:
-            gpus = Gpus(self._unit_mib, samples)
-            if gpus != self._gpus:
-                self._check(gpus)
+            gpus = self._fitting(Gpus(self._unit_mib, samples))
         except (GpuSourceError, ContractError) as error:
             return self._failed(error)
         self._failures = 0
@@ -132,13 +134,26 @@ class GpuFeed:
         self._fail(str(error), known)
         return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries, no secret
 
-    def _check(self, gpus: Gpus) -> None:
+    def _fitting(self, gpus: Gpus) -> Gpus:
+        """The GPUs whose devices the kubelet can be told of; at the start it must be all of them."""
+        before = self._gpus
+        if gpus == before:
+            self.left_out = {}
+            return gpus
         try:
-            check_message(gpus)
+            if before is None:
+                check_message(gpus)
+                return gpus
+            kept = fitting(gpus, {sample.uuid for sample in before})
         except ValueError as error:
-            if self._gpus is None:
+            if before is None:
                 raise SettingsError(str(error)) from error
             raise GpuSourceError(str(error)) from error
+        left_out = {str(sample.index): NO_ROOM for sample in gpus if kept.get(sample.uuid) is None}
+        for index in left_out.keys() - self.left_out.keys():
+            _LOG.warning("GPU with index %s is left out: %s", index, NO_ROOM)
+        self.left_out = left_out
+        return kept
 
     def _fail(self, problem: str, known: tuple[GpuSample, ...]) -> None:
         if problem != self.problem:

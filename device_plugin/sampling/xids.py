@@ -228,12 +228,8 @@ class _Owners:
         """The GPU that an event names by its handle; None when it is not known."""
         if not device:
             return None
-        uuid = uuid_of(nvml, device).value
-        return (
-            uuid
-            or self._by_pointer.get(pointer_of(device) or 0)
-            or self._by_slot.get(slot_of(nvml, device).value or "")
-        )
+        told = uuid_of(nvml, device).value or self._by_pointer.get(pointer_of(device) or 0)
+        return told or self._by_slot.get(slot_of(nvml, device).value or "")
 
 
 def _instance(number: int) -> int | None:

@@ -52,13 +52,14 @@ class Belief:
             if uuid is None or times[uuid] > 1 or self.is_blind:
                 continue
             is_good, is_all_told = self._judge(node.driver, index, uuid)
-            quiet = not any(
-                node.clock.now_s - self._xids_s[key] < QUIET_S for key in (uuid, None) if key in self._xids_s
-            )
-            if is_good and quiet:
+            if not self._is_quiet(uuid, node.clock.now_s):
+                continue
+            if is_good:
                 self.may.add(uuid)
-                if is_all_told:
-                    well.add(uuid)
+            if is_good and is_all_told:
+                well.add(uuid)
+            if self._may_have_slices(node.driver, index, uuid):
+                self.may.update(_slices(node.driver, index))
         known = {sample.uuid for sample in node.feed.gpus or ()} | {each for each in said if each}
         self._stained |= known - well
         self.must = well - self._stained
@@ -69,6 +70,16 @@ class Belief:
             if xid not in APPLICATION_XIDS:
                 self._xids_s[uuid] = node.clock.now_s
         self._counted = counts
+
+    def _is_quiet(self, uuid: GpuUuid, now_s: float) -> bool:
+        return not any(now_s - self._xids_s[key] < QUIET_S for key in (uuid, None) if key in self._xids_s)
+
+    def _may_have_slices(self, driver: SimulatedDriver, index: int, uuid: GpuUuid) -> bool:
+        """Whether nothing that is known of a GPU in MIG mode keeps its MIG devices from being offered."""
+        gpu, codes = driver.gpus[index], [code_of(driver, index, call) for call in ("ROWS", "FIELDS")]
+        is_split = uuid in self._split and code_of(driver, index, "MIG") in {0, *NO_SUCH_QUESTION}
+        is_bad = (codes[0] == 0 and gpu.rows[3] != 0) or (codes[1] == 0 and gpu.recovery_action != 0)
+        return is_split and not is_bad and all(code in {0, *NO_ANSWER} for code in codes)
 
     def _judge(self, driver: SimulatedDriver, index: int, uuid: GpuUuid) -> tuple[bool, bool]:
         """Whether a GPU may be offered, and whether it also says all that is asked of one that is new."""
@@ -126,6 +137,24 @@ def _uuid(driver: SimulatedDriver, index: int) -> GpuUuid | None:
     if code_of(driver, index, "HANDLE") or code_of(driver, index, "UUID"):
         return None
     return GpuUuid(told.decode()) if re.fullmatch(rb"GPU-[0-9a-z]{1,54}", told) else None
+
+
+def _slices(driver: SimulatedDriver, index: int) -> set[GpuUuid]:
+    """The MIG devices of a GPU that answer all that is asked of them and have memory of their own."""
+    found = [each for each in driver.gpus[index].slices if each.present]
+    times = Counter(each.gpu_instance for each in found)
+
+    def code(part: Any, call: str) -> int:
+        return int(driver.gpus[index].lost or part.lost or part.codes[CALLS.index(call)])
+
+    needed = ("UUID", "NAME", "GPU_INSTANCE", "COMPUTE_INSTANCE")
+    return {
+        GpuUuid(each.uuid.decode())
+        for each in found
+        if times[each.gpu_instance] == 1
+        and not any(code(each, call) for call in needed)
+        and all(code(each, call) in {0, *NO_ANSWER} for call in ("ATTRIBUTES", "MEMORY_V2"))
+    }
 
 
 def _has_memory(driver: SimulatedDriver, index: int) -> bool:

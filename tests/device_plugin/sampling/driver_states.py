@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bench.simulated.nvml.driver import SOURCE, UNKNOWN, Model, SimulatedDriver
+from bench.simulated.nvml.driver import GPU_IS_LOST, SOURCE, UNKNOWN, Model, SimulatedDriver
+from bench.simulated.nvml.state import MAX_GPUS
 from bench.simulated.waiting import wait_until
 from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
@@ -23,6 +24,8 @@ from device_plugin.usage.measuring import Meter
 from extender.contract.units import DEFAULT_UNIT_MIB, GpuUuid
 
 CALLS = tuple(re.findall(r"X\((\w+)\)", SOURCE.read_text().partition("#define CALLS(X)")[2].partition("#define")[0]))
+SYSTEM_CALLS = ("INIT", "COUNT", "VERSION", "EVENT_SET", "WAIT")
+PROFILES = ((), ("1g.10gb",), ("3g.20gb", "1g.10gb", "1g.10gb"), ("1c.2g.10gb", "1c.2g.10gb", "1g.5gb"))
 CODES = (*range(1, 31), UNKNOWN)
 NO_SUCH_QUESTION = {3, 13, 25, 26}
 NO_ANSWER = NO_SUCH_QUESTION | {2, 4, 21, 22}
@@ -65,18 +68,28 @@ VALUES: tuple[tuple[str, Any], ...] = (
     ("rows", (4_000_000_000, 1, 1, 0)),
 )
 
-_PLACES = st.integers(0, 4)
+_PLACES = st.integers(0, 3)
+_HEALTH = st.sampled_from(("UUID", "MIG", "MEMORY_V2", "ROWS", "FIELDS"))
+_SILENCE = st.sampled_from((0, 3, 13, 25))
+_ILLS = st.sampled_from((("rows", (1, 1, 1, 1)), ("recovery_action", 2), ("mig", 1), ("used_bytes", 20 << 30)))
 STEPS = st.one_of(
+    # What matters most is tried most.
+    st.tuples(st.just("fail"), _PLACES, _HEALTH, st.sampled_from(CODES)),
+    st.tuples(st.just("set"), _PLACES, _ILLS),
+    st.tuples(st.just("hush"), _PLACES, _SILENCE),
     st.tuples(st.just("fail"), _PLACES, st.sampled_from(CALLS), st.sampled_from(CODES)),
     st.tuples(st.just("answer"), _PLACES, st.sampled_from(CALLS)),
     st.tuples(st.just("lose"), _PLACES, st.sampled_from(CODES)),
-    st.tuples(st.just("nvml"), st.sampled_from(("init_code", "count_code", "wait_code")), st.sampled_from((0, *CODES))),
+    st.tuples(st.just("nvml"), st.sampled_from(SYSTEM_CALLS), st.sampled_from((0, *CODES))),
+    st.tuples(st.just("slice"), _PLACES, st.sampled_from(PROFILES)),
+    st.tuples(st.just("fail slice"), _PLACES, _PLACES, st.sampled_from(CALLS), st.sampled_from((0, *CODES))),
+    st.tuples(st.just("destroy"), _PLACES, _PLACES),
     st.tuples(st.just("set"), _PLACES, st.sampled_from(VALUES)),
     st.tuples(st.just("run"), _PLACES, st.integers(1, 6), st.sampled_from((None, 0, 5000, 1 << 43))),
     st.tuples(st.just("heal"), _PLACES),
     st.tuples(st.just("add")),
     st.tuples(st.just("remove"), _PLACES),
-    st.tuples(st.just("xid"), st.integers(0, 5), st.sampled_from((13, 31, 48, 79, 94, 154))),
+    st.tuples(st.just("xid"), st.integers(0, 5), st.sampled_from((13, 31, 48, 79, 94, 154)), st.booleans()),
     st.tuples(st.just("pass"), st.sampled_from((1.0, PROBATION_S, QUIET_S))),
 )
 """What happens to a driver; a place is an index, counted around."""
@@ -111,10 +124,11 @@ class Host:
 
 @dataclass(slots=True)
 class Slot:
-    """A GPU that is there: the UUID that it was made with, and all that it ever said."""
+    """A GPU that is there: the UUID that it was made with, all that it ever said, and those of its MIG devices."""
 
     born: GpuUuid
     said: set[GpuUuid] = field(default_factory=set)
+    slices: set[GpuUuid] = field(default_factory=set)
 
 
 class Node:
@@ -124,10 +138,10 @@ class Node:
         self.driver = driver
         self.clock = Seconds()
         self.slots: list[Slot] = []
-        self.source = NvmlSource(clock_s=self.clock, sysfs_pci=driver.folder)
+        self.source = NvmlSource(clock_s=self.clock, sysfs_pci=driver.folder, with_slices=True)
         supervised = SupervisedSource(self.source, Advisory(), Probation(PROBATION_S), self.clock)
         self.feed = GpuFeed(supervised, DEFAULT_UNIT_MIB, 1.0)
-        self.reader = NvmlReader(load_pynvml)
+        self.reader = NvmlReader(load_pynvml, with_slices=True)
         self.meter = Meter(source=self.reader, locator=Host(), pods=dict, interval_s=5.0, clock_s=self.clock)
         self._made = 0
 
@@ -151,18 +165,22 @@ class Node:
         """Let a step happen; one on a GPU happens to none where there is none."""
         name, *arguments = step
         everywhere: dict[str, Callable[..., None]] = {
-            "nvml": lambda what, code: setattr(self.driver.state, what, code),
+            "nvml": lambda call, code: self.driver.fail(None, call, code),
             "add": self.add,
             "pass": self.wait,
         }
         of_gpu: dict[str, Callable[..., None]] = {
             "fail": self.driver.fail,
+            "hush": self._hush,
             "answer": lambda index, call: self.driver.fail(index, call, 0),
             "lose": lambda index, code: setattr(self.driver.gpus[index], "lost", code),
             "set": self._set,
             "run": lambda index, pid, used_mib: self.driver.gpus[index].run(pid, used_mib),
             "heal": self.heal,
             "remove": self._remove,
+            "slice": self._slice,
+            "fail slice": self._fail_slice,
+            "destroy": self._destroy,
             "xid": self._raise_xid,
         }
         if name in everywhere:
@@ -176,15 +194,12 @@ class Node:
         self.clock.now_s += length_s
 
     def add(self) -> None:
-        """A GPU appears, unless there are four."""
-        index = len(self.slots)
-        if index == 4:
+        """A GPU appears, unless there are four, or no room for one more."""
+        if len(self.slots) == 4 or self._made == MAX_GPUS:
             return
-        self.driver.state.gpus[index] = type(self.driver.state.gpus[index])()
-        self.driver.add(Model())
         self._made += 1
         born = GpuUuid(f"GPU-{self._made:08x}")
-        self.driver.gpus[index].uuid = born.encode()
+        self.driver.add(Model()).uuid = born.encode()
         self.slots.append(Slot(born, {born}))
 
     def heal(self, index: int) -> None:
@@ -193,15 +208,22 @@ class Node:
         for call in CALLS:
             self.driver.fail(index, call, 0)
         gpu.lost, gpu.mig, gpu.recovery_action, gpu.rows[:] = 0, 0, 0, [0, 0, 0, 0]
+        for device in range(len(gpu.slices)):
+            self.driver.destroy(index, device)
         gpu.uuid, gpu.name = self.slots[index].born.encode(), b"NVIDIA A10"
         gpu.total_bytes, gpu.reserved_bytes = 23028 * MIB, 500 * MIB
 
     def heal_all(self) -> None:
         """The driver and all GPUs."""
-        state = self.driver.state
-        state.init_code, state.count_code, state.wait_code = 0, 0, 0
+        for call in SYSTEM_CALLS:
+            self.driver.fail(None, call, 0)
         for index in range(len(self.slots)):
             self.heal(index)
+
+    def _hush(self, index: int, code: int) -> None:
+        """A GPU says nothing more of what may be wrong with it."""
+        for call in ("MIG", "ROWS", "FIELDS"):
+            self.driver.fail(index, call, code)
 
     def _set(self, index: int, change: tuple[str, Any]) -> None:
         name, value = change
@@ -214,22 +236,38 @@ class Node:
             self.slots[index].said.add(TWIN)
 
     def _remove(self, index: int) -> None:
-        kept = [bytes(gpu) for at, gpu in enumerate(self.driver.gpus) if at != index]
-        for at, raw in enumerate(kept):
-            self.driver.state.gpus[at] = type(self.driver.state.gpus[at]).from_buffer_copy(raw)
-        self.driver.state.gpu_count = len(kept)
-        # The simulated driver's handles are places: what moves up is taken for what was there, if it says nothing.
-        for at in range(index, len(kept)):
-            self.slots[at + 1].said |= self.slots[at].said
+        self.driver.remove(index)
         del self.slots[index]
 
-    def _raise_xid(self, index: int, xid: int) -> None:
-        """An XID of a GPU that is listened to; it is seen before the next look, and is nobody else's."""
-        state, own = self.driver.state, self.slots[index].said
+    def _slice(self, index: int, profiles: tuple[str, ...]) -> None:
+        self.driver.slice(index, profiles)
+        self.slots[index].slices |= {GpuUuid(each.uuid.decode()) for each in self._slices(index)}
+
+    def _fail_slice(self, index: int, place: int, call: str, code: int) -> None:
+        present = [device for device, each in enumerate(self.driver.gpus[index].slices) if each.present]
+        if present:
+            self.driver.fail(index, call, code, device=present[place % len(present)])
+
+    def _destroy(self, index: int, place: int) -> None:
+        present = [device for device, each in enumerate(self.driver.gpus[index].slices) if each.present]
+        if present:
+            self.driver.destroy(index, present[place % len(present)])
+
+    def _slices(self, index: int) -> list[Any]:
+        return [each for each in self.driver.gpus[index].slices if each.present]
+
+    def _raise_xid(self, index: int, xid: int, does_fall: bool) -> None:  # noqa: FBT001 - part of a step
+        """An XID of a GPU that is listened to; it is seen before the next look, and is nobody else's.
+
+        `does_fall` says whether the GPU falls off the bus just before, so that it can't say whose it is.
+        """
+        own = self.slots[index].said
         known = own & {sample.uuid for sample in self.feed.gpus or ()}
-        if state.wait_code or self.feed.problem or not known or own & self.source.unwatched.keys():
+        if any(self.driver.state.codes) or self.feed.problem or not known or own & self.source.unwatched.keys():
             return
         before = self.source.xid_counts
+        if does_fall:
+            self.driver.gpus[index].lost = GPU_IS_LOST
         self.driver.raise_xid(xid, index)
         with suppress(TimeoutError):
             wait_until(lambda: self.source.xid_counts != before, timeout_s=1.0)

@@ -53,6 +53,8 @@ def _follow(node: Node, count: int, steps: list[tuple[Any, ...]], states: set[by
         node.take(step)
         states.add(bytes(node.driver.state))
         _look(node, belief)
+        node.wait(PROBATION_S)
+        _look(node, belief)
     node.heal_all()
     # Quiet for long enough, and then well for long enough.
     for length_s in (QUIET_S, PROBATION_S, PROBATION_S):

@@ -1,11 +1,12 @@
 """The feed holds the newest GPUs, tells of changes, and keeps saying what is wrong."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from device_plugin.gpus.gpu import NO_ANSWER, GpuSample, GpuSourceError, GpuSourceStalledError
-from device_plugin.sampling.feed import GpuFeed
+from device_plugin.sampling.feed import NO_ROOM, GpuFeed
 from device_plugin.settings import SettingsError
 from extender.contract.units import GpuUuid, UnitMib
 from tests.device_plugin.builders import UNIT_MIB, sample
@@ -112,10 +113,24 @@ def test_lesson_11_a_unit_that_breaks_grpc_ends_the_start_and_only_a_start() -> 
     many = tuple(GpuSample(GpuUuid(f"GPU-{index:036d}"), index, "huge", 288 * 1024, numa_node=0) for index in range(64))
     with pytest.raises(SettingsError, match="choose a larger unit"):
         feed_of(many, unit_mib=UnitMib(256)).step()
-    feed = feed_of((sample(),), many, unit_mib=UnitMib(256))
+    feed = feed_of(many[:5], many, many[:4], unit_mib=UnitMib(256))
+    counts, left_out = [], []
+    for _ in range(3):
+        feed.step()
+        assert (feed.problem, feed.gpus is not None) == ("", True)
+        counts.append(sum(each.healthy for each in feed.gpus or ()))
+        left_out.append(set(feed.left_out.values()))
+    assert (counts[0], 5 < counts[1] < 64, counts[2], left_out) == (5, True, 4, [set(), {NO_ROOM}, set()])
+
+
+def test_gpus_that_grow_beyond_the_message_are_not_offered() -> None:
+    """None of them may be taken away from those who have it; it is said what helps."""
+    grown = tuple(GpuSample(GpuUuid(f"GPU-{index:036d}"), index, "huge", 2 << 20) for index in range(16))
+    feed = feed_of(tuple(replace(each, memory_mib=1024) for each in grown), grown, unit_mib=UnitMib(256))
     feed.step()
     feed.step()
-    assert ("choose a larger unit" in feed.problem, feed.gpus is not None) == (True, True)
+    assert "choose a larger unit" in feed.problem
+    assert [each.healthy for each in feed.gpus or ()] == [False] * 16
 
 
 def test_the_loop_ends_and_closes_the_source() -> None:
