@@ -1,8 +1,11 @@
 """On a node with a GPU and MIG devices each pod gets what it asks for, from filter to bind."""
 
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.simulated.cluster import ClusterSettings, SimulatedCluster
 from bench.simulated.specs import GpuSpec, MachineSpec, gpu_pod
@@ -11,6 +14,7 @@ from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
 from tests.checker import Checker
 
+MANIFESTS = Path(__file__).parents[3] / "manifests"
 NAMES = Names()
 A100 = "NVIDIA A100-SXM4-80GB"
 NODE = MachineSpec("mixed", (GpuSpec(A100, 81920), GpuSpec(A100, 81920, mig=("3g.40gb", "1g.10gb", "1g.10gb"))))
@@ -82,3 +86,17 @@ def test_shares_are_packed_on_mig_devices(cluster: SimulatedCluster) -> None:
         assert held["apart"] == {"GPU-mixed-0": 4}
         assert all(uuid.startswith("MIG-mixed-1-") for name in ("small", "other") for uuid in held[name])
         assert checker.settle() == ()
+
+
+def test_the_example_for_mig_devices_gets_what_it_says(cluster: SimulatedCluster) -> None:
+    """Four replicas share two small devices, the job has the large one whole."""
+    pods: list[str] = []
+    for body in yaml.safe_load_all((MANIFESTS / "examples" / "mig.yaml").read_text(encoding="utf-8")):
+        template = body["spec"]["template"]
+        limits = template["spec"]["containers"][0]["resources"]["limits"]
+        for number in range(body["spec"].get("replicas", 1)):
+            pods.append(f"{body['metadata']['name']}-{number}")
+            cluster.client.create_pod(gpu_pod(pods[-1], limits, annotations=template["metadata"]["annotations"]))
+    held = {name: planned(cluster, name) for name in pods}
+    assert held.pop("finetune-0") == {"MIG-mixed-1-0": 39}
+    assert Counter(uuid for one in held.values() for uuid in one) == {"MIG-mixed-1-1": 2, "MIG-mixed-1-2": 2}
