@@ -15,7 +15,6 @@ from extender.capacity.eligibility import Constraints
 from extender.capacity.packing import Packing
 from extender.capacity.physical import models_of
 from extender.scheduling.ledger.events import PodRecord
-from extender.scheduling.nodes.cards import cards_of
 from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.request import PodRequest
@@ -122,7 +121,7 @@ class _Drain:
     def effort(self, node: str, usd_per_hour: float | None) -> float:
         """GPUs that have to move, per dollar that this saves."""
         capacity = self.packing.node(node).capacity or 1
-        gpus = len(cards_of(self.packing.node(node)))
+        gpus = len(self.packing.node(node).gpus)
         held = sum(_gpus_of(pod, capacity / gpus) for pod in self.moving(node))
         return held / usd_per_hour if usd_per_hour else held
 

@@ -279,11 +279,7 @@ class _Free:
     def take_any(self) -> tuple[str, ...]:
         """What must be included, then IDs of the GPUs with the most room, up to `size`."""
         ids = [device_id for found in self._must.values() for device_id in found]
-        order = sorted(
-            self._others,
-            key=lambda uuid: (uuid in self._closed, self._gpus.is_slice(uuid), -len(self._others[uuid]), uuid),
-        )
-        for uuid in order:
+        for uuid in sorted(self._others, key=lambda uuid: (uuid in self._closed, -len(self._others[uuid]), uuid)):
             ids += self._others[uuid]
         return tuple(ids[: self._request.size])
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from extender.contract.units import UnitMib
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.node_verdict import Asker, rules_on
-from extender.kubectl.output.texts import counted, listed, of_units
+from extender.kubectl.output.texts import counted, listed, natural, of_units
 from extender.scheduling.nodes.node import Holder, NodeInfo, node_without
 from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, RequestError
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
@@ -25,6 +25,7 @@ def advice_for(view: ClusterView, asker: Asker) -> list[str]:
     return [
         *_spread(view.unit_mib, asker, near),
         *_smaller(view.unit_mib, asker, near),
+        *_mig_device(view, asker, nodes),
         *_other_model(view, asker, nodes),
         *_leaving(view.unit_mib, asker, near),
     ]
@@ -87,6 +88,18 @@ def _smaller(unit_mib: UnitMib, asker: Asker, nodes: Sequence[NodeInfo]) -> Iter
             high = middle
     if low:
         yield f"a request of at most {of_units(low * step, unit_mib)} fits now, on {listed(places)}"
+
+
+def _mig_device(view: ClusterView, asker: Asker, nodes: Sequence[NodeInfo]) -> Iterator[str]:
+    """MIG devices that would do as whole GPUs, if the pod named them."""
+    if not asker.request.whole_gpus:
+        return
+    idle = {gpu.mig.profile for info in nodes for gpu in info.gpus if gpu.mig is not None and gpu.idle}
+    for profile in sorted(idle, key=natural):
+        places = _fits(asker, replace(asker.request, models=ModelPatterns((f"*MIG-{profile}".upper(),))), nodes)
+        if places:
+            pattern = f'{view.names.model_annotation}: "*MIG-{profile}"'
+            yield f"if a MIG device would do as the whole GPU: with {pattern} it fits now, on {listed(places)}"
 
 
 def _other_model(view: ClusterView, asker: Asker, nodes: Sequence[NodeInfo]) -> Iterator[str]:

@@ -305,3 +305,11 @@ def test_a_whole_mig_device_needs_a_plan_or_a_model_that_names_it(body: bytes, g
     answer = node.admissions.allocate(Resource.WHOLE, choice.ids, split)
     assert isinstance(answer, Given) is given
     assert given or (isinstance(answer, Refusal) and answer.kind is RefusalKind.MIG and node.live_reads > 0)
+
+
+def test_a_pod_that_the_watch_has_not_brought_may_take_a_mig_device_whole() -> None:
+    """Its gpu-model is read before it is refused one."""
+    behind = pod_body("p", {"main": {}}, resource="gpupack.io/gpu", amounts={"main": 1}, gpu_model="*MIG*")
+    node = Node(behind=[behind])
+    assert isinstance(node.admissions.allocate(Resource.WHOLE, ["GPU-b"], sliced("b", b=9)), Given)
+    assert node.live_reads == 1

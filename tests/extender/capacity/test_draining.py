@@ -8,7 +8,7 @@ from extender.capacity.cluster import Cluster, PodTraits
 from extender.capacity.draining import DrainAdvice, advise_drain, saved_usd_per_hour
 from extender.capacity.eligibility import Constraints, NodeTraits
 from tests.extender.capacity.clusters import cluster, machine, owned, running, uuid
-from tests.extender.scheduling.builders import shares
+from tests.extender.scheduling.builders import A100, mig, record, shares
 
 PINNED = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 
@@ -161,3 +161,10 @@ def test_the_node_that_saves_most_for_what_moves_comes_first() -> None:
     swapped = cluster([machine("a", 16, 16), machine("b", 16, 16, model="dear")], here.pods)
     advice = advise_drain(swapped, "binpack", lambda model: 8.0 if model == "dear" else 2.0)
     assert _moves(advice) == {"b": [("q", "a")]}
+
+
+def test_a_gpu_in_mig_devices_saves_what_it_costs_once() -> None:
+    """At the price of its own model."""
+    split = record("n1", [mig(at) for at in range(7)])
+    (idle,) = advise_drain(cluster([split]), "binpack", {A100: 5.0}.get).idle
+    assert (idle.gpus, idle.usd_per_hour) == (1, 5.0)

@@ -13,7 +13,7 @@ from extender.capacity.simulating import Simulation, Wanted, simulate
 from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.request import PodRequest, pod_request
 from tests.extender.capacity.clusters import cluster, machine, running, uuid
-from tests.extender.scheduling.builders import app, shares, wholes
+from tests.extender.scheduling.builders import app, mig, record, shares, wholes
 
 LLM = Wanted("Deployment/llm", shares(6))
 
@@ -147,3 +147,13 @@ def test_the_bottleneck_is_looked_for_where_least_stands_in_the_way() -> None:
     found = _run(cluster(nodes, pods), Wanted("Pod/x", replace(shares(6), cpu_milli=1000, memory_bytes=1 << 29)))
     assert found.ended_by is not None
     assert found.ended_by.bottleneck == "memory of the nodes"
+
+
+def test_mig_devices_are_planned_as_they_are_given() -> None:
+    """Seven idle ones are no place for a whole GPU nor room that it may use; for a share they are."""
+    split = replace(record("n1", [mig(at) for at in range(7)]), cpu_milli=64_000, memory_bytes=1 << 39)
+    whole = _run(cluster([split]), Wanted("Job/train", wholes(1)))
+    assert (whole.fits, whole.refused[0].bottleneck) == (False, "MIG devices, which the gpu-model does not name")
+    assert (whole.refused[0].free_units, whole.refused[0].free_gpus) == (0, 0)
+    assert _run(cluster([split]), Wanted("Job/train", wholes(1, models="*MIG*"))).at_most == 7
+    assert _run(cluster([split]), LLM).at_most == 7

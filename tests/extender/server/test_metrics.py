@@ -5,8 +5,9 @@ import math
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from extender.contract.units import GpuUuid
 from extender.server.metrics import RecordCollector
-from tests.extender.objects import allocation, node, pod, uuid
+from tests.extender.objects import allocation, mixed_node, node, pod, uuid
 from tests.extender.served import Served
 
 GIB = 2**30
@@ -47,6 +48,15 @@ def test_gpus_are_counted_by_state() -> None:
     made = served()
     gpus = {state: made.sample("gpupack_gpus", state=state) for state in ("healthy", "unhealthy", "idle", "whole")}
     assert gpus == {"healthy": 3, "unhealthy": 1, "idle": 1, "whole": 1}
+
+
+def test_a_gpu_in_mig_devices_is_counted_once() -> None:
+    """Healthy and idle when all of them are; their memory adds up."""
+    made = Served(mixed_node("a"), mixed_node("b"))
+    made.cluster.show_bound("p", 4, GpuUuid("MIG-a-1-1"), "a")
+    gpus = {state: made.sample("gpupack_gpus", state=state) for state in ("healthy", "unhealthy", "idle", "whole")}
+    assert gpus == {"healthy": 4, "unhealthy": 0, "idle": 3, "whole": 0}
+    assert made.sample("gpupack_gpu_memory_bytes", state="capacity") == 2 * 137 * GIB
 
 
 def test_an_overcommitted_gpu_shows() -> None:

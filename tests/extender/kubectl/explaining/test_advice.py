@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from extender.kubectl.explaining.advice import advice_for
 from extender.kubectl.explaining.diagnosis import diagnose
 from tests.extender.kubectl.views import asker, on, view
-from tests.extender.objects import Json, node, pod, uuid
+from tests.extender.objects import Json, mixed_node, node, pod, uuid
 
 
 def advice(nodes: list[Json], waits: Json, *others: Json) -> list[str]:
@@ -77,3 +77,17 @@ def test_only_more_gpus_than_it_asks_for_are_advised() -> None:
     spread = pod("waits", 24, annotations={"gpu-count": "4"})
     assert not any(text.startswith("gpu-count") for text in advice(two, spread))
     assert advice(two, pod("waits", 24))[0].startswith('gpu-count: "2" (12Gi on each of 2 GPUs) fits now on n')
+
+
+def test_a_whole_gpu_may_be_a_mig_device() -> None:
+    """Of each size that is idle, if the pod names it; not where it wants two, nor shares."""
+    split, full = mixed_node("a"), on("full", 80, "GPU-a-0", "a")
+    told = advice([split], pod("waits", gpus=1), full)
+    assert told[:2] == [
+        f'if a MIG device would do as the whole GPU: with gpupack.io/gpu-model: "*MIG-{profile}" it fits now, on a'
+        for profile in ("1g.10gb", "3g.40gb")
+    ]
+    for profile in ("1g.10gb", "3g.40gb"):
+        assert fits([split], pod("waits", gpus=1, annotations={"gpu-model": f"*MIG-{profile}"}), full)
+    for other in (pod("waits", gpus=2), pod("waits", 60)):
+        assert not any("MIG device" in text for text in advice([split], other, full))

@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 import pytest
 from flask.testing import FlaskClient
 
+from extender.contract.units import GpuUuid
 from extender.server.http.routes import create_app
 from extender.server.page.presenting import SECTIONS, Presenter, large
 from extender.server.page.query import Query
 from extender.server.page.views import MAX_AT_ONCE
-from tests.extender.objects import node, pod, uuid
+from tests.extender.objects import mixed_node, node, pod, uuid
 from tests.extender.served import Served
 from tests.extender.server.page.stage import staged
 from tests.fakes.reflecting import StandingClock
@@ -223,3 +224,18 @@ def test_large_amounts_are_in_tib() -> None:
         "0.75 GiB",
         "2,148.4 TiB",
     ]
+
+
+def test_a_gpu_in_mig_devices_counts_once_and_has_a_bar_for_each() -> None:
+    """Named as `nvidia-smi -L` numbers them."""
+    served = Served(mixed_node("a"))
+    served.cluster.show_bound("p", 4, GpuUuid("MIG-a-1-1"), "a")
+    text = text_of(served)
+    assert "<b>2</b> GPUs <small>as 4 with their MIG devices, 3 idle</small>" in text
+    assert re.findall(r'<th scope="row" title="(GPU|MIG)-[^>]*>([0-9:]+)', text) == [
+        ("GPU", "0"),
+        ("MIG", "1:0"),
+        ("MIG", "1:1"),
+        ("MIG", "1:2"),
+    ]
+    assert "with their MIG devices" not in text_of(Served(node("a", 16)))
