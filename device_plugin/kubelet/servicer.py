@@ -178,6 +178,7 @@ class DevicePluginServicer:
         ids = frozenset(request.devices_ids)
         start = self._reconciler.before_start(self.resource, ids, _BEFORE_START_S)
         if start.refusal:
+            self._metrics.refused_start(self.resource)
             _LOG.warning("%s: a container must not start: %s", self._name, start.refusal)
             _abort(context, grpc.StatusCode.FAILED_PRECONDITION, f"{self._name}: {start.refusal}")
         if not start.is_recorded:
