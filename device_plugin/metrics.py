@@ -28,6 +28,12 @@ class PluginMetrics:
             ["resource", "outcome"],
             registry=self.registry,
         )
+        self._refused_starts = Counter(
+            "gpupack_plugin_refused_starts",
+            "PreStartContainer calls refused, because the pod is not known or has devices that it did not ask for.",
+            ["resource"],
+            registry=self.registry,
+        )
         self._registrations = Counter(
             "gpupack_plugin_registrations",
             "Registrations with the kubelet that it accepted.",
@@ -52,6 +58,10 @@ class PluginMetrics:
     def preferred(self, resource: Resource, *, planned: bool) -> None:
         """Count a GetPreferredAllocation."""
         self._preferences.labels(resource.name_in(self._names), "planned" if planned else "other").inc()
+
+    def refused_start(self, resource: Resource) -> None:
+        """Count a container that must not start."""
+        self._refused_starts.labels(resource.name_in(self._names)).inc()
 
     def registered(self, resource: Resource) -> None:
         """Count a registration."""

@@ -158,6 +158,7 @@ class _Plugin:
         self._pods_path = f"/api/v1/pods?fieldSelector=spec.nodeName={settings.node_name}"
         self._pod_watch = Reflector(api, self._pods_path, self._pods, stopping=stop)
         self._events = open_events(api, settings.node_name)
+        self._about = Events(self._events, settings.node_name)
         self._podresources = PodResources(
             settings.podresources_socket, {resource.name_in(names): resource for resource in Resource}
         )
@@ -171,7 +172,7 @@ class _Plugin:
             settings,
             source,
             api=api,
-            events=Events(self._events, settings.node_name),
+            events=self._about,
             pods=self._pods,
             podresources=self._podresources,
             due=due,
@@ -250,6 +251,7 @@ class _Plugin:
             unit_mib=self._settings.memory_unit_mib,
             interval_s=self._settings.reconcile_interval_s,
             due=due,
+            on_wrong_count=lambda pod, text: self._about.about_pod(pod, "Warning", "GPUCountNotKept", text),
         )
 
     def _make_lifecycle(self, admissions: Admissions, metrics: PluginMetrics) -> Lifecycle:

@@ -7,7 +7,7 @@ are read back from the driver for every container that should have one, and set 
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from device_plugin.enforcing.abilities import Abilities, LimitError
@@ -31,6 +31,7 @@ RUNG_CHANGED = "GPUEnforcement"
 NOT_LIMITED = "GPUMemoryNotLimited"
 
 NO_NVML = "the GPUs are not read through NVML"
+HIDES_SHM = "it mounts a volume of its own at /dev/shm, over that of MPS: leave it out, with MPS it has the node's"
 NO_MPS = "no MPS pipe directory is set"
 ON_MIG = "one MPS daemon serves one MIG device"
 NOT_MEASURED = "memory is not measured per container"
@@ -168,6 +169,7 @@ class Enforcer:
                 users = [use for use in usage.uses if use.gpu == uuid and (use.key, uuid) in shares]
                 limits, lacking = self._limits(uuid, users, shares)
                 clients, outsiders = _mps_users(state, usage.uses, users, uuid)
+                outsiders = [replace(each, why=HIDES_SHM) if self._hides_shm(each) else each for each in outsiders]
                 obstacles = Obstacles(
                     driver=limits,
                     mps=self._mps_obstacle(uuid, state, clients),
@@ -211,6 +213,13 @@ class Enforcer:
         _LOG.warning("pod %s, %s", pod.path if pod else key.uid, text)
         if self._events is not None and pod is not None:
             self._events.about_pod(pod, "Warning", NOT_LIMITED, text)
+
+    def _hides_shm(self, item: Unenforced) -> bool:
+        """Whether a container keeps itself from the MPS server's shared memory."""
+        (key, _) = item.key
+        pod = self._pods.get(key.uid)
+        need = None if pod is None else pod.need(key.container)
+        return need is not None and need.hides_shm
 
     def _limits(
         self, uuid: GpuUuid, users: Iterable[ContainerUse], shares: Mapping[ShareKey, int]

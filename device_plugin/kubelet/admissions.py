@@ -91,19 +91,23 @@ class Account:
     attribution: Attribution
     grants: tuple[Grant, ...]
 
-    def holder(self, resource: Resource, ids: frozenset[str]) -> str | None:
-        """UID of the pod that holds some of these devices; None when podresources does not show it."""
+    def holder(self, resource: Resource, ids: frozenset[str]) -> ContainerKey | None:
+        """The container that holds some of these devices; None when podresources does not show it."""
         for (key, held_resource), held in self.attribution.held.items():
             if held_resource is resource and held & ids:
-                return key.uid
+                return key
         return None
 
-    def init_holder(self, resource: Resource, ids: frozenset[str], pods: Mapping[str, BoundPod]) -> str | None:
-        """UID of the pod whose plain init container was granted these devices; podresources never shows those."""
+    def init_holder(self, resource: Resource, ids: frozenset[str], pods: Mapping[str, BoundPod]) -> ContainerKey | None:
+        """The plain init container that was granted these devices; podresources never shows those."""
         for grant in self.grants:
             if grant.key is not None and grant.resource is resource and grant.ids == ids and is_live_init(grant, pods):
-                return grant.key.uid
+                return grant.key
         return None
+
+    def meant_for(self, resource: Resource, ids: frozenset[str]) -> ContainerKey | None:
+        """The container that an Allocate of these devices was most likely for, while podresources does not show it."""
+        return next((grant.key for grant in self.grants if grant.resource is resource and grant.ids == ids), None)
 
     def has_unattributed(self, resource: Resource, ids: frozenset[str]) -> bool:
         """Whether podresources shows these devices with a pod that is not known here."""
@@ -147,6 +151,7 @@ class Admissions:
         self._grants: list[Grant] = []
         self._offers: dict[Resource, _Offer] = {}
         self._known: frozenset[PodPath] = frozenset()
+        self._unstarted: list[tuple[Resource, frozenset[str]]] = []
         self._has_read = False
         self._problem = ""
         self._no_live_read_before_s = 0.0
@@ -183,7 +188,10 @@ class Admissions:
             if resource is not Resource.CORE:
                 answer = replace(answer, device_nodes=self._device_nodes(answer.gpus, gpus))
             with self._lock:
-                self._grants.append(Grant(resource, frozenset(ids), time.monotonic(), key))
+                given = frozenset(ids)
+                self._grants.append(Grant(resource, given, time.monotonic(), key))
+                self._unstarted = [each for each in self._unstarted if each[0] is not resource or not each[1] & given]
+                self._unstarted.append((resource, given))
             self._on_granted()
         return answer
 
@@ -198,6 +206,16 @@ class Admissions:
             held = held_by_pods(resource, self._attribution, self._grants, pods)
             occupied = occupied_by(self._attribution, self._grants, pods.values())
         return showing_of(resource, gpus, held, occupied, self._numa_hints)
+
+    def is_new(self, resource: Resource, ids: frozenset[str]) -> bool:
+        """Whether these devices were given by this plugin, and no container has started with them since."""
+        with self._lock:
+            return (resource, ids) in self._unstarted
+
+    def started(self, resource: Resource, ids: frozenset[str]) -> None:
+        """Remember that a container starts with these devices."""
+        with self._lock:
+            self._unstarted = [each for each in self._unstarted if each != (resource, ids)]
 
     def account(self) -> Account:
         """What is known at this moment."""
@@ -295,9 +313,15 @@ class Admissions:
             spreads=spreads,
             takes_mig=takes_mig or bool(reused),
             strategy=self._strategy,
-            mps=self._mps,
+            mps=self._mps_for(key),
         )
         return answer, key
+
+    def _mps_for(self, key: ContainerKey | None) -> MpsAccess | None:
+        """How a container reaches the MPS daemon; not at all where it hides the daemon's shared memory."""
+        pod = None if key is None else self._pods.get(key.uid)
+        need = None if key is None or pod is None else pod.need(key.container)
+        return None if need is not None and need.hides_shm else self._mps
 
     def _pods_with(self, resource: Resource, ids: frozenset[str]) -> set[str]:
         """UIDs of the pods of which a container was just given some of these devices."""

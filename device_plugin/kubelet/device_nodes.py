@@ -58,8 +58,7 @@ class DeviceNodes:
 
     def _own(self, sample: GpuSample) -> list[str]:
         """Names below /dev of one GPU's or MIG device's own nodes."""
-        known = self._facts()
-        facts = known.get(sample.uuid) or (known.get(sample.mig.parent) if sample.mig is not None else None)
+        facts = self._facts().get(sample.uuid if sample.mig is None else sample.mig.parent)
         minor = None if facts is None else facts.minor_number
         if minor is None:
             return []

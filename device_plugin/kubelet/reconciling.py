@@ -8,12 +8,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from device_plugin.gpus.devices import gpu_of
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.kubelet.admissions import Account, Admissions
 from device_plugin.kubelet.deciding.attributing import allocated_of
-from device_plugin.pods.pod import BoundPod
+from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.pods.writing import WRITE_ERRORS, Patching
 from device_plugin.settings import Resource
@@ -39,6 +41,20 @@ _SEARCH_S = 1.0
 """podresources shows an Allocate within 10 ms; waiting longer than this is useless."""
 
 
+_UNKNOWN = (
+    "the API server cannot be asked which pod these devices are for and over how many GPUs it is to be spread: the "
+    "container starts once that is known"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A container that is about to start: whether its record is written, and why it must not start; empty if it may."""
+
+    is_recorded: bool
+    refusal: str = ""
+
+
 class Reconciler:
     """Writes `allocated` before a container starts, at regular intervals, and soon after an Allocate sets `due`."""
 
@@ -53,7 +69,9 @@ class Reconciler:
         unit_mib: UnitMib,
         interval_s: float,
         due: threading.Event,
+        on_wrong_count: Callable[[BoundPod, str], None] = lambda _pod, _text: None,
     ) -> None:
+        self._on_wrong_count = on_wrong_count
         self._admissions = admissions
         self._pods = pods
         self._api = api
@@ -94,31 +112,49 @@ class Reconciler:
         if not failed:
             self._agreed_s = time.monotonic()
 
-    def before_start(self, resource: Resource, ids: frozenset[str], timeout_s: float) -> bool:
+    def before_start(self, resource: Resource, ids: frozenset[str], timeout_s: float) -> Start:
         """Write the record of the pod whose container is about to start with these devices.
 
-        Returns:
-            Whether it was written; if not, the next sweep does it. Takes at most about `timeout_s`.
+        Where it was not written the next sweep does it. A container that has not run yet has to be on as many GPUs as
+        its pod asks for: it is refused if it is not, and as long as nobody can tell. The kubelet tries again. Takes at
+        most about `timeout_s`, and a live read.
         """
         deadline_s = time.monotonic() + timeout_s
-        uid = self._find(resource, ids, min(_SEARCH_S, timeout_s))
+        key = self._find(resource, ids, min(_SEARCH_S, timeout_s))
         left_s = deadline_s - time.monotonic()
-        done = uid is not None and left_s > 0 and self._write(uid, self._admissions.account(), left_s)
+        done = key is not None and left_s > 0 and self._write(key.uid, self._admissions.account(), left_s)
         if not done:
             self.soon()
-        return done
+        refusal = self._contradiction(resource, ids, key)
+        if not refusal:
+            self._admissions.started(resource, ids)
+        return Start(done, refusal)
 
-    def _find(self, resource: Resource, ids: frozenset[str], timeout_s: float) -> str | None:
-        """UID of the pod that holds these devices, from podresources or, for an init container, from its Allocate."""
+    def _contradiction(self, resource: Resource, ids: frozenset[str], key: ContainerKey | None) -> str:
+        """Why a container must not start with these devices; empty if it may, or if nobody can ever tell."""
+        if resource is not Resource.MEMORY:
+            return ""
+        pod = None if key is None else self._pods.get(key.uid)
+        if key is not None and pod is not None:
+            has_run = key.container in pod.container_ids.values()
+            return "" if has_run else wrong_count(pod, len({gpu_of(resource, each) for each in ids}), self._names)
+        account = self._admissions.account()
+        is_guessed = account.meant_for(resource, ids) is not None and not account.has_unattributed(resource, ids)
+        if is_guessed or not self._admissions.is_new(resource, ids) or self._admissions.read_live():
+            return ""
+        return _UNKNOWN
+
+    def _find(self, resource: Resource, ids: frozenset[str], timeout_s: float) -> ContainerKey | None:
+        """The container that holds these devices, from podresources or, for an init container, from its Allocate."""
         deadline_s = time.monotonic() + timeout_s
         asked = False
         while True:
             # An answer from before this call may be too old: the devices may have been another pod's.
             self._admissions.refresh(timeout_s=timeout_s)
             account = self._admissions.account()
-            uid = account.holder(resource, ids) or account.init_holder(resource, ids, self._pods.pods())
-            if uid is not None or time.monotonic() >= deadline_s:
-                return uid
+            key = account.holder(resource, ids) or account.init_holder(resource, ids, self._pods.pods())
+            if key is not None or time.monotonic() >= deadline_s:
+                return key
             if not asked and account.has_unattributed(resource, ids):
                 asked = True
                 self._admissions.read_live()
@@ -150,6 +186,10 @@ class Reconciler:
             return False
         self._pods.merge([answer])
         for name, found in allocation.containers.items():
+            need = pod.need(name)
+            if need is not None and need.memory_units and (wrong := wrong_count(pod, len(found), self._names)):
+                _LOG.error("pod %s, container %s: %s", pod.path, name, wrong)
+                self._on_wrong_count(pod, f"container {name}: {wrong}")
             planned = pod.plan.get(name, found)
             if found != planned:
                 # The same share on another GPU is harmless; on another number of GPUs it may not be.
@@ -157,3 +197,13 @@ class Reconciler:
                 text = "pod %s, container %s: the kubelet gave %s instead of the planned %s"
                 _LOG.log(level, text, pod.path, name, dict(found), dict(planned))
         return True
+
+
+def wrong_count(pod: BoundPod, gpus: int, names: Names) -> str:
+    """What is wrong with memory on that many GPUs for a container of a pod; empty if nothing is."""
+    if gpus == pod.gpu_count:
+        return ""
+    return (
+        f"its memory is on {gpus} of {pod.gpu_count} GPUs ({names.count_annotation}), because the device plugin could "
+        "not read the pod in time: delete the pod, so that it is placed anew"
+    )

@@ -169,11 +169,19 @@ class DevicePluginServicer:
         self._metrics.answered(self.resource, "Allocate", time.perf_counter() - started_s)
         return messages.AllocateResponse(container_responses=responses)
 
-    def PreStartContainer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802 - gRPC's
-        """Record on the pod what it really has before its container runs; never fails because of the API server."""
+    def PreStartContainer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC's
+        """Record on the pod what it really has before its container runs, and refuse what it did not ask for.
+
+        Neither a container that has run before nor one that was known when it got its devices waits for the API server.
+        """
         started_s = time.perf_counter()
         ids = frozenset(request.devices_ids)
-        if not self._reconciler.before_start(self.resource, ids, _BEFORE_START_S):
+        start = self._reconciler.before_start(self.resource, ids, _BEFORE_START_S)
+        if start.refusal:
+            self._metrics.refused_start(self.resource)
+            _LOG.warning("%s: a container must not start: %s", self._name, start.refusal)
+            _abort(context, grpc.StatusCode.FAILED_PRECONDITION, f"{self._name}: {start.refusal}")
+        if not start.is_recorded:
             _LOG.warning("%s: the record of %d devices will be written later", self._name, len(ids))
         self._metrics.answered(self.resource, "PreStartContainer", time.perf_counter() - started_s)
         return messages.PreStartContainerResponse()

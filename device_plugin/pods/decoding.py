@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from posixpath import normpath
 from typing import Any
 
 from device_plugin.gpus.conflicts import CLAIM, may_give_gpus
@@ -27,6 +28,8 @@ from extender.kube.objects import (
     read_node,
     read_pod,
 )
+
+_SHM = "/dev/shm"  # noqa: S108 - a path in containers
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ def _need(container: ContainerArguments, kind: ContainerKind, names: Names, prob
         amounts[names.memory_resource],
         amounts[names.gpu_resource],
         amounts[names.core_resource],
+        hides_shm=any(normpath(mount.mount_path) == _SHM for mount in container.volume_mounts or ()),
     )
 
 

@@ -21,13 +21,17 @@ class ContainerKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ContainerNeed:
-    """What one container asks for; `memory_units` and `core_percent` over all its GPUs."""
+    """What one container asks for; `memory_units` and `core_percent` over all its GPUs.
+
+    `hides_shm`: it mounts a volume of its own at /dev/shm, and so over what a device plugin mounts there.
+    """
 
     name: str
     kind: ContainerKind = ContainerKind.APP
     memory_units: int = 0
     whole_gpus: int = 0
     core_percent: int = 0
+    hides_shm: bool = False
 
     def amount(self, resource: Resource) -> int:
         """Devices of a resource that the kubelet gives the container."""

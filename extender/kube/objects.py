@@ -268,6 +268,12 @@ class EnvVar(Camel):
     value: str | None = None
 
 
+class VolumeMount(Camel):
+    """VolumeMount."""
+
+    mount_path: str = ""
+
+
 class ContainerArguments(Camel):
     """A container as far as its settings are looked at."""
 
@@ -278,6 +284,7 @@ class ContainerArguments(Camel):
     args: list[str] | None = None
     command: list[str] | None = None
     restart_policy: str | None = None
+    volume_mounts: list[VolumeMount] | None = None
 
 
 class PodObjectSpec(Camel):

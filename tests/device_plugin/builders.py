@@ -121,14 +121,16 @@ def pod_body(
     core: int = 0,
     gpu_count: int = 1,
     gpu_model: str = "",
+    mounts: Sequence[str] = (),
 ) -> bytes:
-    """A bound pod whose containers ask for what their plan has, and each for `core` percent of compute."""
+    """A bound pod whose containers ask for what their plan has, each with `core` percent of compute and volumes."""
     wanted = amounts or {container: sum(on.values()) for container, on in plan.items()}
     containers: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for container, amount in wanted.items():
         asked = {resource: str(amount), **({"gpupack.io/gpu-core": str(core)} if core else {})}
         limits = {"limits": asked}
-        containers[container in init].append({"name": container, "resources": limits})
+        volumes = [{"name": "own", "mountPath": path} for path in mounts]
+        containers[container in init].append({"name": container, "resources": limits, "volumeMounts": volumes})
     text = json.dumps({"version": 1, "unitMib": UNIT_MIB, "containers": plan})
     models = {"gpupack.io/gpu-model": gpu_model} if gpu_model else {}
     return json.dumps(

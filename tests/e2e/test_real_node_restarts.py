@@ -1,6 +1,10 @@
 """Restarts on a real node: of the kubelet, of the plugin, and of a kubelet that has lost its memory of devices."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+import yaml
 
 from bench.simulated.waiting import wait_until
 from tests.e2e.api import Json
@@ -9,6 +13,8 @@ from tests.e2e.realnode import (
     NAMES,
     NAMESPACE,
     ON_A100,
+    PLUGIN_ACCOUNT,
+    SYSTEM,
     UNITS,
     RealNode,
     placed,
@@ -119,3 +125,52 @@ def test_a_kubelet_that_lost_its_checkpoint_gives_out_no_gpu_twice(real_node: Re
     assert set(real_node.given()) == {"fills", "other", "by-hand"}
     real_node.wait_charged("by-hand", total(placed(by_hand)))
     assert not any(gpu["overcommitted"] for gpu in real_node.gpus().values())
+
+
+@pytest.fixture
+def cut_off(real_node: RealNode, tmp_path: Path) -> Iterator[RealNode]:
+    """The node with a plugin that started while it alone can't reach the API server; `reconnect` ends that."""
+    kubeconfig = yaml.safe_load(real_node.control_plane.kubeconfig_for(SYSTEM, PLUGIN_ACCOUNT).read_text())
+    kubeconfig["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    real_node.plugin.terminate()
+    real_node.plugin.options = (f"--kubeconfig={tmp_path / 'kubeconfig'}",)
+    real_node.plugin.start(ready=False)
+    real_node.wait_allocatable(UNITS, GPUS)
+    yield real_node
+    reconnect(real_node)
+
+
+def reconnect(real_node: RealNode) -> None:
+    """Replace the plugin by one that reaches the API server."""
+    real_node.plugin.terminate()
+    real_node.plugin.options = ()
+    real_node.plugin.start()
+
+
+def kept_waiting(real_node: RealNode, name: str) -> str:
+    """What the kubelet says of a container that it could not start; empty while it says nothing."""
+    statuses = real_node.pod(name)["status"].get("containerStatuses", [])
+    return "".join(each["state"].get("waiting", {}).get("message", "") for each in statuses)
+
+
+def wait_kept(real_node: RealNode, name: str, why: str) -> None:
+    """Wait until the kubelet says why it could not start a container."""
+    wait_until(lambda: why in kept_waiting(real_node, name), what=f"{name} to wait: {why}", timeout_s=120)
+
+
+def test_a_pod_that_the_plugin_cannot_read_waits_and_is_never_silently_on_too_few_gpus(cut_off: RealNode) -> None:
+    """One GPU is right for the first, and it starts when the plugin knows; the second says what to do."""
+    cut_off.create(share("one", 8, annotations=ON_A100))
+    cut_off.create(share("two", 16, annotations={**ON_A100, NAMES.count_annotation: "2"}))
+    for name in ("one", "two"):
+        wait_kept(cut_off, name, "the API server cannot be asked")
+    reconnect(cut_off)
+    cut_off.kubelet.wait_running(NAMESPACE, "one")
+    wait_kept(cut_off, "two", "its memory is on 1 of 2 GPUs")
+    events = cut_off.api.get(f"/api/v1/namespaces/{NAMESPACE}/events")["items"]
+    assert [each["reason"] for each in events if each["involvedObject"]["name"] == "two"].count("GPUCountNotKept") == 1
+    cut_off.delete("two")
+    again = cut_off.run(share("again", 16, annotations={**ON_A100, NAMES.count_annotation: "2"}))
+    assert len(placed(again)["main"]) == 2
+    cut_off.wait_agreed()

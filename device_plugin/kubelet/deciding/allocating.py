@@ -78,9 +78,9 @@ def allocate(
     """Decide one container's Allocate.
 
     `ids` are the devices that the kubelet picked, in any order; `occupied` are the GPUs that other containers hold;
-    `spreads` are the numbers of GPUs over which a container of this size may be spread (one GPU is always fine);
-    `takes_mig` says whether a MIG device is a whole GPU to the container; `mps`
-    is how a container reaches the MPS daemon, where the node has one.
+    `spreads` are the numbers of GPUs over which a container of this size may be spread, one GPU where none is known;
+    `takes_mig` says whether a MIG device is a whole GPU to the container; `mps` is how a container reaches the MPS
+    daemon, where the node has one.
 
     Compute is never refused because of where its devices are: the container's memory decides where it runs, and the
     extender charges its compute there.
@@ -96,7 +96,7 @@ def allocate(
             return Refusal(RefusalKind.UNHEALTHY, reason)
         if resource is not Resource.CORE and sample.uuid in occupied.closed_to(resource):
             return Refusal(RefusalKind.OCCUPIED, _mixed(resource, sample))
-    if resource is Resource.MEMORY and len(samples) > 1 and len(samples) not in spreads:
+    if resource is Resource.MEMORY and len(samples) not in (spreads or (1,)):
         return Refusal(RefusalKind.SPREAD, _split(amounts, spreads, gpus))
     if resource is not Resource.CORE:
         refusal = _mig_refusal(resource, samples, takes_mig=takes_mig)
@@ -155,9 +155,10 @@ def _mixed(resource: Resource, sample: GpuSample) -> str:
 
 def _split(amounts: Mapping[GpuUuid, Units], spreads: Collection[int], gpus: Gpus) -> str:
     size = describe(Resource.MEMORY, sum(amounts.values()), gpus.unit_mib)
-    wanted = " or ".join(map(str, sorted({1, *spreads})))
+    wanted = " or ".join(map(str, sorted(spreads or (1,))))
     parts = ", ".join(f"{units} on {uuid}" for uuid, units in amounts.items())
-    return f"{size} are free only spread over {len(amounts)} GPUs ({parts}), expected {wanted} for this container"
+    where = f"spread over {len(amounts)} GPUs" if len(amounts) > 1 else "on one GPU"
+    return f"{size} are free only {where} ({parts}), expected {wanted} for this container"
 
 
 def _given(

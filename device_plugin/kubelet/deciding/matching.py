@@ -55,11 +55,12 @@ class Occupied:
 
 
 class Shape(NamedTuple):
-    """How containers of one size may differ: in the number of GPUs, and in what they ask of the other resources."""
+    """How containers of one size may differ: the number of GPUs, the other resources, and whether MPS can hold them."""
 
     gpu_count: int
     memory_units: int
     core_percent: int
+    hides_shm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ def _candidate(
 ) -> Candidate:
     plan = pod.plan.get(key.container, {})
     need = pod.need(key.container) or ContainerNeed(key.container)
-    shape = Shape(pod.gpu_count, need.memory_units, need.core_percent)
+    shape = Shape(pod.gpu_count, need.memory_units, need.core_percent, need.hides_shm)
     if resource is Resource.WHOLE:
         return Candidate(key, dict.fromkeys(plan, 1) if len(plan) == size else {}, size, shape, pod.takes_mig)
     if resource is Resource.CORE:
@@ -204,10 +205,13 @@ def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: O
             why = "the planned GPUs have no room" if candidate.plan else "bound without a plan"
             return Choice(ids, candidate.key, candidate.gpu_count, why)
     count = request.size if request.resource is Resource.WHOLE else 1
-    ids = free.take_spread(count, reserved)
-    if ids is not None:
-        return Choice(ids, None, count, "no pending container of this size on this node")
-    return Choice(free.take_any(), found[0].key if found else None, count, "no GPU has room")
+    # A container that is known gets no memory on another number of GPUs than it asks for.
+    if not found or request.resource is Resource.CORE:
+        ids = free.take_spread(count, reserved)
+        if ids is not None:
+            return Choice(ids, None, count, "no pending container of this size on this node")
+    first = found[0] if found else None
+    return Choice(free.take_any(), first.key if first else None, first.gpu_count if first else count, "no GPU has room")
 
 
 def reserved_by(pods: Iterable[BoundPod], taken: Taken) -> Reserved:

@@ -1,11 +1,12 @@
 """Each GPU stands where its probes and its running containers prove it stands."""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from device_plugin.enforcing.enforcing import NO_MPS, NO_NVML, ON_MIG, Enforcer
+from device_plugin.enforcing.enforcing import HIDES_SHM, NO_MPS, NO_NVML, ON_MIG, Enforcer
 from device_plugin.enforcing.mps import MpsControl
 from device_plugin.pods.events import Events
 from device_plugin.pods.pod import ContainerKey
@@ -27,12 +28,16 @@ class Node:
     """An enforcer with everything around it made by hand; pod p has 8 units of GPU-a."""
 
     def __init__(
-        self, mps: MpsControl | None = None, best: Rung = Rung.DRIVER, proofs: FakeProofs | None = None
+        self,
+        mps: MpsControl | None = None,
+        best: Rung = Rung.DRIVER,
+        proofs: FakeProofs | None = None,
+        mounts: Sequence[str] = (),
     ) -> None:
         self.abilities = FakeAbilities()
         self.usage = FakeUsage()
         pods = PodStore(Names(), UNIT_MIB)
-        body = pod_body("p", {"main": {A: 8}}).replace(b"gpupack.io/allocation", b"gpupack.io/allocated")
+        body = pod_body("p", {"main": {A: 8}}, mounts=mounts).replace(b"gpupack.io/allocation", b"gpupack.io/allocated")
         pods.merge([body])
         self.changes = 0
         self.news = KeptNews()
@@ -187,6 +192,16 @@ def test_a_process_that_is_no_client_of_mps_is_named(tmp_path: Path) -> None:
     assert [(item.key, item.why) for item in node.enforcer.unenforced] == [
         ((MAIN, A), "processes [8] are not MPS clients")
     ]
+
+
+def test_a_container_that_hides_the_memory_of_mps_is_told_so(tmp_path: Path) -> None:
+    """Its user can mend that; that its processes are no clients is the consequence."""
+    daemon = FakeMpsDaemon(tmp_path, {100: (7,)})
+    node = Node(MpsControl(daemon.pipe_directory, str(daemon.program)), best=Rung.MPS, mounts=("/dev/shm",))
+    node.uses(8)
+    node.rungs()
+    assert [item.why for item in node.enforcer.unenforced] == [HIDES_SHM]
+    assert [news.reason for news in node.news.news] == ["GPUMemoryNotLimited"]
 
 
 def test_a_gpu_takes_48_clients_of_mps(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePath
 
 import pytest
 
 from device_plugin.gpus.gpu import Gpus
+from device_plugin.gpus.standing import Standing
 from device_plugin.kubelet.admissions import Admissions
 from device_plugin.kubelet.deciding.allocating import Given, Refusal, RefusalKind
 from device_plugin.kubelet.deciding.attributing import Entry
 from device_plugin.kubelet.deciding.matching import Request
 from device_plugin.pods.pod import ContainerKey
 from device_plugin.pods.store import PodStore
-from device_plugin.settings import DeviceListStrategy, Resource
+from device_plugin.settings import DeviceListStrategy, MpsAccess, Resource, Rung
 from extender.contract.names import Names
 from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, pod_body, relist, sliced
 from tests.fakes.podresources_reader import FakePodResources
@@ -23,7 +26,13 @@ NODE = gpus(a=16, b=16)
 class Node:
     """One node's admissions, with an API server that knows `behind` more pods than the watch has brought."""
 
-    def __init__(self, *bodies: bytes, behind: Sequence[bytes] = (), device_nodes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *bodies: bytes,
+        behind: Sequence[bytes] = (),
+        device_nodes: tuple[str, ...] = (),
+        mps: bool = False,
+    ) -> None:
         self.pods = PodStore(Names(), UNIT_MIB)
         relist(self.pods, bodies)
         self.podresources = FakePodResources()
@@ -37,6 +46,7 @@ class Node:
             read_pods=self.read_pods,
             strategy=DeviceListStrategy.ENVVAR,
             on_granted=self.due.set,
+            mps=MpsAccess(PurePath("/run/mps"), PurePath("/run/mps/shm")) if mps else None,
             device_nodes=lambda uuids, _: (*device_nodes, *uuids) if device_nodes else (),
         )
         self.free = {resource: set(all_ids(NODE, resource)) for resource in Resource}
@@ -92,6 +102,23 @@ def test_a_container_gets_the_device_nodes_of_its_gpus_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(("mounts", "rung", "core"), [((), "mps", "mps"), (("/dev/shm",), "watched", "none")])
+def test_a_container_with_its_own_dev_shm_is_not_said_to_be_held_by_mps(
+    mounts: tuple[str, ...], rung: str, core: str
+) -> None:
+    """Its volume is mounted over that of MPS: it gets the next rung, and is told so."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}, core=30, mounts=mounts), mps=True)
+    under_mps = Standing((Rung.MPS, Rung.WATCHED, Rung.ADVISORY))
+    of = Gpus(UNIT_MIB, tuple(replace(each, standing=under_mps) for each in NODE))
+    memory = node.allocate(node.prefer(8), of=of)
+    compute = node.allocate(node.prefer(30, Resource.CORE), Resource.CORE, of=of)
+    assert isinstance(memory, Given)
+    assert isinstance(compute, Given)
+    assert (memory.envs["GPUPACK_ENFORCEMENT"], compute.envs["GPUPACK_GPU_CORE_ENFORCEMENT"]) == (rung, core)
+    assert bool(memory.mounts) == bool(compute.mounts) == (rung == "mps")
+    assert ("CUDA_MPS_PIPE_DIRECTORY" in memory.envs) == (rung == "mps")
+
+
 def test_each_container_is_matched_once() -> None:
     """The second request of that size is for the other pod."""
     node = Node(pod_body("p", {"main": {"GPU-a": 8}}), pod_body("q", {"main": {"GPU-b": 8}}))
@@ -124,7 +151,7 @@ def test_lesson_01_a_swap_is_put_right_by_podresources() -> None:
     node.admissions.refresh()
     second = node.prefer(16)
     assert (gpus_of(first), gpus_of(second)) == ({"GPU-a"}, {"GPU-b"})
-    assert node.admissions.account().holder(Resource.MEMORY, frozenset(first)) == "uid-q"
+    assert node.admissions.account().holder(Resource.MEMORY, frozenset(first)) == ContainerKey("uid-q", "main")
 
 
 def test_lesson_02_init_containers_and_their_reuse() -> None:
@@ -177,6 +204,15 @@ def test_a_spread_that_nobody_planned_is_refused_after_a_live_look() -> None:
     answer = node.allocate(node.prefer(8))
     assert isinstance(answer, Refusal)
     assert (answer.kind, node.live_reads > 0, node.admissions.account().grants) == (RefusalKind.SPREAD, True, ())
+
+
+def test_a_pod_with_gpu_count_is_never_squeezed_onto_one_gpu() -> None:
+    """Eight units are free on one GPU only; it asks for four on each of two, and is refused with the reason."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 4, "GPU-b": 4}}, gpu_count=2))
+    node.free[Resource.MEMORY] -= ids("b", range(14))
+    answer = node.allocate(node.prefer(8))
+    assert isinstance(answer, Refusal)
+    assert (answer.kind, "expected 2 for this container" in answer.reason) == (RefusalKind.SPREAD, True)
 
 
 def test_a_spread_without_a_question_before_is_given_when_a_pending_pod_planned_one() -> None:
@@ -282,7 +318,8 @@ def test_the_account_finds_holders_of_init_containers_and_unattributed_devices()
     node.show("unknown", set(ids("b", [0])))
     node.admissions.refresh()
     account = node.admissions.account()
-    assert account.init_holder(Resource.MEMORY, frozenset(init), node.pods.pods()) == "uid-p"
+    key = ContainerKey("uid-p", "init")
+    assert account.init_holder(Resource.MEMORY, frozenset(init), node.pods.pods()) == key
     assert account.has_unattributed(Resource.MEMORY, ids("b", range(4)))
     assert account.holder(Resource.MEMORY, ids("b", range(4))) is None
 

@@ -12,7 +12,7 @@ from device_plugin.kubelet.admissions import Admissions
 from device_plugin.kubelet.deciding.allocating import Given
 from device_plugin.kubelet.deciding.attributing import Entry
 from device_plugin.kubelet.deciding.matching import Request
-from device_plugin.kubelet.reconciling import Reconciler
+from device_plugin.kubelet.reconciling import Reconciler, Start
 from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, Resource
 from extender.contract.allocation import parse_allocation
@@ -39,6 +39,8 @@ class Node:
         self.podresources = FakePodResources()
         self.due = threading.Event()
         self.live: list[bytes] = []
+        self.api_works = True
+        self.told: list[tuple[str, str]] = []
         self.admissions = Admissions(
             pods=self.pods,
             podresources=self.podresources,
@@ -55,12 +57,28 @@ class Node:
             unit_mib=UNIT_MIB,
             interval_s=60.0,
             due=self.due,
+            on_wrong_count=lambda pod, text: self.told.append((pod.path, text)),
         )
 
     def read_pods(self, timeout_s: float) -> bool:
         assert timeout_s > 0
-        self.pods.merge(self.live)
-        return True
+        if self.api_works:
+            self.pods.merge(self.live)
+        return self.api_works
+
+    def admit(self, size: int, name: str = "p") -> frozenset[str]:
+        """Admit a container as the kubelet does."""
+        offered = ids("a", range(16)) | ids("b", range(16))
+        found = frozenset(self.admissions.prefer(Request(Resource.MEMORY, offered, frozenset(), size), NODE).ids)
+        assert isinstance(self.admissions.allocate(Resource.MEMORY, found, NODE), Given)
+        self.show(found, name=name)
+        return found
+
+    def restore(self, body: bytes) -> None:
+        """Let the API server be back, with this pod, and the watch bring it."""
+        self.api_works = True
+        self.api.objects[PATH] = json.loads(body)
+        self.pods.merge([body])
 
     def show(self, found: frozenset[str], container: str = "main", name: str = "p") -> None:
         """Let podresources show it."""
@@ -77,7 +95,7 @@ def test_before_start_writes_what_was_given_not_what_was_planned() -> None:
     """Actual wins; the UID of the pod is in the patch."""
     node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
     node.show(ids("b", range(8)))
-    assert node.reconciler.before_start(Resource.MEMORY, ids("b", range(8)), 5.0)
+    assert node.reconciler.before_start(Resource.MEMORY, ids("b", range(8)), 5.0).is_recorded
     assert (node.written(), node.api.patches[0][1]["uid"]) == ({"main": placed(b=8)}, "uid-p")
 
 
@@ -110,10 +128,10 @@ def test_a_start_waits_for_podresources_but_not_for_long() -> None:
     node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
     timer = threading.Timer(0.05, node.show, [ids("a", range(8))])
     timer.start()
-    assert node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
+    assert node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0).is_recorded
     timer.join()
     begun_s = time.monotonic()
-    assert not node.reconciler.before_start(Resource.MEMORY, ids("b", range(8)), 5.0)
+    assert not node.reconciler.before_start(Resource.MEMORY, ids("b", range(8)), 5.0).is_recorded
     assert (time.monotonic() - begun_s < 5.0, node.due.is_set()) == (True, True)
 
 
@@ -124,7 +142,7 @@ def test_a_pod_that_is_not_known_yet_is_read_live() -> None:
     node.live = [body]
     node.api.objects[PATH] = json.loads(body)
     node.show(ids("a", range(8)))
-    assert (node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0), node.written()) == (
+    assert (node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0).is_recorded, node.written()) == (
         True,
         {"main": placed(a=8)},
     )
@@ -137,7 +155,7 @@ def test_a_plain_init_container_is_recorded_by_its_allocate() -> None:
     offered = ids("b", range(8))
     choice = node.admissions.prefer(Request(Resource.MEMORY, offered, frozenset(), 8), NODE)
     assert isinstance(node.admissions.allocate(Resource.MEMORY, choice.ids, NODE), Given)
-    assert node.reconciler.before_start(Resource.MEMORY, offered, 5.0)
+    assert node.reconciler.before_start(Resource.MEMORY, offered, 5.0).is_recorded
     assert node.written() == {"init": placed(b=8)}
 
 
@@ -147,7 +165,7 @@ def test_an_api_server_that_is_away_never_stops_a_container(status: int, *, by_p
     node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
     node.show(ids("a", range(8)))
     node.api.status, node.api.by_proxy = status, by_proxy
-    assert not node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
+    assert not node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0).is_recorded
     node.reconciler.sweep()
     assert node.reconciler.problem == "not written yet: default/p"
     node.api.status = None
@@ -155,12 +173,69 @@ def test_an_api_server_that_is_away_never_stops_a_container(status: int, *, by_p
     assert (node.reconciler.problem, node.written()) == ("", {"main": placed(a=8)})
 
 
+SPREAD = pod_body("p", {"main": {"GPU-a": 4, "GPU-b": 4}}, gpu_count=2)
+
+
+def test_a_container_waits_until_its_pod_is_known_and_starts_on_what_it_asks_for() -> None:
+    """The API server was away when the kubelet admitted it; nothing about it is silently wrong."""
+    node = Node()
+    node.api_works = False
+    given = node.admit(8)
+    refused = node.reconciler.before_start(Resource.MEMORY, given, 0.1)
+    assert (refused.is_recorded, "the API server cannot be asked" in refused.refusal) == (False, True)
+    node.restore(pod_body("p", {"main": {"GPU-a": 8}}))
+    assert node.reconciler.before_start(Resource.MEMORY, given, 5.0) == Start(is_recorded=True)
+    assert node.told == []
+
+
+def test_a_pod_with_gpu_count_that_was_given_one_gpu_never_starts() -> None:
+    """It could not be read in time; the Event says what to do, once."""
+    node = Node()
+    node.api_works = False
+    given = node.admit(8)
+    node.restore(SPREAD)
+    for _ in range(2):
+        start = node.reconciler.before_start(Resource.MEMORY, given, 5.0)
+        assert start.refusal.startswith("its memory is on 1 of 2 GPUs (gpupack.io/gpu-count), because")
+    ((path, text),) = node.told
+    assert (path, text.startswith("container main: its memory is on 1 of 2 GPUs")) == ("default/p", True)
+
+
+def test_a_container_that_has_run_is_restarted_whatever_it_has() -> None:
+    """What an earlier plugin let start runs on, also while nobody can ask the API server."""
+    body = json.loads(SPREAD)
+    body["status"] = {"containerStatuses": [{"name": "main", "containerID": "containerd://c1"}]}
+    node = Node(json.dumps(body).encode())
+    node.show(ids("a", range(8)))
+    assert node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0) == Start(is_recorded=True)
+    other = Node()
+    other.api_works = False
+    other.show(ids("a", range(8)))
+    assert other.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 0.1).refusal == ""
+
+
+def test_a_container_that_was_known_does_not_wait_for_the_api_server() -> None:
+    """Nor does one that podresources does not show in time."""
+    node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
+    node.api_works = False
+    node.podresources.problem = "connection refused"
+    given = node.admit(8)
+    assert node.reconciler.before_start(Resource.MEMORY, given, 0.1) == Start(is_recorded=False)
+
+
+def test_whom_nobody_can_name_starts_once_the_api_server_has_been_asked() -> None:
+    """An init container, say: podresources never shows it, and nothing more can be learned."""
+    node = Node()
+    given = node.admit(8, name="elsewhere")
+    assert node.reconciler.before_start(Resource.MEMORY, given, 0.1).refusal == ""
+
+
 def test_lesson_07_a_record_never_lands_on_a_new_pod_of_that_name() -> None:
     """Recreated since: 422, and nothing is left to do for the old one."""
     node = Node(pod_body("p", {"main": {"GPU-a": 8}}))
     node.api.objects[PATH]["metadata"]["uid"] = "uid-new"
     node.show(ids("a", range(8)))
-    assert node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0)
+    assert node.reconciler.before_start(Resource.MEMORY, ids("a", range(8)), 5.0).is_recorded
     assert node.written() == {}
 
 

@@ -153,6 +153,24 @@ def test_lesson_01_sixty_four_containers_each_get_one_gpu_and_a_true_record(fold
         plugin.stop()
 
 
+def test_a_container_does_not_start_before_its_pod_is_known(folder: Path, plugin: Plugin) -> None:
+    """The kubelet shows the text in the pod's status and tries again; here no API server answers, but the watch."""
+    with FakeKubelet(folder) as kubelet:
+        plugin.start()
+        kubelet.wait_listed(MEMORY)
+        ids, _ = kubelet.admit("p", MEMORY, 8)
+        with pytest.raises(grpc.RpcError) as caught:
+            kubelet.pre_start(MEMORY, ids)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert caught.value.details().startswith("gpupack.io/gpu-mem: the API server cannot be asked which pod")
+        body = pod_body("p", {"main": {"GPU-b": 8}})
+        relist(plugin.pods, [body])
+        plugin.api.take([body])
+        kubelet.pre_start(MEMORY, ids)
+        labels = {"resource": MEMORY}
+        assert plugin.metrics.registry.get_sample_value("gpupack_plugin_refused_starts_total", labels) == 1
+
+
 def test_device_nodes_are_named_to_the_kubelet(folder: Path, plugin: Plugin) -> None:
     """The same path on the node and in the container, to read and write; not to make nodes of one's own."""
     with FakeKubelet(folder) as kubelet:

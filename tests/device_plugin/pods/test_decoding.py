@@ -42,6 +42,25 @@ def decoded(body: dict[str, Any]) -> BoundPod:
     return found.pod
 
 
+@pytest.mark.parametrize(
+    ("mounts", "hides"),
+    [
+        (["/data", "/dev/shm"], True),
+        (["/dev/shm/"], True),
+        (["/dev/../dev//shm"], True),
+        (["/dev"], False),  # what is mounted deeper comes later
+        (["/dev/shm/cache"], False),
+        ([], False),
+    ],
+)
+def test_a_volume_of_the_containers_own_at_dev_shm(mounts: list[str], *, hides: bool) -> None:
+    """As PyTorch's data loaders need, whose pods mount an emptyDir of memory there."""
+    main = {"name": "main", "resources": limits(mem="8"), "volumeMounts": [{"mountPath": path} for path in mounts]}
+    need = decoded(pod_json(spec={"containers": [main]})).need("main")
+    assert need is not None
+    assert need.hides_shm == hides
+
+
 def test_a_bound_pod() -> None:
     """Plan, time of binding and order of the containers: init first, sidecars by their restart policy."""
     plan = '{"version":1,"unitMib":1024,"containers":{"main":{"GPU-a":8}},"at":"2026-01-31T12:00:00Z"}'

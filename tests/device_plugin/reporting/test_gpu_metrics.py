@@ -365,6 +365,7 @@ def exported() -> dict[str, tuple[str, frozenset[str]]]:
     calls: list[Callable[[], None]] = [
         lambda: metrics.allocated(Resource.MEMORY, "given"),
         lambda: metrics.preferred(Resource.MEMORY, planned=True),
+        lambda: metrics.refused_start(Resource.MEMORY),
         lambda: metrics.registered(Resource.MEMORY),
         lambda: metrics.answered(Resource.MEMORY, "Allocate", 0.1),
     ]

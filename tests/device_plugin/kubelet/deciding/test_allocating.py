@@ -164,10 +164,12 @@ def test_lesson_03_a_failed_allocate_is_an_error_never_a_poison_value(
 
 
 def test_a_spread_is_accepted_only_over_the_planned_number_of_gpus() -> None:
-    """Two planned, three given: the framework in the container would see a GPU that nobody planned."""
+    """Two planned, three or one given: the program in the container would see a GPU too many, or miss one."""
     three = ids("a", [0]) | ids("b", [0]) | ids("c", [0])
     refusal = refusal_of(allocate(Resource.MEMORY, three, gpus(a=4, b=4, c=4), occupied=NOBODY, spreads={2}))
-    assert "expected 1 or 2 for this container" in refusal.reason
+    assert "spread over 3 GPUs (1 on GPU-a, 1 on GPU-b, 1 on GPU-c), expected 2 for this container" in refusal.reason
+    refusal = refusal_of(allocate(Resource.MEMORY, ids("a", range(2)), gpus(a=4), occupied=NOBODY, spreads={2}))
+    assert "2 x 1024 MiB are free only on one GPU (2 on GPU-a), expected 2 for this container" in refusal.reason
 
 
 NODE = gpus(a=8, b=16, c=24)
@@ -176,7 +178,7 @@ NODE = gpus(a=8, b=16, c=24)
 @given(st.sets(st.sampled_from(sorted(all_ids(NODE))), min_size=1))
 def test_no_unit_is_lost_or_invented(asked: set[str]) -> None:
     """The units on the GPUs add up to the number of IDs, and the MiB to the units."""
-    answer = given_of(allocate(Resource.MEMORY, asked, NODE, occupied=NOBODY, spreads={2, 3}))
+    answer = given_of(allocate(Resource.MEMORY, asked, NODE, occupied=NOBODY, spreads={1, 2, 3}))
     assert (sum(answer.gpus.values()), answer.envs["GPUPACK_GPU_MEM_MIB"]) == (len(asked), str(len(asked) * UNIT_MIB))
 
 
