@@ -21,17 +21,23 @@ from device_plugin.reporting.health_events import HealthReporter
 from device_plugin.reporting.node_watch import CordonWatch
 from device_plugin.sampling.bounded import BoundedCalls, BoundedSource, DriverCalls
 from device_plugin.sampling.feed import GpuFeed
-from device_plugin.sampling.nvml import load_pynvml
+from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from device_plugin.sampling.supervising import SupervisedSource
+from device_plugin.sampling.yielding import YieldingSource
 from device_plugin.settings import Settings
 from device_plugin.usage.accounting.overuse import OveruseRecord
 from device_plugin.usage.measuring import Meter
 from extender.kube.client import KubeApi
 
+RELEASE = "GPUDriverUse"
+
 
 @dataclass(frozen=True, slots=True)
 class Safety:
-    """The parts of one plugin that enforce shares and keep unusable GPUs out; `feed` has what may be offered."""
+    """The parts of one plugin that enforce shares and keep unusable GPUs out.
+
+    `feed` has what may be offered, and `is_released` says whether NVML is closed because nobody needs the GPUs.
+    """
 
     feed: GpuFeed
     enforcer: Enforcer
@@ -40,6 +46,7 @@ class Safety:
     health: HealthReporter
     police: Police
     drainer: Drainer | None
+    is_released: Callable[[], bool]
 
     def start(self, loops: Loops) -> None:
         """Start their loops, except the feed's."""
@@ -62,13 +69,22 @@ def build_safety(
     due: threading.Event,
     meter: Meter,
     calls: DriverCalls,
+    is_idle: Callable[[], bool],
 ) -> Safety:
-    """Put the parts together; setting `due` asks the feed for a sample."""
+    """Put the parts together; setting `due` asks the feed for a sample, `is_idle` is whether no pod has a GPU."""
     guards = settings.safeguards
     mps = None if guards.mps_pipe_directory is None else MpsControl(guards.mps_pipe_directory, guards.mps_control)
     enforcer = _enforcer(settings, mps, pods=pods, meter=meter, events=events, on_change=due.set, calls=calls.enforcer)
-    bounded = BoundedSource(source, calls.sampler) if settings.gpus == "nvml" else source
-    supervised = SupervisedSource(bounded, enforcer, Probation(guards.probation_s))
+    yielding = None
+    if isinstance(source, NvmlSource):
+        yielding = YieldingSource(
+            BoundedSource(source, calls.sampler),
+            calls,
+            may_close=lambda samples: is_idle() and supervised.are_cordoned(samples),
+            has_lost=lambda: source.has_lost,
+            tell=lambda text: events.about_node("Normal", RELEASE, text),
+        )
+    supervised = SupervisedSource(yielding or source, enforcer, Probation(guards.probation_s))
     feed = GpuFeed(supervised, settings.memory_unit_mib, settings.sample_interval_s, due)
     return Safety(
         feed=feed,
@@ -94,6 +110,7 @@ def build_safety(
             interval_s=min(5.0, max(0.05, guards.overuse_grace_s / 4)),
         ),
         drainer=None if mps is None else Drainer(mps=mps, usage=meter, pods=pods),
+        is_released=lambda: yielding is not None and yielding.is_closed,
     )
 
 
@@ -121,4 +138,5 @@ def _enforcer(
         interval_s=guards.probe_interval_s,
         on_change=on_change,
         events=events,
+        may_probe=lambda: not calls.is_shut,
     )

@@ -178,6 +178,7 @@ class _Plugin:
             due=due,
             meter=self._meter,
             calls=self._calls,
+            is_idle=self._is_idle,
         )
         self._feed = self._safety.feed
         self._settled = False
@@ -209,7 +210,8 @@ class _Plugin:
             names, lambda: self._feed.gpus, self._reconciler.lag_s, self._unreadable, self._writes_failing
         )
         metrics = PluginMetrics(
-            names, [state, GpuCollector(self._view(source)), DriverCollector(self._calls.stalled_s)]
+            names,
+            [state, GpuCollector(self._view(source)), DriverCollector(self._calls.stalled_s, self._safety.is_released)],
         )
         self._lifecycle = self._make_lifecycle(admissions, metrics)
         self.endpoints = Endpoints(settings.address(), self._make_health(), metrics.registry)
@@ -376,6 +378,11 @@ class _Plugin:
     def _held(self) -> frozenset[GpuUuid] | None:
         known = self._known_pods()
         return None if known is None else gpus_held(known.values())
+
+    def _is_idle(self) -> bool:
+        """Whether no pod of the node has, or is to get, a GPU."""
+        pods = self._known_pods()
+        return pods is not None and not any(pod.needs and not pod.ended for pod in pods.values())
 
     def _read_pods(self, timeout_s: float) -> bool:
         try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from device_plugin.gpus.gpu import GpuSourceStalledError
+from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.sampling.bounded import BoundedCalls
 from extender.contract.mig import MIG_PREFIX
 from extender.contract.units import GpuUuid
@@ -164,7 +164,7 @@ T = TypeVar("T")
 
 
 class BoundedAbilities:
-    """`Abilities` that do not hang when those behind them do."""
+    """`Abilities` that do not hang when those behind them do, and fail while the calls are shut."""
 
     def __init__(self, abilities: Abilities, calls: BoundedCalls) -> None:
         self._abilities = abilities
@@ -203,5 +203,5 @@ class BoundedAbilities:
     def _call(self, function: Callable[[], T]) -> T:
         try:
             return self._calls.call(function)
-        except GpuSourceStalledError as error:
+        except GpuSourceError as error:
             raise LimitError(str(error)) from error

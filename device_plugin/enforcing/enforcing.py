@@ -76,6 +76,7 @@ class Enforcer:
         interval_s: time between two probes.
         on_change: called when the standing of a GPU changed.
         events: where changes are reported; None reports them in the log only.
+        may_probe: whether the driver may be asked at the moment; otherwise every standing stays as it is.
     """
 
     def __init__(
@@ -91,7 +92,9 @@ class Enforcer:
         on_change: Callable[[], None],
         events: Events | None = None,
         proofs: Proofs | None = None,
+        may_probe: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._may_probe = may_probe
         self._best = best
         self._proofs = proofs
         self._has_tried = False
@@ -123,6 +126,8 @@ class Enforcer:
 
     def look_again(self) -> bool:
         """Probe the known GPUs; returns whether the standing of any changed."""
+        if not self._may_probe():
+            return False
         before = self._standings
         self.step(list(before))
         changed = self._standings != before
@@ -135,7 +140,7 @@ class Enforcer:
         self._has_tried = self._has_tried or bool(self._standings)
         for uuid in self._untried():
             state = self._mps_state()
-            if self._proofs is None or isinstance(state, str) or stop.is_set():
+            if self._proofs is None or isinstance(state, str) or stop.is_set() or not self._may_probe():
                 return
             if not mps_obstacle(state, self._capability(uuid), 0):
                 self._proofs.attempt(uuid, state)

@@ -84,6 +84,16 @@ class GpuSourceStalledError(GpuSourceError):
         super().__init__(NO_ANSWER)
 
 
+CLOSED = "NVML is closed, because every GPU is cordoned and no pod has one"
+
+
+class GpuSourceClosedError(GpuSourceError):
+    """The driver is not called at the moment, so that its GPUs can be reset."""
+
+    def __init__(self) -> None:
+        super().__init__(CLOSED)
+
+
 class GpuSource(Protocol):
     """Where samples come from: NVML, or a file that describes simulated GPUs."""
 

@@ -1,4 +1,4 @@
-"""Shows for Prometheus whose calls into the driver do not return."""
+"""Shows for Prometheus whose calls into the driver do not return, and whether the driver is used at all."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -8,10 +8,16 @@ from prometheus_client.registry import Collector
 
 
 class DriverCollector(Collector):
-    """The series of the plugin's calls into the driver; `stalled_s` has the seconds that a call of each is overdue."""
+    """The series of the plugin's use of the driver.
 
-    def __init__(self, stalled_s: Callable[[], Mapping[str, float]]) -> None:
+    Args:
+        stalled_s: the seconds for which a call of each caller has been overdue.
+        is_released: whether the driver is not used, so that its GPUs can be reset.
+    """
+
+    def __init__(self, stalled_s: Callable[[], Mapping[str, float]], is_released: Callable[[], bool]) -> None:
         self._stalled_s = stalled_s
+        self._is_released = is_released
 
     def collect(self) -> Iterator[Metric]:
         """The series as of now."""
@@ -23,3 +29,8 @@ class DriverCollector(Collector):
         for caller, stalled_s in self._stalled_s().items():
             family.add_metric([caller], stalled_s)
         yield family
+        yield GaugeMetricFamily(
+            "gpupack_plugin_driver_released",
+            "1 while NVML is closed because every GPU is cordoned and no pod has one.",
+            value=float(self._is_released()),
+        )

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from device_plugin.gpus.gpu import GpuSample, GpuSource, GpuSourceStalledError
+from device_plugin.gpus.gpu import GpuSample, GpuSource, GpuSourceClosedError, GpuSourceStalledError
 from device_plugin.gpus.readings import GpuFacts, GpuReading, ReadingSource
 
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_CLOSING_S = 5.0
+"""How much longer the call that lets the driver go may take: it waits for the thread that listens for XIDs."""
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class BoundedCalls:
     """Makes calls one after the other, in one thread.
 
     A call that has not returned in time is given up: its outcome is dropped when it does return, and until then all
-    other calls fail at once.
+    other calls fail at once. While it is shut, they fail, too.
 
     Args:
         name: who makes them, for the log, the metric and the name of the thread.
@@ -65,6 +68,9 @@ class BoundedCalls:
         self._last: _Call | None = None
         self._has_ended = False
         self._thread: threading.Thread | None = None
+        self.is_shut = False
+        self.closing: Callable[[], None] = lambda: None
+        """The call that lets the driver go."""
 
     def stalled_s(self) -> float:
         """How long a call has been overdue, from its beginning; 0 while none is."""
@@ -79,7 +85,40 @@ class BoundedCalls:
 
         Raises:
             GpuSourceStalledError: it does not return, or an earlier one has not.
+            GpuSourceClosedError: it was not made, because the calls are shut.
         """
+
+        def unless_shut() -> T:
+            if self.is_shut:
+                raise GpuSourceClosedError
+            return function()
+
+        return self._make(unless_shut)
+
+    def shut(self) -> None:
+        """Let the driver go, and make no calls until `reopen`.
+
+        Raises:
+            GpuSourceStalledError: a call does not return.
+        """
+        self.is_shut = True
+        self._make(self.closing, _CLOSING_S)
+        self.leave()
+
+    def reopen(self) -> None:
+        """Make calls again."""
+        self.is_shut = False
+
+    def end(self) -> None:
+        """Let the driver go and end the thread; if it is stuck, it does that when it returns, or never."""
+        try:
+            self._make(self.closing, _CLOSING_S)
+        except GpuSourceStalledError:
+            _LOG.warning("a call into the driver (%s) does not return, and is not waited for", self.name)
+            self._hand_over(_Call(self.closing, self._clock_s()))
+        self.leave()
+
+    def _make(self, function: Callable[[], T], more_s: float = 0.0) -> T:
         if not self._one_at_a_time.acquire(timeout=self._limit_s):
             raise GpuSourceStalledError
         try:
@@ -88,22 +127,13 @@ class BoundedCalls:
                 raise GpuSourceStalledError
             self._last = made = _Call(function, self._clock_s())
             self._hand_over(made)
-            if not made.done.wait(self._limit_s):
-                _LOG.error("a call into the driver (%s) has not returned for %g s", self.name, self._limit_s)
+            if not made.done.wait(self._limit_s + more_s):
+                _LOG.error("a call into the driver (%s) has not returned for %g s", self.name, self._limit_s + more_s)
                 raise GpuSourceStalledError
             result: T = made.outcome()
             return result
         finally:
             self._one_at_a_time.release()
-
-    def end(self, last_words: Callable[[], None]) -> None:
-        """Make one more call, and end the thread; if it is stuck, it does that when it returns, or never."""
-        try:
-            self.call(last_words)
-        except GpuSourceStalledError:
-            _LOG.warning("a call into the driver (%s) does not return, and is not waited for", self.name)
-            self._hand_over(_Call(last_words, self._clock_s()))
-        self.leave()
 
     def leave(self) -> None:
         """End the thread once it has made its calls; returns at once."""
@@ -113,7 +143,7 @@ class BoundedCalls:
 
     def _hand_over(self, made: _Call) -> None:
         with self._news:
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._has_ended = False
                 self._thread = threading.Thread(target=self._run, name=f"nvml-{self.name}", daemon=True)
                 self._thread.start()
@@ -125,6 +155,7 @@ class BoundedCalls:
             with self._news:
                 self._news.wait_for(lambda: self._waiting or self._has_ended)
                 if not self._waiting:
+                    self._thread = None
                     return
                 made = self._waiting.popleft()
             made.make()
@@ -143,12 +174,31 @@ class DriverCalls:
 
     def stalled_s(self) -> dict[str, float]:
         """How long a call of each has been overdue; 0 while none is."""
-        return {each.name: each.stalled_s() for each in (self.sampler, self.meter, self.enforcer)}
+        return {each.name: each.stalled_s() for each in self.all}
+
+    @property
+    def all(self) -> tuple[BoundedCalls, ...]:
+        """Each of them."""
+        return self.sampler, self.meter, self.enforcer
 
     def leave(self) -> None:
         """End their threads; returns at once."""
-        for each in (self.sampler, self.meter, self.enforcer):
+        for each in self.all:
             each.leave()
+
+    def shut(self) -> None:
+        """Let the driver go, so that the plugin does not use it at all, and call it no more.
+
+        Raises:
+            GpuSourceStalledError: a call does not return.
+        """
+        for each in self.all:
+            each.shut()
+
+    def reopen(self) -> None:
+        """Call the driver again."""
+        for each in self.all:
+            each.reopen()
 
     def problem(self) -> str:
         """Whose calls are overdue, in words that do not change meanwhile; empty when nobody's are."""
@@ -167,6 +217,7 @@ class BoundedSource:
     def __init__(self, source: GpuSource, calls: BoundedCalls) -> None:
         self._source = source
         self._calls = calls
+        calls.closing = source.close
 
     def sample(self) -> tuple[GpuSample, ...]:
         """Every GPU.
@@ -178,7 +229,7 @@ class BoundedSource:
 
     def close(self) -> None:
         """Release what the source holds, unless it hangs."""
-        self._calls.end(self._source.close)
+        self._calls.end()
 
 
 class BoundedReader:
@@ -187,6 +238,7 @@ class BoundedReader:
     def __init__(self, source: ReadingSource, calls: BoundedCalls) -> None:
         self._source = source
         self._calls = calls
+        calls.closing = source.close
 
     def read(self) -> tuple[GpuReading, ...]:
         """A reading of every GPU.
@@ -202,4 +254,4 @@ class BoundedReader:
 
     def close(self) -> None:
         """Release what the source holds, unless it hangs."""
-        self._calls.end(self._source.close)
+        self._calls.end()

@@ -81,6 +81,7 @@ class NvmlSource:
         self._history = CaseHistory()
         self._lost: set[GpuUuid] = set()
         self._silent: Mapping[GpuUuid, str] = {}
+        self._has_nameless = False
         self._with_slices = with_slices
         self._numa_nodes: dict[GpuUuid, int | None] = {}
         self._refusals: dict[str, str] = {}
@@ -110,6 +111,11 @@ class NvmlSource:
         """Why the XIDs of GPUs are not seen, for those of which that is so."""
         return {**self._silent, **self._listener.unwatched()}
 
+    @property
+    def has_lost(self) -> bool:
+        """Whether a GPU is lost, no longer shown, or cannot be identified: a new session may see it again."""
+        return bool(self._silent) or self._has_nameless
+
     def sample(self) -> tuple[GpuSample, ...]:
         """Every GPU that can be shared, and every such MIG device, in NVML's order.
 
@@ -129,6 +135,7 @@ class NvmlSource:
         missing = {uuid for uuid in self._ever if uuid not in found}
         missing_cards = self.slices.cards - times.keys()
         nameless = [each for each in seen if not each.uuid]
+        self._has_nameless = bool(nameless)
         why = _why_missing(len(missing | missing_cards), nameless)
         if len(nameless) > len(missing | missing_cards):
             # Otherwise they are the missing ones.

@@ -62,6 +62,12 @@ class SupervisedSource:
             changed, self._conflicts = dict(found) != self._conflicts, dict(found)
         return changed
 
+    def are_cordoned(self, samples: Iterable[GpuSample]) -> bool:
+        """Whether all these GPUs are taken out of use by hand."""
+        with self._lock:
+            cordoned = self._cordoned
+        return all(_is_cordoned(sample, cordoned) for sample in samples)
+
     def sample(self) -> tuple[GpuSample, ...]:
         """Every GPU, in the order of the source.
 
@@ -104,10 +110,14 @@ class SupervisedSource:
         reason = self._probation.judge(uuid, healthy=sample.healthy, reason=sample.reason, now_s=now_s)
         if not reason and uuid in taken:
             reason = f"also given out by another plugin: {taken[uuid]}"
-        if not reason and not cordoned.isdisjoint(names_of(uuid, sample.mig)):
+        if not reason and _is_cordoned(sample, cordoned):
             reason = "cordoned by hand"
         return replace(sample, healthy=not reason, reason=reason, standing=standing)
 
     def close(self) -> None:
         """Release what the source holds."""
         self._source.close()
+
+
+def _is_cordoned(sample: GpuSample, cordoned: frozenset[GpuUuid]) -> bool:
+    return not cordoned.isdisjoint(names_of(sample.uuid, sample.mig))

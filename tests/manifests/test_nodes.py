@@ -1,6 +1,5 @@
 """Device plugins leave the nodes on which the GPU Operator needs the driver for itself."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,12 @@ def terms(path: str) -> list[dict[str, Any]]:
 
 def matches(term: dict[str, Any], labels: dict[str, str]) -> bool:
     """Whether a node with these labels fits a term, with the operators that are used here."""
-    tests: dict[str, Callable[[str | None, list[str]], bool]] = {
-        "In": lambda value, values: value in values,
-        "NotIn": lambda value, values: value not in values,
-        "Exists": lambda value, _: value is not None,
-    }
-    return all(
-        tests[each["operator"]](labels.get(each["key"]), each.get("values", [])) for each in term["matchExpressions"]
-    )
+    for each in term["matchExpressions"]:
+        value, values = labels.get(each["key"]), each.get("values", ())
+        fits = {"In": value in values, "NotIn": value not in values, "Exists": value is not None}
+        if not fits[each["operator"]]:
+            return False
+    return True
 
 
 @pytest.mark.parametrize("path", ["base/device-plugin.yaml", "chart/values.yaml"])

@@ -360,7 +360,7 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 def exported() -> dict[str, tuple[str, frozenset[str]]]:
     """The same of what a plugin exports when everything happened once."""
     state = PluginState(Names(), lambda: GPUS, lambda: 0.0, lambda: {"pod": 2}, lambda: False)
-    driver = DriverCollector(lambda: {"meter": 12.5})
+    driver = DriverCollector(lambda: {"meter": 12.5}, lambda: False)
     metrics = PluginMetrics(Names(), [state, GpuCollector(view()), driver])
     calls: list[Callable[[], None]] = [
         lambda: metrics.allocated(Resource.MEMORY, "given"),
@@ -388,7 +388,8 @@ def test_the_documented_metrics_are_the_exported_ones() -> None:
 def test_names_end_in_base_units() -> None:
     """Bytes, ratios, celsius, watts, seconds; counters in _total; the rest are numbers of things and yes or no."""
     things = (
-        "healthy|known|rows|pending|failed|failing|pages|info|links|unenforced|enforced|overused|watched|gpus|devices"
+        "healthy|known|rows|pending|failed|failing|pages|info|links|unenforced|enforced|overused|watched|released|"
+        "gpus|devices"
     )
     endings = re.compile(rf"_(bytes|ratio|celsius|watts|seconds|total|{things})$")
     assert [name for name in exported() if not endings.search(name)] == []

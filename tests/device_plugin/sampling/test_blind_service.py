@@ -1,4 +1,4 @@
-"""The whole plugin over a driver that hangs or does not start: it offers nothing, says so, and can always be ended."""
+"""The whole plugin over a driver that hangs, does not start or is let go: it offers nothing and says so."""
 
 import os
 import signal
@@ -17,7 +17,8 @@ from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.nvml.driver import DRIVER_NOT_LOADED, Model, SimulatedDriver
 from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.devices import unit_id
-from device_plugin.gpus.gpu import NO_ANSWER
+from device_plugin.gpus.gpu import CLOSED, NO_ANSWER
+from device_plugin.sampling.yielding import USED_AGAIN
 from device_plugin.settings import Safeguards
 from extender.contract.units import GpuUuid
 from tests.device_plugin.test_service import MEMORY, WHOLE, Cluster, Running, said
@@ -177,3 +178,37 @@ def test_an_admin_may_turn_that_off(cluster: Cluster, driver: SimulatedDriver) -
     with Running(replace(cluster.settings, safeguards=guards)) as plugin:
         threading.Event().wait(1.5)
         assert plugin.get("/healthz")[0] == 200
+
+
+def cordon(cluster: Cluster, *uuids: str) -> None:
+    """Cordon exactly these GPUs."""
+    cluster.client.patch_node("n1", {"metadata": {"annotations": {"gpupack.io/cordon": ",".join(uuids) or None}}})
+
+
+def test_a_node_whose_gpus_are_all_cordoned_lets_the_driver_go(cluster: Cluster, driver: SimulatedDriver) -> None:
+    """As soon as no pod has a GPU; what is known stays, and the GPUs are back when a cordon is lifted."""
+    with Running(cluster.settings) as plugin:
+        until(lambda: [gpu.get("enforcement") for gpu in cluster.inventory()] == ["watched"] * 2)
+        until(lambda: plugin.get("/readyz")[0] == 200)
+        uuids = [gpu.uuid.decode() for gpu in driver.gpus]
+        cluster.bind("p", {"main": {uuids[0]: 8}})
+        cordon(cluster, *uuids)
+        until(lambda: reasons(cluster) == ["cordoned by hand"] * 2)
+        calls = driver.state.calls
+        until(lambda: driver.state.calls > calls + 100)
+        assert driver.state.sessions >= 3
+        cluster.client.delete_pod("p", grace_s=0)
+        until(lambda: driver.state.sessions == 0)
+        until(lambda: "gpupack_plugin_driver_released 1.0" in plugin.get("/metrics")[1])
+        calls = driver.state.calls
+        threading.Event().wait(1.0)
+        assert (driver.state.calls, driver.state.sessions) == (calls, 0)
+        assert reasons(cluster) == ["cordoned by hand"] * 2
+        assert [gpu.get("enforcement") for gpu in cluster.inventory()] == ["watched"] * 2
+        assert plugin.get("/readyz")[0] == 200
+        until(lambda: ("GPUDriverUse", CLOSED) in said(cluster, "n1"))
+        cordon(cluster, uuids[0])
+        until(lambda: reasons(cluster) == ["cordoned by hand", ""])
+        until(lambda: driver.state.sessions >= 3)
+        until(lambda: ("GPUDriverUse", USED_AGAIN) in said(cluster, "n1"))
+        assert "gpupack_plugin_driver_released 0.0" in plugin.get("/metrics")[1]
