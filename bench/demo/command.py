@@ -25,6 +25,7 @@ from extender.kubectl.cluster.prices import load_prices
 FRAME_S = 0.5
 PLAIN_FRAME_S = 5.0
 GPUS = sum(gpu.count for node in NODES for gpu in node.gpus)
+SLICES = {str(gpu.uuid): gpu.mig for node in NODES for gpu in node.inventory().gpus if gpu.mig is not None}
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ def _manifest(pod: DemoPod) -> dict[str, Any]:
 def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep: bool) -> None:
     """Show GPU sharing and what it saves.
 
-    Runs a stream of pods on a simulated cluster of T4, A10, A100 and H100 nodes.
+    Runs a stream of pods on a simulated cluster of T4, A10, A100 and H100 nodes; two of the A100 are in MIG mode.
     """
     console = Console()
     console.print(f"{SIMULATED} Starting ...")
@@ -89,7 +90,7 @@ def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep
     settings = ClusterSettings(nodes=NODES, extender_arguments=arguments)
     with SimulatedCluster(settings) as cluster:
         table = load_prices(prices)
-        run = DemoRun(cluster, pods, seconds, Tally(table))
+        run = DemoRun(cluster, pods, seconds, Tally(table, SLICES))
         _draw(console, run)
         whole = on_whole_gpus(pods, NODES, table, seconds)
         click.echo(summary(run.tally.outcome, whole, len(pods), GPUS, seconds))

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bench.demo.exclusive import Outcome
 from bench.demo.tally import Tally
+from device_plugin.gpus.mig.profiles import profile_in
 
 COLOURS = {"inference": "green", "notebook": "cyan", "trial": "yellow", "training": "magenta"}
 BAR_CELLS = 24
@@ -80,4 +81,6 @@ def _bar(gpu: Mapping[str, Any]) -> Text:
 
 
 def _short(model: str) -> str:
-    return model.removeprefix("NVIDIA ").removeprefix("Tesla ").split("-")[0].split()[0]
+    """The family, and of a MIG device its profile: `A100 3g.20gb`."""
+    family = model.removeprefix("NVIDIA ").removeprefix("Tesla ").split("-")[0].split()[0]
+    return f"{family} {profile_in(model)}".rstrip()

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 
 from bench.simulated.specs import GpuSpec, MachineSpec
 
+_A100 = "NVIDIA A100-SXM4-40GB"
+_MIG = ("3g.20gb", "2g.10gb", "1g.5gb", "1g.5gb")
+
 NODES = (
     MachineSpec("t4-a", (GpuSpec("Tesla T4", 15360, 4),), cpu=64, memory_gib=256),
     MachineSpec("t4-b", (GpuSpec("Tesla T4", 15360, 4),), cpu=64, memory_gib=256),
     MachineSpec("a10-a", (GpuSpec("NVIDIA A10", 23028, 4),), cpu=96, memory_gib=384),
-    MachineSpec("a100-a", (GpuSpec("NVIDIA A100-SXM4-40GB", 40960, 8),), cpu=128, memory_gib=1024),
+    MachineSpec("a100-a", (GpuSpec(_A100, 40960, 6), GpuSpec(_A100, 40960, 2, mig=_MIG)), cpu=128, memory_gib=1024),
     MachineSpec("h100-a", (GpuSpec("NVIDIA H100 80GB HBM3", 81559, 4),), cpu=128, memory_gib=1024),
 )
 

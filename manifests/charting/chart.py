@@ -17,6 +17,7 @@ VARIANTS = {
     ".Values.mps.enabled": ([SECOND], ["mps"]),
     ".Values.driverLimits.enabled": ([SECOND], ["driver-limits"]),
     ".Values.evictOveruse.enabled": ([SECOND], ["evict-overuse"]),
+    ".Values.mig.enabled": ([SECOND], ["mig"]),
     ".Values.setSchedulerName.enabled": ([SECOND], ["set-scheduler-name"]),
     ".Values.monitoring.enabled": ([SECOND, "dashboards"], []),
 }

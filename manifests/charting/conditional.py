@@ -22,8 +22,8 @@ def merged(plain: Sequence[str], variants: Mapping[str, Sequence[str]]) -> list[
                 dropped.setdefault(place, []).append(option)
     found: list[str] = []
     for place in range(len(plain) + 1):
-        for option, lines in added.get(place, []):
-            found += [f"{{{{- if {option} }}}}", *lines, "{{- end }}"]
+        for options, lines in _grouped(added.get(place, [])):
+            found += under(either(options), lines)
         if place < len(plain):
             found += _kept(plain[place], dropped.get(place, []))
     return _joined(found)
@@ -34,10 +34,27 @@ def under(option: str, lines: Sequence[str]) -> list[str]:
     return [f"{{{{- if {option} }}}}", *lines, "{{- end }}"]
 
 
+def either(options: Sequence[str]) -> str:
+    """A Helm expression that is true when at least one option is on."""
+    return options[0] if len(options) == 1 else f"or {' '.join(_words(options))}"
+
+
 def negated(options: Sequence[str]) -> str:
     """A Helm expression that is true when no option is on."""
-    (first, *others) = [option if " " not in option else f"({option})" for option in options]
-    return f"not {first}" if not others else f"not (or {' '.join([first, *others])})"
+    words = _words(options)
+    return f"not {words[0]}" if len(words) == 1 else f"not (or {' '.join(words)})"
+
+
+def _words(options: Sequence[str]) -> list[str]:
+    return [option if " " not in option else f"({option})" for option in options]
+
+
+def _grouped(added: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[list[str], Sequence[str]]]:
+    """Additions to one place; options that add the same lines add them once, so that the template stays YAML."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for option, lines in added:
+        groups.setdefault(tuple(lines), []).append(option)
+    return [(options, lines) for lines, options in groups.items()]
 
 
 def _kept(line: str, without: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 programs = programs_fixture
 PAGE = "docs/helm.md"
-_OPTIONS = ("simulated", "mps", "driverLimits", "evictOveruse", "setSchedulerName")
+_OPTIONS = ("simulated", "mps", "driverLimits", "evictOveruse", "mig", "setSchedulerName")
 _POLICIES = ",".join(
     f"{kind}admissionpolic{end}" for kind in ("validating", "mutating") for end in ("ies", "ybindings")
 )

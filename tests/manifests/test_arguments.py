@@ -37,7 +37,7 @@ def test_a_program_takes_what_it_is_given(
 def test_both_programs_are_there() -> None:
     """The plugin with each of its overlays and components, the extender in both overlays."""
     found = {name: sum(container["name"] == name for _, container in OURS) for name in COMMANDS}
-    assert found == {"device-plugin": 5, "extender": 2}
+    assert found == {"device-plugin": 6, "extender": 2}
 
 
 def test_the_startup_taints_are_those_that_the_policy_lets_the_plugin_remove() -> None:

@@ -101,8 +101,8 @@ def test_an_option_is_the_overlay_or_component_of_its_name(programs: Path, kubec
 
 def test_options_can_be_on_together(programs: Path, kubectl: str) -> None:
     """Each option adds its own part."""
-    components = ["mps", "driver-limits", "evict-overuse", "set-scheduler-name"]
-    options = ("mps", "driverLimits", "evictOveruse", "setSchedulerName")
+    components = ["mps", "driver-limits", "evict-overuse", "mig", "set-scheduler-name"]
+    options = ("mps", "driverLimits", "evictOveruse", "mig", "setSchedulerName")
     found = chart(programs, *(f"{name}.enabled=true" for name in options))
     assert unordered(comparable(found)) == unordered(comparable(rendered(kubectl, [SECOND], components)))
 
