@@ -28,14 +28,10 @@ def cluster() -> Iterator[SimulatedCluster]:
         yield running
 
 
-def create(cluster: SimulatedCluster, name: str, *, model: str = "", count: int = 1, **limits: int) -> None:
-    """A pod with these limits, `mem` or `gpu`."""
-    annotations = {NAMES.model_annotation: model} if model else {}
-    if count > 1:
-        annotations[NAMES.count_annotation] = str(count)
-    resources = {"mem": NAMES.memory_resource, "gpu": NAMES.gpu_resource}
-    asked = {resources[what]: amount for what, amount in limits.items()}
-    cluster.client.create_pod(gpu_pod(name, asked, annotations=annotations))
+def create(cluster: SimulatedCluster, name: str, units: int, model: str) -> None:
+    """A pod that asks for so many units of GPUs of a model."""
+    annotations = {NAMES.model_annotation: model}
+    cluster.client.create_pod(gpu_pod(name, {NAMES.memory_resource: units}, annotations=annotations))
 
 
 def given(cluster: SimulatedCluster, name: str) -> dict[str, int]:
@@ -64,32 +60,12 @@ def refusal(cluster: SimulatedCluster, name: str) -> str:
     return waits()
 
 
-def test_a_whole_gpu_is_a_mig_device_only_for_who_names_one(cluster: SimulatedCluster) -> None:
-    """The kubelet would have four devices to give; the plain pod waits although three are idle."""
-    with Checker(cluster.client) as checker:
-        create(cluster, "first", gpu=1)
-        assert given(cluster, "first") == {"GPU-mixed-0": 80}
-        create(cluster, "second", gpu=1)
-        assert "no idle GPU for a whole-GPU request" in refusal(cluster, "second")
-        create(cluster, "named", gpu=1, model="*MIG-1g.10gb")
-        assert given(cluster, "named") in ({"MIG-mixed-1-1": 9}, {"MIG-mixed-1-2": 9})
-        assert checker.settle() == ()
-
-
-def test_mig_devices_are_never_combined(cluster: SimulatedCluster) -> None:
-    """Neither for gpu-count nor for two whole GPUs, whatever the pod accepts."""
-    create(cluster, "spread", mem=8, count=2)
-    create(cluster, "pair", gpu=2, model="*MIG*,*")
-    for name in ("spread", "pair"):
-        assert "fewer GPUs than requested (MIG devices cannot be combined)" in refusal(cluster, name)
-
-
 def test_shares_are_packed_on_mig_devices(cluster: SimulatedCluster) -> None:
     """The tightest that has room; who refuses them gets the GPU."""
     with Checker(cluster.client) as checker:
         for name, units in (("large", 36), ("small", 5), ("other", 4)):
-            create(cluster, name, mem=units, model="*MIG*")
-        create(cluster, "apart", mem=4, model="!*MIG*")
+            create(cluster, name, units, "*MIG*")
+        create(cluster, "apart", 4, "!*MIG*")
         held = {name: given(cluster, name) for name in ("large", "small", "other", "apart")}
         assert held["large"] == {"MIG-mixed-1-0": 36}
         assert held["apart"] == {"GPU-mixed-0": 4}
@@ -138,7 +114,7 @@ def test_the_cordon_of_a_split_gpu_takes_all_of_its_mig_devices_out(cluster: Sim
 
     cordon("GPU-mixed-1")
     wait_until(lambda: ill() == {f"MIG-mixed-1-{device}" for device in range(3)}, "all to be out")
-    create(cluster, "waits", mem=4, model="*MIG*")
+    create(cluster, "waits", 4, "*MIG*")
     assert "GPUs that would fit are unhealthy" in refusal(cluster, "waits")
     cordon("MIG-mixed-1-0")
     wait_until(lambda: ill() == {"MIG-mixed-1-0"}, "two to be back")
