@@ -162,8 +162,6 @@ class _Plugin:
         self._podresources = PodResources(
             settings.podresources_socket, {resource.name_in(names): resource for resource in Resource}
         )
-        if isinstance(source, NvmlSource):
-            source.slices.held = self._held
         self._calls = driver_calls(settings.safeguards.driver_timeout_s)
         self._meter = open_meter(settings, source, self._known_pods, self._calls.meter)
         if isinstance(source, NvmlSource):

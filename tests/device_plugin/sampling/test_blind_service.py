@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from bench.simulated.apiserver.server import ApiServer
-from bench.simulated.nvml.driver import DRIVER_NOT_LOADED, Model, SimulatedDriver
+from bench.simulated.nvml.driver import DRIVER_NOT_LOADED, UNKNOWN, Model, SimulatedDriver
 from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.devices import unit_id
 from device_plugin.gpus.gpu import CLOSED, NO_ANSWER
@@ -22,6 +22,9 @@ from device_plugin.sampling.yielding import USED_AGAIN
 from device_plugin.settings import Safeguards
 from extender.contract.units import GpuUuid
 from tests.device_plugin.test_service import MEMORY, WHOLE, Cluster, Running, said
+
+VERSION_MISMATCH = 18
+"""NVML_ERROR_LIB_RM_VERSION_MISMATCH: the library is not that of the kernel module, as after an upgrade."""
 
 LIMIT_S = 0.5
 GRACE_S = 30.0
@@ -155,18 +158,24 @@ def test_the_process_ends_in_time_while_a_call_hangs(cluster: Cluster, driver: S
     driver.state.sessions = 0
 
 
+@pytest.mark.parametrize(
+    ("call", "code", "words"),
+    [
+        ("INIT", DRIVER_NOT_LOADED, "NVML cannot start: Driver Not Loaded; load the NVIDIA kernel module"),
+        ("INIT", VERSION_MISMATCH, "NVML cannot start: "),
+        ("COUNT", UNKNOWN, "NVML cannot count the GPUs: "),
+    ],
+)
 def test_a_library_that_does_not_start_asks_for_a_new_container_after_a_while(
-    cluster: Cluster, driver: SimulatedDriver
+    cluster: Cluster, driver: SimulatedDriver, call: str, code: int, words: str
 ) -> None:
     """The new one may have another library and other devices; this one goes on trying."""
-    driver.fail(None, "INIT", DRIVER_NOT_LOADED)
+    driver.fail(None, call, code)
     with Running(cluster.settings) as plugin:
         assert plugin.get("/healthz")[0] == 200
         until(lambda: plugin.get("/healthz")[0] == 500)
-        assert plugin.get("/healthz")[1].startswith(
-            "GPUs could not be read for 1 s, a new container may: NVML cannot start: Driver Not Loaded"
-        )
-        driver.fail(None, "INIT", 0)
+        assert plugin.get("/healthz")[1].startswith(f"GPUs could not be read for 1 s, a new container may: {words}")
+        driver.fail(None, call, 0)
         until(lambda: plugin.get("/healthz")[0] == 200)
         until(lambda: plugin.get("/readyz")[0] == 200)
 

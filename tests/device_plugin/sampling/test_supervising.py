@@ -1,6 +1,7 @@
 """What is offered is what the source shows, minus probation, conflicts and cordons, with the rung of each GPU."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
 from device_plugin.sampling.supervising import SupervisedSource
 from device_plugin.settings import Rung
+from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
 from tests.device_plugin.builders import sample, slice_of
 from tests.device_plugin.serving import FixedSource
@@ -116,3 +118,13 @@ def test_the_rung_is_published_with_the_gpu() -> None:
     """As one word."""
     source = SupervisedSource(FixedSource(sample(A)), OneStanding(Standing((Rung.MPS, Rung.ADVISORY))), Probation(0.0))
     assert [each.published().enforcement for each in source.sample()] == ["mps"]
+
+
+def test_gpus_are_all_cordoned_by_their_own_name_or_their_cards() -> None:
+    """As an admin names them; one that is not cordoned is enough to say no."""
+    place = MigDevice(GpuUuid("GPU-b"), device=0, gi=7, ci=0, profile="1g.5gb", slices=1, of=7)
+    part = replace(sample(GpuUuid("MIG-b")), mig=place)
+    source = SupervisedSource(FixedSource(), OneStanding(), Probation(0.0))
+    source.cordon(frozenset({A, GpuUuid("GPU-b")}))
+    assert source.are_cordoned([sample(A), part])
+    assert not source.are_cordoned([sample(A), part, sample(GpuUuid("GPU-c"))])
