@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from device_plugin.doctoring.doctor import doctor, kubeconfig_option, podresources_option, strategy_option
+from device_plugin.doctoring.doctor import (
+    doctor,
+    kubeconfig_option,
+    mig_option,
+    podresources_option,
+    strategy_option,
+    unit_option,
+)
 from device_plugin.loops import stopping_at_signals
 from device_plugin.settings import (
     LADDER,
@@ -24,7 +31,7 @@ from device_plugin.settings import (
     parse_given_memory,
 )
 from extender.contract.quantity import parse_digits
-from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB, UnitMib
+from extender.contract.units import UnitMib
 
 _DEFAULTS = Settings(node_name="default")
 _GUARDS = _DEFAULTS.safeguards
@@ -58,12 +65,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     metavar="HOST:PORT",
     help="Address of /healthz, /readyz and /metrics; port 0 takes a free one.",
 )
-@click.option(
-    "--memory-unit-mib",
-    type=click.Choice([str(choice) for choice in UNIT_CHOICES_MIB]),
-    default=str(DEFAULT_UNIT_MIB),
-    help="Size of one unit of gpu-mem in MiB.",
-)
+@unit_option
 @click.option(
     "--gpu-memory-mib",
     default="",
@@ -88,12 +90,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     default=_DEFAULTS.numa_hints.value,
     help="Whether the kubelet's topology manager learns on which NUMA node whole GPUs are.",
 )
-@click.option(
-    "--mig",
-    type=click.Choice([strategy.value for strategy in MigStrategy]),
-    default=_DEFAULTS.mig.value,
-    help="GPUs in MIG mode: leave them out, or offer each of their MIG devices as a GPU.",
-)
+@mig_option
 @click.option(
     "--sample-interval-s",
     type=float,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from device_plugin.doctoring.facts import NodeFacts, Rights
+from device_plugin.doctoring.mig_checks import check_mig
 from device_plugin.doctoring.runtime_checks import check_cdi, check_runtime
 from device_plugin.gpus.gpu import NO_ANSWER
 from extender.contract.findings import Finding, Level
@@ -23,6 +24,7 @@ def check_node(facts: NodeFacts) -> list[Finding]:
         _driver(facts),
         _nvml(facts),
         *_gpus(facts),
+        *check_mig(facts),
         check_runtime(facts),
         _toolkit(facts),
         check_cdi(facts),
@@ -77,12 +79,11 @@ def _nvml(facts: NodeFacts) -> Finding:
 
 
 def _gpus(facts: NodeFacts) -> Iterator[Finding]:
+    split = {each.uuid for each in facts.mig if each.is_on}
     for uuid, problem in facts.gpus.items():
-        if problem:
-            advice = "turn MIG off with `nvidia-smi -mig 0` to share it, or leave it to a device plugin for MIG"
-            yield Finding(
-                "gpu", Level.WARNING, f"GPU {uuid} is not shared: {problem}", advice if "MIG" in problem else ""
-            )
+        if problem and uuid not in split:
+            advice = "compare with `nvidia-smi -q` on the node; look for NVRM lines in `dmesg`"
+            yield Finding("gpu", Level.WARNING, f"GPU {uuid} is not shared: {problem}", advice)
 
 
 def _toolkit(facts: NodeFacts) -> Finding:

@@ -12,8 +12,9 @@ from device_plugin.doctoring.gathering import gather_node
 from device_plugin.doctoring.rights import gather_rights
 from device_plugin.enforcing.mps import MpsControl
 from device_plugin.sampling.nvml import load_pynvml
-from device_plugin.settings import KUBELET_SOCKET, USER_AGENT, DeviceListStrategy, Settings
+from device_plugin.settings import KUBELET_SOCKET, USER_AGENT, DeviceListStrategy, MigStrategy, Settings
 from extender.contract.findings import Finding, Level, worst
+from extender.contract.units import DEFAULT_UNIT_MIB, UNIT_CHOICES_MIB
 from extender.kube.client import connect
 from extender.kube.errors import KubeConfigError
 
@@ -41,6 +42,18 @@ strategy_option = click.option(
     default=_DEFAULTS.device_list_strategy.value,
     help="How the container runtime is told which GPUs to give: NVIDIA_VISIBLE_DEVICES, or CDI device names.",
 )
+mig_option = click.option(
+    "--mig",
+    type=click.Choice([strategy.value for strategy in MigStrategy]),
+    default=_DEFAULTS.mig.value,
+    help="GPUs in MIG mode: leave them out, or offer each of their MIG devices as a GPU.",
+)
+unit_option = click.option(
+    "--memory-unit-mib",
+    type=click.Choice([str(choice) for choice in UNIT_CHOICES_MIB]),
+    default=str(DEFAULT_UNIT_MIB),
+    help="Size of one unit of gpu-mem in MiB.",
+)
 
 
 @click.command(context_settings={"show_default": True, "auto_envvar_prefix": "GPUPACK", "max_content_width": 120})
@@ -54,6 +67,8 @@ strategy_option = click.option(
 @click.option("--kubelet-dir", type=click.Path(path_type=Path), default=_DEFAULTS.kubelet_dir, help="As the plugin's.")
 @podresources_option
 @strategy_option
+@mig_option
+@unit_option
 @click.option("--mps-pipe-directory", type=click.Path(path_type=Path), show_default="no MPS", help="As the plugin's.")
 @click.option("--mps-control", default=_GUARDS.mps_control, help="As the plugin's.")
 @click.option("--evict-overuse/--no-evict-overuse", default=_GUARDS.evict_overuse, help="As the plugin's.")
@@ -65,6 +80,8 @@ def doctor(  # noqa: PLR0917 - click passes options by name
     kubelet_dir: Path,
     podresources_socket: Path,
     device_list_strategy: str,
+    mig: str,
+    memory_unit_mib: str,
     mps_pipe_directory: Path | None,
     mps_control: str,
     evict_overuse: bool,  # noqa: FBT001 - click passes options by name
@@ -82,6 +99,8 @@ def doctor(  # noqa: PLR0917 - click passes options by name
         strategy=device_list_strategy,
         mps=None if mps_pipe_directory is None else MpsControl(mps_pipe_directory, mps_control),
         load_pynvml=load_pynvml,
+        mig_strategy=mig,
+        memory_unit_mib=int(memory_unit_mib),
     )
     findings = check_node(facts)
     if ask_rights:

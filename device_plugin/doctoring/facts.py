@@ -26,6 +26,27 @@ class CdiFile:
 
 
 @dataclass(frozen=True, slots=True)
+class MigFacts:
+    """A GPU in MIG mode, or one that will be after its next reset.
+
+    Args:
+        uuid: its UUID.
+        is_on: whether MIG mode is on.
+        will_be_on: whether it is after the next reset.
+        is_monitored: whether this process may see all its MIG devices together, as their events need.
+        sizes_mib: memory of each MIG device that can be offered, by UUID.
+        left_out: why others, or all, cannot be.
+    """
+
+    uuid: str
+    is_on: bool
+    will_be_on: bool
+    is_monitored: bool = False
+    sizes_mib: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
     """What was seen on this machine.
 
@@ -42,6 +63,9 @@ class NodeFacts:
         sockets: what is at the path of each socket that the plugin needs: `socket`, `absent`, `no access` or `file`.
         kubelet_roots: root folders of the kubelets that were found, whatever the settings say.
         strategy: the plugin's device list strategy.
+        mig: the GPUs in MIG mode, or about to change it.
+        mig_strategy: what the plugin does with GPUs in MIG mode.
+        memory_unit_mib: size of the plugin's memory units.
     """
 
     driver: str = ""
@@ -56,6 +80,9 @@ class NodeFacts:
     sockets: Mapping[str, str] = field(default_factory=dict)
     kubelet_roots: tuple[str, ...] = ()
     strategy: str = "envvar"
+    mig: tuple[MigFacts, ...] = ()
+    mig_strategy: str = "off"
+    memory_unit_mib: int = 1024
 
 
 @dataclass(frozen=True, slots=True)

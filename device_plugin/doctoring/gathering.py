@@ -10,9 +10,12 @@ from typing import Any
 
 from device_plugin.doctoring.distributions import cdi_files, kubelet_roots, read_text, runtime_files
 from device_plugin.doctoring.facts import NodeFacts
+from device_plugin.doctoring.mig_checks import gather_mig, shared_gpus
 from device_plugin.enforcing.mps import MpsControl, MpsError
 from device_plugin.gpus.gpu import GpuSourceStalledError
 from device_plugin.sampling.bounded import BoundedCalls
+from device_plugin.settings import MigStrategy
+from extender.contract.units import DEFAULT_UNIT_MIB
 
 _TIMEOUT_S = 5.0
 
@@ -26,6 +29,8 @@ def gather_node(
     load_pynvml: Callable[[], Any],
     toolkit_program: str = "nvidia-ctk",
     driver_timeout_s: float = 10.0,
+    mig_strategy: str = MigStrategy.OFF.value,
+    memory_unit_mib: int = DEFAULT_UNIT_MIB,
 ) -> NodeFacts:
     """Gather all facts once.
 
@@ -37,13 +42,16 @@ def gather_node(
         load_pynvml: imports the NVML binding.
         toolkit_program: nvidia-ctk, or its path.
         driver_timeout_s: how long the driver may take to answer.
+        mig_strategy: what the plugin does with GPUs in MIG mode.
+        memory_unit_mib: size of the plugin's memory units.
     """
     nvml_problem, gpus = patient_nvml_gpus(load_pynvml, driver_timeout_s)
+    mig = () if nvml_problem else gather_mig(load_pynvml, driver_timeout_s)
     mps_problem, servers = mps_state(mps)
     return NodeFacts(
         driver=driver_version(root),
         nvml_problem=nvml_problem,
-        gpus=gpus,
+        gpus=shared_gpus(gpus, mig) if mig_strategy == MigStrategy.SLICES.value else gpus,
         toolkit=toolkit_version(toolkit_program),
         runtime_files=runtime_files(root),
         cdi_files=cdi_files(root),
@@ -53,6 +61,9 @@ def gather_node(
         sockets={str(path): socket_state(path) for path in sockets},
         kubelet_roots=kubelet_roots(root),
         strategy=strategy,
+        mig=mig,
+        mig_strategy=mig_strategy,
+        memory_unit_mib=memory_unit_mib,
     )
 
 

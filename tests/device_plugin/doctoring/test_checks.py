@@ -42,7 +42,7 @@ def test_a_good_node_has_only_good_findings() -> None:
         ("driver", {"driver": ""}, Level.ERROR, "no NVIDIA driver is loaded"),
         ("nvml", {"nvml_problem": "NVML cannot be asked: x"}, Level.ERROR, "NVML cannot be asked: x"),
         ("nvml", {"gpus": {}}, Level.ERROR, "shows no GPU"),
-        ("gpu", {"gpus": {"GPU-a": "MIG is enabled"}}, Level.WARNING, "GPU-a is not shared: MIG is enabled"),
+        ("gpu", {"gpus": {"GPU-a": "GPU is lost"}}, Level.WARNING, "GPU-a is not shared: GPU is lost"),
         ("runtime", {"runtime_files": {"/etc/a": RuntimeFile()}}, Level.WARNING, "nvidia is not configured in /etc/a"),
         ("runtime", {"runtime_files": {}}, Level.NOTE, "can be read here"),
         ("toolkit", {"toolkit": "1.19.0"}, Level.WARNING, "1.19.0"),

@@ -117,3 +117,71 @@ def test_the_wait_for_xids_ends_soon(
     source.sample()
     source.close()
     assert "NVML does not return" not in caplog.text
+
+
+@pytest.fixture(params=["simulated", "real"])
+def slices(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NvmlSource]:
+    """A source with MIG devices, of either driver; a real one is taken as it is, and never put into MIG mode."""
+    if request.param == "simulated":
+        with simulated(tmp_path / "nvml", monkeypatch) as driver:
+            driver.add(Model("NVIDIA A100-SXM4-40GB", 40960, 600))
+            driver.slice(0, ["3g.20gb", "2g.10gb", "1g.5gb"])
+            driver.gpus[0].run(4242, 1000, device=1)
+            yield from _with_slices()
+        return
+    library = real_library()
+    if library is None:
+        pytest.skip("no NVIDIA driver on this machine")
+    with loaded_into(pynvml, library):
+        yield from _with_slices()
+
+
+def _with_slices() -> Iterator[NvmlSource]:
+    source, session = NvmlSource(with_slices=True), NvmlSession(load_pynvml)
+    session.start()
+    try:
+        if not any(sample.mig for sample in source.sample()):
+            pytest.skip("no MIG devices on this machine")
+        yield source
+    finally:
+        source.close()
+        session.end()
+
+
+def test_mig_devices_are_where_they_say(slices: NvmlSource) -> None:
+    """Found by UUID they have the same IDs, and the same GPU, which is none of them."""
+    for sample in (sample for sample in slices.sample() if sample.mig is not None):
+        handle = pynvml.nvmlDeviceGetHandleByUUID(sample.uuid)
+        card = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+        found = (pynvml.nvmlDeviceGetGpuInstanceId(handle), pynvml.nvmlDeviceGetComputeInstanceId(handle))
+        assert sample.mig is not None
+        assert found == (sample.mig.gi, sample.mig.ci)
+        assert pynvml.nvmlDeviceGetUUID(card) == sample.mig.parent
+        assert [bool(pynvml.nvmlDeviceIsMigDeviceHandle(each).value) for each in (handle, card)] == [True, False]
+
+
+def test_mig_devices_have_a_size_a_name_and_a_part_of_their_gpu(slices: NvmlSource) -> None:
+    """The name has the profile; the parts of one GPU are no more than all of it, and no two have one UUID."""
+    found = [sample for sample in slices.sample() if sample.mig is not None]
+    assert all(sample.uuid.startswith("MIG-") and sample.memory_mib > 0 for sample in found)
+    assert len({sample.uuid for sample in found}) == len(found)
+    parts: dict[str, float] = {}
+    for sample in found:
+        assert sample.mig is not None
+        assert sample.model.endswith(f"MIG {sample.mig.profile}")
+        parts[sample.mig.parent] = parts.get(sample.mig.parent, 0) + sample.mig.share
+    assert all(part <= 1.0001 for part in parts.values())
+
+
+def test_mig_devices_are_measured_and_their_gpu_apart_from_them(slices: NvmlSource) -> None:
+    """Use and processes are those of each device, and utilization is measured of none."""
+    offered = {sample.uuid: sample for sample in slices.sample() if sample.mig is not None}
+    reader = NvmlReader(load_pynvml, with_slices=True)
+    readings = {reading.uuid: reading for reading in reader.read()}
+    reader.close()
+    assert offered.keys() <= readings.keys()
+    for uuid, sample in offered.items():
+        assert sample.mig is not None
+        assert (readings[sample.mig.parent].is_sliced, readings[uuid].is_sliced) == (True, False)
+        assert readings[uuid].busy_ratio is None
+        assert (readings[uuid].used_bytes or 0) <= (sample.memory_mib + 1) * 1024 * 1024
