@@ -33,6 +33,7 @@ def explain_placed(
     gpus = list(gpus_of(record.footprint, node)) if record.footprint is not None else []
     if node is not None and not record.ended:
         facts += _ill(node, {gpu["uuid"] for gpu in gpus})
+        facts += _too_few(record, len(gpus))
     details = {
         "unitMib": view.unit_mib,
         "node": record.node,
@@ -70,6 +71,14 @@ def _ill(node: NodeInfo, uuids: Collection[str]) -> list[str]:
         for gpu in node.gpus
         if gpu.uuid in uuids and not gpu.healthy
     ]
+
+
+def _too_few(record: PodRecord, gpus: int) -> list[str]:
+    """That its memory is on fewer GPUs than it asks for, as after an outage under an older device plugin."""
+    wanted = record.request.gpu_count if record.request is not None else 1
+    if not 0 < gpus < wanted:
+        return []
+    return [f"its memory is on {gpus} of {wanted} GPUs (gpu-count): delete it, so that it is placed anew"]
 
 
 def _not_running(pod: PodObject) -> list[str]:

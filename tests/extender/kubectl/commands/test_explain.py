@@ -64,6 +64,14 @@ def test_a_pod_on_an_unhealthy_gpu() -> None:
     assert "unhealthy" not in text_of(on("p", 8, uuid("a", 0), "a"))
 
 
+def test_a_pod_on_fewer_gpus_than_it_asks_for() -> None:
+    """As after an outage of the API server under an older device plugin."""
+    body = on("p", 8, uuid("a", 0), "a")
+    body["metadata"]["annotations"]["gpupack.io/gpu-count"] = "2"
+    lines = text_of(body).splitlines()
+    assert "  its memory is on 1 of 2 GPUs (gpu-count): delete it, so that it is placed anew" in lines
+
+
 def test_a_pod_that_somebody_bound_by_hand() -> None:
     """Nobody knows on which GPU it is, and that is said."""
     text = text_of(pod("p", 8, node="a"))
