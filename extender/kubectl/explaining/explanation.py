@@ -94,13 +94,15 @@ def _groups(diagnosis: Diagnosis) -> Table:
 
 
 def _gpus(gpus: Sequence[Mapping[str, Any]]) -> Table:
-    titles = [
+    keys = [
         key
-        for key in ("gpu", "model", "memory", "free", "holds", "why")
+        for key in ("place", "model", "memory", "free", "holds", "why")
         if any(gpu.get(key) not in (None, "") for gpu in gpus)
     ]
-    columns = tuple(Column(title, right=title in ("gpu", "memory", "free", "holds")) for title in titles)
-    return Table(columns, tuple(tuple(str(gpu.get(title, "")) for title in titles) for gpu in gpus), indent=2)
+    columns = tuple(
+        Column("gpu" if key == "place" else key, right=key in ("place", "memory", "free", "holds")) for key in keys
+    )
+    return Table(columns, tuple(tuple(str(gpu.get(key, "")) for key in keys) for gpu in gpus), indent=2)
 
 
 def _events(events: Sequence[EventObject]) -> Table:

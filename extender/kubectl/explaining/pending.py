@@ -248,7 +248,8 @@ def _gpus_of_nearest(view: ClusterView, asker: Asker, diagnosis: Diagnosis) -> d
 def _gpus(view: ClusterView, verdict: Verdict) -> list[dict[str, Any]]:
     return [
         {
-            "gpu": gpu.place,
+            "gpu": gpu.index,
+            "place": gpu.place,
             "uuid": gpu.uuid,
             "model": gpu.model,
             "memory": of_units(gpu.capacity, view.unit_mib),

@@ -44,7 +44,8 @@ def explain_placed(
     }
     rows = [
         {
-            "gpu": gpu["place"] or "?",
+            "gpu": "?" if gpu["index"] is None else gpu["index"],
+            "place": gpu["place"] or "?",
             "uuid": gpu["uuid"],
             "model": gpu["model"] or "no longer on the node",
             "holds": "all of it" if gpu["whole"] else of_units(gpu["units"], view.unit_mib),
