@@ -136,6 +136,7 @@ def test_the_process_ends_in_time_while_a_call_hangs(cluster: Cluster, driver: S
         "GPUPACK_PODRESOURCES_SOCKET": str(settings.podresources_socket),
         "GPUPACK_LISTEN": "127.0.0.1:0",
         "GPUPACK_MEASURE_INTERVAL_S": "0.2",
+        "GPUPACK_DRIVER_TIMEOUT_S": "2",
         **driver.environment(),
     }
     with subprocess.Popen(

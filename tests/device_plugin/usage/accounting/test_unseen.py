@@ -36,7 +36,7 @@ def unseen(found: GpuReading, owners: Mapping[int, ProcessOwner], *pods: BoundPo
     return account([found], owners, {each.uid: each for each in pods}, obstacle, UNIT_MIB).unseen_mib.get(A)
 
 
-def test_memory_without_any_process_is_in_use() -> None:
+def test_lesson_29_memory_without_any_process_is_in_use() -> None:
     """12 GiB of a process that the driver does not list."""
     assert unseen(reading(12288), {}) == 12288
 
