@@ -14,6 +14,7 @@ from device_plugin.gpus.gpu import GpuSample
 from device_plugin.gpus.mig.profiles import parse_profile, profile_in
 from device_plugin.gpus.plausible import odd_memory, odd_model
 from device_plugin.gpus.xids import XidPlace
+from extender.contract.allocation import LARGEST
 from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
 
@@ -170,6 +171,8 @@ def _problem(seen: SeenSlice, listing: Listing) -> str:
         return TWICE
     if Counter(each.gi for each in listing.slices)[seen.gi] > 1:
         return SEVERAL
+    if (seen.gi or 0) > LARGEST or (seen.ci or 0) > LARGEST:
+        return f"the IDs of its instances cannot be right: {seen.gi} and {seen.ci}"
     is_whole = seen.compute_slices is not None and seen.compute_slices == seen.gpu_slices
     if not is_whole and (listing.trouble or any(each.gi is None for each in listing.slices)):
         return HIDDEN
