@@ -151,7 +151,7 @@ class Admissions:
         self._grants: list[Grant] = []
         self._offers: dict[Resource, _Offer] = {}
         self._known: frozenset[PodPath] = frozenset()
-        self._unstarted: list[tuple[Resource, frozenset[str]]] = []
+        self._unstarted: list[frozenset[str]] = []
         self._has_read = False
         self._problem = ""
         self._no_live_read_before_s = 0.0
@@ -190,8 +190,9 @@ class Admissions:
             with self._lock:
                 given = frozenset(ids)
                 self._grants.append(Grant(resource, given, time.monotonic(), key))
-                self._unstarted = [each for each in self._unstarted if each[0] is not resource or not each[1] & given]
-                self._unstarted.append((resource, given))
+                if resource is Resource.MEMORY:
+                    self._unstarted = [earlier for earlier in self._unstarted if not earlier & given]
+                    self._unstarted.append(given)
             self._on_granted()
         return answer
 
@@ -207,15 +208,15 @@ class Admissions:
             occupied = occupied_by(self._attribution, self._grants, pods.values())
         return showing_of(resource, gpus, held, occupied, self._numa_hints)
 
-    def is_new(self, resource: Resource, ids: frozenset[str]) -> bool:
-        """Whether these devices were given by this plugin, and no container has started with them since."""
+    def is_new(self, ids: frozenset[str]) -> bool:
+        """Whether this plugin gave out these units of memory, and no container has started with them since."""
         with self._lock:
-            return (resource, ids) in self._unstarted
+            return ids in self._unstarted
 
-    def started(self, resource: Resource, ids: frozenset[str]) -> None:
-        """Remember that a container starts with these devices."""
+    def started(self, ids: frozenset[str]) -> None:
+        """Remember that a container starts with these units of memory."""
         with self._lock:
-            self._unstarted = [each for each in self._unstarted if each != (resource, ids)]
+            self._unstarted = [each for each in self._unstarted if each != ids]
 
     def account(self) -> Account:
         """What is known at this moment."""

@@ -127,7 +127,7 @@ class Reconciler:
             self.soon()
         refusal = self._contradiction(resource, ids, key)
         if not refusal:
-            self._admissions.started(resource, ids)
+            self._admissions.started(ids)
         return Start(done, refusal)
 
     def _contradiction(self, resource: Resource, ids: frozenset[str], key: ContainerKey | None) -> str:
@@ -140,7 +140,7 @@ class Reconciler:
             return "" if has_run else wrong_count(pod, len({gpu_of(resource, each) for each in ids}), self._names)
         account = self._admissions.account()
         is_guessed = account.meant_for(resource, ids) is not None and not account.has_unattributed(resource, ids)
-        if is_guessed or not self._admissions.is_new(resource, ids) or self._admissions.read_live():
+        if is_guessed or not self._admissions.is_new(ids) or self._admissions.read_live():
             return ""
         return _UNKNOWN
 

@@ -134,6 +134,7 @@ def cut_off(real_node: RealNode, tmp_path: Path) -> Iterator[RealNode]:
     kubeconfig["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
     real_node.plugin.terminate()
+    real_node.wait_allocatable(0, 0)
     real_node.plugin.options = (f"--kubeconfig={tmp_path / 'kubeconfig'}",)
     real_node.plugin.start(ready=False)
     real_node.wait_allocatable(UNITS, GPUS)
