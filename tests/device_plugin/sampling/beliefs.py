@@ -59,7 +59,9 @@ class Belief:
             if is_good and is_all_told:
                 well.add(uuid)
             if self._may_have_slices(node.driver, index, uuid):
-                self.may.update(_slices(node.driver, index))
+                self.may.update(_slices(node.driver, index, NO_ANSWER))
+                if not any(code_of(node.driver, index, call) for call in ("MIG", "MAX_SLICES", "SLICE_HANDLE")):
+                    well.update(_slices(node.driver, index, set()))
         known = {sample.uuid for sample in node.feed.gpus or ()} | {each for each in said if each}
         self._stained |= known - well
         self.must = well - self._stained
@@ -139,8 +141,11 @@ def _uuid(driver: SimulatedDriver, index: int) -> GpuUuid | None:
     return GpuUuid(told.decode()) if re.fullmatch(rb"GPU-[0-9a-z]{1,54}", told) else None
 
 
-def _slices(driver: SimulatedDriver, index: int) -> set[GpuUuid]:
-    """The MIG devices of a GPU that answer all that is asked of them and have memory of their own."""
+def _slices(driver: SimulatedDriver, index: int, silent: set[int]) -> set[GpuUuid]:
+    """The MIG devices of a GPU that have memory of their own and answer all that is asked of them.
+
+    To some questions the codes in `silent` are answers, too.
+    """
     found = [each for each in driver.gpus[index].slices if each.present]
     times = Counter(each.gpu_instance for each in found)
 
@@ -153,7 +158,7 @@ def _slices(driver: SimulatedDriver, index: int) -> set[GpuUuid]:
         for each in found
         if times[each.gpu_instance] == 1
         and not any(code(each, call) for call in needed)
-        and all(code(each, call) in {0, *NO_ANSWER} for call in ("ATTRIBUTES", "MEMORY_V2"))
+        and all(code(each, call) in {0, *silent} for call in ("ATTRIBUTES", "MEMORY_V2"))
     }
 
 

@@ -70,7 +70,7 @@ VALUES: tuple[tuple[str, Any], ...] = (
 
 _PLACES = st.integers(0, 3)
 _HEALTH = st.sampled_from(("UUID", "MIG", "MEMORY_V2", "ROWS", "FIELDS"))
-_SILENCE = st.sampled_from((0, 3, 13, 25))
+_SILENCE = st.sampled_from((0, 3, 13, 25, UNKNOWN))
 _ILLS = st.sampled_from((("rows", (1, 1, 1, 1)), ("recovery_action", 2), ("mig", 1), ("used_bytes", 20 << 30)))
 STEPS = st.one_of(
     # What matters most is tried most.
@@ -124,11 +124,10 @@ class Host:
 
 @dataclass(slots=True)
 class Slot:
-    """A GPU that is there: the UUID that it was made with, all that it ever said, and those of its MIG devices."""
+    """A GPU that is there: the UUID that it was made with, and all that it ever said."""
 
     born: GpuUuid
     said: set[GpuUuid] = field(default_factory=set)
-    slices: set[GpuUuid] = field(default_factory=set)
 
 
 class Node:
@@ -240,8 +239,12 @@ class Node:
         del self.slots[index]
 
     def _slice(self, index: int, profiles: tuple[str, ...]) -> None:
+        gpu = self.driver.gpus[index]
+        said = gpu.uuid, gpu.name
+        # The names of MIG devices are made of those that the GPU was born with, whatever it says now.
+        gpu.uuid, gpu.name = self.slots[index].born.encode(), b"NVIDIA A10"
         self.driver.slice(index, profiles)
-        self.slots[index].slices |= {GpuUuid(each.uuid.decode()) for each in self._slices(index)}
+        gpu.uuid, gpu.name = said
 
     def _fail_slice(self, index: int, place: int, call: str, code: int) -> None:
         present = [device for device, each in enumerate(self.driver.gpus[index].slices) if each.present]
@@ -252,9 +255,6 @@ class Node:
         present = [device for device, each in enumerate(self.driver.gpus[index].slices) if each.present]
         if present:
             self.driver.destroy(index, present[place % len(present)])
-
-    def _slices(self, index: int) -> list[Any]:
-        return [each for each in self.driver.gpus[index].slices if each.present]
 
     def _raise_xid(self, index: int, xid: int, does_fall: bool) -> None:  # noqa: FBT001 - part of a step
         """An XID of a GPU that is listened to; it is seen before the next look, and is nobody else's.
