@@ -61,10 +61,14 @@ class SimulatedUse:
 
 def _reading(sample: GpuSample, place: int, processes: tuple[SimulatedProcess, ...]) -> GpuReading:
     own = [(pid, process) for pid, process in enumerate(processes, start=1) if process.gpu == place]
+    # NVML does not measure how busy a MIG device is.
+    is_measured = sample.mig is None
     return GpuReading(
         uuid=sample.uuid,
         used_bytes=sum(process.used_mib for _, process in own) * _MIB,
         reserved_bytes=0,
-        busy_ratio=min(1.0, sum(process.busy for _, process in own)),
-        processes=tuple(GpuProcess(pid, process.used_mib * _MIB, process.busy) for pid, process in own),
+        busy_ratio=min(1.0, sum(process.busy for _, process in own)) if is_measured else None,
+        processes=tuple(
+            GpuProcess(pid, process.used_mib * _MIB, process.busy if is_measured else None) for pid, process in own
+        ),
     )

@@ -66,3 +66,12 @@ def test_use_is_measured_as_on_real_gpus(tmp_path: Path) -> None:
     assert found == [("main", "GPU-a", 4096, 0.5)]
     assert meter.newest.outside_mib == {"GPU-x": 0, "GPU-a": 10, "GPU-b": 622}
     assert [reading.used_bytes for reading in meter.newest.readings.values()] == [0, 4106 << 20, 622 << 20]
+
+
+def test_how_busy_a_mig_device_is_nobody_measures() -> None:
+    """As with NVML; its memory and processes are known."""
+    text = "gpus: [{model: a, memory_mib: 9000, mig: [1g.5gb, 1g.5gb], processes: [{gpu: 1, used_mib: 7, busy: 0.5}]}]"
+    node = parse_gpus(text, "n1")
+    found = SimulatedUse(lambda: (node.samples, node.processes), dict).read()
+    assert [(each.used_bytes, each.busy_ratio) for each in found] == [(0, None), (7 << 20, None)]
+    assert [process.sm_ratio for process in found[1].processes or ()] == [None]
