@@ -13,6 +13,9 @@ from tests.device_plugin.sampling.driver_states import CALLS, MIB, Node
 
 NO_SUCH_QUESTION = {3, 13, 25, 26}
 NO_ANSWER = NO_SUCH_QUESTION | {2, 4, 21, 22}
+NO_DEVICE = {2, 6}
+"""What a driver says of a number that no MIG device has."""
+
 LARGEST_BYTES = 2 << 40
 SLACK_MIB = 2048
 """What the driver may use for itself."""
@@ -146,13 +149,14 @@ def _slices(driver: SimulatedDriver, index: int, silent: set[int]) -> set[GpuUui
 
     To some questions the codes in `silent` are answers, too.
     """
-    found = [each for each in driver.gpus[index].slices if each.present]
-    times = Counter(each.gpu_instance for each in found)
 
     def code(part: Any, call: str) -> int:
         return int(driver.gpus[index].lost or part.lost or part.codes[CALLS.index(call)])
 
-    needed = ("UUID", "NAME", "GPU_INSTANCE", "COMPUTE_INSTANCE")
+    parts = [each for each in driver.gpus[index].slices if each.present]
+    found = [each for each in parts if code(each, "SLICE_HANDLE") not in NO_DEVICE]
+    times = Counter(each.gpu_instance for each in found)
+    needed = ("SLICE_HANDLE", "UUID", "NAME", "GPU_INSTANCE", "COMPUTE_INSTANCE")
     return {
         GpuUuid(each.uuid.decode())
         for each in found

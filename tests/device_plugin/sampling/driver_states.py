@@ -270,5 +270,5 @@ class Node:
             self.driver.gpus[index].lost = GPU_IS_LOST
         self.driver.raise_xid(xid, index)
         with suppress(TimeoutError):
-            wait_until(lambda: self.source.xid_counts != before, timeout_s=1.0)
+            wait_until(lambda: self.source.xid_counts != before, timeout_s=10.0)
         assert {uuid for uuid, _ in dict(self.source.xid_counts.items() - before.items())} <= own
