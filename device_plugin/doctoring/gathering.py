@@ -14,6 +14,7 @@ from device_plugin.doctoring.mig_checks import gather_mig, shared_gpus
 from device_plugin.enforcing.mps import MpsControl, MpsError
 from device_plugin.gpus.gpu import GpuSourceStalledError
 from device_plugin.sampling.bounded import BoundedCalls
+from device_plugin.sampling.nvml_asking import identify, mig_mode
 from device_plugin.settings import MigStrategy
 from extender.contract.units import DEFAULT_UNIT_MIB
 
@@ -106,17 +107,11 @@ def nvml_gpus(load_pynvml: Callable[[], Any]) -> tuple[str, dict[str, str]]:
 
 
 def _gpu(nvml: Any, index: int) -> tuple[str, str]:
-    try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = nvml.nvmlDeviceGetUUID(handle)
-    except nvml.NVMLError as error:
-        return f"(index {index})", str(error)
-    text = uuid.decode(errors="replace") if isinstance(uuid, bytes) else str(uuid)
-    try:
-        is_mig = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
-    except nvml.NVMLError:
-        is_mig = False  # GPUs without MIG answer "not supported"
-    return text, "MIG is enabled" if is_mig else ""
+    seen = identify(nvml, index)
+    if seen.uuid is None:
+        return f"(index {index})", seen.problem
+    mode = mig_mode(nvml, seen.handle)
+    return seen.uuid, mode.trouble or ("MIG is enabled" if mode.value else "")
 
 
 def toolkit_version(program: str) -> str:

@@ -61,6 +61,14 @@ def test_nvml_and_its_gpus(driver: SimulatedDriver) -> None:
     assert nvml_gpus(load_pynvml) == ("NVML cannot be asked: Driver Not Loaded", {})
 
 
+def test_a_gpu_whose_uuid_is_no_text(driver: SimulatedDriver) -> None:
+    """It costs the others nothing."""
+    driver.add(Model()).uuid = b"GPU-\xff"
+    driver.add(Model()).uuid = b"GPU-b"
+    found = nvml_gpus(load_pynvml)
+    assert found == ("", {"(index 0)": "NVML does not say its UUID: its answer is no UTF-8 text", "GPU-b": ""})
+
+
 def test_a_driver_that_hangs_is_found_out(driver: SimulatedDriver) -> None:
     """Instead of hanging, too; the check says what to do."""
     driver.add(Model())

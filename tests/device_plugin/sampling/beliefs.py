@@ -65,7 +65,9 @@ class Belief:
                 self.may.update(_slices(node.driver, index, NO_ANSWER))
                 if not any(code_of(node.driver, index, call) for call in ("MIG", "MAX_SLICES", "SLICE_HANDLE")):
                     well.update(_slices(node.driver, index, set()))
+        parts = [part for gpu in node.driver.gpus for part in gpu.slices if part.present]
         known = {sample.uuid for sample in node.feed.gpus or ()} | {each for each in said if each}
+        known |= {GpuUuid(part.uuid.decode()) for part in parts}
         self._stained |= known - well
         self.must = well - self._stained
 
