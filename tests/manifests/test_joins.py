@@ -46,6 +46,6 @@ def test_joins_with_dcgm_exporter(programs: Path, tmp_path: Path) -> None:
     series = [{"series": name, "values": f"{value}x5"} for name, value in SERIES.items()]
     file = tmp_path / "joins_test.yaml"
     file.write_text(yaml.safe_dump({"tests": [{"input_series": series, "promql_expr_test": checks}]}))
-    command = [programs / "promtool", "test", "rules", file]
+    command = [str(programs / "promtool"), "test", "rules", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
