@@ -24,6 +24,16 @@ _AUDIT = (
     "kubectl -n gpupack-system logs deploy/gpupack-scheduler -c extender | jq -c "
     "'select(.decision.verdict == \"bound\") | .decision | [.at, .namespace, .pod, .node, .gpus]'"
 )
+_NODE_POD = (
+    "POD=$(kubectl -n gpupack-system get pods -l app.kubernetes.io/component=device-plugin "
+    "--field-selector spec.nodeName=NODE -o name)"
+)
+_NODE_DOCTOR = (
+    "kubectl -n gpupack-system debug node/NODE -it --profile=sysadmin --custom=root.json "
+    "--env=NVIDIA_VISIBLE_DEVICES=all --image=REGISTRY/gpupack-device-plugin:0.1.0 -- python -m device_plugin doctor "
+    "--host-root /host --no-rights --kubelet-dir /host/var/lib/kubelet/device-plugins "
+    "--podresources-socket /host/var/lib/kubelet/pod-resources/kubelet.sock"
+)
 
 NOT_RUN: Mapping[str, str] = {
     f"{_BUILD} --target extender -t REGISTRY/gpupack-extender:0.1.0 .": _NO_RUNTIME,
@@ -47,7 +57,11 @@ NOT_RUN: Mapping[str, str] = {
     "python -m bench scheduler --nodes 1000,5000": "minutes of benchmark; tests/bench/scheduler runs it on less",
     "python -m bench gpu-day --json gpu-day.json": "no GPU here; tests/bench/gpu_day runs every stage on stand-ins",
     "python -m bench node --seconds 300 --json bench/results/node-8-gpus.json": _MINUTES,
-    "kubectl -n gpupack-system exec ds/gpupack-device-plugin -- python -m device_plugin doctor": _KUBELET,
+    _NODE_POD: _KUBELET,
+    'kubectl -n gpupack-system exec "$POD" -- python -m device_plugin doctor': _KUBELET,
+    'echo \'{"securityContext": {"runAsUser": 0}}\' > root.json': "it writes a file for the command after it",
+    _NODE_DOCTOR: _KUBELET,
+    "kubectl get -v=6 --raw /api/v1/namespaces/gpupack-system/pods/POD:9400/proxy/readyz": _KUBELET,
     "kubectl -n gpupack-system port-forward deploy/gpupack-scheduler 39999 &": _KUBELET,
     _AUDIT: _KUBELET,
     "curl --silent --retry 5 --retry-connrefused http://127.0.0.1:39999/v1/nodes": _KUBELET,
