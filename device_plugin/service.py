@@ -25,9 +25,10 @@ from device_plugin.pods.holdings import gpus_held
 from device_plugin.pods.pod import BoundPod
 from device_plugin.pods.store import PodStore
 from device_plugin.reporting.driver_metrics import DriverCollector
-from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
+from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView
 from device_plugin.reporting.inventory import InventoryReporter, OutsideUse
 from device_plugin.reporting.node_watch import OwnNodeSink
+from device_plugin.reporting.plugin_metrics import PluginState
 from device_plugin.reporting.startup_taints import StartupTaints
 from device_plugin.safety import build_safety
 from device_plugin.sampling.bounded import BoundedCalls, BoundedReader, driver_calls

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
+from extender.contract.cordon import BY_HAND
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid, UnitMib, Units, units_in
@@ -43,6 +44,11 @@ class GpuSample:
 
     def __post_init__(self) -> None:
         self.published()
+
+    @property
+    def cordoned(self) -> bool:
+        """Whether a cordon set by hand, and nothing else, keeps it out of service."""
+        return not self.healthy and self.reason == BY_HAND
 
     def published(self) -> InventoryGpu:
         """The same GPU as the inventory annotation shows it."""

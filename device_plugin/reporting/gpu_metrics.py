@@ -21,7 +21,6 @@ from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.measuring import Measurement, UseKey
 from extender.contract.containers import ContainerKind
 from extender.contract.mig import model_of_card
-from extender.contract.names import Names
 from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid
 
 _MIB = 1024 * 1024
@@ -202,6 +201,7 @@ def _of_gpus(samples: tuple[GpuSample, ...], measurement: Measurement, held: Map
         ("memory_reserved_bytes", "Memory that the driver reserves for itself.", read(lambda r: r.reserved_bytes)),
         ("memory_outside_bytes", "Memory in use by what holds no memory of this GPU.", outside),
         ("healthy", "1 when the GPU is offered, 0 when not.", lambda uuid: float(by_uuid[uuid].healthy)),
+        ("cordoned", "1 when only a cordon keeps it from being offered.", lambda uuid: float(by_uuid[uuid].cordoned)),
         ("processes_known", "1 when it is known which container each process belongs to.", is_known),
     )
     for name, text, value in rows:
@@ -329,65 +329,3 @@ def _container_labels(
     if sample is None or pod is None:
         return None
     return (*_labels(sample), pod.namespace, pod.name, key.container)
-
-
-class PluginState(Collector):
-    """Gauges of the plugin's own state, read when Prometheus asks.
-
-    Args:
-        names: of the installation.
-        gpus: the newest GPUs, None before the first sample.
-        reconcile_lag_s: seconds since podresources and all annotations last agreed.
-        unreadable: API objects that could not be read, by kind.
-        writes_failing: whether writes to the API server keep failing.
-    """
-
-    def __init__(
-        self,
-        names: Names,
-        gpus: Callable[[], Gpus | None],
-        reconcile_lag_s: Callable[[], float],
-        unreadable: Callable[[], Mapping[str, int]],
-        writes_failing: Callable[[], bool],
-    ) -> None:
-        self._names = names
-        self._writes_failing = writes_failing
-        self._gpus = gpus
-        self._reconcile_lag_s = reconcile_lag_s
-        self._unreadable = unreadable
-
-    def collect(self) -> Iterator[Metric]:
-        """The gauges as of now."""
-        gpus = self._gpus()
-        found = list(gpus) if gpus is not None else []
-        count = GaugeMetricFamily("gpupack_plugin_gpus", "GPUs of the node by health.", labels=["health"])
-        for health in ("healthy", "unhealthy"):
-            count.add_metric([health], sum(sample.healthy == (health == "healthy") for sample in found))
-        yield count
-        units = GaugeMetricFamily(
-            "gpupack_plugin_advertised_devices", "Healthy devices told to the kubelet.", labels=["resource"]
-        )
-        healthy = [sample for sample in found if sample.healthy]
-        memory = 0 if gpus is None else sum(gpus.units(sample.uuid) for sample in healthy)
-        units.add_metric([self._names.memory_resource], memory)
-        units.add_metric([self._names.gpu_resource], len(healthy))
-        units.add_metric([self._names.core_resource], CORE_PERCENT * len(healthy))
-        yield units
-        yield GaugeMetricFamily(
-            "gpupack_plugin_reconcile_lag_seconds",
-            "Time since all pods' annotations last agreed with the kubelet.",
-            value=self._reconcile_lag_s(),
-        )
-        unreadable = CounterMetricFamily(
-            "gpupack_plugin_unreadable_objects",
-            "API objects of this node that could not be read and were left out, each time that one was seen.",
-            labels=["kind"],
-        )
-        for kind, seen in self._unreadable().items():
-            unreadable.add_metric([kind], seen)
-        yield unreadable
-        yield GaugeMetricFamily(
-            "gpupack_plugin_writes_failing",
-            "1 while the plugin's writes keep failing: no right, no credentials, or an API server in trouble.",
-            value=float(self._writes_failing()),
-        )

@@ -13,15 +13,17 @@ from extender.contract.units import GpuUuid
 
 UNHEALTHY = "GPUUnhealthy"
 HEALTHY = "GPUHealthy"
+CORDONED = "GPUCordoned"
+UNCORDONED = "GPUUncordoned"
 _WAKE_UP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class HealthChange:
-    """A GPU that became unhealthy, or healthy again, or unhealthy for another reason."""
+    """A GPU that went out of service, came back, or is out for another reason; `reason` is the Event's."""
 
     gpu: GpuUuid
-    healthy: bool
+    reason: str
     text: str
 
 
@@ -32,16 +34,21 @@ def health_changes(before: Gpus | None, now: Gpus) -> tuple[HealthChange, ...]:
         old = None if before is None else before.get(sample.uuid)
         was = (True, "") if old is None else (old.healthy, old.reason)
         if was != (sample.healthy, sample.reason) and (was[0] != sample.healthy or not sample.healthy):
-            found.append(HealthChange(sample.uuid, sample.healthy, _text(sample)))
+            found.append(_change(old, sample))
     if before is not None:
         gone = [old for old in before if now.get(old.uuid) is None]
-        found += [HealthChange(old.uuid, healthy=False, text=f"GPU {old.uuid} ({old.model}) is gone") for old in gone]
+        found += [HealthChange(old.uuid, UNHEALTHY, f"GPU {old.uuid} ({old.model}) is gone") for old in gone]
     return tuple(found)
 
 
-def _text(sample: GpuSample) -> str:
-    state = "is used again" if sample.healthy else f"is not used: {sample.reason or 'unhealthy'}"
-    return f"GPU {sample.uuid} ({sample.model}) {state}"
+def _change(old: GpuSample | None, now: GpuSample) -> HealthChange:
+    if now.healthy:
+        reason, state = UNCORDONED if old is not None and old.cordoned else HEALTHY, "is used again"
+    elif now.cordoned:
+        reason, state = CORDONED, f"is out of service: {now.reason}"
+    else:
+        reason, state = UNHEALTHY, f"is not used: {now.reason or 'unhealthy'}"
+    return HealthChange(now.uuid, reason, f"GPU {now.uuid} ({now.model}) {state}")
 
 
 def pods_on(uuid: GpuUuid, pods: Iterable[BoundPod]) -> list[BoundPod]:
@@ -75,7 +82,7 @@ class HealthReporter:
         """Write Events about what changed."""
         pods = self._pods.pods().values()
         for change in health_changes(before, now):
-            level, reason = ("Normal", HEALTHY) if change.healthy else ("Warning", UNHEALTHY)
-            self._events.about_node(level, reason, change.text)
+            level = "Warning" if change.reason == UNHEALTHY else "Normal"
+            self._events.about_node(level, change.reason, change.text)
             for pod in pods_on(change.gpu, pods):
-                self._events.about_pod(pod, level, reason, change.text)
+                self._events.about_pod(pod, level, change.reason, change.text)

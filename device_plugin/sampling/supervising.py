@@ -12,7 +12,7 @@ from typing import Protocol
 from device_plugin.gpus.gpu import GpuSample, GpuSource, GpuSourceError
 from device_plugin.gpus.probation import Probation
 from device_plugin.gpus.standing import Standing
-from extender.contract.cordon import names_of
+from extender.contract.cordon import BY_HAND, names_of
 from extender.contract.units import GpuUuid
 
 
@@ -111,7 +111,7 @@ class SupervisedSource:
         if not reason and uuid in taken:
             reason = f"also given out by another plugin: {taken[uuid]}"
         if not reason and _is_cordoned(sample, cordoned):
-            reason = "cordoned by hand"
+            reason = BY_HAND
         return replace(sample, healthy=not reason, reason=reason, standing=standing)
 
     def close(self) -> None:

@@ -6,6 +6,9 @@ from extender.contract.allocation import parse_json
 from extender.contract.mig import MIG_PREFIX, MigDevice
 from extender.contract.units import ContractError, GpuUuid
 
+BY_HAND = "cordoned by hand"
+"""The inventory's reason on a GPU that nothing but a cordon keeps out of service."""
+
 _LONGEST = 64 * 1024
 _PREFIXES = ("GPU-", MIG_PREFIX)
 

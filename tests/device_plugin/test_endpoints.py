@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.metrics import PluginMetrics
-from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
+from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView
+from device_plugin.reporting.plugin_metrics import PluginState
 from device_plugin.serving import Endpoints, Health
 from device_plugin.settings import Resource, SettingsError
 from extender.contract.names import Names

@@ -276,8 +276,8 @@ def test_a_gpu_that_an_admin_cordons_is_out_until_the_cordon_is_lifted(cluster: 
         cluster.kubelet.wait_listed(MEMORY, before + count)
     until(lambda: len(said(cluster, "n1")) == len(said(cluster, "p")) == 2)
     assert said(cluster, "p") == [
-        ("GPUHealthy", "GPU GPU-x (NVIDIA A10) is used again"),
-        ("GPUUnhealthy", "GPU GPU-x (NVIDIA A10) is not used: cordoned by hand"),
+        ("GPUCordoned", "GPU GPU-x (NVIDIA A10) is out of service: cordoned by hand"),
+        ("GPUUncordoned", "GPU GPU-x (NVIDIA A10) is used again"),
     ]
     assert len(cluster.kubelet.plugins[MEMORY].lists) == before + 2
 

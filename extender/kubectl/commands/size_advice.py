@@ -20,7 +20,7 @@ from extender.kubectl.output.texts import UNKNOWN, counted, natural, of_mib, of_
 from extender.kubectl.running import run, show
 from extender.scheduling.ledger.events import PodRecord
 
-SINCE = "Peaks count from when each node's agent first saw the pod: wait until the busiest hours are included."
+SINCE = "Peaks count from when each node's device plugin first saw the pod: wait until the busiest hours are included."
 _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "unknown": Tone.FAINT}
 
 

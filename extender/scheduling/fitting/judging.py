@@ -70,7 +70,7 @@ def _gpu_reason(gpu: GpuInfo, request: PodRequest, unit_mib: UnitMib) -> str:
     if gpu.mig is not None and not any(gpu.can_serve(request.models, demand) for demand in request.demands):
         if all(demand.gpus > 1 for demand in request.demands):
             return "a MIG device, which cannot be combined with other GPUs"
-        return "a MIG device, which goes whole only to a gpu-model with MIG in it"
+        return "a MIG device, which must be named in gpu-model to be given whole"
     smallest = min((demand.units for demand in request.demands if not demand.whole), default=0)
     least_core = min((demand.core_percent for demand in request.demands if not demand.whole), default=0)
     if smallest and gpu.free >= smallest:

@@ -24,7 +24,7 @@ class Misfit(Enum):
     NO_MODEL = "no GPU of the requested model"
     TOO_FEW_GPUS = "fewer GPUs than requested"
     MIG_NOT_COMBINED = "fewer GPUs than requested (MIG devices cannot be combined)"
-    MIG_NOT_NAMED = "fewer GPUs than requested (a MIG device goes whole only to a gpu-model with MIG in it)"
+    MIG_NOT_NAMED = "fewer GPUs than requested (a whole MIG device must be named in gpu-model)"
     TOO_LARGE = "request is larger than the GPUs of the node"
     UNHEALTHY = "GPUs that would fit are unhealthy"
     OUTSIDE = "GPU memory is in use outside of Kubernetes or by pods without a request"

@@ -12,7 +12,7 @@ STATES = {
     "full": "without free GPU memory",
     "problem": "with a problem",
 }
-SORTS = {"": "name", "free": "largest hole first", "used": "fullest first"}
+SORTS = {"": "name", "free": "most free on one GPU", "used": "fullest first"}
 COLOURS = {"": "automatic", "namespace": "namespace", "workload": "workload"}
 LONGEST = 200
 MAX_PAGE = 1_000_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from extender.contract.cordon import names_of
 from extender.contract.quantity import parse_digits
 from extender.server.page.query import Query
-from extender.server.page.tiles import IDLE, LEVELS, NODES_A_SLICE, Tile
+from extender.server.page.tiles import LEVELS, NODES_A_SLICE, Tile
 
 PAGE_NODES = 32
 _DIGITS = re.compile(r"(\d+)")
@@ -16,7 +16,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Nodes of one kind, or all of them: how many, GPUs by level, memory in units."""
+    """Nodes of one kind, or all of them: how many, GPUs and MIG devices by level, memory in units, physical GPUs."""
 
     name: str
     nodes: int
@@ -27,6 +27,7 @@ class Sums:
     outside: int
     free: int
     gpus: int
+    idle: int
 
     @property
     def devices(self) -> int:
@@ -98,6 +99,7 @@ def sum_up(name: str, tiles: Sequence[Tile]) -> Sums:
         outside=sum(tile.outside for tile in tiles),
         free=sum(tile.free for tile in tiles),
         gpus=sum(tile.cards for tile in tiles),
+        idle=sum(tile.idle for tile in tiles),
     )
 
 
@@ -106,7 +108,7 @@ def _is(tile: Tile, state: str) -> bool:
         case "free":
             return tile.free > 0
         case "idle":
-            return IDLE in tile.levels
+            return tile.idle > 0
         case "full":
             return tile.free == 0
         case "problem":

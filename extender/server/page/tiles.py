@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from extender.scheduling.nodes.cards import cards_of
+from extender.scheduling.nodes.cards import cards_of, is_idle
 from extender.scheduling.nodes.node import GpuInfo, Hold, NodeInfo
 from extender.scheduling.nodes.snapshot import Snapshot
 
@@ -19,7 +19,7 @@ NODES_A_SLICE = 16
 class Tile:
     """One node that has GPUs or should have: levels of its GPUs and MIG devices, and its memory in units.
 
-    `cards` is the number of its physical GPUs.
+    `cards` is the number of its physical GPUs, `idle` of those that are idle as a whole.
     """
 
     node: NodeInfo
@@ -33,6 +33,7 @@ class Tile:
     hole: int
     problem: str
     cards: int
+    idle: int
 
     @property
     def troubled(self) -> bool:
@@ -72,6 +73,7 @@ def tile_of(node: NodeInfo) -> Tile:
     """The tile of one node."""
     problem = problem_of(node)
     models = sorted({short_model(gpu.model) for gpu in node.gpus})
+    cards = cards_of(node)
     held = 0
     for holder in node.holders:
         if holder.hold in {Hold.ASSUMED, Hold.HELD} and holder.footprint is not None:
@@ -90,7 +92,8 @@ def tile_of(node: NodeInfo) -> Tile:
         free=sum(node.free),
         hole=max(node.free, default=0),
         problem=problem,
-        cards=len(cards_of(node)),
+        cards=len(cards),
+        idle=0 if problem else sum(map(is_idle, cards)),
     )
 
 

@@ -19,7 +19,8 @@ from device_plugin.metrics import PluginMetrics
 from device_plugin.pods.holdings import held_by_container, held_by_gpu
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.reporting.driver_metrics import DriverCollector
-from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView, PluginState
+from device_plugin.reporting.gpu_metrics import GpuCollector, NodeView
+from device_plugin.reporting.plugin_metrics import PluginState
 from device_plugin.settings import Resource, Rung
 from device_plugin.usage.accounting.usage import ContainerUse
 from device_plugin.usage.measuring import Measurement
@@ -213,6 +214,7 @@ def test_what_is_not_known_has_no_series() -> None:
         "memory_capacity_bytes",
         "memory_allocated_bytes",
         "healthy",
+        "cordoned",
         "processes_known",
         "enforcement_info",
         "core_allocated_ratio",
@@ -388,7 +390,7 @@ def test_the_documented_metrics_are_the_exported_ones() -> None:
 def test_names_end_in_base_units() -> None:
     """Bytes, ratios, celsius, watts, seconds; counters in _total; the rest are numbers of things and yes or no."""
     things = (
-        "healthy|known|rows|pending|failed|failing|pages|info|links|unenforced|enforced|overused|watched|released|"
+        "healthy|cordoned|known|rows|pending|failed|failing|pages|info|links|unenforced|enforced|overused|watched|released|"
         "gpus|devices"
     )
     endings = re.compile(rf"_(bytes|ratio|celsius|watts|seconds|total|{things})$")

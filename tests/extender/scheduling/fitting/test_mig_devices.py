@@ -111,7 +111,7 @@ def test_the_search_does_not_combine_them_either() -> None:
 def test_each_mig_device_says_why_it_is_none_for_the_pod() -> None:
     """In the explanation of the node."""
     place = info(MIXED)
-    named = "a MIG device, which goes whole only to a gpu-model with MIG in it"
+    named = "a MIG device, which must be named in gpu-model to be given whole"
     assert judge(place, wholes(1), BINPACK).gpu_reasons(UNIT_MIB) == ["", named, named]
     combined = "a MIG device, which cannot be combined with other GPUs"
     assert judge(place, shares(2, count=2), BINPACK).gpu_reasons(UNIT_MIB)[1:] == [combined, combined]

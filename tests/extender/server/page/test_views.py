@@ -231,7 +231,7 @@ def test_a_gpu_in_mig_devices_counts_once_and_has_a_bar_for_each() -> None:
     served = Served(mixed_node("a"))
     served.cluster.show_bound("p", 4, GpuUuid("MIG-a-1-1"), "a")
     text = text_of(served)
-    assert "<b>2</b> GPUs <small>as 4 with their MIG devices, 3 idle</small>" in text
+    assert "<b>2</b> GPUs <small>as 4 with their MIG devices, 1 idle</small>" in text
     assert re.findall(r'<th scope="row" title="(GPU|MIG)-[^>]*>([0-9:]+)', text) == [
         ("GPU", "0"),
         ("MIG", "1:0"),
