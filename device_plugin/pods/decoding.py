@@ -14,7 +14,6 @@ from device_plugin.gpus.conflicts import CLAIM, may_give_gpus
 from device_plugin.pods.pod import BoundPod, ContainerNeed, Placement
 from extender.contract.allocation import parse_allocation
 from extender.contract.containers import ContainerKind
-from extender.contract.mig import asks_for_mig
 from extender.contract.names import Names
 from extender.contract.quantity import parse_digits, parse_quantity
 from extender.contract.units import ContractError, UnitMib
@@ -114,7 +113,7 @@ def decode_pod(body: bytes, names: Names, unit_mib: UnitMib) -> DecodedPod:
         name=metadata.name,
         needs=tuple(need for need in needs if need.memory_units or need.whole_gpus),
         gpu_count=_gpu_count(metadata.annotation(names.count_annotation) or "1"),
-        takes_mig=asks_for_mig(metadata.annotation(names.model_annotation) or ""),
+        gpu_model=metadata.annotation(names.model_annotation) or "",
         plan=plan,
         allocated=allocated,
         version=parse_digits(metadata.resource_version) or 0,

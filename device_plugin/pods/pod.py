@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from device_plugin.settings import Resource
 from extender.contract.containers import ContainerKind
+from extender.contract.mig import asks_for_mig
 from extender.contract.units import GpuUuid, Units
 
 Placement = Mapping[str, Mapping[GpuUuid, Units]]
@@ -47,7 +48,7 @@ class BoundPod:
     Args:
         needs: containers that ask for a served resource, in the order in which the kubelet admits them.
         gpu_count: GPUs over which each container's memory is spread.
-        takes_mig: whether its gpu-model accepts MIG devices as whole GPUs.
+        gpu_model: that annotation: the GPU models that it accepts; empty for any.
         plan: what the extender chose; empty for a pod that it did not bind.
         allocated: what the kubelet gave, as recorded in the annotation.
         order: rises with the time of binding, as far as this plugin saw it.
@@ -66,7 +67,7 @@ class BoundPod:
     name: str
     needs: tuple[ContainerNeed, ...] = ()
     gpu_count: int = 1
-    takes_mig: bool = False
+    gpu_model: str = ""
     plan: Placement = field(default_factory=dict)
     allocated: Placement = field(default_factory=dict)
     order: int = 0
@@ -83,6 +84,11 @@ class BoundPod:
     def path(self) -> str:
         """`namespace/name`, for messages."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def takes_mig(self) -> bool:
+        """Whether MIG devices are whole GPUs to it."""
+        return asks_for_mig(self.gpu_model)
 
     def need(self, container: str) -> ContainerNeed | None:
         """The container of that name if it asks for a served resource."""

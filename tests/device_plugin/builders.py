@@ -93,7 +93,7 @@ def pod(
     order: int = 0,
     gpu_count: int = 1,
     admitted: bool = False,
-    takes_mig: bool = False,
+    gpu_model: str = "",
 ) -> BoundPod:
     """A pod of this node; its UID is its name after `uid-`."""
     return BoundPod(
@@ -106,7 +106,7 @@ def pod(
         allocated=allocated or {},
         order=order,
         admitted=admitted,
-        takes_mig=takes_mig,
+        gpu_model=gpu_model,
     )
 
 

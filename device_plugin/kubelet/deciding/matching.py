@@ -3,9 +3,9 @@
 The kubelet does not say which pod it asks for. The container being admitted is taken to be the oldest bound one that
 asks for the same resource in the same size and has none of it yet. If two pending containers look the same, the guess
 may swap them; both then run on a GPU that was planned for that size, and the `allocated` annotation records the truth.
-If they ask for the same size in another shape, over another number of GPUs or with other compute, a swap would do
-harm; then only pods that the kubelet already knows count. It admits each pod before it takes in the next
-(pkg/kubelet/kubelet.go, HandlePodAdditions), so it knows only one of those that wait.
+If they ask for the same size in another shape, for other GPU models, over another number of GPUs or with other compute,
+a swap would do harm; then only pods that the kubelet already knows count. It admits each pod before it takes in the
+next (pkg/kubelet/kubelet.go, HandlePodAdditions), so it knows only one of those that wait.
 
 Compute goes where the container's memory is. If too little of it is left there, it comes from another GPU: that only
 shifts the kubelet's account of compute and keeps no container from running.
@@ -55,12 +55,16 @@ class Occupied:
 
 
 class Shape(NamedTuple):
-    """How containers of one size may differ: the number of GPUs, the other resources, and whether MPS can hold them."""
+    """How containers of one size may differ: GPUs by number and model, other resources, and whether MPS can hold them.
+
+    `gpu_model` is the text of the annotation: no two texts are taken to mean the same.
+    """
 
     gpu_count: int
     memory_units: int
     core_percent: int
     hides_shm: bool = False
+    gpu_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,7 @@ def _candidate(
 ) -> Candidate:
     plan = pod.plan.get(key.container, {})
     need = pod.need(key.container) or ContainerNeed(key.container)
-    shape = Shape(pod.gpu_count, need.memory_units, need.core_percent, need.hides_shm)
+    shape = Shape(pod.gpu_count, need.memory_units, need.core_percent, need.hides_shm, pod.gpu_model)
     if resource is Resource.WHOLE:
         return Candidate(key, dict.fromkeys(plan, 1) if len(plan) == size else {}, size, shape, pod.takes_mig)
     if resource is Resource.CORE:

@@ -239,6 +239,27 @@ def test_two_shapes_of_one_size_are_told_apart_by_the_pods_that_the_kubelet_know
     assert [grant.key for grant in node.admissions.account().grants] == [("uid-two", "main"), ("uid-one", "main")]
 
 
+@pytest.mark.parametrize("resource", [Resource.WHOLE, Resource.MEMORY])
+@pytest.mark.parametrize("models", [("", "T4"), ("A100", "T4"), ("!T4", "T4")])
+def test_pods_for_different_models_are_told_apart_by_the_pods_that_the_kubelet_knows(
+    resource: Resource, models: tuple[str, str]
+) -> None:
+    """The younger one came first here: each gets the GPU that was planned for it, and nobody the other's."""
+    size, asks = (1, "gpupack.io/gpu") if resource is Resource.WHOLE else (8, "gpupack.io/gpu-mem")
+    node = Node(
+        *(
+            pod_body(name, {"main": {uuid: 8}}, resource=asks, amounts={"main": size}, gpu_model=model)
+            for name, uuid, model in zip(("one", "two"), ("GPU-a", "GPU-b"), models, strict=True)
+        )
+    )
+    found = {}
+    for name in ("two", "one"):
+        node.podresources.pods |= {("default", name)}
+        found[name] = node.prefer(size, resource)
+        assert isinstance(node.allocate(found[name], resource), Given)
+    assert [gpus_of(found[name]) if size > 1 else found[name] for name in ("one", "two")] == [{"GPU-a"}, {"GPU-b"}]
+
+
 @pytest.mark.parametrize("first", [Resource.MEMORY, Resource.CORE])
 def test_memory_and_compute_of_a_container_come_from_one_gpu(first: Resource) -> None:
     """Whichever of the two the kubelet asks for first; another pod of the same memory waits for another GPU."""

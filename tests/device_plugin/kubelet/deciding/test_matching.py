@@ -271,6 +271,8 @@ def test_compute_that_is_not_left_beside_the_memory_comes_from_elsewhere() -> No
     [
         (pod("q", memory(core=20)), True),
         (pod("q", gpu_count=2), True),
+        (pod("q", gpu_model="T4"), True),
+        (pod("q", gpu_model="!*MIG*"), True),
         (pod("q"), False),
         (pod("q", memory(units=4), gpu_count=2), False),
     ],
@@ -411,7 +413,7 @@ def test_what_podresources_shows_is_not_counted_a_second_time() -> None:
 def test_a_whole_gpu_without_a_plan_is_no_mig_device() -> None:
     """Though they are the fullest that are idle; a pod whose gpu-model names them gets one."""
     node = sliced("b", "c", a=80, b=9, c=9)
-    plain, named = pod("p", whole("main", 1)), pod("q", whole("main", 1), takes_mig=True)
+    plain, named = pod("p", whole("main", 1)), pod("q", whole("main", 1), gpu_model="*MIG*")
     assert spread(ask(node, 1, plain, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-a": 1}
     assert spread(ask(node, 1, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-a": 1}
     assert spread(ask(node, 1, named, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-b": 1}
@@ -431,5 +433,5 @@ def test_mig_devices_are_not_combined() -> None:
     node = sliced("b", "c", a=16, b=9, c=9, d=16)
     assert spread(ask(node, 8, pod("p", memory(units=8)))) == {"GPU-b": 8}
     assert spread(ask(node, 8, pod("p", memory(units=8), gpu_count=2))) == {"GPU-a": 4, "GPU-d": 4}
-    several = pod("p", whole("main", 2), takes_mig=True)
+    several = pod("p", whole("main", 2), gpu_model="*MIG*")
     assert spread(ask(node, 2, several, resource=Resource.WHOLE), Resource.WHOLE) == {"GPU-a": 1, "GPU-d": 1}
