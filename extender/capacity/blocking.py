@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from extender.capacity.eligibility import Constraints, HostMisfit, ineligible, shortfalls
 from extender.capacity.packing import Packing
 from extender.scheduling.fitting.judging import judge
-from extender.scheduling.fitting.reasons import Misfit
+from extender.scheduling.fitting.reasons import Misfit, would_fit_combined
 from extender.scheduling.nodes.node import NodeInfo
 from extender.scheduling.pods.request import PodRequest
 
@@ -81,16 +81,16 @@ def blocked(packing: Packing, request: PodRequest, constraints: Constraints) -> 
         for node in packing.nodes
         if packing.is_open(node.name)
     }
-    free = [
-        gpu.free
+    usable = [
+        gpu
         for node in packing.nodes
         if node.name in found and not _as_it_is(found[node.name], node, request)
         for gpu in node.gpus
         if gpu.free and request.models.match(gpu.model)
         if gpu.mig is None or any(gpu.can_serve(request.models, demand) for demand in request.demands)
     ]
-    text = _bottleneck(found, packing, request)
-    if text == _BOTTLENECKS[Misfit.FULL] and sum(free) >= request.memory_units > 0:
+    text, free = _bottleneck(found, packing, request), [gpu.free for gpu in usable]
+    if text == _BOTTLENECKS[Misfit.FULL] and request.memory_units and would_fit_combined(usable, request):
         text = FRAGMENTATION
     return Blocked(
         bottleneck=text,

@@ -5,7 +5,7 @@ The reasons are constant sentences without numbers: kube-scheduler counts equal 
 place where they are written; the numbers (`Shortage`) are for logs and for explanations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -153,7 +153,7 @@ def general_misfit(node: NodeInfo, request: PodRequest) -> Misfit:
     healthy = [gpu for gpu in accepted if gpu.healthy]
     if len(healthy) < gpus or not _could_hold(healthy, request, largest):
         return Misfit.UNHEALTHY
-    if wanted and sum(gpu.free for gpu in healthy) >= wanted and not request.whole_gpus:
+    if wanted and not request.whole_gpus and would_fit_combined(healthy, request):
         return Misfit.FRAGMENTED
     without_outside = sum(
         gpu.taken == 0 if largest.whole else gpu.capacity - gpu.taken >= largest.units
@@ -163,6 +163,25 @@ def general_misfit(node: NodeInfo, request: PodRequest) -> Misfit:
     if without_outside >= largest.gpus and any(gpu.outside for gpu in healthy):
         return Misfit.OUTSIDE
     return Misfit.NOT_IDLE if request.whole_gpus else Misfit.FULL
+
+
+def would_fit_combined(gpus: Iterable[GpuInfo], request: PodRequest) -> bool:
+    """Whether the shares of a pod would fit if these GPUs, all of an accepted model, were one.
+
+    A MIG device cannot be combined with anything: it counts for the demands that it can serve alone.
+    """
+    gpus = tuple(gpus)
+    combined = sum(gpu.free for gpu in gpus if gpu.mig is None)
+    slices = [gpu.free for gpu in gpus if gpu.mig is not None]
+    if not slices:
+        return combined >= request.memory_units
+    for demand in sorted(request.demands, key=lambda demand: -demand.units):
+        room = min((free for free in slices if free >= demand.units), default=None) if demand.gpus == 1 else None
+        if room is None:
+            combined -= demand.units * demand.gpus
+        else:
+            slices[slices.index(room)] -= demand.units
+    return combined >= 0
 
 
 def _serving(accepted: Sequence[GpuInfo], request: PodRequest) -> list[GpuInfo]:

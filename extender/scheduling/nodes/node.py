@@ -18,7 +18,7 @@ from extender.scheduling.nodes.shape import NodeShape, shape_of
 from extender.scheduling.pods.footprint import Footprint
 from extender.scheduling.pods.models import ModelPatterns
 from extender.scheduling.pods.request import Demand, PodRequest
-from extender.scheduling.pods.serving import can_serve
+from extender.scheduling.pods.serving import can_serve, may_be_given
 
 _UID = attrgetter("uid")
 
@@ -208,7 +208,8 @@ def node_info(
     """Charge `holders` to the GPUs of `record`; the order of `holders` does not matter.
 
     A pod whose GPUs are unknown, or are not of this node (annotations can say anything), is charged where it hurts
-    most, to the GPU with most units free, after all others. A claim on GPUs that are not there is charged nowhere.
+    most, to the GPU with most units free of those that it may have, after all others. A claim on GPUs that are not
+    there is charged nowhere.
     `before`, an earlier state of the node, only saves time: what has not changed since is taken from there.
     """
     everyone = sorted(holders, key=_UID)
@@ -320,15 +321,23 @@ class _Charges:
         return True
 
     def add_worst(self, request: PodRequest) -> None:
-        """Charge a pod of unknown place so that the largest holes among the units offered to pods are gone."""
+        """Charge a pod of unknown place so that the largest holes among the units offered to pods are gone.
+
+        As device plugins give them out: MIG devices that it cannot have come last, those that it takes whole first.
+        """
         used = self._used
         # No pod can get units of an unhealthy GPU: charging it there would hurt least.
         offered = {gpu.uuid: gpu.capacity - gpu.outside if gpu.healthy else 0 for gpu in self._known}
         capacity = {gpu.uuid: gpu.capacity for gpu in self._known}
+        slices = {gpu.uuid for gpu in self._known if gpu.mig is not None}
         cores: dict[GpuUuid, int] = {}
         for demand in sorted(request.demands, key=lambda demand: -demand.units):
-            emptiest = sorted(used, key=lambda uuid: (used[uuid] - offered[uuid], uuid))[: demand.gpus]
-            for uuid in emptiest:
+            takes_slices = may_be_given(request.models, is_slice=True, whole=demand.whole, gpus=demand.gpus)
+            preferred = used.keys() if takes_slices else used.keys() - slices
+            if takes_slices and demand.whole:
+                preferred = {uuid for uuid in slices if used[uuid] == 0 < offered[uuid]} or preferred
+            emptiest = sorted(used, key=lambda uuid: (uuid not in preferred, used[uuid] - offered[uuid], uuid))
+            for uuid in emptiest[: demand.gpus]:
                 used[uuid] += capacity[uuid] if demand.whole else demand.units
                 if demand.whole:
                     self._whole.add(uuid)

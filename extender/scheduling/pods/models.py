@@ -29,6 +29,11 @@ class ModelPatterns:
         """Whether a GPU of this product name is accepted."""
         return not (self.accepted or self.refused) or _match(self, model)
 
+    @property
+    def asks_for_mig(self) -> bool:
+        """Whether any accepted pattern has `MIG` in it."""
+        return any(map(says_mig, self.accepted))
+
     def names_mig(self, model: str) -> bool:
         """Whether a MIG device of this product name is accepted by a pattern with `MIG` in it."""
         return _names_mig(self, model)

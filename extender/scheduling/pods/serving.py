@@ -14,3 +14,11 @@ def can_serve(models: ModelPatterns, model: str, *, is_slice: bool, whole: bool,
     if gpus > 1:
         return False
     return models.names_mig(model) if whole else models.match(model)
+
+
+def may_be_given(models: ModelPatterns, *, is_slice: bool, whole: bool, gpus: int) -> bool:
+    """Whether a device plugin would let a pod that came past the extender have a GPU for such a demand.
+
+    Of `gpu-model` it knows only whether MIG is in it: the kubelet chooses, whatever the GPU's model.
+    """
+    return not is_slice or (gpus == 1 and (not whole or models.asks_for_mig))

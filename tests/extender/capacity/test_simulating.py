@@ -13,7 +13,7 @@ from extender.capacity.simulating import Simulation, Wanted, simulate
 from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.request import PodRequest, pod_request
 from tests.extender.capacity.clusters import cluster, machine, running, uuid
-from tests.extender.scheduling.builders import app, mig, record, shares, wholes
+from tests.extender.scheduling.builders import app, gpu, mig, record, shares, wholes
 
 LLM = Wanted("Deployment/llm", shares(6))
 
@@ -137,6 +137,14 @@ def test_memory_that_is_free_in_pieces_on_several_nodes_is_fragmentation() -> No
         "fragmentation of GPU memory",
         {"not enough free GPU memory": 2},
     )
+
+
+def test_memory_that_is_free_in_pieces_on_mig_devices_is_none() -> None:
+    """They cannot be combined: nothing but more memory helps."""
+    mixed = record("n1", [replace(gpu(0), uuid=uuid("n1", 0)), *(mig(at) for at in range(1, 8))])
+    here = cluster([replace(mixed, cpu_milli=64_000, memory_bytes=1 << 39)], [running("a", "n1", 12)])
+    why = _run(here, Wanted("Pod/x", shares(12))).refused[0]
+    assert (why.bottleneck, why.free_units) == ("GPU memory", 4 + 7 * 9)
 
 
 def test_the_bottleneck_is_looked_for_where_least_stands_in_the_way() -> None:

@@ -132,6 +132,26 @@ CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
         lambda: node(16, 16, holders=[holder("a", on({0: 12}))]),
         shares(10, count=2),
     ),
+    "split over MIG devices, each too small": (
+        Misfit.FULL,
+        lambda: on_gpus(gpu(0, 80), *(mig(at) for at in range(1, 8)), holders=(holder("a", on({0: 80})),)),
+        shares(20),
+    ),
+    "split over MIG devices and a GPU": (
+        Misfit.FULL,
+        lambda: on_gpus(gpu(0), mig(1), mig(2), holders=(holder("a", on({0: 8})),)),
+        shares(10),
+    ),
+    "split over two beside MIG devices": (
+        Misfit.FRAGMENTED,
+        lambda: on_gpus(gpu(0), gpu(1), mig(2), holders=(holder("a", on({0: 8})), holder("b", on({1: 8})))),
+        shares(10),
+    ),
+    "split over two, once a MIG device has the second share": (
+        Misfit.FRAGMENTED,
+        lambda: on_gpus(gpu(0), gpu(1), mig(2), holders=(holder("a", on({0: 8})), holder("b", on({1: 8})))),
+        shares(9, 10),
+    ),
     "compute taken": (
         Misfit.NO_CORE,
         lambda: node(16, holders=[holder("a", on({0: 1}, cores={0: 60}))]),
@@ -200,14 +220,15 @@ def test_reasons_are_told_apart() -> None:
 @settings(max_examples=120, deadline=None)
 @given(nodes(), requests(), POLICY)
 def test_fragmented_only_when_the_sum_would_do(place: NodeInfo, request: PodRequest, policy: Policy) -> None:
-    """And only then is it told that memory is free; on MIG devices it is not for who needs several GPUs."""
-    alone = request.gpu_count == 1
-    usable = [each for each in place.gpus if request.models.match(each.model) and (alone or each.mig is None)]
-    enough = sum(each.free for each in usable) >= request.memory_units > 0
+    """And only then is it told that memory is free; that of a MIG device is for shares that fit there alone."""
+    usable = [each for each in place.gpus if request.models.match(each.model)]
+    combined = sum(each.free for each in usable if each.mig is None)
+    alone = [each.free for each in usable if each.mig is not None and request.gpu_count == 1]
+    small = min((demand.units for demand in request.demands), default=0)
     if fit(place, request, policy) is Misfit.FRAGMENTED:
-        assert enough
+        assert combined + sum(free for free in alone if free >= small) >= request.memory_units > 0
     if fit(place, request, policy) is Misfit.FULL:
-        assert not enough
+        assert combined < request.memory_units
 
 
 @settings(max_examples=120, deadline=None)

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.contract.units import UnitMib
 from extender.scheduling.nodes.node import Holder, NodeInfo, NodeRecord, node_info
+from extender.scheduling.pods.request import PodRequest
 from tests.extender.scheduling.builders import (
     A100,
     BINPACK,
@@ -18,6 +20,7 @@ from tests.extender.scheduling.builders import (
     gpus_of,
     holder,
     info,
+    mig,
     node,
     on,
     record,
@@ -191,6 +194,40 @@ def test_a_pod_of_unknown_place_with_several_gpus_takes_different_ones() -> None
     """gpu-count 2 and two whole GPUs."""
     place = node(16, 16, 16, 16, holders=[holder("a", None, shares(8, count=2)), holder("b", None, wholes(2))])
     assert sorted(used(place).values()) == [4, 4, 16, 16]
+
+
+@pytest.mark.parametrize("request_", [wholes(1), wholes(1, models="A100*"), shares(8, count=2), wholes(2)])
+def test_a_pod_of_unknown_place_is_not_charged_to_a_mig_device_that_it_cannot_have(request_: PodRequest) -> None:
+    """However much larger that is: the GPUs that it must be on would look idle, and be given away again."""
+    place = info(record("node", [gpu(0, 15), mig(1, 39, slices=3), gpu(2, 15)]), [holder("a", None, request_)])
+    gpus = request_.demands[0].gpus
+    assert [each.used > 0 for each in place.gpus] == [True, False, gpus == 2]
+    assert info(place.record, [holder("a", None, request_), holder("b", None, request_)]).idle == (False, True, False)
+
+
+@pytest.mark.parametrize("request_", [shares(8), wholes(1, models="*MIG*"), wholes(1, models="T4,*MIG-3g*")])
+def test_a_pod_of_unknown_place_is_charged_to_the_largest_mig_device_that_it_may_have(request_: PodRequest) -> None:
+    """Whatever profile it names: the kubelet does not know of them."""
+    place = info(record("node", [gpu(0, 15), mig(1, 9), mig(2, 39, slices=4)]), [holder("a", None, request_)])
+    assert [each.used > 0 for each in place.gpus] == [False, False, True]
+
+
+def test_a_pod_of_unknown_place_that_takes_mig_devices_whole_is_on_one_while_there_is_one() -> None:
+    """Device plugins give it the GPU only when no MIG device is idle."""
+    known, pods = (
+        record("node", [gpu(0, 80), mig(1, 9)]),
+        [holder(name, None, wholes(1, models="*MIG*")) for name in "ab"],
+    )
+    assert info(known, pods[:1]).idle == (True, False)
+    assert info(known, pods).idle == (False, False)
+    assert info(known, [holder("share", on({1: 1})), *pods[:1]]).idle == (False, False)
+
+
+def test_a_pod_of_unknown_place_is_charged_to_a_mig_device_where_nothing_else_is() -> None:
+    """For want of better: it holds something here."""
+    place = info(record("node", [mig(0), gpu(1, 4)]), [holder("a", None, wholes(2))])
+    assert place.idle == (False, False)
+    assert info(record("node", [mig(0)]), [holder("a", None, wholes(1))]).idle == (False,)
 
 
 def test_lesson_13_a_pod_that_names_a_gpu_of_another_node_hides_nothing() -> None:
