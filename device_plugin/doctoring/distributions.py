@@ -1,52 +1,25 @@
-"""Finds the files of container runtime, CDI and kubelet where the distributions of Kubernetes have them."""
+"""Finds CDI specifications and kubelets where the distributions of Kubernetes have them."""
 
 import json
-import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
 import yaml
 
-from device_plugin.doctoring.facts import CdiFile, RuntimeFile
+from device_plugin.doctoring.facts import CdiFile
 
 _LARGEST_FILE = 1 << 20
-_RUNTIME_FILES = (
-    "etc/containerd/config.toml",
-    "etc/containerd/conf.d/*.toml",
-    "var/lib/rancher/k3s/agent/etc/containerd/config.toml",
-    "var/lib/rancher/rke2/agent/etc/containerd/config.toml",
-    "etc/k0s/containerd.toml",
-    "etc/k0s/containerd.d/*.toml",
-    "var/snap/microk8s/current/args/containerd.toml",
-    "etc/crio/crio.conf",
-    "etc/crio/crio.conf.d/*.conf",
-    "etc/docker/daemon.json",
-)
 _CDI_FILES = ("etc/cdi/*", "var/run/cdi/*")
 
 KUBELET_ROOT = "/var/lib/kubelet"
 _KUBELET_ROOTS = (KUBELET_ROOT, "/var/lib/k0s/kubelet", "/var/snap/microk8s/common/var/lib/kubelet")
 """kubeadm, the managed clusters, k3s and RKE2 have the first."""
 
-_DEFAULT_RUNTIME = re.compile(r"""(?<![\w-])default[_-]runtime(?:_name)?["']?\s*[=:]\s*["']([^"']*)["']""")
-"""containerd's default_runtime_name, CRI-O's default_runtime and Docker's default-runtime."""
-
-
-def runtime_files(root: Path) -> dict[str, RuntimeFile]:
-    """What each configuration file of a container runtime says."""
-    found = {}
-    for path in _found(root, _RUNTIME_FILES):
-        lines = [line for line in read_text(path).splitlines() if not line.lstrip().startswith("#")]
-        text = "\n".join(lines)
-        named = _DEFAULT_RUNTIME.findall(text)
-        found[str(path)] = RuntimeFile("nvidia" in text, named[-1] if named else "")
-    return found
-
 
 def cdi_files(root: Path) -> dict[str, CdiFile]:
     """Every CDI specification; one that cannot be read has no kind."""
-    return {str(path): _cdi_file(path) for path in _found(root, _CDI_FILES) if path.suffix in (".yaml", ".json")}
+    return {str(path): _cdi_file(path) for path in found_files(root, _CDI_FILES) if path.suffix in (".yaml", ".json")}
 
 
 def _cdi_file(path: Path) -> CdiFile:
@@ -65,17 +38,24 @@ def _cdi_file(path: Path) -> CdiFile:
 
 def kubelet_roots(root: Path) -> tuple[str, ...]:
     """Root folders of the kubelets of this machine: of those that run, and where a podresources socket is."""
-    running = [_root_of(arguments) for arguments in _processes(root) if PurePath(arguments[0]).name == "kubelet"]
-    present = [each for each in _KUBELET_ROOTS if _is_socket(root / each.lstrip("/") / "pod-resources/kubelet.sock")]
+    running = [argument(each, "root-dir") or KUBELET_ROOT for each in kubelets(root)]
+    present = [each for each in _KUBELET_ROOTS if is_socket(root / each.lstrip("/") / "pod-resources/kubelet.sock")]
     return tuple(dict.fromkeys((*running, *present)))
 
 
-def _root_of(arguments: list[str]) -> str:
-    for number, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name in ("--root-dir", "-root-dir"):
-            return value if equals else "".join(arguments[number + 1 : number + 2])
-    return KUBELET_ROOT
+def kubelets(root: Path) -> list[list[str]]:
+    """The arguments of every kubelet that is a process of its own."""
+    return [arguments for arguments in _processes(root) if PurePath(arguments[0]).name == "kubelet"]
+
+
+def argument(arguments: list[str], wanted: str) -> str:
+    """The value of a command-line flag, the last one if it is repeated; empty without one."""
+    found = ""
+    for number, each in enumerate(arguments):
+        name, equals, value = each.partition("=")
+        if name in (f"--{wanted}", f"-{wanted}"):
+            found = value if equals else "".join(arguments[number + 1 : number + 2])
+    return found
 
 
 def _processes(root: Path) -> Iterator[list[str]]:
@@ -86,14 +66,16 @@ def _processes(root: Path) -> Iterator[list[str]]:
             yield arguments
 
 
-def _is_socket(path: Path) -> bool:
+def is_socket(path: Path) -> bool:
+    """Whether a Unix socket is at a path."""
     try:
         return stat.S_ISSOCK(path.stat().st_mode)
     except OSError:
         return False
 
 
-def _found(root: Path, patterns: Iterable[str]) -> list[Path]:
+def found_files(root: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files that match, by pattern and then by name."""
     return [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]
 
 

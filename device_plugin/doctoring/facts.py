@@ -11,10 +11,12 @@ class RuntimeFile:
     Args:
         has_nvidia: whether it names nvidia at all.
         default: the name of the default runtime; empty where the file does not say.
+        of: the container runtime that reads it.
     """
 
     has_nvidia: bool = False
     default: str = ""
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class NodeFacts:
         gpus: UUID and what keeps it from being shared (empty for nothing) of every GPU that NVML shows.
         toolkit: the container toolkit's version; empty when its program was not found.
         runtime_files: configuration files of container runtimes, in the order in which later ones win.
+        kubelet_runtime: the container runtime that the kubelet uses; empty where no runtime is seen.
         cdi_files: every CDI specification.
         cgroup_version: 2, 1, or 0 when no cgroup file system was found.
         mps_problem: why the MPS daemon cannot be used; None when no pipe directory is set.
@@ -73,6 +76,7 @@ class NodeFacts:
     gpus: Mapping[str, str] = field(default_factory=dict)
     toolkit: str = ""
     runtime_files: Mapping[str, RuntimeFile] = field(default_factory=dict)
+    kubelet_runtime: str = ""
     cdi_files: Mapping[str, CdiFile] = field(default_factory=dict)
     cgroup_version: int = 0
     mps_problem: str | None = None

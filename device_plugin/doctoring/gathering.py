@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from device_plugin.doctoring.distributions import cdi_files, kubelet_roots, read_text, runtime_files
+from device_plugin.doctoring.container_runtimes import kubelet_runtime, runtime_files
+from device_plugin.doctoring.distributions import cdi_files, kubelet_roots, read_text
 from device_plugin.doctoring.facts import NodeFacts
 from device_plugin.doctoring.mig_checks import gather_mig, shared_gpus
 from device_plugin.enforcing.mps import MpsControl, MpsError
@@ -55,6 +56,7 @@ def gather_node(
         gpus=shared_gpus(gpus, mig) if mig_strategy == MigStrategy.SLICES.value else gpus,
         toolkit=toolkit_version(toolkit_program),
         runtime_files=runtime_files(root),
+        kubelet_runtime=kubelet_runtime(root),
         cdi_files=cdi_files(root),
         cgroup_version=cgroup_version(root),
         mps_problem=mps_problem,

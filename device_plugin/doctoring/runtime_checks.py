@@ -1,6 +1,9 @@
 """Judges how containers get the GPUs that they were given: by the nvidia runtime, or by CDI."""
 
-from device_plugin.doctoring.facts import NodeFacts
+from collections.abc import Mapping
+from dataclasses import replace
+
+from device_plugin.doctoring.facts import NodeFacts, RuntimeFile
 from device_plugin.settings import DeviceListStrategy
 from extender.contract.findings import Finding, Level
 
@@ -9,10 +12,14 @@ _GENERATE = "run `nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml --de
 
 
 def check_runtime(facts: NodeFacts) -> Finding:
-    """Whether the nvidia runtime is there, and whether pods get it without asking for it."""
-    configured = [path for path, found in facts.runtime_files.items() if found.has_nvidia]
+    """Whether the kubelet's container runtime has the nvidia runtime, and whether pods get it without asking for it."""
+    files = {path: found for path, found in facts.runtime_files.items() if found.of == facts.kubelet_runtime}
+    others = [path for path in facts.runtime_files if path not in files]
+    beside = f" ({', '.join(others)} does not count: the kubelet uses {facts.kubelet_runtime})" if others else ""
+    configured = [path for path, found in files.items() if found.has_nvidia]
     if configured:
-        return _default_runtime(facts, f"nvidia is configured in {', '.join(configured)}")
+        finding = _default_runtime(facts, files, f"nvidia is configured in {', '.join(configured)}")
+        return replace(finding, found=f"{finding.found}{beside}")
     if not facts.runtime_files:
         return Finding(
             "runtime", Level.NOTE, "no configuration of a container runtime can be read here", "run on the host"
@@ -20,12 +27,12 @@ def check_runtime(facts: NodeFacts) -> Finding:
     if _uses_cdi(facts) and any(found.kind == CDI_KIND for found in facts.cdi_files.values()):
         return Finding("runtime", Level.OK, "no nvidia runtime is configured, and CDI needs none")
     advice = "run `nvidia-ctk runtime configure` for your runtime and restart it, or use --device-list-strategy=cdi-cri"
-    found = f"nvidia is not configured in {', '.join(facts.runtime_files)}"
-    return Finding("runtime", Level.WARNING, found, advice)
+    where = ", ".join(files) or f"{facts.kubelet_runtime}, which has no configuration file"
+    return Finding("runtime", Level.WARNING, f"nvidia is not configured in {where}{beside}", advice)
 
 
-def _default_runtime(facts: NodeFacts, configured: str) -> Finding:
-    named = [found.default for found in facts.runtime_files.values() if found.default]
+def _default_runtime(facts: NodeFacts, files: Mapping[str, RuntimeFile], configured: str) -> Finding:
+    named = [found.default for found in files.values() if found.default]
     default = named[-1] if named else ""
     if "nvidia" in default:
         return Finding("runtime", Level.OK, f"{configured}, and the default runtime is {default}")

@@ -1,12 +1,12 @@
-"""The files of container runtime, CDI and kubelet are found where each distribution has them."""
+"""CDI specifications and kubelets are found where each distribution has them."""
 
 import socket
 from pathlib import Path
 
 import pytest
 
-from device_plugin.doctoring.distributions import cdi_files, kubelet_roots, runtime_files
-from device_plugin.doctoring.facts import CdiFile, RuntimeFile
+from device_plugin.doctoring.distributions import cdi_files, kubelet_roots
+from device_plugin.doctoring.facts import CdiFile
 
 
 def write(path: Path, text: str) -> Path:
@@ -14,38 +14,6 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "expected"),
-    [
-        ("etc/containerd/config.toml", "version = 2\n", RuntimeFile()),
-        (
-            "etc/containerd/config.toml",
-            "[plugins.'io.containerd.cri.v1.runtime'.containerd]\n  default_runtime_name = 'nvidia'\n",
-            RuntimeFile(has_nvidia=True, default="nvidia"),
-        ),
-        (
-            "etc/containerd/conf.d/99-nvidia.toml",
-            '# default_runtime_name = "nvidia"\ndefault_runtime_name="runc"\nBinaryName = "nvidia-container-runtime"\n',
-            RuntimeFile(has_nvidia=True, default="runc"),
-        ),
-        (
-            "var/lib/rancher/k3s/agent/etc/containerd/config.toml",
-            "[plugins.cri.containerd.runtimes.nvidia]",
-            RuntimeFile(has_nvidia=True),
-        ),
-        ("var/lib/rancher/rke2/agent/etc/containerd/config.toml", "# nvidia", RuntimeFile()),
-        ("etc/k0s/containerd.d/nvidia.toml", 'default_runtime_name = "nvidia"', RuntimeFile(True, "nvidia")),
-        ("var/snap/microk8s/current/args/containerd.toml", "", RuntimeFile()),
-        ("etc/crio/crio.conf.d/10-crio.conf", '[crio.runtime]\ndefault_runtime = "crun"', RuntimeFile(default="crun")),
-        ("etc/docker/daemon.json", '{"debug": true, "default-runtime": "nvidia"}', RuntimeFile(True, "nvidia")),
-    ],
-)
-def test_container_runtimes(tmp_path: Path, file: str, text: str, expected: RuntimeFile) -> None:
-    """Comments do not count."""
-    write(tmp_path / file, text)
-    assert runtime_files(tmp_path) == {str(tmp_path / file): expected}
 
 
 def test_cdi_specifications(tmp_path: Path) -> None:

@@ -128,5 +128,6 @@ def test_all_of_it_at_once(tmp_path: Path, driver: SimulatedDriver) -> None:
         toolkit_program="/nonexistent/nvidia-ctk",
     )
     assert (facts.driver, list(facts.gpus.values()), facts.toolkit, facts.cgroup_version) == ("", [""], "", 0)
-    assert [file.has_nvidia for file in facts.runtime_files.values()] == [True, False]
+    assert {file.of: file.has_nvidia for file in facts.runtime_files.values()} == {"containerd": True, "CRI-O": False}
+    assert facts.kubelet_runtime == "CRI-O"
     assert list(facts.sockets.values()) == ["absent"]
