@@ -257,7 +257,7 @@ def parse_memory(text: str) -> GivenMemory:
     try:
         return parse_given_memory(text)
     except ValueError as error:
-        raise SettingsError(f"gpu_memory_mib {error}") from error
+        raise SettingsError(f"--gpu-memory-mib {error}, without quotes") from error
 
 
 def parse_xids(text: str) -> frozenset[int]:

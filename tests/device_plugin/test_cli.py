@@ -28,7 +28,7 @@ def test_help_names_units_and_defaults() -> None:
     [
         ([], "Missing option '--node-name'"),
         (["--node-name", "n1", "--memory-unit-mib", "100"], "'100' is not one of '256', '512', '1024'"),
-        (["--node-name", "n1", "--gpu-memory-mib", "*GB10*"], "gpu_memory_mib '*GB10*': expected N, or PATTERN=N"),
+        (["--node-name", "n1", "--gpu-memory-mib", "*GB10*"], "--gpu-memory-mib '*GB10*': expected N, or PATTERN=N"),
         (["--node-name", "n1", "--listen", "nowhere"], "listen 'nowhere': expected HOST:PORT"),
         (["--node-name", "n1", "--gpus", "/nonexistent.yaml"], "gpus '/nonexistent.yaml'"),
     ],
