@@ -54,7 +54,8 @@ def unsplit(record: NodeRecord) -> NodeRecord:
 def of_cards(models: ModelPatterns) -> ModelPatterns:
     """The patterns without what they say of MIG: `*MIG-1g.10gb` becomes `*`, `!*MIG*` goes."""
     accepted = tuple(
-        f"{pattern.partition('MIG')[0].rstrip('-*')}*" if says_mig(pattern) else pattern for pattern in models.accepted
+        f"{pattern[: pattern.upper().index('MIG')].rstrip('-* ')}*" if says_mig(pattern) else pattern
+        for pattern in models.accepted
     )
     refused = tuple(pattern for pattern in models.refused if not says_mig(pattern))
     return ModelPatterns(accepted, refused) if accepted or refused else ANY_MODEL

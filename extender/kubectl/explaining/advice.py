@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from extender.contract.mig import says_mig
 from extender.contract.units import UnitMib
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.node_verdict import Asker, rules_on
@@ -92,28 +93,40 @@ def _smaller(unit_mib: UnitMib, asker: Asker, nodes: Sequence[NodeInfo]) -> Iter
 
 def _mig_device(view: ClusterView, asker: Asker, nodes: Sequence[NodeInfo]) -> Iterator[str]:
     """MIG devices that would do as whole GPUs, if the pod named them."""
+    wanted = asker.request.models
     if not asker.request.whole_gpus:
         return
-    idle = {gpu.mig.profile for info in nodes for gpu in info.gpus if gpu.mig is not None and gpu.idle}
+    names_mig = any(map(says_mig, wanted.accepted))
+    only_if = "if another MIG device would do" if names_mig else "if a MIG device would do as the whole GPU"
+    idle = {
+        gpu.mig.profile
+        for info in nodes
+        for gpu in info.gpus
+        if gpu.mig is not None and gpu.idle and (names_mig or wanted.match(gpu.model))
+    }
     for profile in sorted(idle, key=natural):
-        places = _fits(asker, replace(asker.request, models=ModelPatterns((f"*MIG-{profile}".upper(),))), nodes)
+        pattern = f"*MIG-{profile}"
+        places = _fits(asker, replace(asker.request, models=ModelPatterns((pattern,), wanted.refused)), nodes)
         if places:
-            pattern = f'{view.names.model_annotation}: "*MIG-{profile}"'
-            yield f"if a MIG device would do as the whole GPU: with {pattern} it fits now, on {listed(places)}"
+            yield f'{only_if}: with {view.names.model_annotation}: "{pattern}" it fits now, on {listed(places)}'
 
 
 def _other_model(view: ClusterView, asker: Asker, nodes: Sequence[NodeInfo]) -> Iterator[str]:
     wanted = asker.request.models
     if wanted == ANY_MODEL:
         return
-    there = sorted({gpu.model for info in view.snapshot.nodes.values() for gpu in info.gpus})
+    gpus = {gpu.model: gpu for info in view.snapshot.nodes.values() for gpu in info.gpus}
+    there = sorted(gpus)
     for pattern in wanted.accepted:
-        meant = [model for model in there if ModelPatterns((f"{pattern}*",), wanted.refused).match(model)]
+        longer = ModelPatterns((f"{pattern}*",), wanted.refused)
+        meant = [model for model in there if any(gpus[model].can_serve(longer, one) for one in asker.request.demands)]
         if meant and not any(map(ModelPatterns((pattern,)).match, there)):
             yield f'gpu-model "{pattern}*" would match {listed(meant)}'
-    places = _fits(asker, replace(asker.request, models=ANY_MODEL), nodes)
-    if places:
-        models = sorted({gpu.model for name in places for gpu in view.snapshot.nodes[name].gpus})
+    asking = replace(asker, request=replace(asker.request, models=ANY_MODEL))
+    fitting = [verdict for info in nodes if (verdict := asking.verdict(info)).fit is not None]
+    if fitting:
+        places = [verdict.node.name for verdict in fitting]
+        models = sorted({gpu.model for verdict in fitting for gpu in verdict.roomy(view.unit_mib)})
         yield (
             f"without the annotation {view.names.model_annotation} it fits on {counted(len(places), 'node')} "
             f"with {listed(models)}"

@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.causes import Cause
 from extender.kubectl.explaining.node_verdict import Asker, NodeVerdict, node_verdict
 from extender.kubectl.output.texts import natural
+from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.models import ModelPatterns
 
 _LAST = {Cause.NO_PLUGIN: 1, Cause.UNIT_MISMATCH: 1, Cause.NO_GPUS: 2}
 """Nodes that would not help even if repaired are further away than those that are only full."""
@@ -15,7 +18,7 @@ _LAST = {Cause.NO_PLUGIN: 1, Cause.UNIT_MISMATCH: 1, Cause.NO_GPUS: 2}
 
 @dataclass(frozen=True, slots=True)
 class NodeGroup:
-    """Nodes with one cause, those with the largest hole first.
+    """Nodes with one cause, those with the largest hole first, of a wrong model those with the most similar one.
 
     Args:
         cause: what they have in common.
@@ -39,7 +42,7 @@ class NodeGroup:
 
     @property
     def nearest(self) -> NodeVerdict:
-        """The node with the largest hole."""
+        """The node where least is missing."""
         return self.verdicts[0]
 
     def helps(self) -> list[str]:
@@ -67,10 +70,10 @@ class Diagnosis:
 def diagnose(view: ClusterView, asker: Asker) -> Diagnosis:
     """Look at every node of the view."""
     verdicts = [node_verdict(view, asker, info) for info in view.snapshot.nodes.values()]
-    return Diagnosis(_grouped(view, verdicts))
+    return Diagnosis(_grouped(view, verdicts, asker.request.models))
 
 
-def _grouped(view: ClusterView, verdicts: Iterable[NodeVerdict]) -> tuple[NodeGroup, ...]:
+def _grouped(view: ClusterView, verdicts: Iterable[NodeVerdict], models: ModelPatterns) -> tuple[NodeGroup, ...]:
     groups: dict[tuple[bool, int, int], list[NodeVerdict]] = {}
     for verdict in verdicts:
         closed = not verdict.opens
@@ -78,10 +81,23 @@ def _grouped(view: ClusterView, verdicts: Iterable[NodeVerdict]) -> tuple[NodeGr
         groups.setdefault((closed, distance, verdict.cause.rank), []).append(verdict)
 
     def order(verdict: NodeVerdict) -> tuple[object, ...]:
-        free = view.snapshot.nodes[verdict.node].free
-        return (-max(free, default=0), natural(verdict.node))
+        info = view.snapshot.nodes[verdict.node]
+        unlike = -_likeness(models, info) if verdict.cause is Cause.MODEL else 0.0
+        return (unlike, -max(info.free, default=0), natural(verdict.node))
 
     return tuple(
         NodeGroup(members[0].cause, not closed, tuple(sorted(members, key=order)))
         for (closed, _, _), members in sorted(groups.items())
+    )
+
+
+def _likeness(models: ModelPatterns, info: NodeInfo) -> float:
+    """How much a GPU of the node resembles a model that the pod accepts, 0 to 1: its name, letter by letter."""
+    return max(
+        (
+            SequenceMatcher(None, pattern.upper(), model.upper(), autojunk=False).ratio()
+            for model in {gpu.model for gpu in info.gpus}
+            for pattern in models.accepted
+        ),
+        default=0.0,
     )

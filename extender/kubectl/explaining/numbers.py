@@ -8,6 +8,7 @@ from extender.kubectl.output.gpu_rows import cordons_on
 from extender.kubectl.output.texts import counted, of_units
 from extender.scheduling.fitting.reasons import shortage
 from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.pods.models import ANY_MODEL
 from extender.scheduling.pods.request import PodRequest
 
 
@@ -85,8 +86,11 @@ def _sizes(cause: Cause, view: ClusterView, request: PodRequest, info: NodeInfo)
             return f"the node has {', '.join(sorted({gpu.model for gpu in info.gpus})) or 'no GPU'}"
         case Cause.TOO_FEW_GPUS | Cause.MIG_NOT_NAMED | Cause.MIG_NOT_COMBINED:
             gpus = max(found.wanted_gpus, found.wanted_whole_gpus)
+            if found.slices and not found.gpus:
+                model = "" if request.models == ANY_MODEL else " of that model"
+                return f"{counted(gpus, 'GPU')} wanted; the node has only MIG devices{model}"
             beside = f", and {counted(found.slices, 'MIG device')}" if found.slices else ""
-            return f"{counted(gpus, 'GPU')} wanted, the node has {found.gpus} that the pod accepts{beside}"
+            return f"{counted(gpus, 'GPU')} wanted; the node has {found.gpus} that the pod accepts{beside}"
         case Cause.TOO_LARGE:
             return f"{wanted} wanted, the node's largest GPU has {of_units(found.capacity_units, unit)}"
     return ""

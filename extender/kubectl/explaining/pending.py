@@ -52,7 +52,8 @@ def explain_waiting(
     why = cause.text
     nearest = diagnosis.nearest
     if nearest is not None and cause is nearest.cause and cause is not Cause.FITS and nearest.nearest.what:
-        why = f"{cause.text} ({nearest.nearest.what_there})"
+        what = nearest.nearest.what_there
+        why = f"{cause.text}: {what}" if cause.text.endswith(")") else f"{cause.text} ({what})"
     if Cause.FRAGMENTED.rank <= cause.rank <= Cause.MODEL.rank:  # another request or a pod that ends may help
         helps = (*helps, *advice_for(view, asker))
     return Explanation(

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+from extender.contract.cordon import BY_HAND
 from extender.kube.objects import PodObject
 from extender.kubectl.cluster.past_admission import bypassing, scheduler_of
 from extender.kubectl.cluster.surroundings import EventObject
@@ -12,7 +13,7 @@ from extender.kubectl.output.texts import listed, of_units, request_text
 from extender.scheduling.fitting.describing import gpus_of
 from extender.scheduling.ledger.events import PodRecord
 from extender.scheduling.nodes.charging import charged_gpus
-from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.nodes.node import GpuInfo, NodeInfo
 
 _PLACED = "GpupackPlaced"
 _NORMAL = "PodInitializing"
@@ -68,10 +69,18 @@ def explain_placed(
 def _ill(node: NodeInfo, uuids: Collection[str]) -> list[str]:
     """Which of its GPUs are out of service: the kubelet shows devices in use as healthy whatever their GPU is."""
     return [
-        f"GPU {gpu.index} is unhealthy ({gpu.reason or 'no reason given'}): it runs on there, and nothing new is placed"
+        f"{_called(gpu)} is {_state(gpu)}: the pod stays, nothing new is placed there"
         for gpu in node.gpus
         if gpu.uuid in uuids and not gpu.healthy
     ]
+
+
+def _state(gpu: GpuInfo) -> str:
+    return "cordoned" if gpu.reason == BY_HAND else f"unhealthy ({gpu.reason or 'no reason given'})"
+
+
+def _called(gpu: GpuInfo) -> str:
+    return f"GPU {gpu.place}" if gpu.mig is None else f"MIG device {gpu.place}"
 
 
 def _too_few(record: PodRecord, gpus: int) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from extender.contract.cordon import BY_HAND
 from extender.contract.units import CORE_PERCENT, UnitMib
 from extender.scheduling.fitting.fitting import Fit, fit
 from extender.scheduling.fitting.reasons import Misfit
@@ -19,6 +20,10 @@ class Verdict:
     request: PodRequest
     fit: Fit | None = None
     misfit: Misfit | None = None
+
+    def roomy(self, unit_mib: UnitMib) -> list[GpuInfo]:
+        """The GPUs of the node on which a demand of the pod fits."""
+        return [gpu for gpu, why in zip(self.node.gpus, self.gpu_reasons(unit_mib), strict=True) if not why]
 
     def gpu_reasons(self, unit_mib: UnitMib) -> list[str]:
         """For each GPU of the node why no demand of the pod fits there, with numbers; empty where one does."""
@@ -66,6 +71,8 @@ def _gpu_reason(gpu: GpuInfo, request: PodRequest, unit_mib: UnitMib) -> str:
     if not request.models.match(gpu.model):
         return f"model {gpu.model} is not accepted"
     if not gpu.healthy:
+        if gpu.reason == BY_HAND:
+            return BY_HAND
         return f"unhealthy: {gpu.reason}" if gpu.reason else "unhealthy"
     if gpu.mig is not None and not any(gpu.can_serve(request.models, demand) for demand in request.demands):
         if all(demand.gpus > 1 for demand in request.demands):

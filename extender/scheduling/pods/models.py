@@ -19,7 +19,8 @@ class ModelPatterns:
     """Accepted and refused GPU models, as shell patterns.
 
     A model is accepted when it matches one of `accepted` (or there is none) and none of `refused`. Case, blanks and a
-    leading vendor word do not matter: `A100*` matches `NVIDIA A100-SXM4-80GB`, `T4` matches `Tesla T4`.
+    leading vendor word do not matter: `A100*` matches `NVIDIA A100-SXM4-80GB`, `T4` matches `Tesla T4`. The patterns
+    are kept as they were written, for people.
     """
 
     accepted: tuple[str, ...] = ()
@@ -57,7 +58,7 @@ def parse_models(text: str) -> ModelPatterns:
         name = pattern.removeprefix("!").strip()
         if not name:
             raise RequestError(f"gpu-model {text!r}: expected patterns such as A100*,!*MIG*")
-        (refused if pattern.startswith("!") else accepted).append(_folded(name))
+        (refused if pattern.startswith("!") else accepted).append(name)
     return ModelPatterns(tuple(accepted), tuple(refused))
 
 
@@ -72,7 +73,7 @@ def _match(patterns: ModelPatterns, model: str) -> bool:
         names.extend([name.removeprefix(word) for name in names if name.startswith(word)])
 
     def any_of(candidates: tuple[str, ...]) -> bool:
-        return any(fnmatchcase(name, pattern) for name in names for pattern in candidates)
+        return any(fnmatchcase(name, _folded(pattern)) for name in names for pattern in candidates)
 
     return (not patterns.accepted or any_of(patterns.accepted)) and not any_of(patterns.refused)
 

@@ -45,7 +45,7 @@ def is_placement(node: NodeInfo, request: PodRequest, chosen: Sequence[Sequence[
 
 
 def _says_mig(node: NodeInfo, request: PodRequest, at: int) -> bool:
-    saying = [pattern for pattern in request.models.accepted if "MIG" in pattern]
+    saying = [pattern for pattern in request.models.accepted if "MIG" in pattern.upper()]
     return any(ModelPatterns((pattern,)).match(node.gpus[at].model) for pattern in saying)
 
 

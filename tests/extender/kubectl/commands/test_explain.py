@@ -18,7 +18,7 @@ from tests.extender.kubectl.commands.test_top import golden
 from tests.extender.kubectl.conftest import Run
 from tests.extender.kubectl.explaining.test_pending import FULL, waiting
 from tests.extender.kubectl.views import on, refused, view
-from tests.extender.objects import Json, allocation, node, pod, uuid
+from tests.extender.objects import Json, allocation, mixed_node, node, pod, uuid
 
 MEMORY = "gpupack.io/gpu-mem"
 
@@ -59,9 +59,24 @@ def test_of_several_decisions_the_last_is_told() -> None:
 
 def test_a_pod_on_an_unhealthy_gpu() -> None:
     """Its own status says that its devices are healthy, so that what they hold counts once."""
-    ill = "GPU 0 is unhealthy (no reason given): it runs on there, and nothing new is placed"
+    ill = "GPU 0 is unhealthy (no reason given): the pod stays, nothing new is placed there"
     assert f"  {ill}" in text_of(on("p", 8, uuid("a", 0), "a"), unhealthy=(uuid("a", 0),)).splitlines()
     assert "unhealthy" not in text_of(on("p", 8, uuid("a", 0), "a"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [("cordoned by hand", "cordoned"), ("XID 79", "unhealthy (XID 79)")],
+)
+def test_a_pod_on_a_mig_device_that_is_out_of_service(reason: str, state: str) -> None:
+    """A cordon is no illness, and the GPU has other MIG devices."""
+    split = mixed_node("a")
+    inventory = json.loads(split["metadata"]["annotations"]["gpupack.io/inventory"])
+    inventory["gpus"][2] |= {"healthy": False, "reason": reason}
+    split["metadata"]["annotations"]["gpupack.io/inventory"] = json.dumps(inventory)
+    seen = view([split], [on("p", 8, "MIG-a-1-1", "a")])
+    found = explain_placed(seen, seen.pods["uid-p"], seen.pod_records[0], ())
+    assert found.facts == (f"MIG device 1:1 is {state}: the pod stays, nothing new is placed there",)
 
 
 def test_a_pod_on_fewer_gpus_than_it_asks_for() -> None:

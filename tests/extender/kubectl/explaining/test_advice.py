@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -9,6 +10,8 @@ from extender.kubectl.explaining.advice import advice_for
 from extender.kubectl.explaining.diagnosis import diagnose
 from tests.extender.kubectl.views import asker, on, view
 from tests.extender.objects import Json, mixed_node, node, pod, uuid
+
+FULL = on("full", 80, "GPU-a-0", "a")
 
 
 def advice(nodes: list[Json], waits: Json, *others: Json) -> list[str]:
@@ -81,13 +84,45 @@ def test_only_more_gpus_than_it_asks_for_are_advised() -> None:
 
 def test_a_whole_gpu_may_be_a_mig_device() -> None:
     """Of each size that is idle, if the pod names it; not where it wants two, nor shares."""
-    split, full = mixed_node("a"), on("full", 80, "GPU-a-0", "a")
-    told = advice([split], pod("waits", gpus=1), full)
+    split = mixed_node("a")
+    told = advice([split], pod("waits", gpus=1), FULL)
     assert told[:2] == [
         f'if a MIG device would do as the whole GPU: with gpupack.io/gpu-model: "*MIG-{profile}" it fits now, on a'
         for profile in ("1g.10gb", "3g.40gb")
     ]
     for profile in ("1g.10gb", "3g.40gb"):
-        assert fits([split], pod("waits", gpus=1, annotations={"gpu-model": f"*MIG-{profile}"}), full)
+        assert fits([split], pod("waits", gpus=1, annotations={"gpu-model": f"*MIG-{profile}"}), FULL)
     for other in (pod("waits", gpus=2), pod("waits", 60)):
-        assert not any("MIG device" in text for text in advice([split], other, full))
+        assert not any("MIG device" in text for text in advice([split], other, FULL))
+
+
+def test_a_pod_that_names_a_mig_device_is_told_of_others() -> None:
+    """It knows already that one may do."""
+    split = mixed_node("a")
+    told = advice([split], pod("waits", gpus=1, annotations={"gpu-model": "*MIG-2g.20gb"}), FULL)
+    assert told[0] == 'if another MIG device would do: with gpupack.io/gpu-model: "*MIG-1g.10gb" it fits now, on a'
+    refusing = pod("waits", gpus=1, annotations={"gpu-model": "*MIG-2g*,!*1g*"})
+    assert "1g.10gb" not in advice([split], refusing, FULL)[0]
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        pod("waits", gpus=1, annotations={"gpu-model": "H100*"}),
+        pod("waits", 60, annotations={"gpu-model": "H100*", "gpu-count": "2"}),
+    ],
+)
+def test_mig_devices_are_named_only_where_they_serve(waits: Json) -> None:
+    """A whole GPU is no MIG device until that is named, and several GPUs are none at all."""
+    split = mixed_node("a", ("3g.40gb", "3g.40gb"))
+    nodes = [split, node("b", 40, 40)]
+    (told,) = [text for text in advice(nodes, waits) if text.startswith("without the annotation")]
+    assert "MIG" not in told
+    assert not any(text.startswith("without the annotation") for text in advice([split], waits, FULL))
+
+
+def test_a_longer_pattern_is_advised_only_where_it_serves() -> None:
+    """Two GPUs are no MIG devices, whatever they are called."""
+    name = {"gpu-model": "A100-SXM4-80GB MIG"}
+    told = [advice([mixed_node("a")], pod("waits", gpus=count, annotations=name), FULL) for count in (1, 2)]
+    assert [any("would match" in text for text in texts) for texts in told] == [True, False]

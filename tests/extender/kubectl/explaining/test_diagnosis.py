@@ -160,7 +160,7 @@ def test_a_device_plugin_that_does_not_run_is_named_with_its_state() -> None:
             pod("waits", gpus=3),
             [node("a", 16, 16)],
             Cause.TOO_FEW_GPUS,
-            "3 GPUs wanted, the node has 2 that the pod accepts",
+            "3 GPUs wanted; the node has 2 that the pod accepts",
         ),
         (pod("waits", 20), [node("a", 16, 16)], Cause.TOO_LARGE, "20Gi wanted, the node's largest GPU has 16Gi"),
         (
@@ -283,12 +283,12 @@ def test_a_cordoned_mig_device_is_uncordoned_by_its_own_name() -> None:
         (
             pod("waits", gpus=1),
             Cause.MIG_NOT_NAMED,
-            "1 GPU wanted, the node has 0 that the pod accepts, and 1 MIG device",
+            "1 GPU wanted; the node has only MIG devices",
         ),
         (
             pod("waits", gpus=2, annotations={"gpu-model": "*MIG*"}),
             Cause.TOO_FEW_GPUS,
-            "2 GPUs wanted, the node has 0 that the pod accepts, and 1 MIG device",
+            "2 GPUs wanted; the node has only MIG devices of that model",
         ),
     ],
 )
@@ -300,3 +300,10 @@ def test_mig_devices_of_no_use_are_counted_apart(asks: Json, cause: Cause, what:
     only["metadata"]["annotations"]["gpupack.io/inventory"] = json.dumps(inventory)
     (group,) = diagnosis([only], asks).groups
     assert (group.cause, group.nearest.what) == (cause, what)
+
+
+def test_of_nodes_of_a_wrong_model_the_most_similar_is_the_closest() -> None:
+    """A MIG device of another size before a card with more room, which is nearer than another card."""
+    nodes = [node("t4", 80), node("h100", 80, model="NVIDIA H100 80GB HBM3"), mixed_node("mig", ("1g.10gb",))]
+    (group,) = diagnosis(nodes, pod("waits", gpus=1, annotations={"gpu-model": "*mig-3g.40gb"})).groups
+    assert (group.cause, group.nearest.node) == (Cause.MODEL, "mig")

@@ -10,7 +10,7 @@ from extender.scheduling.fitting.reasons import Misfit
 from extender.server.explaining import explain
 from tests.extender.cluster import Cluster
 from tests.extender.kubectl.views import on, refused, view
-from tests.extender.objects import Json, node, pod, uuid
+from tests.extender.objects import Json, mixed_node, node, pod, uuid
 
 FULL = f"0/1 nodes are available: 1 {Misfit.FULL.text}."
 
@@ -189,3 +189,14 @@ def test_the_gpus_of_the_nearest_nodes_are_shown() -> None:
     assert list(found.gpus) == ["n4", "n3", "n2"]
     assert found.gpus["n4"][0]["why"] == "4Gi of 14Gi free; 8Gi needed"
     assert found.asks == "8Gi"
+
+
+def test_one_pair_of_brackets() -> None:
+    """Whether the reason has brackets of its own or not; and a pattern is shown as it was written."""
+    nodes = (mixed_node("a"),)
+    found = waiting(pod("waits", gpus=2, annotations={"gpu-model": "*mig-1g*"}), nodes=nodes)
+    assert found.why == (
+        "fewer GPUs than requested (MIG devices cannot be combined): "
+        "2 GPUs wanted; a has only MIG devices of that model"
+    )
+    assert found.asks == "2 GPUs matching *mig-1g*"

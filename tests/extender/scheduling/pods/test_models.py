@@ -2,7 +2,7 @@
 
 import pytest
 
-from extender.scheduling.pods.models import ANY_MODEL, RequestError, parse_models
+from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, RequestError, parse_models
 
 T4, A100, MIG = "Tesla T4", "NVIDIA A100-SXM4-80GB", "NVIDIA A100-SXM4-80GB MIG 1g.10gb"
 
@@ -66,6 +66,7 @@ def test_an_absurdly_long_annotation_is_refused() -> None:
     assert str(caught.value) == "gpu-model of 6002 characters: expected at most 1024"
 
 
-def test_equal_texts_give_equal_patterns() -> None:
-    """They are part of the key of the tables kept per request."""
-    assert parse_models("a100*, !*mig*") == parse_models("A100*,!*MIG*")
+@pytest.mark.parametrize("text", ["a100*,!*Mig-1g*", " a100* , ! *Mig-1g* "])
+def test_patterns_are_kept_as_they_were_written(text: str) -> None:
+    """People see their own words; the blanks around them are none."""
+    assert parse_models(text) == ModelPatterns(("a100*",), ("*Mig-1g*",))
