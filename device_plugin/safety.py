@@ -12,13 +12,14 @@ from device_plugin.enforcing.mps_proofs import MpsProofs
 from device_plugin.enforcing.policing import Police
 from device_plugin.gpus.gpu import GpuSource
 from device_plugin.gpus.probation import Probation
+from device_plugin.gpus.remembering import EarlierGpus
 from device_plugin.kubelet.neighbours import Neighbours
 from device_plugin.kubelet.podresources import PodResources
 from device_plugin.loops import Loops
 from device_plugin.pods.events import Events
 from device_plugin.pods.store import PodStore
 from device_plugin.reporting.health_events import HealthReporter
-from device_plugin.reporting.node_watch import CordonWatch
+from device_plugin.reporting.node_watch import CordonWatch, InventoryMemory
 from device_plugin.sampling.bounded import BoundedCalls, BoundedSource, DriverCalls
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.nvml import NvmlSource, load_pynvml
@@ -27,6 +28,7 @@ from device_plugin.sampling.yielding import YieldingSource
 from device_plugin.settings import Settings
 from device_plugin.usage.accounting.overuse import OveruseRecord
 from device_plugin.usage.measuring import Meter
+from extender.contract.units import GpuUuid
 from extender.kube.client import KubeApi
 
 RELEASE = "GPUDriverUse"
@@ -43,6 +45,7 @@ class Safety:
     enforcer: Enforcer
     neighbours: Neighbours
     cordons: CordonWatch
+    memory: InventoryMemory
     health: HealthReporter
     police: Police
     drainer: Drainer | None
@@ -70,13 +73,19 @@ def build_safety(
     meter: Meter,
     calls: DriverCalls,
     is_idle: Callable[[], bool],
+    held: Callable[[], frozenset[GpuUuid] | None],
 ) -> Safety:
-    """Put the parts together; setting `due` asks the feed for a sample, `is_idle` is whether no pod has a GPU."""
+    """Put the parts together.
+
+    Setting `due` asks the feed for a sample; `is_idle` is whether no pod has a GPU, `held` are the GPUs that pods have,
+    None while that is not known.
+    """
     guards = settings.safeguards
     mps = None if guards.mps_pipe_directory is None else MpsControl(guards.mps_pipe_directory, guards.mps_control)
     enforcer = _enforcer(settings, mps, pods=pods, meter=meter, events=events, on_change=due.set, calls=calls.enforcer)
-    yielding = None
+    yielding, earlier = None, EarlierGpus()
     if isinstance(source, NvmlSource):
+        source.slices.held = earlier.held = held
         yielding = YieldingSource(
             BoundedSource(source, calls.sampler),
             calls,
@@ -84,7 +93,7 @@ def build_safety(
             has_lost=lambda: source.has_lost,
             tell=lambda text: events.about_node("Normal", RELEASE, text),
         )
-    supervised = SupervisedSource(yielding or source, enforcer, Probation(guards.probation_s))
+    supervised = SupervisedSource(yielding or source, enforcer, Probation(guards.probation_s), earlier=earlier)
     feed = GpuFeed(supervised, settings.memory_unit_mib, settings.sample_interval_s, due)
     return Safety(
         feed=feed,
@@ -99,6 +108,7 @@ def build_safety(
             rival=pods.rival,
         ),
         cordons=CordonWatch(names=settings.names, source=supervised, feed=feed, events=events),
+        memory=InventoryMemory(settings.names, earlier, feed),
         health=HealthReporter(feed, pods, events),
         police=Police(
             usage=meter,

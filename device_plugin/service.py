@@ -165,8 +165,6 @@ class _Plugin:
         )
         self._calls = driver_calls(settings.safeguards.driver_timeout_s)
         self._meter = open_meter(settings, source, self._known_pods, self._calls.meter)
-        if isinstance(source, NvmlSource):
-            source.slices.held = self._held
         self._safety = build_safety(
             settings,
             source,
@@ -178,6 +176,7 @@ class _Plugin:
             meter=self._meter,
             calls=self._calls,
             is_idle=self._is_idle,
+            held=self._held,
         )
         self._feed = self._safety.feed
         self._settled = False
@@ -190,7 +189,8 @@ class _Plugin:
             keys=settings.startup_taints,
             is_registered=lambda: not self._lifecycle.problem,
         )
-        node = OwnNodeSink(settings.node_name, names, [self._safety.cordons, self._reporter, self._taints])
+        safety = self._safety
+        node = OwnNodeSink(settings.node_name, names, [safety.memory, safety.cordons, self._reporter, self._taints])
         path = f"/api/v1/nodes?fieldSelector=metadata.name={settings.node_name}"
         self._node_watch = Reflector(api, path, node, stopping=stop)
         granted = threading.Event()
@@ -342,7 +342,8 @@ class _Plugin:
                 pass
         self._meter.step()
         version, _ = self._feed.wait_newer(-1, 0.0)
-        if self._safety.enforcer.look_again():
+        # Both are asked, whatever the first one says.
+        if any([self._safety.enforcer.look_again(), self._safety.memory.look_again()]):
             self._feed.wait_newer(version, _FIRST_LOOK_S)
         self._settled = True
         self._reporter.soon()

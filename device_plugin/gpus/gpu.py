@@ -50,6 +50,11 @@ class GpuSample:
         """Whether a cordon set by hand, and nothing else, keeps it out of service."""
         return not self.healthy and self.reason == BY_HAND
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands in NVML's order: its index, and its number among the MIG devices of a GPU, or -1."""
+        return self.index, -1 if self.mig is None else self.mig.device
+
     def published(self) -> InventoryGpu:
         """The same GPU as the inventory annotation shows it."""
         return InventoryGpu(

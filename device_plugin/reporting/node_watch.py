@@ -1,15 +1,18 @@
-"""Follows the watch on this Node: hands its state to the inventory's reporter, and applies cordons set by hand."""
+"""Follows the watch on this Node: tells who needs its state, takes the inventory of before, and applies cordons."""
 
 import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from device_plugin.gpus.remembering import EarlierGpus
 from device_plugin.pods.decoding import NodeNotes, decode_node
 from device_plugin.pods.events import Events
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource
 from extender.contract.cordon import CordonError, names_of, parse_cordon, unknown_in
+from extender.contract.inventory import parse_inventory
 from extender.contract.names import Names
+from extender.contract.units import ContractError
 from extender.kube.objects import Identity
 
 _LOG = logging.getLogger(__name__)
@@ -73,6 +76,41 @@ class OwnNodeSink:
     def _tell_gone(self) -> None:
         for follower in self._followers:
             follower.gone()
+
+
+class InventoryMemory:
+    """Takes from the Node what an earlier run of the plugin published, before this one writes over it."""
+
+    def __init__(self, names: Names, earlier: EarlierGpus, feed: GpuFeed) -> None:
+        self._names = names
+        self._earlier = earlier
+        self._feed = feed
+        self._has_looked = False
+
+    def gone(self) -> None:
+        """Keep what is known: the Node may come back."""
+
+    def take(self, node: NodeNotes) -> None:
+        """Take the inventory of the first state of the Node that is seen; one that cannot be read says nothing."""
+        if self._has_looked:
+            return
+        self._has_looked = True
+        try:
+            inventory = None if node.inventory is None else parse_inventory(node.inventory)
+        except ContractError as error:
+            _LOG.warning("annotation %s of before is ignored: %s", self._names.inventory_annotation, error)
+            return
+        if inventory is not None:
+            self._earlier.restore(inventory)
+            self._feed.soon()
+
+    def look_again(self) -> bool:
+        """Have the GPUs sampled if pods have some that only the earlier inventory names; whether that is so."""
+        gpus = self._feed.gpus
+        is_missing = gpus is not None and bool(self._earlier.missing(gpus))
+        if is_missing:
+            self._feed.soon()
+        return is_missing
 
 
 class CordonWatch:

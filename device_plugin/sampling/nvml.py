@@ -145,7 +145,7 @@ class NvmlSource:
         self._follow_xids(found.values())
         gone = [replace(self._ever[uuid], healthy=False, reason=why) for uuid in missing]
         gone += [sample for card in missing_cards for sample in self.slices.unreachable(card, why)]
-        return tuple(sorted([*found.values(), *gone], key=_place))
+        return tuple(sorted([*found.values(), *gone], key=lambda sample: sample.place))
 
     def close(self) -> None:
         """Stop listening for XIDs and let NVML go."""
@@ -287,10 +287,6 @@ class NvmlSource:
             self._on_xid()
         else:
             _LOG.info("%s: XID %d, which is ignored", place, xid)
-
-
-def _place(sample: GpuSample) -> tuple[int, int]:
-    return sample.index, -1 if sample.mig is None else sample.mig.device
 
 
 def _each_once(samples: Iterable[GpuSample]) -> dict[GpuUuid, GpuSample]:

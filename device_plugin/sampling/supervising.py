@@ -11,6 +11,7 @@ from typing import Protocol
 
 from device_plugin.gpus.gpu import GpuSample, GpuSource, GpuSourceError
 from device_plugin.gpus.probation import Probation
+from device_plugin.gpus.remembering import EarlierGpus
 from device_plugin.gpus.standing import Standing
 from extender.contract.cordon import BY_HAND, names_of
 from extender.contract.units import GpuUuid
@@ -32,6 +33,7 @@ class SupervisedSource:
         standings: how shares are enforced on each.
         probation: delays the return of GPUs that were unhealthy.
         clock_s: monotonic seconds.
+        earlier: GPUs that pods have and that `source` has not shown yet; they are added.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class SupervisedSource:
         standings: Standings,
         probation: Probation,
         clock_s: Callable[[], float] = time.monotonic,
+        earlier: EarlierGpus | None = None,
     ) -> None:
         self._source = source
         self._standings = standings
         self._probation = probation
+        self._earlier = earlier or EarlierGpus()
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._cordoned: frozenset[GpuUuid] = frozenset()
@@ -75,10 +79,13 @@ class SupervisedSource:
             GpuSourceError: no GPU can be read.
         """
         try:
-            self._known = self._source.sample()
+            shown = self._source.sample()
         except GpuSourceError as error:
             error.known = self._lost(str(error))
             raise
+        self._earlier.see(shown)
+        missing = self._earlier.missing(shown)
+        self._known = tuple(sorted((*shown, *missing), key=lambda sample: sample.place)) if missing else shown
         now_s, uuids = self._clock_s(), [sample.uuid for sample in self._known]
         self._probation.forget_others(uuids)
         with self._lock:

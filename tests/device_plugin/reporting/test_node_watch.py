@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from device_plugin.gpus.probation import Probation
+from device_plugin.gpus.remembering import EarlierGpus
 from device_plugin.gpus.standing import ADVISORY_ONLY
 from device_plugin.pods.decoding import NodeNotes
 from device_plugin.pods.events import Events
-from device_plugin.reporting.node_watch import CordonWatch, OwnNodeSink
+from device_plugin.reporting.node_watch import CordonWatch, InventoryMemory, OwnNodeSink
 from device_plugin.sampling.feed import GpuFeed
 from device_plugin.sampling.supervising import SupervisedSource
+from extender.contract.inventory import Inventory
 from extender.contract.mig import MigDevice
 from extender.contract.names import Names
 from extender.contract.units import GpuUuid
@@ -34,9 +36,9 @@ class Follower:
         self.told.append(None)
 
 
-def notes(name: str = "n1", cordon: str | None = None) -> NodeNotes:
-    """A Node with that annotation."""
-    return NodeNotes(name, "u", None, cordon)
+def notes(name: str = "n1", cordon: str | None = None, inventory: str | None = None) -> NodeNotes:
+    """A Node with these annotations."""
+    return NodeNotes(name, "u", inventory, cordon)
 
 
 def test_every_follower_hears_of_its_node_alone() -> None:
@@ -83,3 +85,23 @@ def test_a_gpu_in_mig_devices_can_be_cordoned(caplog: pytest.LogCaptureFixture) 
     news = KeptNews()
     CordonWatch(names=Names(), source=source, feed=feed, events=Events(news, "n1")).take(notes(cordon="GPU-a,MIG-b"))
     assert ("does not have" in caplog.text, news.reasons) == (False, [])
+
+
+def test_what_was_published_before_the_plugin_started_is_taken_once(caplog: pytest.LogCaptureFixture) -> None:
+    """What comes later is its own; an annotation that cannot be read, or is not there, says nothing."""
+    a, b = (Inventory(UNIT_MIB, (sample(name).published(),)).to_json() for name in ("GPU-a", "GPU-b"))
+    missing = []
+    for first in (a, "nonsense", None):
+        earlier = EarlierGpus(lambda: {GpuUuid("GPU-a"), GpuUuid("GPU-b")})
+        feed = GpuFeed(FixedSource(sample("GPU-c")), UNIT_MIB, 60.0)
+        memory = InventoryMemory(Names(), earlier, feed)
+        asked = [memory.look_again()]
+        memory.take(notes(inventory=first))
+        memory.take(notes(inventory=b))
+        memory.gone()
+        asked.append(memory.look_again())
+        feed.step()
+        asked.append(memory.look_again())
+        missing.append(([each.uuid for each in earlier.missing(())], asked))
+    assert missing == [(["GPU-a"], [False, False, True]), ([], [False] * 3), ([], [False] * 3)]
+    assert "annotation gpupack.io/inventory of before is ignored" in caplog.text

@@ -10,6 +10,7 @@ from bench.simulated.apiserver.server import ApiServer
 from bench.simulated.nvml.driver import Model, SimulatedDriver
 from bench.simulated.nvml.slicing import slice_uuid
 from bench.simulated.waiting import wait_until as until
+from device_plugin.gpus.remembering import UNSEEN
 from device_plugin.settings import MigStrategy, Safeguards
 from tests.device_plugin.test_service import MEMORY, WHOLE, Cluster, Running, said
 
@@ -83,3 +84,30 @@ def test_a_pod_keeps_its_destroyed_mig_device_in_sight(cluster: Cluster, driver:
         until(lambda: any(reason == "GPUUnhealthy" and why in text for reason, text in said(cluster, "n1")))
         cluster.client.delete_pod("p", grace_s=0)
         until(lambda: [gpu["uuid"] for gpu in cluster.inventory()] == [B])
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_what_a_pod_has_stays_in_sight_over_a_restart(
+    cluster: Cluster,
+    driver: SimulatedDriver,
+    is_removed: bool,  # noqa: FBT001 - a table of cases
+) -> None:
+    """A MIG device that was destroyed, or a GPU that was removed, while no plugin ran; until the pod is gone."""
+    place = B if is_removed else EIGHT
+    with Running(cluster.settings):
+        cluster.kubelet.wait_listed(MEMORY)
+        cluster.bind("p", {"main": {place: 3}})
+        cluster.kubelet.admit("p", MEMORY, 3)
+        until(lambda: "gpupack.io/allocated" in (cluster.client.pod("p") or {})["metadata"]["annotations"])
+    before = {gpu["uuid"]: gpu for gpu in cluster.inventory()}
+    if is_removed:
+        driver.remove(1)
+    else:
+        driver.destroy(0, 1)
+    with Running(cluster.settings) as plugin:
+        until(lambda: plugin.get("/readyz")[0] == 200)
+        lost = {"healthy": False, "reason": UNSEEN}
+        assert {gpu["uuid"]: gpu for gpu in cluster.inventory()} == {**before, place: {**before[place], **lost}}
+        until(lambda: any(reason == "GPUUnhealthy" and UNSEEN in text for reason, text in said(cluster, "n1")))
+        cluster.client.delete_pod("p", grace_s=0)
+        until(lambda: {gpu["uuid"] for gpu in cluster.inventory()} == before.keys() - {place})

@@ -7,12 +7,14 @@ import pytest
 
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError, GpuSourceStalledError
 from device_plugin.gpus.probation import Probation
+from device_plugin.gpus.remembering import UNSEEN, EarlierGpus
 from device_plugin.gpus.standing import ADVISORY_ONLY, Standing
 from device_plugin.sampling.supervising import SupervisedSource
 from device_plugin.settings import Rung
+from extender.contract.inventory import Inventory
 from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
-from tests.device_plugin.builders import sample, slice_of
+from tests.device_plugin.builders import UNIT_MIB, sample, slice_of
 from tests.device_plugin.serving import FixedSource
 
 A, B = GpuUuid("GPU-a"), GpuUuid("GPU-b")
@@ -51,6 +53,18 @@ def test_a_cordon_of_a_gpu_takes_all_its_mig_devices_out() -> None:
     assert health(source) == {"MIG-1": "cordoned by hand", "MIG-2": "cordoned by hand", B: "ok"}
     source.cordon(frozenset({GpuUuid("MIG-2")}))
     assert health(source) == {"MIG-1": "ok", "MIG-2": "cordoned by hand", B: "ok"}
+
+
+def test_what_pods_had_before_a_restart_is_added_in_its_place_until_it_is_seen() -> None:
+    """By index and number, unhealthy; it then comes back as any GPU that was unhealthy."""
+    one, two = slice_of(A, "MIG-1", gi=7), slice_of(A, "MIG-2", gi=8)
+    earlier = EarlierGpus(lambda: {one.uuid})
+    earlier.restore(Inventory(UNIT_MIB, (one.published(), two.published())))
+    inner = FixedSource(two, sample(B, index=1))
+    source = SupervisedSource(inner, OneStanding(), Probation(30.0), lambda: 0.0, earlier)
+    assert list(health(source).items()) == [("MIG-1", UNSEEN), ("MIG-2", "ok"), (B, "ok")]
+    inner.samples = (one, two)
+    assert health(source) == {"MIG-1": f"on probation for 30 s after: {UNSEEN}", "MIG-2": "ok"}
 
 
 def test_a_gpu_that_somebody_else_gives_out_is_out_until_it_is_free() -> None:
