@@ -68,7 +68,7 @@ def explain_placed(
 def _ill(node: NodeInfo, uuids: Collection[str]) -> list[str]:
     """Which of its GPUs are out of service: the kubelet shows devices in use as healthy whatever their GPU is."""
     return [
-        f"GPU {gpu.index} is unhealthy ({gpu.reason or 'no reason given'}): it runs on there, and nothing new is placed"
+        f"GPU {gpu.place} is unhealthy ({gpu.reason or 'no reason given'}): it runs on there, and nothing new is placed"
         for gpu in node.gpus
         if gpu.uuid in uuids and not gpu.healthy
     ]

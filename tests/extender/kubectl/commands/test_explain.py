@@ -18,7 +18,7 @@ from tests.extender.kubectl.commands.test_top import golden
 from tests.extender.kubectl.conftest import Run
 from tests.extender.kubectl.explaining.test_pending import FULL, waiting
 from tests.extender.kubectl.views import on, refused, view
-from tests.extender.objects import Json, allocation, node, pod, uuid
+from tests.extender.objects import Json, allocation, mixed_node, node, pod, uuid
 
 MEMORY = "gpupack.io/gpu-mem"
 
@@ -62,6 +62,16 @@ def test_a_pod_on_an_unhealthy_gpu() -> None:
     ill = "GPU 0 is unhealthy (no reason given): it runs on there, and nothing new is placed"
     assert f"  {ill}" in text_of(on("p", 8, uuid("a", 0), "a"), unhealthy=(uuid("a", 0),)).splitlines()
     assert "unhealthy" not in text_of(on("p", 8, uuid("a", 0), "a"))
+
+
+def test_a_pod_on_an_unhealthy_mig_device() -> None:
+    """It has a name of its own."""
+    body = mixed_node("a")
+    inventory = body["metadata"]["annotations"]["gpupack.io/inventory"]
+    body["metadata"]["annotations"]["gpupack.io/inventory"] = inventory.replace('"healthy":true', '"healthy":false')
+    seen = view([body], [on("p", 4, "MIG-a-1-2", "a")])
+    found = explain_placed(seen, seen.pods["uid-p"], seen.pod_records[0], ())
+    assert found.facts[-1].startswith("GPU 1:2 is unhealthy (")
 
 
 def test_a_pod_on_fewer_gpus_than_it_asks_for() -> None:
