@@ -1,7 +1,6 @@
 """`kubectl gpupack cordon` and `uncordon`: take GPUs out of use, and back, by an annotation of their nodes."""
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -32,14 +31,14 @@ class Target:
         uuid: its UUID.
         index: NVML's; None when only the node's cordon annotation still names it.
         mig: which MIG device it is.
-        slices: how many MIG devices it is split into, which are cordoned with it.
+        slices: the MIG devices that it is split into, which are cordoned and uncordoned with it.
     """
 
     node: str
     uuid: GpuUuid
     index: int | None = None
     mig: MigDevice | None = None
-    slices: int = 0
+    slices: tuple[GpuUuid, ...] = ()
 
     @property
     def place(self) -> str:
@@ -52,6 +51,11 @@ class Target:
         place = f"{self.node}/{self.place}" if self.place else self.node
         return f"{place} ({self.uuid})"
 
+    @property
+    def uuids(self) -> frozenset[GpuUuid]:
+        """By which it may be cordoned, as a whole or in parts."""
+        return frozenset((self.uuid, *self.slices))
+
 
 def targets_of(nodes: Iterable[NodeObject], names: Names) -> list[Target]:
     """All GPUs that can be named: those in inventories, and those that cordons still name."""
@@ -63,8 +67,11 @@ def targets_of(nodes: Iterable[NodeObject], names: Names) -> list[Target]:
         except ContractError:
             gpus = ()
         found += [Target(name, gpu.uuid, gpu.index, gpu.mig) for gpu in gpus]
-        cards = Counter((gpu.mig.parent, gpu.index) for gpu in gpus if gpu.mig is not None)
-        found += [Target(name, uuid, index, slices=slices) for (uuid, index), slices in cards.items()]
+        cards: dict[tuple[GpuUuid, int], list[GpuUuid]] = {}
+        for gpu in gpus:
+            if gpu.mig is not None:
+                cards.setdefault((gpu.mig.parent, gpu.index), []).append(gpu.uuid)
+        found += [Target(name, uuid, index, slices=tuple(slices)) for (uuid, index), slices in cards.items()]
         try:
             cordoned = parse_cordon(node.metadata.annotation(names.cordon_annotation) or "")
         except CordonError:
@@ -120,8 +127,8 @@ def _at(node: str, place: str, word: str, known: Sequence[Target]) -> Target:
     if card.slices:
         devices = [target.place for target in on_node if target.mig is not None and target.mig.parent == card.uuid]
         raise BadUsage(
-            f"{word!r} is ambiguous: GPU {wanted} is split into {counted(card.slices, 'MIG device')}; name one, such as"
-            f" {node}/{devices[0]}, or all of them by the UUID of the GPU, {card.uuid}"
+            f"{word!r} is ambiguous: GPU {wanted} is split into {counted(len(card.slices), 'MIG device')}; name one,"
+            f" such as {node}/{devices[0]}, or all of them by the UUID of the GPU, {card.uuid}"
         )
     return card
 
@@ -164,7 +171,8 @@ def cordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
 def uncordon(options: Options, *, gpus: tuple[str, ...], dry_run: bool) -> None:
     """Bring GPUs back into use.
 
-    A GPU is NODE/INDEX, NODE/INDEX:DEVICE for a MIG device, or a UUID or unique prefix.
+    A GPU is NODE/INDEX, NODE/INDEX:DEVICE for a MIG device, or a UUID or unique prefix; the UUID of a GPU means
+    all of its MIG devices, also those that were cordoned one by one.
     """
     _run(options, gpus, cordoned=False, dry_run=dry_run)
 
@@ -178,7 +186,7 @@ def _run(options: Options, words: Sequence[str], *, cordoned: bool, dry_run: boo
 def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: bool = False) -> Answer:
     """Write the annotations, and say of each GPU whether that changed anything."""
     targets = resolve(words, targets_of(session.objects(NODES_PATH, read_node), session.options.names))
-    new: set[str] = set()
+    new: set[GpuUuid] = set()
     for name in dict.fromkeys(target.node for target in targets):
         chosen = [target for target in targets if target.node == name]
         new |= _write(session, name, chosen, cordoned=cordoned, dry_run=dry_run)
@@ -189,7 +197,7 @@ def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: b
             target.node,
             target.place or "-",
             target.uuid,
-            Cell(state if target.uuid in new else f"already {verb}", Tone.CAREFUL if cordoned else Tone.GOOD),
+            Cell(state if target.uuids & new else f"already {verb}", Tone.CAREFUL if cordoned else Tone.GOOD),
         )
         for target in targets
     )
@@ -202,7 +210,7 @@ def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: b
             "place": target.place,
             "uuid": target.uuid,
             "cordoned": cordoned,
-            "changed": target.uuid in new,
+            "changed": bool(target.uuids & new),
             "dryRun": dry_run,
         }
         for target in targets
@@ -210,15 +218,14 @@ def change(session: Session, words: Sequence[str], *, cordoned: bool, dry_run: b
     return Answer(document, (Table(columns, rows), *note))
 
 
-def _write(session: Session, name: str, targets: Sequence[Target], *, cordoned: bool, dry_run: bool) -> set[str]:
+def _write(session: Session, name: str, targets: Sequence[Target], *, cordoned: bool, dry_run: bool) -> set[GpuUuid]:
     """Write one node's annotation unless it is there already; a concurrent change is not overwritten."""
     annotation = session.options.names.cordon_annotation
+    uuids = {uuid for target in targets for uuid in ((target.uuid,) if cordoned else target.uuids)}
     for attempt in range(TRIES):
         node = _node(session, name)
         try:
-            text, new = changed(
-                node.metadata.annotation(annotation), [target.uuid for target in targets], cordon=cordoned
-            )
+            text, new = changed(node.metadata.annotation(annotation), uuids, cordon=cordoned)
         except CordonError as error:
             raise No(f"node {name}: {error}; correct or remove the annotation {annotation} first") from error
         if not cordoned:

@@ -126,7 +126,7 @@ def _moves_table(moves: Sequence[tuple[str, Move]], view: ClusterView) -> Table:
                 of_units(sum(gpu["units"] for gpu in gpus), view.unit_mib) if gpus else "-",
                 node,
                 move.node,
-                ",".join(str(gpu["index"]) for gpu in gpus) or "-",
+                ",".join(gpu["place"] or "?" for gpu in gpus) or "-",
                 ",".join(str(gpu["uuid"]) for gpu in gpus) or "-",
                 Cell("; ".join(careful), Tone.CAREFUL),
             )

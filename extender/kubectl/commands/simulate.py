@@ -99,7 +99,7 @@ def _nodes(result: Simulation, packing: Packing, view: ClusterView) -> Iterable[
         pods = ", ".join(f"{count} {pod}" for pod, count in sorted(on_node[name].items()))
         gpus = packing.node(name).gpus
         counts = on_gpu.get(name, Counter())
-        per_gpu = " ".join(f"{gpu.place}:{counts[gpu.uuid]}" for gpu in gpus if counts[gpu.uuid])
+        per_gpu = ", ".join(f"{counts[gpu.uuid]} on {gpu.place}" for gpu in gpus if counts[gpu.uuid])
         before = of_units(sum(gpu.free for gpu in view.snapshot.nodes[name].gpus), view.unit_mib)
         rows.append((name, pods, per_gpu or "-", before))
     yield Table(columns, tuple(rows[:SHOWN_NODES]))

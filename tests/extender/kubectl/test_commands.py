@@ -163,6 +163,21 @@ def test_cordons_are_written_once_and_taken_back(client: ClusterClient, kubectl:
     assert annotation(client, "n1") is None
 
 
+def test_the_uuid_of_a_gpu_brings_back_all_of_its_mig_devices(client: ClusterClient, kubectl: Run) -> None:
+    """However each was cordoned; those of other GPUs stay."""
+    plant(client, "n1", GpuSpec("A100", 81920, mig=("3g.40gb", "1g.10gb", "1g.10gb")), T4)
+    kubectl("cordon", "n1/0:0", "n1/0:2", "n1/1")
+    for words, left in ((["n1/0:1"], "GPU-n1-1,MIG-n1-0-0,MIG-n1-0-2"), (["GPU-n1-0"], "GPU-n1-1")):
+        kubectl("cordon", *words)
+        result = kubectl("uncordon", *words)
+        assert (result.exit_code, "already" in result.stdout, annotation(client, "n1")) == (0, False, left)
+    assert "already uncordoned" in kubectl("uncordon", "GPU-n1-0").stdout
+    kubectl("cordon", "n1/0:0")
+    assert "would be uncordoned" in kubectl("uncordon", "GPU-n1-0", "--dry-run").stdout
+    assert [each["changed"] for each in json.loads(kubectl("uncordon", "GPU-n1-0", "-o", "json").stdout)] == [True]
+    assert annotation(client, "n1") == "GPU-n1-1"
+
+
 def test_a_cordon_that_somebody_else_writes_meanwhile_is_kept(
     simulated: ApiServer, client: ClusterClient, kubectl: Run
 ) -> None:

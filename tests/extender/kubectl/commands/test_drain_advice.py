@@ -8,6 +8,7 @@ from extender.kubectl.options import Output
 from extender.kubectl.output.answer import Answer
 from extender.kubectl.output.writing import written
 from tests.extender.kubectl.placed import node, placed, uuid, view
+from tests.extender.objects import mixed_node
 
 PRICES = load_prices()
 
@@ -64,6 +65,16 @@ def test_bare_pods_keep_their_node_unless_forced() -> None:
     answer = drain_advice(here, PRICES, policy="binpack", force=True)
     assert [one["node"] for one in _document(answer)["drainable"]] == ["n1"]
     assert "bare pod: recreate it yourself" in written(answer, Output.TABLE, colour=False)
+
+
+def test_a_move_to_a_mig_device_names_its_place() -> None:
+    """Its GPU's index alone would be the whole GPU."""
+    pods = [placed("a", 4, "n1", deployment="llm"), placed("b", 80, "n3", deployment="big")]
+    answer = drain_advice(view([node("n1", 16), mixed_node("n3")], pods), PRICES, policy="binpack")
+    places = [gpu["place"] for one in _document(answer)["drainable"] for move in one["moves"] for gpu in move["gpus"]]
+    assert places == ["1:1"]
+    row = next(line for line in written(answer, Output.TABLE, colour=False).splitlines() if "default/a" in line)
+    assert row.split() == ["default/a", "Deployment/llm", "4Gi", "n1", "n3", "1:1"]
 
 
 def test_a_model_without_a_price_is_said() -> None:

@@ -18,6 +18,7 @@ from extender.kubectl.options import Output
 from extender.kubectl.output.answer import Answer
 from extender.kubectl.output.writing import written
 from tests.extender.kubectl.placed import node, placed, pod, uuid, view
+from tests.extender.objects import mixed_node
 from tests.extender.scheduling.builders import shares
 
 LLM = Manifest((Wanted("Deployment/llm", shares(6)),))
@@ -97,6 +98,14 @@ def test_many_nodes_are_not_all_shown_to_people() -> None:
     answer = _asked(here, 25)
     assert len({one["node"] for one in _document(answer)["placements"]}) == 25
     assert "and 5 more nodes: see -o json" in written(answer, Output.TABLE, colour=False)
+
+
+def test_pods_per_gpu_are_not_taken_for_a_mig_device() -> None:
+    """`0:4` would be MIG device 4 of GPU 0."""
+    many = written(_asked(view([node("n1", 16, 16)]), 3), Output.TABLE, colour=False)
+    assert "  2 on 0, 1 on 1  " in many
+    split = written(_asked(view([mixed_node("n3")], [placed("a", 80, "n3")]), 3), Output.TABLE, colour=False)
+    assert "  1 on 1:0, 1 on 1:1, 1 on 1:2  " in split
 
 
 def test_what_cannot_be_read_is_said() -> None:
