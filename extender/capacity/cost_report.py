@@ -52,8 +52,10 @@ def scenario_rows(scenarios: Sequence[Scenario]) -> list[list[str]]:
 
 
 def saving(scenarios: Sequence[Scenario]) -> str:
-    """The last scenario, which is gpupack's, against the first."""
+    """The last scenario, which is gpupack's, against the first; no figures where one of them has more pods."""
     first, last = scenarios[0], scenarios[-1]
+    if first.pods != last.pods:
+        return _not_compared(first, last)
     change = last.usd_per_hour - first.usd_per_hour
     share = change / first.usd_per_hour if first.usd_per_hour else 0.0
     count = drainable(first, last)
@@ -64,6 +66,17 @@ def saving(scenarios: Sequence[Scenario]) -> str:
         f"{last.label} places {last.pods} of the {last.pods + last.unplaced} pods; "
         f"{first.pods} {'is' if first.pods == 1 else 'are'} placed now."
     )
+
+
+def _not_compared(first: Scenario, last: Scenario) -> str:
+    text = (
+        f"No saving is computed, because the rows hold different pods: {first.label} {first.pods}, "
+        f"{last.label} {last.pods} of {last.pods + last.unplaced}."
+    )
+    if last.left_out:
+        reasons = ", ".join(f"{reason} ({pods})" for reason, pods in last.left_out.items())
+        text += f" Left out by {last.label}: {reasons}."
+    return text
 
 
 def _usd(change: float, digits: int) -> str:

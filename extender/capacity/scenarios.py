@@ -6,15 +6,20 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from extender.capacity.case import Case, GpuPod
+from extender.capacity.eligibility import Constraints, ineligible
 from extender.capacity.packing import Packing
 from extender.capacity.physical import cost_of, count_of, of_cards, part_of_card, unsplit
 from extender.contract.mig import model_of_card
+from extender.scheduling.fitting.judging import judge, nearest
 from extender.scheduling.learning.estimating import estimate
 from extender.scheduling.ledger.events import PodChanged, PodRecord
 from extender.scheduling.nodes.cards import cards_of, is_idle
 from extender.scheduling.nodes.node import GpuInfo, Holder, NodeInfo, NodeRecord
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
 from extender.scheduling.policies.table import policies_with, policy_named
+
+NO_NODE = "no node that taints, node selector and affinity allow"
+NO_HOST_ROOM = "not enough CPU or memory on the nodes"
 
 
 class Prices(Protocol):
@@ -52,6 +57,7 @@ class Scenario:
         namespaces: bill of each namespace: what its pods hold, at the price of the GPU.
         workloads: bill of each workload class.
         nodes: names of the nodes in use.
+        left_out: why pods of `unplaced` fit nowhere, and how many; nothing of pods as they are.
     """
 
     label: str
@@ -67,6 +73,7 @@ class Scenario:
     namespaces: Mapping[str, Bill] = field(default_factory=dict)
     workloads: Mapping[str, Bill] = field(default_factory=dict)
     nodes: frozenset[str] = frozenset()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def as_it_is(case: Case, prices: Prices) -> Scenario:
@@ -86,9 +93,33 @@ def packed(case: Case, label: str, policy: str, prices: Prices, *, whole: bool =
     nodes = map(unsplit, case.nodes) if whole else case.nodes
     cheapest = sorted(nodes, key=lambda record: (_usd_per_gpu(record, prices), record.name))
     cluster = _cluster(replace(case, nodes=tuple(cheapest)), policy)
+    left: Counter[tuple[PodRequest, Constraints]] = Counter()
     for at, pod in enumerate(case.pods):
-        cluster.place(str(at), whole_of(pod.request) if whole else pod.request, pod.constraints)
-    return _scenario(label, case, cluster, prices)
+        request = whole_of(pod.request) if whole else pod.request
+        if cluster.place(str(at), request, pod.constraints) is None:
+            left[request, pod.constraints] += 1
+    return replace(_scenario(label, case, cluster, prices), left_out=_reasons(cluster, left))
+
+
+def _reasons(cluster: Packing, left: Mapping[tuple[PodRequest, Constraints], int]) -> dict[str, int]:
+    """Why so many pods of each kind fit nowhere, by the node where least is missing."""
+    found: Counter[str] = Counter()
+    for (request, constraints), pods in left.items():
+        policy = cluster.policy_of(request)
+        verdicts = [
+            judge(node, request, policy)
+            for node in cluster.nodes
+            if ineligible(constraints, cluster.traits(node.name)) is None
+        ]
+        closest = nearest(verdict.misfit for verdict in verdicts if verdict.misfit is not None)
+        if not verdicts:
+            text = NO_NODE
+        elif closest is None or any(verdict.misfit is None for verdict in verdicts):
+            text = NO_HOST_ROOM
+        else:
+            text = closest.text
+        found[text] += pods
+    return dict(found.most_common())
 
 
 def whole_of(request: PodRequest) -> PodRequest:

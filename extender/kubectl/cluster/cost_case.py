@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from extender.capacity.case import Case, CaseError, GpuPod
+from extender.contract.cordon import BY_HAND
 from extender.contract.inventory import Inventory, InventoryGpu
 from extender.contract.mig import MigDevice
 from extender.contract.names import Names
 from extender.contract.quantity import parse_digits, parse_quantity
-from extender.contract.units import ContractError, GpuUuid, UnitMib
+from extender.contract.units import CORE_PERCENT, ContractError, GpuUuid, UnitMib
 from extender.kube.objects import NodeObject
 from extender.kubectl.cluster.traits import constraints_of, node_traits, workload_of
 from extender.kubectl.cluster.usage import PodKey
@@ -110,7 +111,7 @@ def _with_gpus(record: NodeRecord, body: NodeObject | None, view: ClusterView, n
         notes.append(f"node {record.name} was left out: {record.inventory_error}")
         return None
     if record.inventory is not None:
-        return record if record.inventory.gpus else None
+        return _uncordoned(record, notes) if record.inventory.gpus else None
     gpus = _labelled(body, view.names)
     if not gpus:
         return None
@@ -119,6 +120,26 @@ def _with_gpus(record: NodeRecord, body: NodeObject | None, view: ClusterView, n
         inventory=Inventory(view.unit_mib, gpus),
         memory_units=sum(gpu.memory_mib // view.unit_mib for gpu in gpus),
         whole_gpus=len(gpus),
+    )
+
+
+def _uncordoned(record: NodeRecord, notes: list[str]) -> NodeRecord:
+    """The node with its cordons by hand lifted: pods on those GPUs stay, and they are paid for."""
+    inventory = record.inventory
+    if inventory is None:
+        return record
+    cordoned = [gpu for gpu in inventory.gpus if not gpu.healthy and gpu.reason == BY_HAND]
+    if not cordoned:
+        return record
+    places = ", ".join(f"{record.name}/{gpu.place}" for gpu in cordoned)
+    notes.append(f"cordoned by hand, and counted as if in service: {places}")
+    gpus = tuple(replace(gpu, healthy=True, reason="") if gpu in cordoned else gpu for gpu in inventory.gpus)
+    return replace(
+        record,
+        inventory=replace(inventory, gpus=gpus),
+        memory_units=record.memory_units or sum(map(inventory.units_of, cordoned)),
+        whole_gpus=record.whole_gpus or len(cordoned),
+        core_percent=record.core_percent or CORE_PERCENT * len(cordoned),
     )
 
 

@@ -17,6 +17,7 @@ from extender.contract.names import Names
 from extender.kubectl.cli import main
 from extender.kubectl.cluster.cost_case import case_of, read_usage
 from extender.kubectl.cluster.prices import load_prices
+from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.commands.cost import case_answer, cost
 from extender.kubectl.options import BadUsage, No, Output
 from extender.kubectl.output.answer import Answer
@@ -32,6 +33,11 @@ def _document(answer: Answer) -> Any:
     return answer.document
 
 
+def text_of(here: ClusterView) -> str:
+    """What people read."""
+    return written(cost(here, PRICES, policy="binpack"), Output.TABLE, colour=False)
+
+
 def test_shares_on_two_gpus_fit_on_one() -> None:
     """At the price of a T4; a node could be drained."""
     here = view([node("n1", 16), node("n2", 16)], [placed("a", 4, "n1"), placed("b", 8, "n2", namespace="ml")])
@@ -43,6 +49,42 @@ def test_shares_on_two_gpus_fit_on_one() -> None:
     text = written(answer, Output.TABLE, colour=False)
     assert "-1 GPUs, -$0.35/h (-50%), -$255 a month" in text
     assert "1 node could be drained. gpupack places 2 of the 2 pods; 2 are placed now." in text
+
+
+def test_rows_of_different_pods_are_not_compared() -> None:
+    """A pod that nothing can take is named by the reason, and no dollars are saved by leaving it out."""
+    picky = placed("a", 4, "n1")
+    picky["spec"]["nodeSelector"] = {"zone": "gone"}
+    large = placed("b", 18, "n1")
+    told = text_of(view([node("n1", 16, 16), node("n2", 16)], [picky, large, placed("c", 8, "n2")]))
+    assert (
+        "No saving is computed, because the rows hold different pods: as it is 3, gpupack 1 of 3. Left out by gpupack: "
+        "no node that taints, node selector and affinity allow (1), request is larger than the GPUs of the node (1)."
+    ) in told
+    assert "against as it is" not in told
+
+
+def test_host_room_may_be_what_lacks() -> None:
+    """A GPU is free, and all CPU is taken."""
+    busy = [placed(name, 4, "n1") for name in ("a", "b")]
+    for body in busy:
+        body["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "3"}
+    told = text_of(view([node("n1", 16, cpu="4")], busy))
+    assert "Left out by gpupack: not enough CPU or memory on the nodes (1)." in told
+
+
+def test_a_cordon_by_hand_counts_as_in_service() -> None:
+    """The pod stays on its MIG device, which is paid for; on an unhealthy one it would not be placed again."""
+    for reason, pods in (("cordoned by hand", 1), ("XID 79", 0)):
+        split = mixed_node("a", ("3g.40gb",))
+        inventory = json.loads(split["metadata"]["annotations"]["gpupack.io/inventory"])
+        inventory["gpus"][1] |= {"healthy": False, "reason": reason}
+        split["metadata"]["annotations"]["gpupack.io/inventory"] = json.dumps(inventory)
+        there = on("p", 8, "MIG-a-1-0", "a")
+        there["metadata"]["annotations"]["gpupack.io/gpu-model"] = "*MIG*"
+        told = _document(cost(view([split], [there]), load_prices(None)))
+        assert told["scenarios"]["gpupack"]["pods"] == pods
+        assert told["notes"] == (["cordoned by hand, and counted as if in service: a/1:0"] if pods else [])
 
 
 def test_pods_go_only_where_they_may() -> None:
