@@ -51,7 +51,7 @@ class GpuSample:
         return not self.healthy and self.reason == BY_HAND
 
     @property
-    def place(self) -> tuple[int, int]:
+    def rank(self) -> tuple[int, int]:
         """Where it stands in NVML's order: its index, and its number among the MIG devices of a GPU, or -1."""
         return self.index, -1 if self.mig is None else self.mig.device
 
