@@ -252,7 +252,7 @@ class _Plugin:
             unit_mib=self._settings.memory_unit_mib,
             interval_s=self._settings.reconcile_interval_s,
             due=due,
-            on_wrong_count=lambda pod, text: self._about.about_pod(pod, "Warning", "GPUCountNotKept", text),
+            on_breach=lambda pod, breach: self._about.about_pod(pod, "Warning", breach.reason, breach.text),
         )
 
     def _make_lifecycle(self, admissions: Admissions, metrics: PluginMetrics) -> Lifecycle:

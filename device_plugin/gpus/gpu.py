@@ -1,6 +1,6 @@
 """Describes the node's GPUs at one moment, for look-up by UUID and for the inventory annotation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -51,7 +51,7 @@ class GpuSample:
         return not self.healthy and self.reason == BY_HAND
 
     @property
-    def place(self) -> tuple[int, int]:
+    def rank(self) -> tuple[int, int]:
         """Where it stands in NVML's order: its index, and its number among the MIG devices of a GPU, or -1."""
         return self.index, -1 if self.mig is None else self.mig.device
 
@@ -160,6 +160,10 @@ class Gpus:
         """Whether that GPU is a MIG device."""
         sample = self.get(uuid)
         return sample is not None and sample.mig is not None
+
+    def models(self, uuids: Iterable[GpuUuid]) -> frozenset[str]:
+        """The models of these GPUs, as far as they are known."""
+        return frozenset(sample.model for uuid in uuids if (sample := self.get(uuid)) is not None)
 
     def inventory(self) -> Inventory:
         """What the node's annotation says."""

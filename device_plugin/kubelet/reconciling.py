@@ -8,13 +8,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from device_plugin.gpus.devices import gpu_of
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.kubelet.admissions import Account, Admissions
 from device_plugin.kubelet.deciding.attributing import allocated_of
+from device_plugin.kubelet.deciding.keeping import Breach, find_breach
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.pods.store import PodStore
 from device_plugin.pods.writing import WRITE_ERRORS, Patching
@@ -69,9 +70,9 @@ class Reconciler:
         unit_mib: UnitMib,
         interval_s: float,
         due: threading.Event,
-        on_wrong_count: Callable[[BoundPod, str], None] = lambda _pod, _text: None,
+        on_breach: Callable[[BoundPod, Breach], None] = lambda _pod, _breach: None,
     ) -> None:
-        self._on_wrong_count = on_wrong_count
+        self._on_breach = on_breach
         self._admissions = admissions
         self._pods = pods
         self._api = api
@@ -116,8 +117,8 @@ class Reconciler:
         """Write the record of the pod whose container is about to start with these devices.
 
         Where it was not written the next sweep does it. A container that has not run yet has to be on as many GPUs as
-        its pod asks for: it is refused if it is not, and as long as nobody can tell. The kubelet tries again. Takes at
-        most about `timeout_s`, and a live read.
+        its pod asks for, and of the right model: it is refused if it is not, and one with memory as long as nobody can
+        tell. The kubelet tries again. Takes at most about `timeout_s`, and a live read.
         """
         deadline_s = time.monotonic() + timeout_s
         key = self._find(resource, ids, min(_SEARCH_S, timeout_s))
@@ -132,12 +133,14 @@ class Reconciler:
 
     def _contradiction(self, resource: Resource, ids: frozenset[str], key: ContainerKey | None) -> str:
         """Why a container must not start with these devices; empty if it may, or if nobody can ever tell."""
-        if resource is not Resource.MEMORY:
-            return ""
         pod = None if key is None else self._pods.get(key.uid)
         if key is not None and pod is not None:
+            given = {gpu_of(resource, each) for each in ids}
             has_run = key.container in pod.container_ids.values()
-            return "" if has_run else wrong_count(pod, len({gpu_of(resource, each) for each in ids}), self._names)
+            breach = None if has_run else find_breach(pod, key.container, given, self._gpus(), self._names)
+            return "" if breach is None else breach.text
+        if resource is not Resource.MEMORY:
+            return ""
         account = self._admissions.account()
         is_guessed = account.meant_for(resource, ids) is not None and not account.has_unattributed(resource, ids)
         if is_guessed or not self._admissions.is_new(ids) or self._admissions.read_live():
@@ -186,10 +189,9 @@ class Reconciler:
             return False
         self._pods.merge([answer])
         for name, found in allocation.containers.items():
-            need = pod.need(name)
-            if need is not None and need.memory_units and (wrong := wrong_count(pod, len(found), self._names)):
-                _LOG.error("pod %s, container %s: %s", pod.path, name, wrong)
-                self._on_wrong_count(pod, f"container {name}: {wrong}")
+            if breach := find_breach(pod, name, found, self._gpus(), self._names):
+                _LOG.error("pod %s, container %s: %s", pod.path, name, breach.text)
+                self._on_breach(pod, replace(breach, text=f"container {name}: {breach.text}"))
             planned = pod.plan.get(name, found)
             if found != planned:
                 # The same share on another GPU is harmless; on another number of GPUs it may not be.
@@ -197,13 +199,3 @@ class Reconciler:
                 text = "pod %s, container %s: the kubelet gave %s instead of the planned %s"
                 _LOG.log(level, text, pod.path, name, dict(found), dict(planned))
         return True
-
-
-def wrong_count(pod: BoundPod, gpus: int, names: Names) -> str:
-    """What is wrong with memory on that many GPUs for a container of a pod; empty if nothing is."""
-    if gpus == pod.gpu_count:
-        return ""
-    return (
-        f"its memory is on {gpus} of {pod.gpu_count} GPUs ({names.count_annotation}), because the device plugin could "
-        "not read the pod in time: delete the pod, so that it is placed anew"
-    )

@@ -145,7 +145,7 @@ class NvmlSource:
         self._follow_xids(found.values())
         gone = [replace(self._ever[uuid], healthy=False, reason=why) for uuid in missing]
         gone += [sample for card in missing_cards for sample in self.slices.unreachable(card, why)]
-        return tuple(sorted([*found.values(), *gone], key=lambda sample: sample.place))
+        return tuple(sorted([*found.values(), *gone], key=lambda sample: sample.rank))
 
     def close(self) -> None:
         """Stop listening for XIDs and let NVML go."""

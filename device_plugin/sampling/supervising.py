@@ -85,7 +85,7 @@ class SupervisedSource:
             raise
         self._earlier.see(shown)
         missing = self._earlier.missing(shown)
-        self._known = tuple(sorted((*shown, *missing), key=lambda sample: sample.place)) if missing else shown
+        self._known = tuple(sorted((*shown, *missing), key=lambda sample: sample.rank)) if missing else shown
         now_s, uuids = self._clock_s(), [sample.uuid for sample in self._known]
         self._probation.forget_others(uuids)
         with self._lock:

@@ -204,7 +204,10 @@ def prefer(request: Request, found: Sequence[Candidate], gpus: Gpus, occupied: O
         if candidate.plan and (ids := free.take(candidate.plan)) is not None:
             return Choice(ids, candidate.key, len(candidate.plan), AS_PLANNED)
     for candidate in found:
-        ids = free.take_spread(min(candidate.gpu_count, request.size), reserved, takes_mig=candidate.takes_mig)
+        count = min(candidate.gpu_count, request.size)
+        # Of what a gpu-model accepts only this is known here: the models of the GPUs that were planned.
+        models = gpus.models(candidate.plan) if candidate.shape.gpu_model else frozenset()
+        ids = free.take_spread(count, reserved, takes_mig=candidate.takes_mig, models=models)
         if ids is not None:
             why = "the planned GPUs have no room" if candidate.plan else "bound without a plan"
             return Choice(ids, candidate.key, candidate.gpu_count, why)
@@ -266,10 +269,13 @@ class _Free:
             ids += must + others[: amount - len(must)]
         return tuple(ids)
 
-    def take_spread(self, count: int, reserved: Reserved, *, takes_mig: bool = False) -> tuple[str, ...] | None:
+    def take_spread(
+        self, count: int, reserved: Reserved, *, takes_mig: bool = False, models: frozenset[str] = frozenset()
+    ) -> tuple[str, ...] | None:
         """IDs spread evenly over the best `count` GPUs; None when they are not available.
 
-        MIG devices are never combined, and are whole GPUs only to who takes them as such, and then come first.
+        MIG devices are never combined, and are whole GPUs only to who takes them as such, and then come first. Where
+        `models` are given, GPUs of other models come last.
         """
         if count < 1:
             return None
@@ -278,7 +284,12 @@ class _Free:
         fitting = [uuid for uuid in self._known() if uuid not in self._closed and self._room(uuid) >= most]
         if count > 1 or (self._request.resource is Resource.WHOLE and not takes_mig):
             fitting = [uuid for uuid in fitting if not self._gpus.is_slice(uuid)]
-        fitting.sort(key=lambda uuid: (takes_mig and not self._gpus.is_slice(uuid), self._rank(uuid, most, reserved)))
+
+        def order(uuid: GpuUuid) -> tuple[bool, bool, tuple[int, bool, bool, int, int]]:
+            is_other = bool(models) and not self._gpus.models((uuid,)) <= models
+            return takes_mig and not self._gpus.is_slice(uuid), is_other, self._rank(uuid, most, reserved)
+
+        fitting.sort(key=order)
         chosen = fitting[:count]
         if len(chosen) < count:
             return None

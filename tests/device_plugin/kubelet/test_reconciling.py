@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.simulated.waiting import wait_until as until
+from device_plugin.gpus.gpu import Gpus
 from device_plugin.kubelet.admissions import Admissions
 from device_plugin.kubelet.deciding.allocating import Given
 from device_plugin.kubelet.deciding.attributing import Entry
@@ -17,18 +18,19 @@ from device_plugin.pods.store import PodStore
 from device_plugin.settings import DeviceListStrategy, Resource
 from extender.contract.allocation import parse_allocation
 from extender.contract.names import Names
-from tests.device_plugin.builders import UNIT_MIB, gpus, ids, placed, pod_body, relist
+from tests.device_plugin.builders import UNIT_MIB, gpus, ids, placed, pod_body, relist, sample, slice_of
 from tests.fakes.kubelet_patches import FakePatching
 from tests.fakes.podresources_reader import FakePodResources
 
 NODE = gpus(a=16, b=16)
+WHOLE = "gpupack.io/gpu"
 PATH = "/api/v1/namespaces/default/pods/p"
 
 
 class Node:
     """A reconciler with everything that it reads and writes."""
 
-    def __init__(self, *bodies: bytes) -> None:
+    def __init__(self, *bodies: bytes, of: Gpus = NODE) -> None:
         self.pods = PodStore(Names(), UNIT_MIB)
         relist(self.pods, bodies)
         paths = {}
@@ -52,12 +54,12 @@ class Node:
             admissions=self.admissions,
             pods=self.pods,
             api=self.api,
-            gpus=lambda: NODE,
+            gpus=lambda: of,
             names=Names(),
             unit_mib=UNIT_MIB,
             interval_s=60.0,
             due=self.due,
-            on_wrong_count=lambda pod, text: self.told.append((pod.path, text)),
+            on_breach=lambda pod, breach: self.told.append((pod.path, breach.text)),
         )
 
     def read_pods(self, timeout_s: float) -> bool:
@@ -80,9 +82,15 @@ class Node:
         self.api.objects[PATH] = json.loads(body)
         self.pods.merge([body])
 
-    def show(self, found: frozenset[str], container: str = "main", name: str = "p") -> None:
+    def show(
+        self,
+        found: frozenset[str],
+        container: str = "main",
+        name: str = "p",
+        resource: Resource = Resource.MEMORY,
+    ) -> None:
         """Let podresources show it."""
-        entry = Entry("default", name, container, Resource.MEMORY, found)
+        entry = Entry("default", name, container, resource, found)
         self.podresources.entries = (*self.podresources.entries, entry)
 
     def written(self, path: str = PATH) -> dict[str, Any]:
@@ -199,6 +207,30 @@ def test_a_pod_with_gpu_count_that_was_given_one_gpu_never_starts() -> None:
         assert start.refusal.startswith("its memory is on 1 of 2 GPUs (gpupack.io/gpu-count), because")
     ((path, text),) = node.told
     assert (path, text.startswith("container main: its memory is on 1 of 2 GPUs")) == ("default/p", True)
+
+
+@pytest.mark.parametrize("models", [("", "*MIG-1g.10gb"), ("!*MIG*", "*MIG-1g.10gb")])
+def test_pods_that_were_given_each_others_gpus_do_not_start(models: tuple[str, str]) -> None:
+    """Nobody said which of the two the kubelet admitted first; each has an Event, and starts on what was its own."""
+    mixed = Gpus(UNIT_MIB, (sample("GPU-a", 9), slice_of("GPU-p", "MIG-1", index=1)))
+    card, piece = frozenset({"GPU-a"}), frozenset({"MIG-1"})
+    node = Node(
+        *(
+            pod_body(name, {"main": {uuid: 9}}, resource=WHOLE, amounts={"main": 1}, gpu_model=model)
+            for name, uuid, model in zip(("p", "q"), ("GPU-a", "MIG-1"), models, strict=True)
+        ),
+        of=mixed,
+    )
+    node.show(piece, name="p", resource=Resource.WHOLE)
+    node.show(card, name="q", resource=Resource.WHOLE)
+    starts = [node.reconciler.before_start(Resource.WHOLE, ids, 5.0) for ids in (piece, card)]
+    assert [start.is_recorded and "so that it is placed anew" in start.refusal for start in starts] == [True, True]
+    assert [path for path, _ in node.told] == ["default/p", "default/q"]
+    node.podresources.entries = ()
+    node.show(card, name="p", resource=Resource.WHOLE)
+    node.show(piece, name="q", resource=Resource.WHOLE)
+    starts = [node.reconciler.before_start(Resource.WHOLE, ids, 5.0) for ids in (piece, card)]
+    assert starts == [Start(is_recorded=True)] * 2
 
 
 def test_a_container_that_has_run_is_restarted_whatever_it_has() -> None:

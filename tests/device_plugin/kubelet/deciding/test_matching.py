@@ -27,7 +27,7 @@ from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.settings import Resource
 from extender.contract.containers import ContainerKind
 from extender.contract.units import GpuUuid
-from tests.device_plugin.builders import all_ids, core_ids, gpus, ids, memory, placed, pod, sliced, whole
+from tests.device_plugin.builders import UNIT_MIB, all_ids, core_ids, gpus, ids, memory, placed, pod, sliced, whole
 
 NOBODY = Occupied()
 SILENCE = Reserved({}, frozenset())
@@ -426,6 +426,16 @@ def test_a_plan_on_a_mig_device_is_kept() -> None:
     planned = pod("p", whole("main", 1), plan={"main": placed(b=9)})
     choice = ask(sliced("b", a=80, b=9), 1, planned, resource=Resource.WHOLE)
     assert (spread(choice, Resource.WHOLE), choice.is_planned) == ({"GPU-b": 1}, True)
+
+
+@pytest.mark.parametrize(("model", "expected"), [("T4", "GPU-c"), ("", "GPU-b")])
+def test_a_pod_that_names_a_model_leaves_its_plan_for_the_same_model(model: str, expected: str) -> None:
+    """The planned GPU has no room; another of its model has more than is needed, one of another model less."""
+    node = gpus(a=16, b=8, c=16)
+    node = Gpus(UNIT_MIB, tuple(replace(each, model="A10") if each.uuid == "GPU-b" else each for each in node))
+    planned = pod("p", plan={"main": placed(a=8)}, gpu_model=model)
+    free = ids("b", range(8)) | ids("c", range(16))
+    assert spread(ask(node, 8, planned, available=free)) == {expected: 8}
 
 
 def test_mig_devices_are_not_combined() -> None:
