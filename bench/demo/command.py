@@ -1,12 +1,14 @@
 """`python -m bench demo`: runs pods on the simulated cluster, draws it, and adds up what sharing saved."""
 
 import json
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -83,6 +85,7 @@ def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep
 
     Runs a stream of pods on a simulated cluster of T4, A10, A100 and H100 nodes; two of the A100 are in MIG mode.
     """
+    signal.signal(signal.SIGTERM, _end)
     console = Console()
     console.print(f"{SIMULATED} Starting ...")
     pods = stream(seed, seconds)
@@ -101,6 +104,12 @@ def command(*, seconds: float, seed: int, policy: str, prices: Path | None, keep
             _serve(cluster)
     if failed or not run.tally.outcome.ran:
         sys.exit(1)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal calls it
+    """Leave by an exception, so that the cluster stops its processes and removes its folder."""
+    signal.signal(number, signal.SIG_IGN)  # a second one must not break that off
+    sys.exit(128 + number)
 
 
 def _draw(console: Console, run: DemoRun) -> None:

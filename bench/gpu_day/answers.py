@@ -43,19 +43,22 @@ def table(rows: Iterable[DayAnswer]) -> str:
 def _of_driver(findings: Findings) -> Iterator[tuple[str, str]]:
     memory = None if findings.facts is None else findings.facts.memory
     apart = None if memory is None else memory.used_is_apart_from_reserved
-    yield "`used` of NVML's version 2 is apart from `reserved`", _yes(answer=apart)
-    yield "`used` of version 1 has both", _yes(answer=None if memory is None else memory.used_v1_has_reserved)
+    yield "NVML's memory query of version 2 leaves what the driver reserves out of `used`", _yes(answer=apart)
+    yield (
+        "NVML's memory query of version 1 counts it in",
+        _yes(answer=None if memory is None else memory.used_v1_has_reserved),
+    )
     cost = findings.nvml
     look, offered = OPEN, OPEN
     if cost is not None:
         look = f"p50 {1000 * (cost.sample.p50_s + cost.read.p50_s):.1f} ms, {1000 * cost.cpu_s:.1f} ms of CPU"
         offered = f"no: {cost.problem}" if cost.problem else "yes"
-    yield "one look of the plugin at the GPU", look
-    yield "the plugin would offer it", offered
+    yield "time that the device plugin needs to read the GPU once", look
+    yield "the device plugin would offer the GPU", offered
 
 
 def _of_tests(tests: ProjectTests | None) -> Iterator[tuple[str, str]]:
-    question = "the project's tests of real hardware"
+    question = "gpupack's own tests on real hardware"
     if tests is None:
         yield question, OPEN
         return
@@ -69,19 +72,19 @@ def _of_watched(found: Watched | None) -> Iterator[tuple[str, str]]:
     contexts = [] if found is None else [each.context_mib for each in found.processes if each.context_mib is not None]
     errors = [] if found is None else [each.error_mib for each in found.processes]
     known = [error for error in errors if error is not None]
-    yield "a CUDA context without any memory of its own", _mib(max(contexts) if contexts else None)
+    yield "GPU memory of a process that has only opened CUDA", _mib(max(contexts) if contexts else None)
     yield (
-        "the driver lists processes under the IDs that they have here",
+        "the driver lists processes by the process IDs seen here",
         _yes(answer=None if found is None else found.pids_match),
     )
     if found is None:
-        yield "memory per process is measured right", OPEN
+        yield "memory per process is measured correctly", OPEN
     elif found.unknown or len(known) < len(errors) or not known:
-        yield "memory per process is measured right", f"not known: {found.unknown or 'not every process is listed'}"
+        yield "memory per process is measured correctly", f"not known: {found.unknown or 'not every process is listed'}"
     else:
         worst = max(known, key=abs)
         right = "yes, to the MiB" if abs(worst) <= 1 else f"no, off by {worst:.0f} MiB"
-        yield "memory per process is measured right", right
+        yield "memory per process is measured correctly", right
 
 
 def _of_limits(found: MpsLimits | None) -> Iterator[tuple[str, str]]:
@@ -90,7 +93,7 @@ def _of_limits(found: MpsLimits | None) -> Iterator[tuple[str, str]]:
         yield f"MPS holds a client to its limit ({how})", _held(trials.get(how))
     malloc = trials.get("malloc")
     seen = None if malloc is None or malloc.error else all(size == malloc.limit_mib for size in malloc.total_mib)
-    yield "CUDA tells a client its limit as the GPU's size", _yes(answer=seen)
+    yield "CUDA shows a client its limit as the size of the GPU", _yes(answer=seen)
     over = (
         [
             listed - taken
@@ -100,26 +103,26 @@ def _of_limits(found: MpsLimits | None) -> Iterator[tuple[str, str]]:
         if malloc is not None
         else []
     )
-    yield "what the driver lists for such a client beyond what it took", _mib(over[0] if over else None)
-    yield "a limit by index holds", _held(trials.get("by-index"))
+    yield "memory that the driver lists for such a client beyond what it allocated", _mib(over[0] if over else None)
+    yield "MPS holds a client to a limit that names the GPU by its index", _held(trials.get("by-index"))
     yield (
-        "a limit that also names an invisible GPU holds for the visible one",
+        "a limit that also names a GPU hidden from the client holds for the visible one",
         _within(trials.get("invisible-gpu-named"), 1024),
     )
     pair = trials.get("two-processes")
     of_limit = "" if pair is None or pair.error else f" of {pair.limit_mib} MiB each"
-    yield "two processes with one limit take", f"{_taken(pair)}{of_limit}"
+    yield "two processes of one client, each with the limit, can take", f"{_taken(pair)}{of_limit}"
     beside = trials.get("beside-the-daemon")
-    yield "a process that leaves the daemon out takes, with a limit of 2048 MiB", _taken(beside)
+    yield "a process that does not use the MPS daemon can take, with a limit of 2048 MiB", _taken(beside)
 
 
 def _of_servers(found: Colocated | None) -> Iterator[tuple[str, str]]:
     for mode in (TIME_SLICED, MPS):
         costs = {} if found is None else {cost.step: cost.gpu_mib for cost in found.costs if cost.mode == mode}
-        yield f"an inference server needs of the GPU before its model ({mode})", _mib(costs.get("blas"))
+        yield f"GPU memory of an inference server before it loads its model ({mode})", _mib(costs.get("blas"))
     busy, idle = (None, None) if found is None else found.mps_server_mib
-    yield "the driver lists for the MPS server with clients", _mib(busy)
-    yield "the driver lists for the MPS server without clients", _mib(idle)
+    yield "GPU memory that the driver lists for the MPS server with clients", _mib(busy)
+    yield "GPU memory that the driver lists for the MPS server without clients", _mib(idle)
 
 
 def _of_faults(found: Faults | None) -> Iterator[tuple[str, str]]:
@@ -133,7 +136,7 @@ def _of_faults(found: Faults | None) -> Iterator[tuple[str, str]]:
             elif trial is not None:
                 answer = "no" if trial.victim_after == 0 else f"yes: CUDA error {trial.victim_after or 'not even told'}"
                 answer += f"; a newcomer is refused: {trial.newcomer}" if trial.newcomer else ""
-            yield f"a process that crashes ({fault}) hurts its neighbour ({mode})", answer
+            yield f"a process that is ended by {fault} hurts its neighbour ({mode})", answer
 
 
 def _mib(size_mib: float | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bench.gpu_day.answers import table
+from bench.gpu_day.answers import OPEN, table
 from bench.gpu_day.day import DayPlan
 from bench.gpu_day.gpu import real_gpu, stand_in_gpu
 from bench.gpu_day.order import STAGES
@@ -35,11 +35,16 @@ _NAMES = [stage.name for stage in STAGES]
 @click.option(
     "--budget-s",
     default=500.0,
+    show_default=True,
     type=click.FloatRange(1),
     help="Seconds for all of it: what would not fit is not started.",
 )
 @click.option(
-    "--run-s", default=DayPlan().run_s, type=click.FloatRange(0.1), help="How long each run of servers lasts."
+    "--run-s",
+    default=DayPlan().run_s,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that each run of servers lasts.",
 )
 @click.option(
     "--with-fault",
@@ -52,7 +57,7 @@ def command(
 ) -> None:
     """Try on one real GPU what gpupack claims.
 
-    Takes at most 9 minutes as root, without a network. No setting of the GPU is changed. What a machine lacks is
+    Needs root, and no network. Takes at most 9 minutes. No setting of the GPU is changed. What a machine lacks is
     skipped, and the result says why. Ends with status 1 if a stage failed.
     """
     plan = replace(_DRY if dry_run else DayPlan(run_s=run_s), with_fault=with_fault)
@@ -69,17 +74,17 @@ def command(
         sys.exit(_STOPPED)
     finally:
         write_result(record.result, json_file)
-    click.echo(report(record.result))
+    click.echo(report(record.result, only_measured=bool(only)))
     if any(outcome.status is Status.FAILED for outcome in record.result.stages.values()):
         sys.exit(1)
 
 
-def report(result: DayResult) -> str:
-    """The answers for people, as Markdown."""
+def report(result: DayResult, *, only_measured: bool = False) -> str:
+    """The answers for people, as Markdown; on request without the questions that no stage looked at."""
     facts = result.findings.facts
     where = "a machine that was not looked at" if facts is None else f"{facts.gpu}, driver {facts.driver}"
     head = "DRY RUN on stand-ins: nothing below says anything about a GPU" if result.dry_run else where
-    parts = ["", head, table(result.answers)]
+    parts = ["", head, table(row for row in result.answers if not (only_measured and row.answer == OPEN))]
     colocated = result.findings.colocate
     if colocated is not None:
         parts += [f"Servers ({colocated.backend}) beside each other", sharing_table(sharing(colocated.runs))]

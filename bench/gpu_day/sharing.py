@@ -70,5 +70,5 @@ def sharing_table(rows: Iterable[SharingRow]) -> str:
         f"| {1000 * row.p99_s:.1f} | {row.p99_times_alone:.2f} | {row.requests} |"
         for row in rows
     ]
-    head = "| load | servers | mode | tokens/s | x alone | p99 ms | p99 x alone | requests |"
+    head = "| load | servers | mode | tokens/s | times one server alone | p99 ms | times one server alone | requests |"
     return "\n".join([head, "|---|---|---|---|---|---|---|---|", *lines])

@@ -15,7 +15,7 @@ from bench.gpu_day.stages.clients import check_cuda, listed_mib, used_mib
 from bench.gpu_day.stages.loads import Served, ServerLoad, all_loads, alone_rate, percent_loads, run_load
 from bench.gpu_day.workloads.serving import STEPS
 
-TIME_SLICED, MPS, MPS_PERCENT = "time-sliced", "mps", "mps-percent"
+TIME_SLICED, MPS, MPS_PERCENT = "time-sliced", "mps", "mps with a percentage"
 
 _MODULE = "bench.gpu_day.workloads.server"
 _START_S = 120.0
@@ -50,7 +50,7 @@ class Colocated:
         costs: memory by step.
         runs: every run.
         left_out: why a mode was not measured, or not fully.
-        core_percent: the part of the GPU that each server got in the mode `mps-percent`.
+        core_percent: the part of the GPU that each server got in the mode MPS_PERCENT.
         mps_server_mib: what the driver lists for the MPS server while all servers run, and after they ended.
     """
 

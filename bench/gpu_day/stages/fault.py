@@ -15,7 +15,7 @@ from bench.gpu_day.stages.clients import check_cuda, client
 from device_plugin.gpus.gpu import GpuSourceError
 from device_plugin.sampling.nvml import NvmlSource
 
-ILL_WRITE, KILL = "ill write", "kill in a kernel"
+ILL_WRITE, KILL = "a write to a wrong address", "a kill while its kernel runs"
 _SPIN_CYCLES = 6_000_000_000
 _SETTLE_S = 1.0
 _ASK_S = 30.0

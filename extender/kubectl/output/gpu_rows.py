@@ -28,12 +28,13 @@ GPU_LABELS: Mapping[str, str | None] = {
 
 @dataclass(frozen=True, slots=True)
 class PodShare:
-    """What one pod holds on a GPU; `state` is bound, assumed or held."""
+    """What one pod holds on a GPU; `state` is bound, assumed or held; only of a bound one `whole` is known."""
 
     namespace: str
     name: str
     units: int
     state: str = "bound"
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,10 @@ def _shares(node: NodeInfo, gpu: GpuInfo) -> list[PodShare]:
     for holder in node.holders:
         if holder.footprint is None:
             continue
-        units = gpu.capacity if gpu.uuid in holder.footprint.whole else holder.footprint.shares.get(gpu.uuid, 0)
+        whole = gpu.uuid in holder.footprint.whole
+        units = gpu.capacity if whole else holder.footprint.shares.get(gpu.uuid, 0)
         if units:
-            found.append(PodShare(holder.namespace, holder.name, units))
+            found.append(PodShare(holder.namespace, holder.name, units, whole=whole))
     return sorted(found, key=lambda share: (-share.units, share.namespace, share.name))
 
 

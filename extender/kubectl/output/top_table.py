@@ -155,7 +155,8 @@ def _by_gpu(view: ClusterView, rows: Sequence[GpuRow], sort: Sort) -> Table:
 
 def _share(share: PodShare, view: ClusterView) -> str:
     state = "" if share.state == "bound" else f" ({share.state})"
-    return f"{share.namespace}/{share.name} {of_units(share.units, view.unit_mib)}{state}"
+    amount = "all of it" if share.whole else of_units(share.units, view.unit_mib)
+    return f"{share.namespace}/{share.name} {amount}{state}"
 
 
 def _health(row: GpuRow) -> Cell:

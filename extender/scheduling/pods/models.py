@@ -18,9 +18,9 @@ class RequestError(ValueError):
 class ModelPatterns:
     """Accepted and refused GPU models, as shell patterns.
 
-    A model is accepted when it matches one of `accepted` (or there is none) and none of `refused`. Case, blanks and a
-    leading vendor word do not matter: `A100*` matches `NVIDIA A100-SXM4-80GB`, `T4` matches `Tesla T4`. The patterns
-    are kept as they were written, for people.
+    A model is accepted when it matches one of `accepted` (or there is none) and none of `refused`. Case and a leading
+    NVIDIA or Tesla do not matter, and a blank is a hyphen: `A100*` matches `NVIDIA A100-SXM4-80GB`, `T4` matches
+    `Tesla T4`. The patterns are kept as they were written, for people.
     """
 
     accepted: tuple[str, ...] = ()

@@ -46,6 +46,7 @@ class Decision:
         times: how often the same was decided in a row.
         last_at: when it was decided last; empty when that was `at`.
         avoided: nodes asked about that came after the one chosen only because pods failed there lately.
+        whole: the GPUs of `gpus` that the pod gets all of, because it asks for whole ones.
     """
 
     verdict: str
@@ -62,6 +63,7 @@ class Decision:
     times: int = 1
     last_at: str = ""
     avoided: int = 0
+    whole: tuple[GpuUuid, ...] = ()
 
     def same_as(self, other: "Decision") -> bool:
         """Whether the other is the same decision; how many nodes refuse for a reason does not matter."""
@@ -149,6 +151,7 @@ class Decisions:
                 _texts(refused),
                 runner_up=runner_up,
                 avoided=avoided,
+                whole=tuple(sorted(plan.footprint.whole)),
             ),
         )
 
@@ -181,6 +184,7 @@ class Decisions:
             before.rejected,
             runner_up=before.runner_up,
             avoided=before.avoided,
+            whole=tuple(sorted(plan.footprint.whole)),
         )
         self._remember(pod, decision, planned=plan.footprint)
 

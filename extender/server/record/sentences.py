@@ -88,6 +88,9 @@ def amount(units: int, unit_mib: UnitMib) -> str:
 
 def _gpus(decision: Decision, unit_mib: UnitMib) -> str:
     def what(gpus: Mapping[GpuUuid, Units]) -> str:
+        if gpus and all(uuid in decision.whole for uuid in gpus):
+            uuids = ", ".join(gpus)
+            return f"all of {uuids}" if len(gpus) == 1 else f"all of {len(gpus)} GPUs ({uuids})"
         if len(gpus) > 1 and len(set(gpus.values())) == 1:
             return f"{amount(next(iter(gpus.values())), unit_mib)} on each of {len(gpus)} GPUs ({', '.join(gpus)})"
         return " and ".join(f"{amount(units, unit_mib)} of {uuid}" for uuid, units in gpus.items())

@@ -12,7 +12,7 @@ from bench.gpu_day.stages.project_tests import OneTest, ProjectTests
 from bench.gpu_day.stages.watched import Watched, WatchedProcess
 from bench.latency.percentiles import Delays
 
-RIGHT = "memory per process is measured right"
+RIGHT = "memory per process is measured correctly"
 MALLOC = TrialResult("malloc", 2048, 4096, (2048,), (2,), (2048.0,), (2548.0,), (True,), (1.0,))
 EXACT = WatchedProcess(1500, 500.0, 2000.0, 2000)
 LOOK = Delays(40, 0.002, 0.003, 0.004)
@@ -55,10 +55,10 @@ def test_what_a_client_took_stands_beside_its_limit() -> None:
     """And what the driver lists for it beyond that."""
     found = told(Findings(limits=MpsLimits(1.0, (MALLOC, replace(MALLOC, name="vmm", taken_mib=(4096,))))))
     assert found["MPS holds a client to its limit (malloc)"] == "yes: 2048 of 2048 MiB taken"
-    assert found["CUDA tells a client its limit as the GPU's size"] == "yes"
+    assert found["CUDA shows a client its limit as the size of the GPU"] == "yes"
     assert found["MPS holds a client to its limit (vmm)"] == "no: 4096 of 2048 MiB taken"
     assert found["MPS holds a client to its limit (async)"] == OPEN
-    assert found["what the driver lists for such a client beyond what it took"] == "500 MiB"
+    assert found["memory that the driver lists for such a client beyond what it allocated"] == "500 MiB"
 
 
 def test_a_trial_that_failed_is_open_and_says_why() -> None:
@@ -66,22 +66,22 @@ def test_a_trial_that_failed_is_open_and_says_why() -> None:
     failed = [TrialResult(name, None, 1, error="no answer") for name in ("malloc", "two-processes", "by-index")]
     found = told(Findings(limits=MpsLimits(1.0, tuple(failed))))
     assert found["MPS holds a client to its limit (malloc)"] == f"{OPEN}: no answer"
-    assert found["a limit by index holds"] == f"{OPEN}: no answer"
-    assert found["two processes with one limit take"] == f"{OPEN}: no answer"
+    assert found["MPS holds a client to a limit that names the GPU by its index"] == f"{OPEN}: no answer"
+    assert found["two processes of one client, each with the limit, can take"] == f"{OPEN}: no answer"
 
 
 @pytest.mark.parametrize(("taken_mib", "answer"), [(1024, "yes: 1024 MiB taken"), (4096, "no: 4096 MiB taken")])
 def test_whether_an_invisible_gpu_drops_the_limit(taken_mib: int, answer: str) -> None:
     """The claim is that it does."""
     trial = TrialResult("invisible-gpu-named", None, 4096, (taken_mib,), (0,), (1.0,), (None,), (None,), (1.0,))
-    question = "a limit that also names an invisible GPU holds for the visible one"
+    question = "a limit that also names a GPU hidden from the client holds for the visible one"
     assert told(Findings(limits=MpsLimits(1.0, (trial,))))[question] == answer
 
 
 def test_tests_on_the_simulated_driver_do_not_count() -> None:
     """They say nothing about a GPU."""
     skipped = (OneTest("test_a[real]", "no driver"),)
-    question = "the project's tests of real hardware"
+    question = "gpupack's own tests on real hardware"
     only_simulated = ProjectTests(("test_a[simulated]",), (), skipped)
     assert told(Findings(tests=only_simulated))[question] == f"{OPEN}: 0 passed, 0 failed, 1 skipped"
     real = replace(only_simulated, passed=("test_a[simulated]", "test_b[real]"))
@@ -92,8 +92,8 @@ def test_a_look_costs_time_and_cpu() -> None:
     """Sample and reading together; a GPU that would not be offered says why."""
     cost = NvmlCost(0.5, 40, LOOK, LOOK, 0.0015, "XID 79")
     found = told(Findings(nvml=cost))
-    assert found["one look of the plugin at the GPU"] == "p50 4.0 ms, 1.5 ms of CPU"
-    assert found["the plugin would offer it"] == "no: XID 79"
+    assert found["time that the device plugin needs to read the GPU once"] == "p50 4.0 ms, 1.5 ms of CPU"
+    assert found["the device plugin would offer the GPU"] == "no: XID 79"
 
 
 def test_the_table_is_markdown() -> None:

@@ -1,6 +1,7 @@
 """The command, as a process: on stand-ins, on a driver without CUDA, without a driver, and told to stop."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu_day.answers import OPEN
+from bench.gpu_day.answers import OPEN, DayAnswer
+from bench.gpu_day.command import report
 from bench.gpu_day.findings import Findings
 from bench.gpu_day.order import STAGES
-from bench.gpu_day.results import Status, read_result
+from bench.gpu_day.results import DayResult, Status, read_result
 from bench.simulated.nvml.driver import Model, SimulatedDriver
 from bench.simulated.waiting import wait_until
 from tests.device_plugin.drivers import library
@@ -80,9 +82,9 @@ def test_a_dry_run_goes_through_every_stage(tmp_path: Path) -> None:
     assert (status, result.dry_run, left_behind(file)) == (0, True, [])
     assert "DRY RUN on stand-ins: nothing below says anything about a GPU" in output
     unanswered = [row.question for row in result.answers if row.answer.startswith(OPEN)]
-    assert [question for question in unanswered if "crashes" not in question and "the MPS server" not in question] == [
-        "the project's tests of real hardware"
-    ]
+    assert [
+        question for question in unanswered if "is ended by" not in question and "the MPS server" not in question
+    ] == ["gpupack's own tests on real hardware"]
     assert "| launch | 2 | mps |" in output
     assert result.findings.watched is not None
     assert (result.findings.watched.gpu_per_context_mib, result.findings.watched.pids_match) == (300.0, True)
@@ -227,3 +229,11 @@ def test_a_day_that_is_told_to_stop_leaves_what_it_had(tmp_path: Path, number: s
     assert (result.stages["facts"].status, result.stages[stage].status) == (Status.DONE, Status.INTERRUPTED)
     assert found_in(file, stage) is not None
     assert left_behind(file) == []
+
+
+def test_questions_of_stages_that_did_not_run_are_left_out_on_request() -> None:
+    """With `--only`, what was not asked for is not missed; what was tried without an answer still is."""
+    rows = (DayAnswer("a", "yes"), DayAnswer("b", OPEN), DayAnswer("c", f"{OPEN}: no answer"))
+    result = DayResult(begun="now", dry_run=False, budget_s=1.0, answers=rows)
+    shown = [re.findall(r"^\| (\w) ", report(result, only_measured=only), re.MULTILINE) for only in (False, True)]
+    assert shown == [["a", "b", "c"], ["a", "c"]]

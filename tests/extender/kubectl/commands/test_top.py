@@ -17,7 +17,7 @@ from extender.kubectl.output.top_table import By, Sort, sum_of, top_answer
 from extender.kubectl.output.writing import written
 from extender.scheduling.pods.models import parse_models
 from tests.extender.kubectl.views import offering, on, refused, view
-from tests.extender.objects import Json, mixed_node, node, pod, uuid
+from tests.extender.objects import Json, allocation, mixed_node, node, pod, uuid
 
 A100 = "NVIDIA A100-SXM4-80GB"
 GOLDEN = Path(__file__).parents[3] / "golden" / "kubectl"
@@ -205,3 +205,12 @@ def test_pods_name_the_mig_device_that_they_have() -> None:
     seen = view([mixed_node("n1")], [on("a", 5, "MIG-n1-1-1", "n1")])
     text = written(pods_answer(seen, seen.gpu_pods, MeasuredUsage({}, {})), Output.TABLE, colour=False)
     assert "1:1" in text.splitlines()[1].split()
+
+
+def test_a_pod_with_a_whole_mig_device_holds_all_of_it() -> None:
+    """As explain and the Event say it, however large it is."""
+    plan = allocation({"main": {"MIG-a-1-1": 9}})
+    whole = pod("p", gpus=1, node="a", annotations={"gpu-model": "*MIG*", "allocation": plan})
+    seen = view([mixed_node("a")], [whole])
+    answer = top_answer(seen, gpu_rows(seen), by=By.GPU, sort=Sort.NAME)
+    assert "default/p all of it" in written(answer, Output.TABLE, colour=False)

@@ -149,6 +149,15 @@ def test_the_next_best_node_is_what_the_best_was_compared_with() -> None:
     assert (plan.node, runner_up.node, plan.cost < runner_up.cost) == ("b", "a", True)
 
 
+def test_a_whole_gpu_is_remembered_as_such() -> None:
+    """From filter to bind: the units alone do not tell it from a share as large as the GPU."""
+    cluster = Cluster(node("a", 16))
+    plan = cluster.hold(pod("train", gpus=1))
+    assert decision(cluster).whole == (uuid("a", 0),)
+    cluster.decisions.bound(cluster.record(pod("train", gpus=1)), "binpack", plan)
+    assert (decision(cluster).verdict, decision(cluster).whole) == ("bound", (uuid("a", 0),))
+
+
 def bound(cluster: Cluster, gpu: str) -> None:
     """Bind `train` and let the watch show that it got `gpu`."""
     plan = cluster.hold(pod("train", 8))

@@ -41,9 +41,18 @@ def test_a_placement_says_what_where_and_compared_with_what() -> None:
 
 
 def test_equal_shares_of_several_gpus_are_said_once() -> None:
-    """Eight whole GPUs would fill the Event."""
+    """Eight of them would fill the Event."""
     many = Decision("bound", AT, "binpack", "a", {"main": {GpuUuid(f"GPU-{at}"): Units(8) for at in range(2)}})
     assert sentence(many, GIB).startswith("main gets 8 GiB on each of 2 GPUs (GPU-0, GPU-1) on a.")
+
+
+def test_of_whole_gpus_the_pod_gets_all() -> None:
+    """Not an amount, which may be that of a MIG device."""
+    one = Decision("bound", AT, "binpack", "a", {"main": {GpuUuid("MIG-0"): Units(19)}}, whole=(GpuUuid("MIG-0"),))
+    assert sentence(one, GIB).startswith("main gets all of MIG-0 on a.")
+    two = {GpuUuid(f"GPU-{at}"): Units(80) for at in range(2)}
+    both = Decision("bound", AT, "binpack", "a", {"main": two}, whole=tuple(two))
+    assert sentence(both, GIB).startswith("main gets all of 2 GPUs (GPU-0, GPU-1) on a.")
 
 
 def test_between_equal_nodes_the_name_decides_and_that_is_said() -> None:
