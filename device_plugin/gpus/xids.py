@@ -3,6 +3,7 @@
 XID numbers: https://docs.nvidia.com/deploy/xid-errors/
 """
 
+import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
@@ -14,6 +15,9 @@ APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 
 QUIET_S = 300.0
 """A GPU without another critical XID for this long, and for which the driver asks no recovery, is used again."""
+
+MOST_PLACES = 128
+"""Places on one GPU that are kept apart, more than it has instances; beyond that an XID concerns the GPU as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class _Seen:
 
 
 class XidRecord:
-    """The last critical XID of every GPU; times are monotonic and come from the caller.
+    """The last critical XID of every GPU; times are monotonic and come from the caller. Not safe for several threads.
 
     `ignored` are XIDs that do not affect a GPU's health, in addition to those of applications.
     """
@@ -61,15 +65,45 @@ class XidRecord:
         """Record an XID, for all that it may concern; False when it is ignored."""
         if xid in self._ignored:
             return False
+        if place not in self._seen and self._is_full(place.uuid, at_s):
+            place = XidPlace(place.uuid)
         self._seen[place] = _Seen(xid, at_s)
         return True
 
-    def problem(self, uuid: GpuUuid, now_s: float, *, needs_recovery: bool, mig: MigDevice | None = None) -> str:
+    def is_out(self, place: XidPlace, now_s: float) -> bool:
+        """Whether all that an XID there concerns is out of use already, because of an earlier one."""
+        earlier = (self._seen.get(each) for each in (place, XidPlace(place.uuid)))
+        return any(seen is not None and now_s - seen.at_s < QUIET_S for seen in earlier)
+
+    def _is_full(self, uuid: GpuUuid | None, now_s: float) -> bool:
+        """Whether no more places on a GPU can be kept apart; those that no longer count are forgotten before that."""
+        places = [place for place in self._seen if place.uuid == uuid and place.gi is not None]
+        if len(places) < MOST_PLACES:
+            return False
+        old = [place for place in places if now_s - self._seen[place].at_s >= QUIET_S]
+        for place in old:
+            del self._seen[place]
+        return not old
+
+    def problem(
+        self,
+        uuid: GpuUuid,
+        now_s: float,
+        *,
+        needs_recovery: bool,
+        mig: MigDevice | None = None,
+        since_s: float = -math.inf,
+    ) -> str:
         """Why a GPU, or that MIG device, must not be used; empty when it may.
 
-        `needs_recovery` is whether the driver asks for a reset or a reboot: as long as it does, waiting does not help.
+        `since_s` is when it may have come: an earlier XID of which the GPU is not known is not its. `needs_recovery` is
+        whether the driver asks for a reset or a reboot: as long as it does, waiting does not help.
         """
-        hits = [seen for place, seen in self._seen.items() if place.hits(uuid, mig)]
+        hits = [
+            seen
+            for place, seen in self._seen.items()
+            if place.hits(uuid, mig) and (place.uuid is not None or seen.at_s >= since_s)
+        ]
         for seen in sorted(hits, key=lambda each: each.at_s, reverse=True):
             if now_s - seen.at_s < QUIET_S or needs_recovery:
                 return f"XID {seen.xid}"

@@ -160,7 +160,7 @@ class GpuFeed:
             _LOG.error("GPUs cannot be read: %s", problem)
         self.problem = problem
         if self._gpus is not None:
-            lost = tuple(replace(sample, healthy=False, reason=problem) for sample in known or self._gpus)
+            lost = known or tuple(replace(sample, healthy=False, reason=problem) for sample in self._gpus)
             self._publish(Gpus(self._unit_mib, lost))
 
     def _publish(self, gpus: Gpus) -> None:

@@ -6,6 +6,8 @@ start is a `GpuSourceError`, after which sampling is tried again.
 """
 
 import logging
+import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,7 +33,7 @@ from device_plugin.sampling.nvml_asking import (
 from device_plugin.sampling.nvml_session import NvmlSession, mib
 from device_plugin.sampling.xids import XidListener
 from device_plugin.settings import GivenMemory
-from extender.contract.mig import card_of
+from extender.contract.mig import MigDevice, card_of
 from extender.contract.units import GpuUuid
 
 _LOG = logging.getLogger(__name__)
@@ -90,21 +92,27 @@ class NvmlSource:
         """Why GPUs are not offered at all, by NVML index, with the number of the MIG device as `0:3`."""
         self._given = given_memory or GivenMemory()
         self._without_size: set[GpuUuid] = set()
+        self._lock = threading.Lock()
+        """Held for the XIDs: the listener's thread notes them, while others read."""
         self._xids = XidRecord(ignored_xids)
         self._xid_counts: Counter[tuple[GpuUuid | None, int]] = Counter()
         self._critical: Counter[GpuUuid | None] = Counter()
+        self._since: dict[GpuUuid, float] = {}
+        self._looked_s = -math.inf
         self._on_xid = on_xid
         self._listener = XidListener(load, self._take, clock_s)
 
     @property
     def xid_counts(self) -> Mapping[tuple[GpuUuid | None, int], int]:
         """How often each XID was seen on each GPU; the GPU is None when the driver did not say which."""
-        return dict(self._xid_counts)
+        with self._lock:
+            return dict(self._xid_counts)
 
     @property
     def critical_xids(self) -> Mapping[GpuUuid | None, int]:
         """How many XIDs made each GPU unhealthy; None for those that made all of them so."""
-        return dict(self._critical)
+        with self._lock:
+            return dict(self._critical)
 
     @property
     def unwatched(self) -> Mapping[GpuUuid, str]:
@@ -124,10 +132,12 @@ class NvmlSource:
         Raises:
             GpuSourceError: NVML cannot start, or cannot count its GPUs.
         """
+        began_s = self._clock_s()
         nvml, count = self._counted()
         self._refusals = {}
         seen = [identify(nvml, index) for index in range(count)]
         times = Counter(each.uuid for each in seen)
+        self._note_since(seen, began_s)
         samples = [
             sample for each in seen if each.uuid for sample in self._samples_of(nvml, each, each.uuid, times[each.uuid])
         ]
@@ -211,7 +221,7 @@ class NvmlSource:
         offered = self.slices.take(SlicedGpu(uuid, seen.index, self._numa_nodes[uuid]), list_slices(nvml, seen.handle))
         self._refusals.update(offered.left_out)
         for sample in offered.samples:
-            xid = self._xids.problem(uuid, self._clock_s(), needs_recovery=finding.needs_recovery, mig=sample.mig)
+            xid = self._xid_of(uuid, needs_recovery=finding.needs_recovery, mig=sample.mig)
             problem = sample.reason or finding.problem or xid
             yield replace(sample, healthy=not problem, reason=problem)
 
@@ -255,8 +265,22 @@ class NvmlSource:
         """Why a GPU must not be used; empty when it may."""
         self._note_lost(uuid, is_lost=checkup.is_lost)
         diagnosis = self._history.diagnose(uuid, checkup, is_size_told=uuid not in self._without_size)
-        xid = self._xids.problem(uuid, self._clock_s(), needs_recovery=diagnosis.needs_recovery)
-        return diagnosis.problem or xid
+        return diagnosis.problem or self._xid_of(uuid, needs_recovery=diagnosis.needs_recovery)
+
+    def _note_since(self, seen: Sequence[SeenGpu], began_s: float) -> None:
+        """Note since when each GPU may have been there: since the last look at which it was not, if there was one."""
+        named = {each.uuid for each in seen if each.uuid}
+        for uuid in named:
+            self._since.setdefault(uuid, self._looked_s)
+        # One that can't be identified may be new, unless it can be one that is away.
+        if len(seen) - len(named) <= len(self._since.keys() - named):
+            self._looked_s = began_s
+
+    def _xid_of(self, uuid: GpuUuid, *, needs_recovery: bool, mig: MigDevice | None = None) -> str:
+        with self._lock:
+            return self._xids.problem(
+                uuid, self._clock_s(), needs_recovery=needs_recovery, mig=mig, since_s=self._since[uuid]
+            )
 
     def _note_lost(self, uuid: GpuUuid, *, is_lost: bool) -> None:
         if is_lost:
@@ -277,16 +301,23 @@ class NvmlSource:
                 _LOG.warning("%s %s is left out: %s", what, place, reason)
 
     def _take(self, place: XidPlace, xid: int) -> None:
-        hit: list[GpuUuid | None] = [*self.slices.hit(place)] if place.uuid in self.slices.cards else []
-        for uuid in hit if place.gi is not None and hit else [place.uuid]:
-            self._xid_counts[uuid, xid] += 1
-        if self._xids.note(place, xid, self._clock_s()):
-            for uuid in hit or [place.uuid]:
-                self._critical[uuid] += 1
-            _LOG.error("%s: XID %d", place, xid)
-            self._on_xid()
-        else:
+        hit: list[GpuUuid | None] = [] if place.uuid is None else [*self.slices.hit(place)]
+        with self._lock:
+            for uuid in hit if place.gi is not None and hit else [place.uuid]:
+                self._xid_counts[uuid, xid] += 1
+            now_s = self._clock_s()
+            was_out = self._xids.is_out(place, now_s)
+            is_critical = self._xids.note(place, xid, now_s)
+            if is_critical:
+                for uuid in hit or [place.uuid]:
+                    self._critical[uuid] += 1
+        if not is_critical:
             _LOG.info("%s: XID %d, which is ignored", place, xid)
+            return
+        _LOG.error("%s: XID %d", place, xid)
+        # One that repeats changes nothing that can't wait for the next sample.
+        if not was_out:
+            self._on_xid()
 
 
 def _each_once(samples: Iterable[GpuSample]) -> dict[GpuUuid, GpuSample]:

@@ -97,10 +97,10 @@ class SupervisedSource:
         """The known GPUs, none of which can be read any more; when they come back, they are on probation."""
         now_s = self._clock_s()
         standings = self._standings.standings([sample.uuid for sample in self._known])
-        for sample in self._known:
-            self._probation.judge(sample.uuid, healthy=False, reason=reason, now_s=now_s)
+        whys = [self._probation.judge(each.uuid, healthy=False, reason=reason, now_s=now_s) for each in self._known]
         return tuple(
-            replace(sample, healthy=False, reason=reason, standing=standings[sample.uuid]) for sample in self._known
+            replace(sample, healthy=False, reason=why, standing=standings[sample.uuid])
+            for sample, why in zip(self._known, whys, strict=True)
         )
 
     def _judged(

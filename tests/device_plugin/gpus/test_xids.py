@@ -2,7 +2,16 @@
 
 import pytest
 
-from device_plugin.gpus.xids import APPLICATION_XIDS, NOT_SHOWN, NOT_YET, QUIET_S, WatchList, XidPlace, XidRecord
+from device_plugin.gpus.xids import (
+    APPLICATION_XIDS,
+    MOST_PLACES,
+    NOT_SHOWN,
+    NOT_YET,
+    QUIET_S,
+    WatchList,
+    XidPlace,
+    XidRecord,
+)
 from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
 
@@ -36,6 +45,44 @@ def test_an_xid_of_no_known_gpu_is_everyones() -> None:
     record = XidRecord()
     record.note(XidPlace(), 79, 0.0)
     assert [record.problem(uuid, 1.0, needs_recovery=False) for uuid in (A, B)] == ["XID 79", "XID 79"]
+
+
+def test_a_gpu_that_came_later_has_nothing_to_do_with_an_xid_of_no_known_gpu() -> None:
+    """One that names the GPU is its own, whenever it came."""
+    record = XidRecord()
+    record.note(XidPlace(), 79, 10.0)
+    record.note(XidPlace(B), 48, 5.0)
+    found = [record.problem(uuid, 11.0, needs_recovery=False, since_s=10.5) for uuid in (A, B)]
+    assert (found, record.problem(A, 11.0, needs_recovery=False, since_s=10.0)) == (["", "XID 48"], "XID 79")
+
+
+def test_more_places_than_a_gpu_has_are_the_gpu_as_a_whole() -> None:
+    """So the record does not grow without bound; what no longer counts makes room."""
+    record, whole = XidRecord(), slice_of(A, 1)
+    for number in range(MOST_PLACES):
+        record.note(XidPlace(A, 100 + number, number), 48, 0.0)
+    assert record.problem(A, 1.0, needs_recovery=False, mig=whole) == ""
+    for number in range(3):
+        record.note(XidPlace(A, 300 + number), 48, 0.0)
+    assert record.problem(A, 1.0, needs_recovery=False, mig=whole) == "XID 48"
+    record.note(XidPlace(A, 400), 48, 2 * QUIET_S)
+    assert record.problem(A, 2 * QUIET_S, needs_recovery=False, mig=whole) == ""
+
+
+def test_an_xid_on_what_is_out_already_is_no_news() -> None:
+    """Whatever its number; one elsewhere is."""
+    record = XidRecord()
+    before = record.is_out(XidPlace(A, 9), 0.0)
+    record.note(XidPlace(A, 9), 94, 0.0)
+    found = [record.is_out(place, 1.0) for place in (XidPlace(A, 9), XidPlace(A, 10), XidPlace(A), XidPlace())]
+    later = record.is_out(XidPlace(A, 9), QUIET_S)
+    record.note(XidPlace(A), 79, 0.0)
+    assert (before, found, later, record.is_out(XidPlace(A, 10), 1.0)) == (
+        False,
+        [True, False, False, False],
+        False,
+        True,
+    )
 
 
 def slice_of(parent: GpuUuid, gi: int, ci: int = 0) -> MigDevice:

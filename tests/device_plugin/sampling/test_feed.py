@@ -85,6 +85,17 @@ def test_a_source_that_stops_working_makes_its_gpus_unhealthy() -> None:
     assert seen == [([(True, "")], ""), ([(False, "lost")], "lost"), ([(True, "")], "")]
 
 
+def test_what_a_failed_source_says_of_each_gpu_is_kept() -> None:
+    """Its reasons change less often than the error."""
+    error = GpuSourceError("NVML cannot count its GPUs")
+    error.known = (sample(healthy=False, reason="the reason that is shown"),)
+    feed = feed_of((sample(),), error)
+    feed.step()
+    feed.step()
+    assert feed.gpus is not None
+    assert [each.reason for each in feed.gpus] == ["the reason that is shown"]
+
+
 def test_lesson_28_a_source_that_does_not_answer_makes_its_gpus_unhealthy() -> None:
     """It is asked again after the usual time: nothing is gained by waiting longer."""
     feed = feed_of((sample(),), GpuSourceStalledError())

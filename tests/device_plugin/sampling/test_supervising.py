@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -126,6 +127,23 @@ def test_probation_follows_a_source_that_failed(error: GpuSourceError) -> None:
     assert health(source) == {A: f"on probation for 30 s after: {error}"}
     now[0] = 30.0
     assert health(source) == {A: "ok"}
+
+
+def test_a_source_that_fails_every_other_time_changes_few_reasons() -> None:
+    """On all its GPUs at once."""
+    now = [0.0]
+    inner = FailingSource(sample(A))
+    source = SupervisedSource(inner, OneStanding(), Probation(30.0), lambda: now[0])
+    health(source)
+    seen: list[str] = []
+    for at_s in range(20):
+        now[0] = float(at_s)
+        inner.error = GpuSourceError("NVML cannot count the GPUs") if at_s % 2 else None
+        try:
+            seen += [each.reason for each in source.sample()]
+        except GpuSourceError as error:
+            seen += [each.reason for each in error.known]
+    assert sum(old != new for old, new in pairwise(seen)) == 4
 
 
 def test_the_rung_is_published_with_the_gpu() -> None:
