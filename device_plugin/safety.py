@@ -91,6 +91,7 @@ def build_safety(
             calls,
             may_close=lambda samples: is_idle() and supervised.are_cordoned(samples),
             has_lost=lambda: source.has_lost,
+            is_stuck=lambda: source.is_stuck,
             tell=lambda text: events.about_node("Normal", RELEASE, text),
         )
     supervised = SupervisedSource(yielding or source, enforcer, Probation(guards.probation_s), earlier=earlier)

@@ -120,6 +120,11 @@ class NvmlSource:
         return {**self._silent, **self._listener.unwatched()}
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether the wait for XIDs does not return, so that NVML stays open."""
+        return self._listener.is_stuck
+
+    @property
     def has_lost(self) -> bool:
         """Whether a GPU is lost, no longer shown, or cannot be identified: a new session may see it again."""
         return bool(self._silent) or self._has_nameless

@@ -55,14 +55,19 @@ class XidListener:
         self._thread: threading.Thread | None = None
         self._problem = ""
         self._turned_s = clock_s()
+        self._has_hung = False
 
     def start(self) -> None:
-        """Start listening, if not yet."""
-        if self._thread is None or not self._thread.is_alive():
-            self._stop.clear()
-            self._turned_s = self._clock_s()
-            self._thread = threading.Thread(target=self._run, name="nvml-xids", daemon=True)
-            self._thread.start()
+        """Start listening, if not yet; a thread that did not end when it was told to goes on when its call returns."""
+        with self._lock:
+            if self._stop.is_set():
+                # Its session is from before the stop, and it must register anew.
+                self._renew.set()
+                self._stop.clear()
+            if self._thread is None:
+                self._turn()
+                self._thread = threading.Thread(target=self._run, name="nvml-xids", daemon=True)
+                self._thread.start()
 
     def renew(self) -> None:
         """Register for all GPUs again; returns at once."""
@@ -79,18 +84,37 @@ class XidListener:
         with self._lock:
             return self._watch.missing(self._problem or (NO_ANSWER if is_silent else ""))
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the thread did not end when it was told to, and has not gone on since: its session stays open."""
+        return self._thread is not None and self._has_hung
+
     def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_JOIN_S)
-            if self._thread.is_alive():
+        """End the thread and wait for it; one that `is_stuck` then ends when its call returns."""
+        with self._lock:
+            self._stop.set()
+            thread = self._thread
+        if thread is not None:
+            thread.join(_JOIN_S)
+            if thread.is_alive():
+                self._has_hung = True
                 _LOG.warning("NVML does not return from waiting for events")
+
+    def _turn(self) -> None:
+        """Note that the thread is not stuck."""
+        self._turned_s, self._has_hung = self._clock_s(), False
+
+    def _ends(self) -> bool:
+        """Whether the thread is to end; if so, the next start needs another one."""
+        with self._lock:
+            if self._stop.is_set():
+                self._thread = None
+            return self._thread is None
 
     def _run(self) -> None:
         failures = 0
-        while not self._stop.is_set():
-            self._turned_s = self._clock_s()
+        while not self._ends():
+            self._turn()
             try:
                 self._listen()
                 failures = 0
@@ -165,7 +189,7 @@ class XidListener:
 
     def _follow(self, nvml: Any, events: Any) -> None:
         while not (self._stop.is_set() or self._renew.is_set() or self._has_more(nvml)):
-            self._turned_s = self._clock_s()
+            self._turn()
             try:
                 event = nvml.nvmlEventSetWait(events, _WAIT_MS)
             except nvml.NVMLError as error:

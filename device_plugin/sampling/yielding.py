@@ -8,13 +8,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from device_plugin.gpus.gpu import CLOSED, GpuSample, GpuSource
+from device_plugin.gpus.gpu import CLOSED, GpuSample, GpuSource, GpuSourceStalledError
 from device_plugin.gpus.renewal import Renewal
 from device_plugin.sampling.bounded import DriverCalls
 
 _LOG = logging.getLogger(__name__)
 
 USED_AGAIN = "NVML is used again"
+STUCK = "NVML cannot be closed: a call into the driver does not return"
 
 
 class YieldingSource:
@@ -25,6 +26,7 @@ class YieldingSource:
         calls: all that call the driver.
         may_close: whether these GPUs may be let go: all are cordoned, and no pod has one.
         has_lost: whether NVML shows some GPU no more, or calls it lost.
+        is_stuck: whether a call that is none of `calls` does not return.
         tell: told when NVML is closed and used again.
         clock_s: monotonic seconds.
     """
@@ -36,6 +38,7 @@ class YieldingSource:
         *,
         may_close: Callable[[Iterable[GpuSample]], bool],
         has_lost: Callable[[], bool],
+        is_stuck: Callable[[], bool],
         tell: Callable[[str], None],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -43,10 +46,12 @@ class YieldingSource:
         self._calls = calls
         self._may_close = may_close
         self._has_lost = has_lost
+        self._is_stuck = is_stuck
         self._tell = tell
         self._clock_s = clock_s
         self._renewal = Renewal()
         self._known: tuple[GpuSample, ...] = ()
+        self._told = ""
         self.is_closed = False
 
     def sample(self) -> tuple[GpuSample, ...]:
@@ -56,19 +61,20 @@ class YieldingSource:
             GpuSourceError: no GPU can be read.
         """
         if self._known and self._may_close(self._known):
-            if not self.is_closed:
-                self._calls.shut()
-                self.is_closed = True
-                self._note(CLOSED)
-            return self._known
-        self._calls.reopen()
-        if self.is_closed:
+            self.is_closed = self.is_closed or self._let_go()
+            self._note(CLOSED if self.is_closed else STUCK)
+            if self.is_closed:
+                return self._known
+        elif self.is_closed:
             self.is_closed = False
             self._note(USED_AGAIN)
-        elif self._renewal.is_due(self._clock_s(), has_lost=self._has_lost()):
-            _LOG.info("NVML is started anew, to look for GPUs that it lost")
-            self._calls.shut()
-            self._calls.reopen()
+        else:
+            self._told = ""
+            # Without all sessions closed it would not help, and cost the GPUs that answer.
+            if not self._hangs() and self._renewal.is_due(self._clock_s(), has_lost=self._has_lost()):
+                _LOG.info("NVML is started anew, to look for GPUs that it lost")
+                self._let_go()
+        self._calls.reopen()
         self._known = self._source.sample()
         return self._known
 
@@ -76,6 +82,22 @@ class YieldingSource:
         """Release what the source holds."""
         self._source.close()
 
+    def _hangs(self) -> bool:
+        """Whether some call does not return, so that its session stays open."""
+        return bool(self._calls.problem()) or self._is_stuck()
+
+    def _let_go(self) -> bool:
+        """Close NVML in all of the plugin; returns whether no session is left."""
+        if self._hangs():
+            return False
+        try:
+            self._calls.shut()
+        except GpuSourceStalledError:
+            return False
+        return not self._is_stuck()
+
     def _note(self, text: str) -> None:
-        _LOG.info("%s", text)
-        self._tell(text)
+        if text != self._told:
+            self._told = text
+            _LOG.info("%s", text)
+            self._tell(text)

@@ -8,11 +8,11 @@ import pytest
 from bench.simulated.nvml.driver import GPU_IS_LOST, Model, SimulatedDriver
 from bench.simulated.waiting import wait_until as until
 from device_plugin.enforcing.abilities import BoundedAbilities, LimitError, NvmlAbilities
-from device_plugin.gpus.gpu import CLOSED, NO_ANSWER, GpuSourceClosedError, GpuSourceStalledError
+from device_plugin.gpus.gpu import CLOSED, GpuSourceClosedError, GpuSourceStalledError
 from device_plugin.sampling.bounded import BoundedReader, BoundedSource, driver_calls
 from device_plugin.sampling.nvml import NvmlSource, load_pynvml
 from device_plugin.sampling.nvml_reading import NvmlReader
-from device_plugin.sampling.yielding import USED_AGAIN, YieldingSource
+from device_plugin.sampling.yielding import STUCK, USED_AGAIN, YieldingSource
 from extender.contract.units import GpuUuid
 
 A = GpuUuid("GPU-00000000-0000-4000-8000-000000000000")
@@ -37,6 +37,7 @@ class Plugin:
             self.calls,
             may_close=lambda _: self.may_close,
             has_lost=lambda: self.nvml.has_lost,
+            is_stuck=lambda: self.nvml.is_stuck,
             tell=self.told.append,
             clock_s=lambda: self.now_s,
         )
@@ -134,18 +135,18 @@ def test_it_is_not_started_anew_all_the_time(plugin: Plugin) -> None:
 
 
 def test_a_driver_that_hangs_is_not_let_go(plugin: Plugin) -> None:
-    """It is when the call returns."""
+    """It is when the call returns, and until then the GPUs are sampled as before."""
     plugin.driver.hang(0, "POWER")
     with pytest.raises(GpuSourceStalledError):
         plugin.reader.read()
     plugin.may_close = True
-    with pytest.raises(GpuSourceStalledError, match=NO_ANSWER):
-        plugin.source.sample()
-    assert not plugin.source.is_closed
+    assert [plugin.health() for _ in range(2)] == [[True, True]] * 2
+    assert (plugin.source.is_closed, plugin.told) == (False, [STUCK])
     plugin.driver.release()
     until(lambda: not plugin.calls.problem())
     plugin.source.sample()
     assert (plugin.source.is_closed, plugin.driver.state.sessions) == (True, 0)
+    assert plugin.told == [STUCK, CLOSED]
 
 
 def test_a_cordon_that_is_lifted_while_the_driver_hangs_changes_its_mind(plugin: Plugin) -> None:
@@ -154,10 +155,54 @@ def test_a_cordon_that_is_lifted_while_the_driver_hangs_changes_its_mind(plugin:
     with pytest.raises(GpuSourceStalledError):
         plugin.reader.read()
     plugin.may_close = True
-    with pytest.raises(GpuSourceStalledError):
-        plugin.source.sample()
+    assert plugin.health() == [True, True]
     plugin.may_close = False
     assert plugin.health() == [True, True]
     plugin.driver.release()
     until(lambda: not plugin.calls.problem())
-    assert len(plugin.reader.read()) == 2
+    assert (len(plugin.reader.read()), plugin.told) == (2, [STUCK])
+
+
+def test_a_wait_for_xids_that_hangs_keeps_the_driver(plugin: Plugin) -> None:
+    """Nobody is told that a GPU can be reset before the last session is closed."""
+    plugin.driver.hang(None, "WAIT")
+    until(lambda: plugin.driver.state.hanging == 1)
+    plugin.may_close = True
+    assert [plugin.health() for _ in range(2)] == [[True, True]] * 2
+    assert (plugin.source.is_closed, plugin.told) == (False, [STUCK])
+    plugin.driver.release()
+    until(lambda: plugin.health() and plugin.source.is_closed)
+    assert (plugin.driver.state.sessions, plugin.told) == (0, [STUCK, CLOSED])
+
+
+def test_xids_are_watched_again_when_a_wait_returns_that_hung_while_the_driver_was_let_go(plugin: Plugin) -> None:
+    """By the thread that was told to end meanwhile, or another one, but with a new registration."""
+    plugin.driver.hang(None, "WAIT")
+    until(lambda: plugin.driver.state.hanging == 1)
+    plugin.may_close = True
+    plugin.source.sample()
+    plugin.may_close = False
+    assert plugin.health() == [True, True]
+    plugin.driver.release()
+    plugin.watch()
+    plugin.driver.raise_xid(79, 0)
+    until(lambda: plugin.health() == [False, True])
+
+
+def test_a_lost_gpu_costs_the_others_nothing_while_a_call_hangs(plugin: Plugin) -> None:
+    """NVML is not started anew before the call has returned."""
+    plugin.driver.hang(0, "POWER")
+    with pytest.raises(GpuSourceStalledError):
+        plugin.reader.read()
+    plugin.driver.gpus[0].lost = GPU_IS_LOST
+    for _ in range(20):
+        plugin.now_s += 4.0
+        assert plugin.health() == [False, True]
+    assert plugin.driver.state.starts == 1
+    plugin.driver.reset(0)
+    plugin.driver.release()
+    until(lambda: not plugin.calls.problem())
+    assert not plugin.calls.problem()
+    plugin.health()
+    plugin.now_s += 60.0
+    until(lambda: plugin.health() == [True, True])
