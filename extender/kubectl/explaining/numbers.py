@@ -1,6 +1,6 @@
 """Puts a cause on a node into numbers and names, and says what would help there."""
 
-from extender.contract.cordon import names_of
+from extender.contract.cordon import BY_HAND, names_of
 from extender.kubectl.cluster.components import plugins_of, state_of
 from extender.kubectl.cluster.view import ClusterView
 from extender.kubectl.explaining.causes import Cause
@@ -28,7 +28,8 @@ def numbers_of(cause: Cause, view: ClusterView, request: PodRequest, info: NodeI
                 f"kubectl gpupack uncordon {' '.join(dict.fromkeys(words))}"
             )
         case Cause.UNHEALTHY:
-            ill = [gpu for gpu in info.gpus if not gpu.healthy]
+            out = [gpu for gpu in info.gpus if not gpu.healthy]
+            ill = [gpu for gpu in out if gpu.reason != BY_HAND] or out
             what = "; ".join(f"GPU {gpu.place}: {gpu.reason or 'unhealthy'}" for gpu in ill)
             return what, f"repair or replace the GPU; {info.name} offers it again by itself once it is healthy"
         case Cause.OUTSIDE:

@@ -307,3 +307,14 @@ def test_of_nodes_of_a_wrong_model_the_most_similar_is_the_closest() -> None:
     nodes = [node("t4", 80), node("h100", 80, model="NVIDIA H100 80GB HBM3"), mixed_node("mig", ("1g.10gb",))]
     (group,) = diagnosis(nodes, pod("waits", gpus=1, annotations={"gpu-model": "*mig-3g.40gb"})).groups
     assert (group.cause, group.nearest.node) == (Cause.MODEL, "mig")
+
+
+def test_a_cordoned_gpu_is_not_among_the_unhealthy_ones() -> None:
+    """The pod wants two: one is ill, the other cordoned."""
+    body = node("a", 16, 16, unhealthy={uuid("a", 0), uuid("a", 1)}, annotations={"cordon": uuid("a", 1)})
+    inventory = json.loads(body["metadata"]["annotations"]["gpupack.io/inventory"])
+    for gpu, reason in zip(inventory["gpus"], ("XID 79", "cordoned by hand"), strict=True):
+        gpu["reason"] = reason
+    body["metadata"]["annotations"]["gpupack.io/inventory"] = json.dumps(inventory)
+    (group,) = diagnosis([body], pod("waits", gpus=2)).groups
+    assert (group.cause, group.nearest.what) == (Cause.UNHEALTHY, "GPU 0: XID 79")
