@@ -7,7 +7,7 @@ mode has series of its own and is not copied to its MIG devices.
 docs/metrics.md has the table of all series.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -108,7 +108,7 @@ class GpuCollector(Collector):
             value=self._view.evictions(),
         )
 
-    def _xids(self, samples: Iterable[GpuSample]) -> Metric:
+    def _xids(self, samples: Collection[GpuSample]) -> Metric:
         known = {sample.uuid: sample for sample in (*samples, *_sliced(samples))}
         family = CounterMetricFamily("gpupack_gpu_xid_errors", "XIDs that the driver reported.", labels=[*_GPU, "xid"])
         for (uuid, xid), count in self._view.xid_counts().items():
@@ -156,14 +156,15 @@ def _labels(sample: GpuSample) -> tuple[str, str, str, str, str]:
     return str(sample.index), sample.uuid, sample.model, *instance
 
 
-def _sliced(samples: Iterable[GpuSample]) -> tuple[GpuSample, ...]:
-    """The GPUs in MIG mode that MIG devices are of, each once, for their labels."""
+def _sliced(samples: Collection[GpuSample]) -> tuple[GpuSample, ...]:
+    """The GPUs that MIG devices are of, each once, for their labels; without those that are no longer in MIG mode."""
+    whole = {sample.uuid for sample in samples}
     found = {
         sample.mig.parent: replace(
             sample, uuid=sample.mig.parent, model=model_of_card(sample.model, sample.mig), mig=None
         )
         for sample in samples
-        if sample.mig is not None
+        if sample.mig is not None and sample.mig.parent not in whole
     }
     return tuple(found.values())
 
