@@ -23,6 +23,7 @@ from bench.simulated.cluster import ClusterSettings, SimulatedCluster
 from bench.simulated.kubelet.pod_lifecycle import RUN_ANNOTATION
 from bench.simulated.specs import gpu_pod
 from extender.kubectl.cluster.prices import load_prices
+from extender.kubectl.finite import FiniteRange
 
 FRAME_S = 0.5
 PLAIN_FRAME_S = 5.0
@@ -75,7 +76,9 @@ def _manifest(pod: DemoPod) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--seconds", default=40.0, show_default=True, help="Seconds during which pods arrive.")
+@click.option(
+    "--seconds", default=40.0, show_default=True, type=FiniteRange(0), help="Seconds during which pods arrive."
+)
 @click.option("--seed", default=7, show_default=True, help="Seed of the stream of pods.")
 @click.option("--policy", default="", help="Packing policy.  [default: the extender's]")
 @click.option("--prices", type=click.Path(path_type=Path, exists=True), help="Price table.  [default: the shipped one]")

@@ -1,6 +1,7 @@
 """Writes the day's one file anew after every step, and reads it back into the same types."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +43,7 @@ class DayResult:
         dry_run: on stand-ins; then no figure says anything about a GPU.
         budget_s: after so many seconds no stage was started.
         seconds: how long it took so far.
-        stages: in the order in which they ran.
+        stages: in the order in which they ran, the first one being how the GPU was opened.
         findings: the figures.
         answers: the findings in words.
     """
@@ -58,10 +59,19 @@ class DayResult:
 
 
 def write_result(result: DayResult, file: Path) -> None:
-    """Replace the file as a whole, so that a reader never sees half of it."""
+    """Replace the file as a whole, so that a reader never sees half of it.
+
+    Raises:
+        OSError: it cannot be written; it is then as before.
+    """
     fresh = file.with_name(f"{file.name}.new")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-    fresh.rename(file)
+    try:
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+        fresh.rename(file)
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink()
+        raise
 
 
 def read_result(file: Path) -> DayResult:

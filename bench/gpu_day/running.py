@@ -1,7 +1,7 @@
 """Runs the day's stages in order within the budget, and keeps what each has found if it fails, hangs or is stopped."""
 
 import logging
-import os
+import math
 import signal
 import threading
 import time
@@ -15,15 +15,10 @@ from typing import Any
 from bench.gpu_day.answers import answers
 from bench.gpu_day.children import ChildError
 from bench.gpu_day.day import Day, DayGpu, DayPlan, DayStage, SkipError, Timer
+from bench.gpu_day.hanging import Tell, Watch, unwatched
 from bench.gpu_day.results import DayResult, StageOutcome, Status, write_result
 
 _LOG = logging.getLogger(__name__)
-
-GRACE_S = 30.0
-"""How long after its last moment a day may hang in the driver before it ends itself."""
-
-HUNG = 3
-"""Exit status of a day that hung."""
 
 
 class StopError(BaseException):
@@ -37,14 +32,33 @@ class DayRecord:
         result: its first state.
         file: where it is written.
         clock_s: monotonic seconds.
+        tell_problem: told once why the file cannot be written.
     """
 
-    def __init__(self, result: DayResult, file: Path, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        result: DayResult,
+        file: Path,
+        clock_s: Callable[[], float] = time.monotonic,
+        tell_problem: Callable[[str], None] = _LOG.warning,
+    ) -> None:
         self._result = result
         self._file = file
+        self._tell_problem = tell_problem
+        self._was_told = False
+        self.problem = ""
+        """Why the file is not as `result`; empty when it is."""
         self._clock_s = clock_s
         self._began_s = clock_s()
         self._lock = threading.RLock()
+
+    def begin(self) -> None:
+        """Write the file for the first time.
+
+        Raises:
+            OSError: it cannot be written, so that the day would leave nothing.
+        """
+        write_result(self._result, self._file)
 
     @property
     def result(self) -> DayResult:
@@ -68,15 +82,27 @@ class DayRecord:
             self._write(replace(self._result, findings=replace(self._result.findings, **fields)))
 
     def end_running(self, outcome: StageOutcome) -> None:
-        """Note how the stage ended that still runs, if one does."""
+        """Note how the stage ended that still runs, if one does, and write the file once more."""
         for name, each in self._result.stages.items():
             if each.status is Status.RUNNING:
                 self.note(name, outcome)
+        # The signal may have come in the middle of writing.
+        with self._lock:
+            self._write(self._result)
 
     def _write(self, result: DayResult) -> None:
         seconds = self._clock_s() - self._began_s
         self._result = replace(result, seconds=seconds, answers=answers(result.findings))
-        write_result(self._result, self._file)
+        try:
+            write_result(self._result, self._file)
+        except OSError as error:
+            # What was found is still printed in the end, and there may be room for the next one.
+            self.problem = f"{self._file} cannot be written: {error.strerror}"
+            if not self._was_told:
+                self._was_told = True
+                self._tell_problem(f"{self.problem}; the day goes on")
+        else:
+            self.problem = ""
 
 
 def run_stages(
@@ -84,9 +110,19 @@ def run_stages(
     plan: DayPlan,
     gpu: DayGpu,
     record: DayRecord,
-    tell: Callable[[str, StageOutcome], None] = lambda _name, _outcome: None,
+    *,
+    tell: Tell = lambda _name, _outcome: None,
+    watch: Watch = unwatched,
 ) -> None:
     """Run them one after the other; no stage is started that cannot end within the budget.
+
+    Args:
+        stages: in order.
+        plan: how the day is run.
+        gpu: the day's GPU.
+        record: gets every step.
+        tell: told how each stage ended.
+        watch: given a stage's name and limit in seconds, ends a day that hangs in it.
 
     Raises:
         StopError: the day was told to stop; the result says so.
@@ -94,10 +130,13 @@ def run_stages(
     try:
         for stage in stages:
             if record.left_s < stage.least_s:
-                why = f"{max(0.0, record.left_s):.0f} s are left, it needs {stage.least_s:g}"
+                # Rounded down, since 14.99 s are not the 15 s that it needs.
+                left_s = math.floor(10 * max(0.0, record.left_s)) / 10
+                why = f"{left_s:g} s are left, it needs {stage.least_s:g}"
                 outcome = StageOutcome(Status.OUT_OF_TIME, 0.0, why)
             else:
-                outcome = _run(stage, plan, gpu, record)
+                with watch(stage.name, min(stage.limit_s, record.left_s)):
+                    outcome = _run(stage, plan, gpu, record)
             record.note(stage.name, outcome)
             tell(stage.name, outcome)
     except StopError:
@@ -126,8 +165,13 @@ def _run(stage: DayStage, plan: DayPlan, gpu: DayGpu, record: DayRecord) -> Stag
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the day in order, once; only in the main thread."""
-    wanted = (signal.SIGINT, signal.SIGTERM)
+    """Let a signal end the day in order, once; only in the main thread.
+
+    A terminal that goes away does so, too, unless the day was started to outlive it (`nohup`).
+    """
+    wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal calls it
         # While children are ended, a second signal must not break that off.
@@ -141,24 +185,3 @@ def stoppable() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-@contextmanager
-def watchdog(record: DayRecord) -> Iterator[None]:
-    """End this process if it has not ended long after the budget: a call into a driver that hangs cannot be stopped.
-
-    Its children end with it.
-    """
-    ended = threading.Event()
-
-    def watch() -> None:
-        if ended.wait(record.left_s + GRACE_S):
-            return
-        record.end_running(StageOutcome(Status.FAILED, 0.0, "it hung, and the day was ended"))
-        os._exit(HUNG)
-
-    threading.Thread(target=watch, name="watchdog", daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()

@@ -17,6 +17,7 @@ from bench.latency.churning import measure_churn
 from bench.latency.estimates import measure_learning
 from bench.latency.world import Against, Size
 from bench.replay.drawing import style
+from extender.kubectl.finite import FiniteRange
 
 CASES = ("calls", "start", "shapes", "growth", "events", "binds", "learning", "churn")
 _GROWTH_NODES = (100, 1000, 5000)
@@ -61,10 +62,14 @@ _LINES = (
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Plot the growth case as SVG.")
 @click.option(
-    "--max-ratio", type=float, help="Fail when filter's fast calls (p10) take more than this times the floor's."
+    "--max-ratio",
+    type=FiniteRange(0),
+    help="Fail when filter's fast calls (p10) take more than this times the floor's.",
 )
-@click.option("--max-growth", type=float, help="Fail when filter at 5,000 nodes is more than this times that at 100.")
-@click.option("--max-rss-mib", type=float, help="Fail when case start leaves more than this resident.")
+@click.option(
+    "--max-growth", type=FiniteRange(0), help="Fail when filter at 5,000 nodes is more than this times that at 100."
+)
+@click.option("--max-rss-mib", type=FiniteRange(0), help="Fail when case start leaves more than this resident.")
 def command(**options: Any) -> None:
     """Measure the extender's latency over HTTP.
 

@@ -17,6 +17,7 @@ from bench.node.measure import Cost, Listening, measure_calls, measure_cost, mea
 from bench.node.stage import NodeLoad, staged
 from bench.simulated.nvml.driver import BuildError
 from extender.contract.units import UNIT_CHOICES_MIB, UnitMib
+from extender.kubectl.finite import FiniteRange
 
 _DEFAULTS = NodeLoad()
 
@@ -33,9 +34,9 @@ _DEFAULTS = NodeLoad()
     default=str(_DEFAULTS.unit_mib),
     help="Size of one unit of gpu-mem in MiB.",
 )
-@click.option("--seconds", default=120.0, type=click.FloatRange(1), help="How long to measure its cost.")
+@click.option("--seconds", default=120.0, type=FiniteRange(1), help="How long to measure its cost.")
 @click.option("--calls", default=200, type=click.IntRange(1), help="How many Allocate calls to time.")
-@click.option("--pause-s", default=0.25, type=click.FloatRange(0), help="Seconds between two Allocate calls.")
+@click.option("--pause-s", default=0.25, type=FiniteRange(0), help="Seconds between two Allocate calls.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures as JSON."
 )

@@ -21,6 +21,7 @@ from bench.replay.setting import Setting
 from bench.replay.working import ReplayProtocol, Task, run_all
 from bench.trace.reading import WHOLE_MILLI, TraceError, digest, read_nodes, read_pods
 from extender.kubectl.cluster.prices import PriceError, load_prices
+from extender.kubectl.finite import FiniteRange
 from extender.scheduling.pods.models import RequestError
 from extender.scheduling.policies.table import POLICIES
 
@@ -93,7 +94,7 @@ def _inflate(_: click.Context, __: click.Parameter, text: str) -> float | None:
     show_default=True,
     help="gpu_milli as a part of any GPU (relative), or of a 16 GiB card and so less of a larger one (absolute).",
 )
-@click.option("--departures", type=click.FloatRange(0.01, 10), help="Steady state at this offered load (1 = capacity).")
+@click.option("--departures", type=FiniteRange(0.01, 10), help="Steady state at this offered load (1 = capacity).")
 @click.option("--timestamps", is_flag=True, help="Use the trace's own times, on a cluster cut down to its peak.")
 @click.option("--bound", is_flag=True, help="Add the LP bound on any policy.")
 @click.option("--prices", type=_FILE, help="Price table, YAML; the shipped one by default.")

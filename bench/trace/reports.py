@@ -17,6 +17,7 @@ from extender.kubectl.cluster.prices import PriceError, load_prices
 from extender.kubectl.cluster.session import Session
 from extender.kubectl.commands.cost import case_answer
 from extender.kubectl.commands.size_advice import trace_advice
+from extender.kubectl.finite import FiniteRange
 from extender.kubectl.options import Options, Output
 from extender.kubectl.output.answer import Answer
 from extender.kubectl.output.writing import written
@@ -32,7 +33,7 @@ _OUT = click.Path(dir_okay=False, path_type=Path)
 @click.option("--pods", type=_FILE, help="Pod list of a trace, with --nodes.")
 @click.option(
     "--demand",
-    type=click.FloatRange(1, 200),
+    type=FiniteRange(1, 200),
     default=60.0,
     show_default=True,
     help="With --nodes: GPUs that pods ask for, in percent of the nodes' GPUs.",
@@ -133,7 +134,7 @@ def _size_class(pod: TracePod) -> str:
 @click.option("--pods", type=_FILE, required=True, help="Pod list, CSV (name,cpu_milli,memory_mib,num_gpu,...).")
 @click.option(
     "--reach",
-    type=click.FloatRange(0.01, 0.9),
+    type=FiniteRange(0.01, 0.9),
     default=0.1,
     show_default=True,
     help="How much smaller a size may become, as a fraction of it.",

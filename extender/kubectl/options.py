@@ -10,6 +10,7 @@ import click
 
 from extender.contract.names import Names
 from extender.contract.units import UNIT_CHOICES_MIB, UnitMib
+from extender.kubectl.finite import FiniteRange
 
 NO = 1
 USAGE = 2
@@ -83,7 +84,7 @@ _COMMON = (
     click.option(
         "--interval",
         "interval_s",
-        type=click.FloatRange(0.1, 3600),
+        type=FiniteRange(0.1, 3600),
         default=2.0,
         show_default=True,
         metavar="SECONDS",
@@ -99,7 +100,7 @@ _COMMON = (
     click.option(
         "--request-timeout",
         "timeout_s",
-        type=click.FloatRange(0.1, 3600),
+        type=FiniteRange(0.1, 3600),
         default=30.0,
         show_default=True,
         metavar="SECONDS",

@@ -14,6 +14,7 @@ from extender.kubectl.cluster.session import Session
 from extender.kubectl.cluster.traits import owner_of
 from extender.kubectl.cluster.usage import Peaks, peaks_of, read_peaks, scrape
 from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.finite import FiniteRange
 from extender.kubectl.options import Options, common_options
 from extender.kubectl.output.answer import Answer, Cell, Column, Line, Table, Tone
 from extender.kubectl.output.texts import UNKNOWN, counted, natural, of_mib, of_units
@@ -42,14 +43,14 @@ _TONES = {"too large": Tone.CAREFUL, "too small": Tone.BAD, "good": Tone.GOOD, "
 )
 @click.option(
     "--reach",
-    type=click.FloatRange(0.01, 0.9),
+    type=FiniteRange(0.01, 0.9),
     default=0.1,
     show_default=True,
     help="With --trace: how much smaller a size may become, as a fraction of it.",
 )
 @click.option(
     "--headroom",
-    type=click.FloatRange(0, 10),
+    type=FiniteRange(0, 10),
     default=0.1,
     show_default=True,
     help="Room to leave above the peak, as a fraction of it.",

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bench.gpu_day.answers import OPEN, DayAnswer
-from bench.gpu_day.command import report
+from bench.gpu_day.command import OPENING, report
+from bench.gpu_day.command import command as gpu_day
 from bench.gpu_day.findings import Findings
 from bench.gpu_day.order import STAGES
 from bench.gpu_day.results import DayResult, Status, read_result
@@ -92,7 +95,7 @@ def test_a_dry_run_goes_through_every_stage(tmp_path: Path) -> None:
 
 def expected_stages(status: Status) -> dict[str, Status]:
     """Every stage with one status."""
-    return {stage.name: status for stage in STAGES}
+    return {OPENING: Status.DONE, **{stage.name: status for stage in STAGES}}
 
 
 def test_a_driver_without_cuda_is_measured_and_the_rest_is_skipped_with_a_reason(
@@ -202,12 +205,155 @@ def test_nothing_on_the_gpu_is_changed(tmp_path: Path, driver: SimulatedDriver) 
 
 
 def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
-    """With a file that claims nothing."""
+    """With a file that claims nothing and says why."""
     file = tmp_path / "day.json"
     status, output = run(file)
     if "NVML cannot start" not in output:
         pytest.skip("this machine has a driver")
-    assert (status, read_result(file).findings) == (1, Findings())
+    result = read_result(file)
+    assert (status, result.findings, list(result.stages)) == (1, Findings(), [OPENING])
+    assert (result.stages[OPENING].status, result.stages[OPENING].why[:17]) == (Status.FAILED, "NVML cannot start")
+
+
+IMPATIENT = """
+import sys
+from bench.gpu_day import hanging
+from bench.cli import main
+hanging.GRACE_S = 0.3
+main(sys.argv[1:])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """A call that does not return, while one stage is asked for; `told` is the stage that is said to hang."""
+
+    gpu: int | None
+    call: str
+    only: str
+    told: str
+
+
+@pytest.mark.parametrize(
+    "hang",
+    [
+        Hang(None, "INIT", "facts", OPENING),
+        Hang(0, "MEMORY_V2", "facts", OPENING),
+        Hang(0, "COMPUTE_PROCESSES", "facts", OPENING),
+        Hang(0, "NAME", "facts", "facts"),
+        Hang(None, "SHUTDOWN", "facts", "facts"),
+        Hang(None, "SHUTDOWN", "limits", "letting the GPU go"),
+    ],
+)
+def test_a_driver_that_hangs_ends_the_day_with_the_stage_in_the_file(
+    tmp_path: Path, driver: SimulatedDriver, hang: Hang
+) -> None:
+    """A call that never returns can't be stopped, so that the process ends itself; the report is printed before."""
+    file = tmp_path / "day.json"
+    driver.hang(hang.gpu, hang.call)
+    command = [
+        sys.executable,
+        "-c",
+        IMPATIENT,
+        "gpu-day",
+        "--json",
+        str(file),
+        "--budget-s",
+        "2.5",
+        "--only",
+        hang.only,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **driver.environment()}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, timeout=PATIENT_S, capture_output=True, text=True
+    )
+    driver.release()
+    found = read_result(file).stages[hang.told]
+    assert (done.returncode, found.status, found.why) == (3, Status.FAILED, "it hung, and the day was ended"), done
+    assert f"{hang.told}: failed in" in done.stdout
+    assert "| question | answer |" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("/dev/null", "is not a file"),
+        ("/proc/day.json", "cannot be written: No such file or directory"),
+        ("missing/day.json", "cannot be written: No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path, target: str, why: str) -> None:
+    """Before anything runs; what is at the place stays."""
+    status, output = run(tmp_path / target, "--dry-run")
+    assert (status, why in output, "Traceback" in output) == (2, True, False), output
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_to_the_file_stays_one(tmp_path: Path, driver: SimulatedDriver) -> None:
+    """The file behind it is written."""
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "day.json")
+    run(link, "--only", "facts", environment=driver.environment())
+    assert (link.is_symlink(), read_result(tmp_path / "day.json").stages["facts"].status) == (True, Status.DONE)
+
+
+def test_a_folder_that_goes_away_does_not_end_the_day(tmp_path: Path, driver: SimulatedDriver) -> None:
+    """It is told once, the report is printed, and the status says that the file is not there."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = folder / "day.json"
+    driver.hang(0, "MEMORY_V2")
+    with start(file, "--only", "facts", "--only", "nvml", environment=driver.environment()) as process:
+        wait_until(lambda: file.exists() and OPENING in read_result(file).stages, "the day", timeout_s=PATIENT_S)
+        shutil.rmtree(folder)
+        driver.release()
+        output, _ = process.communicate(timeout=PATIENT_S)
+    assert (process.returncode, output.count("the day goes on"), "Traceback" in output) == (1, 1, False), output
+    assert "Tesla T4, driver 580.95.05" in output
+    assert f"Error: {file} cannot be written" in output
+
+
+@pytest.mark.parametrize("options", [("--budget-s", "1"), ("--budget-s", "20", "--only", "limits")])
+def test_a_budget_without_time_for_anything_is_no_success(
+    tmp_path: Path, driver: SimulatedDriver, options: tuple[str, ...]
+) -> None:
+    """And says so."""
+    status, output = run(tmp_path / "day.json", *options, environment=driver.environment())
+    assert (status, "there was no time for any stage" in output) == (1, True), output
+
+
+@pytest.mark.parametrize("option", ["--budget-s", "--run-s"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "0", "x"])
+def test_times_are_numbers(tmp_path: Path, option: str, value: str) -> None:
+    """Not those that are in every range, either."""
+    done = CliRunner().invoke(gpu_day, ["--json", str(tmp_path / "day.json"), option, value])
+    assert (done.exit_code, option in done.output, list(tmp_path.iterdir())) == (2, True, [])
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == wanted:
+            os.kill(os.getpid(), signal.SIGINT)
+
+wanted = sys.argv.pop(1)
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("bench", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "bench.cli", "bench.gpu_day.command", "device_plugin.sampling.nvml"])
+def test_a_day_that_is_interrupted_while_it_is_loaded_says_nothing(tmp_path: Path, module: str) -> None:
+    """Neither a traceback nor that something failed."""
+    command = [sys.executable, "-c", INTERRUPTED, module, "gpu-day", "--json", str(tmp_path / "day.json")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, timeout=PATIENT_S, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def found_in(file: Path, stage: str) -> object:
@@ -215,12 +361,25 @@ def found_in(file: Path, stage: str) -> object:
     return getattr(read_result(file).findings, stage) if file.exists() else None
 
 
-@pytest.mark.parametrize(("number", "stage"), [(signal.SIGINT, "limits"), (signal.SIGTERM, "colocate")])
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    [
+        (signal.SIGINT, "limits"),
+        (signal.SIGTERM, "colocate"),
+        (signal.SIGHUP, "limits"),
+        (signal.SIGQUIT, "limits"),
+    ],
+)
 def test_a_day_that_is_told_to_stop_leaves_what_it_had(tmp_path: Path, number: signal.Signals, stage: str) -> None:
-    """And no process."""
+    """And neither a process nor a folder."""
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("these tests were started to outlive their terminal")
     library()
     file = tmp_path / "day.json"
-    with start(file, "--dry-run", "--only", "facts", "--only", stage, environment={}) as process:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {"TMPDIR": str(temporary)}
+    with start(file, "--dry-run", "--only", "facts", "--only", stage, environment=environment) as process:
         wait_until(lambda: found_in(file, stage), "its first finding", timeout_s=PATIENT_S)
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENT_S)
@@ -228,7 +387,7 @@ def test_a_day_that_is_told_to_stop_leaves_what_it_had(tmp_path: Path, number: s
     assert process.returncode == 130, output
     assert (result.stages["facts"].status, result.stages[stage].status) == (Status.DONE, Status.INTERRUPTED)
     assert found_in(file, stage) is not None
-    assert left_behind(file) == []
+    assert (left_behind(file), list(temporary.glob("gpu-day-*"))) == ([], [])
 
 
 def test_questions_of_stages_that_did_not_run_are_left_out_on_request() -> None:

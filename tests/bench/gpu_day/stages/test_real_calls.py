@@ -1,6 +1,7 @@
 """The stages as on a real GPU, on a stand-in for libcuda.so.1 and one for the MPS daemon: the same calls are made."""
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ def cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def day(cuda: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeDay:
     """A day on a GPU with CUDA and MPS; what is missing can be said."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
     def make(plan: DayPlan = PLAN, *, left_s: float = 60.0, mps: str = "works") -> Day:
         if mps != "missing":
@@ -75,12 +78,11 @@ def test_limits_run_out_of_time_one_by_one(day: MakeDay) -> None:
     ("mps", "why"),
     [("missing", "no nvidia-cuda-mps-control on this machine"), ("refuses", "ended with status 1")],
 )
-def test_a_machine_without_mps_skips_the_limits(day: MakeDay, mps: str, why: str) -> None:
+def test_a_machine_without_mps_skips_the_limits(day: MakeDay, tmp_path: Path, mps: str, why: str) -> None:
     """And says what is missing; no folder is left."""
-    before = {path.name for path in Path("/tmp").glob("gpu-day-mps-*")}
     with pytest.raises(SkipError, match=why):
         list(limits(day(mps=mps)))
-    assert {path.name for path in Path("/tmp").glob("gpu-day-mps-*")} - before == set()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_processes_that_the_driver_does_not_list_are_not_known(day: MakeDay) -> None:
