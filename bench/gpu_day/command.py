@@ -103,7 +103,7 @@ def _day(record: DayRecord, plan: DayPlan, stages: Sequence[DayStage], *, only_m
     def hung(name: str, outcome: StageOutcome) -> None:
         record.note(name, outcome)
         _tell(name, outcome)
-        _say(report(record.result))
+        _say(report(record.result, only_measured=only_measured))
         sys.stdout.flush()
 
     watch = watch_with(hung)
