@@ -175,8 +175,13 @@ def _need(container: ContainerArguments, kind: ContainerKind, names: Names, prob
         amounts[names.memory_resource],
         amounts[names.gpu_resource],
         amounts[names.core_resource],
-        hides_shm=any(normpath(mount.mount_path) == _SHM for mount in container.volume_mounts or ()),
+        hides_shm=any(_in_container(mount.mount_path) == _SHM for mount in container.volume_mounts or ()),
     )
+
+
+def _in_container(path: str) -> str:
+    """Where a volume is mounted: the kubelet takes a relative path from the root, and two slashes are one to it."""
+    return normpath("/" + path.lstrip("/"))
 
 
 def _placement(text: str | None, unit_mib: UnitMib, problems: list[str]) -> tuple[Placement, str]:

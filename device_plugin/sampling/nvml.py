@@ -41,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 _SYSFS_PCI = Path("/sys/bus/pci/devices")
 NO_SIZE = "NVML does not say how much memory it has; where it shares the machine's, say so with --gpu-memory-mib"
 _MIG = "MIG is enabled on it, and MIG devices are not shared further"
+HELD = "MIG was enabled on it, and pods have it as a whole GPU"
+CARD_HELD = "pods have its GPU as a whole"
 
 
 def load_pynvml() -> Any:
@@ -194,17 +196,17 @@ class NvmlSource:
         if mode.value is not None:
             self._is_mig[uuid] = mode.value
         is_mig = self._is_mig.get(uuid, False)
-        if is_mig:
-            self._forget(uuid)
-            if not self._with_slices:
+        whole = self._held_whole(seen.index, uuid) if is_mig else ()
+        if is_mig and not self._with_slices:
+            if not whole:
                 self._refusals[str(seen.index)] = _MIG
-                return ()
+            return whole
         if mode.trouble:
             # It may be split into other MIG devices by now, or for the first time.
             self._note_lost(uuid, is_lost=mode.is_lost)
             return self._refused_with_slices(seen.index, uuid, f"NVML: {mode.trouble}")
         if is_mig:
-            return self._slices_of(nvml, seen, uuid)
+            return (*whole, *self._slices_of(nvml, seen, uuid, problem=CARD_HELD if whole else ""))
         return (*self._whole(nvml, seen, uuid), *self.slices.ended(uuid))
 
     def _whole(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid) -> Sequence[GpuSample]:
@@ -216,8 +218,8 @@ class NvmlSource:
         problem = self._problem(uuid, check_up(nvml, seen.handle))
         return (replace(sample, healthy=False, reason=problem) if problem else sample,)
 
-    def _slices_of(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid) -> Iterable[GpuSample]:
-        """The MIG devices of a GPU; what is wrong with the GPU is wrong with all of them."""
+    def _slices_of(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid, problem: str) -> Iterable[GpuSample]:
+        """The MIG devices of a GPU; what is wrong with the GPU is wrong with all of them, as is `problem`."""
         if uuid not in self._numa_nodes:
             self._numa_nodes[uuid] = numa_node(nvml, seen.handle, self._sysfs_pci)
         checkup = check_up_card(nvml, seen.handle)
@@ -227,8 +229,8 @@ class NvmlSource:
         self._refusals.update(offered.left_out)
         for sample in offered.samples:
             xid = self._xid_of(uuid, needs_recovery=finding.needs_recovery, mig=sample.mig)
-            problem = sample.reason or finding.problem or xid
-            yield replace(sample, healthy=not problem, reason=problem)
+            why = sample.reason or finding.problem or xid or problem
+            yield replace(sample, healthy=not why, reason=why)
 
     def _take_description(self, index: int, uuid: GpuUuid, description: Description) -> str:
         """Remember what a GPU is; returns why it cannot be offered."""
@@ -262,9 +264,18 @@ class NvmlSource:
         slices = self.slices.unreachable(uuid, why)
         return slices if slices and uuid not in self._ever else (*slices, *self._refused(index, uuid, why))
 
-    def _forget(self, uuid: GpuUuid) -> None:
-        self._ever.pop(uuid, None)
+    def _held_whole(self, index: int, uuid: GpuUuid) -> Sequence[GpuSample]:
+        """What remains of a GPU that is in MIG mode: it is unhealthy while a pod has it, and is then forgotten.
+
+        Its MIG devices are not offered meanwhile: such a pod that starts to use it gets one of them.
+        """
         self._described.discard(uuid)
+        known = self._ever.get(uuid)
+        held = () if known is None else self.slices.held()
+        if known is not None and (held is None or uuid in held):
+            return (replace(known, index=index, healthy=False, reason=HELD),)
+        self._ever.pop(uuid, None)
+        return ()
 
     def _problem(self, uuid: GpuUuid, checkup: Checkup) -> str:
         """Why a GPU must not be used; empty when it may."""

@@ -48,6 +48,11 @@ def decoded(body: dict[str, Any]) -> BoundPod:
         (["/data", "/dev/shm"], True),
         (["/dev/shm/"], True),
         (["/dev/../dev//shm"], True),
+        (["dev/shm"], True),
+        (["./dev/shm/"], True),
+        (["//dev/shm"], True),
+        (["../dev/shm"], True),  # above the root is the root
+        (["data/dev/shm"], False),
         (["/dev"], False),  # what is mounted deeper comes later
         (["/dev/shm/cache"], False),
         ([], False),

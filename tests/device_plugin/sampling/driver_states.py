@@ -140,9 +140,14 @@ class Node:
         self.source = NvmlSource(clock_s=self.clock, sysfs_pci=driver.folder, with_slices=True)
         supervised = SupervisedSource(self.source, Advisory(), Probation(PROBATION_S), self.clock)
         self.feed = GpuFeed(supervised, DEFAULT_UNIT_MIB, 1.0)
+        self.source.slices.held = self._held
         self.reader = NvmlReader(load_pynvml, with_slices=True)
         self.meter = Meter(source=self.reader, locator=Host(), pods=dict, interval_s=5.0, clock_s=self.clock)
         self._made = 0
+
+    def _held(self) -> set[GpuUuid]:
+        """Pods have all MIG devices, so that those that are destroyed stay in sight, and no whole GPUs."""
+        return {each.uuid for each in self.feed.gpus or () if each.mig is not None}
 
     def close(self) -> None:
         """End its threads and sessions."""

@@ -10,7 +10,7 @@ from bench.simulated.nvml.slicing import slice_uuid
 from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.gpu import GpuSample
 from device_plugin.gpus.mig.slices import DESTROYED, NO_DEVICES, OLD_DRIVER, SEVERAL
-from device_plugin.sampling.nvml import NvmlSource
+from device_plugin.sampling.nvml import CARD_HELD, HELD, NvmlSource
 from extender.contract.mig import MigDevice
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import simulated
@@ -170,6 +170,22 @@ def test_a_gpu_becomes_mig_devices_and_a_gpu_again(source: NvmlSource, driver: S
     driver.gpus[0].mig = 0
     found.append(state(source))
     assert found == [{A: "", B: ""}, {gi(2): "", B: ""}, {A: "", B: ""}]
+
+
+def test_devices_of_a_gpu_that_a_pod_has_whole_are_not_offered(
+    source: NvmlSource, driver: SimulatedDriver, pods: Pods
+) -> None:
+    """Its memory would be given twice; the GPU stays in sight as long as the pod has it."""
+    source.sample()
+    pods.held = {A}
+    driver.slice(0, ["3g.20gb"])
+    found = [state(source)]
+    driver.gpus[0].mig = 0
+    found.append(state(source))
+    driver.slice(0, ["3g.20gb"])
+    pods.held = ()
+    found.append(state(source))
+    assert found == [{A: HELD, gi(2): CARD_HELD, B: ""}, {A: "", B: ""}, {gi(2): "", B: ""}]
 
 
 def test_the_same_uuid_comes_back_with_another_size(source: NvmlSource, driver: SimulatedDriver) -> None:

@@ -19,7 +19,7 @@ from bench.simulated.nvml.driver import (
 from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
 from device_plugin.gpus.xids import QUIET_S
-from device_plugin.sampling.nvml import NO_SIZE, NvmlSource, load_pynvml
+from device_plugin.sampling.nvml import HELD, NO_SIZE, NvmlSource, load_pynvml
 from device_plugin.settings import GivenMemory
 from extender.contract.units import GpuUuid
 from tests.device_plugin.drivers import simulated
@@ -104,12 +104,29 @@ def test_mig_gpus_are_left_out_with_a_reason(
 
 
 def test_mig_may_be_turned_on_and_off(source: NvmlSource, driver: SimulatedDriver) -> None:
-    """A GPU that is cut up is not a GPU that is missing."""
+    """A GPU that is cut up is not a GPU that is missing, if no pod has it."""
+    source.slices.held = tuple
     found = []
     for mig in (0, 1, 0):
         driver.gpus[0].mig = mig
         found.append([(sample.uuid, sample.healthy) for sample in source.sample()])
     assert found == [[(A, True), (B, True)], [(B, True)], [(A, True), (B, True)]]
+
+
+def test_a_gpu_that_a_pod_has_stays_when_mig_is_turned_on(source: NvmlSource, driver: SimulatedDriver) -> None:
+    """Unhealthy, also while it is not known what pods have; then it is left out, as one that never was a GPU."""
+    found = [source.sample()]
+    driver.gpus[0].mig = 1
+    answers = iter((None, {A}, ()))
+    source.slices.held = lambda: next(answers)
+    found += [source.sample() for _ in range(3)]
+    assert [[(each.uuid, each.reason) for each in samples] for samples in found] == [
+        [(A, ""), (B, "")],
+        [(A, HELD), (B, "")],
+        [(A, HELD), (B, "")],
+        [(B, "")],
+    ]
+    assert source.left_out.keys() == {"0"}
 
 
 def test_gpus_without_mig_say_that_it_is_not_supported(source: NvmlSource, driver: SimulatedDriver) -> None:
