@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from device_plugin.gpus.mig.profiles import SLICES_OF_A_GPU, parse_split
+from device_plugin.gpus.mig.profiles import parse_split
 from extender.contract.inventory import Inventory, InventoryGpu
-from extender.contract.mig import MIG_PREFIX, MigDevice
+from extender.contract.mig import MIG_PREFIX, SLICES_OF_A_GPU, MigDevice
 from extender.contract.names import Names
 from extender.contract.units import CORE_PERCENT, DEFAULT_UNIT_MIB, GpuUuid, UnitMib
 

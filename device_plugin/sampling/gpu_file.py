@@ -34,8 +34,8 @@ from typing import Any
 import yaml
 
 from device_plugin.gpus.gpu import GpuSample
-from device_plugin.gpus.mig.profiles import SLICES_OF_A_GPU, MigProfile, parse_split
-from extender.contract.mig import MIG_PREFIX, MigDevice
+from device_plugin.gpus.mig.profiles import parse_split
+from extender.contract.mig import MIG_PREFIX, SLICES_OF_A_GPU, MigDevice, MigProfile
 from extender.contract.units import ContractError, GpuUuid
 
 _KNOWN_OF_ENTRY = {

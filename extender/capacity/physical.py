@@ -1,12 +1,12 @@
 """Counts and prices nodes by physical GPU, however many MIG devices each is split into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from extender.contract.inventory import InventoryGpu
 from extender.contract.mig import card_of, model_of_card, says_mig
 from extender.scheduling.nodes.node import GpuInfo, NodeRecord
-from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns
+from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, parse_models
 
 
 def part_of_card(gpu: GpuInfo | InventoryGpu) -> float:
@@ -51,11 +51,24 @@ def unsplit(record: NodeRecord) -> NodeRecord:
     return replace(record, inventory=gpus, whole_gpus=len(whole), memory_units=sum(map(gpus.units_of, gpus.gpus)))
 
 
-def of_cards(models: ModelPatterns) -> ModelPatterns:
-    """The patterns without what they say of MIG: `*MIG-1g.10gb` becomes `*`, `!*MIG*` goes."""
+def cards_by_slice(records: Iterable[NodeRecord]) -> dict[str, str]:
+    """Product names of the MIG devices of some nodes, with those of their GPUs."""
+    inventories = [record.inventory for record in records if record.inventory is not None]
+    gpus = [gpu for inventory in inventories for gpu in inventory.gpus if gpu.mig is not None]
+    return {gpu.model: model_of_card(gpu.model, gpu.mig) for gpu in gpus}
+
+
+def of_cards(models: ModelPatterns, by_slice: Mapping[str, str]) -> ModelPatterns:
+    """The patterns without what they say of MIG: `*MIG-1g.10gb` becomes `*`, `!*MIG*` goes.
+
+    Where a pattern without MIG in it accepts MIG devices (`*1g.10gb`), their GPUs, by `cards_by_slice`, are accepted.
+    """
     accepted = tuple(
         f"{pattern[: pattern.upper().index('MIG')].rstrip('-* ')}*" if says_mig(pattern) else pattern
         for pattern in models.accepted
     )
+    if accepted:
+        named = {card for name, card in by_slice.items() if models.match(name)}
+        accepted += tuple(pattern for card in sorted(named) for pattern in parse_models(card).accepted)
     refused = tuple(pattern for pattern in models.refused if not says_mig(pattern))
     return ModelPatterns(accepted, refused) if accepted or refused else ANY_MODEL

@@ -8,8 +8,9 @@ from typing import Protocol
 from extender.capacity.case import Case, GpuPod
 from extender.capacity.eligibility import Constraints, ineligible
 from extender.capacity.packing import Packing
-from extender.capacity.physical import cost_of, count_of, of_cards, part_of_card, unsplit
+from extender.capacity.physical import cards_by_slice, cost_of, count_of, of_cards, part_of_card, unsplit
 from extender.contract.mig import model_of_card
+from extender.contract.units import GpuUuid
 from extender.scheduling.fitting.judging import judge, nearest
 from extender.scheduling.learning.estimating import estimate
 from extender.scheduling.ledger.events import PodChanged, PodRecord
@@ -93,9 +94,10 @@ def packed(case: Case, label: str, policy: str, prices: Prices, *, whole: bool =
     nodes = map(unsplit, case.nodes) if whole else case.nodes
     cheapest = sorted(nodes, key=lambda record: (_usd_per_gpu(record, prices), record.name))
     cluster = _cluster(replace(case, nodes=tuple(cheapest)), policy)
+    by_slice = cards_by_slice(case.nodes)
     left: Counter[tuple[PodRequest, Constraints]] = Counter()
     for at, pod in enumerate(case.pods):
-        request = whole_of(pod.request) if whole else pod.request
+        request = whole_of(pod.request, by_slice) if whole else pod.request
         if cluster.place(str(at), request, pod.constraints) is None:
             left[request, pod.constraints] += 1
     return replace(_scenario(label, case, cluster, prices), left_out=_reasons(cluster, left))
@@ -122,12 +124,12 @@ def _reasons(cluster: Packing, left: Mapping[tuple[PodRequest, Constraints], int
     return dict(found.most_common())
 
 
-def whole_of(request: PodRequest) -> PodRequest:
-    """The same pod with whole GPUs in place of shares."""
+def whole_of(request: PodRequest, by_slice: Mapping[str, str]) -> PodRequest:
+    """The same pod with whole GPUs in place of shares and of MIG devices, whose GPUs are told by `by_slice`."""
     gpus = max((demand.gpus for demand in request.demands if not demand.whole), default=0) + request.whole_gpus
     return pod_request(
         (ContainerRequest("main", gpus=gpus),),
-        models=of_cards(request.models),
+        models=of_cards(request.models, by_slice),
         cpu_milli=request.cpu_milli,
         memory_bytes=request.memory_bytes,
     )
@@ -201,20 +203,35 @@ def _scenario(label: str, case: Case, cluster: Packing, prices: Prices) -> Scena
 def _held(node: NodeInfo, holder: Holder, prices: Prices) -> tuple[float, float]:
     """What a holder has of this node's GPUs, in GPUs and in dollars an hour; a MIG device is a part of its GPU.
 
-    Where it is unknown which GPUs they are, they count as average GPUs of the node.
+    Where it is unknown which GPUs they are, they count as average ones of those that can serve the pod.
     """
-    footprint, request = holder.footprint, holder.request
+    footprint = holder.footprint
+    if footprint is not None:
+        parts = {
+            gpu.uuid: 1.0 if gpu.uuid in footprint.whole else footprint.shares.get(gpu.uuid, 0) / max(1, gpu.capacity)
+            for gpu in node.gpus
+        }
+    else:
+        parts = _average_parts(node, holder.request)
     gpus = usd = 0.0
     for gpu in node.gpus:
-        price = prices.usd_per_hour(model_of_card(gpu.model, gpu.mig))
-        if footprint is not None:
-            part = 1.0 if gpu.uuid in footprint.whole else footprint.shares.get(gpu.uuid, 0) / max(1, gpu.capacity)
-        else:
-            units = request.memory_units / max(1, node.capacity) if request else 0.0
-            part = units + (request.whole_gpus / len(node.gpus) if request else 0.0)
-        part *= part_of_card(gpu)
-        gpus, usd = gpus + part, usd + part * price
+        part = parts.get(gpu.uuid, 0.0) * part_of_card(gpu)
+        gpus, usd = gpus + part, usd + part * prices.usd_per_hour(model_of_card(gpu.model, gpu.mig))
     return (gpus, usd)
+
+
+def _average_parts(node: NodeInfo, request: PodRequest | None) -> dict[GpuUuid, float]:
+    """Of each GPU as much as of the others that can serve a demand; of all where none can."""
+    parts: dict[GpuUuid, float] = {}
+    if request is None or not node.gpus:
+        return parts
+    for demand in request.demands:
+        serving = [gpu for gpu in node.gpus if gpu.can_serve(request.models, demand)] or list(node.gpus)
+        units = max(1, sum(gpu.capacity for gpu in serving))
+        each = demand.gpus / len(serving) if demand.whole else demand.units * demand.gpus / units
+        for gpu in serving:
+            parts[gpu.uuid] = parts.get(gpu.uuid, 0.0) + each
+    return parts
 
 
 def _cpu_per_gpu(case: Case) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.simulated.nvml.state import MAX_SLICES, DriverGpu, DriverSlice
-from device_plugin.gpus.mig.profiles import MigProfile, parse_profile
+from extender.contract.mig import MigProfile, parse_profile
 
 _MIB = 1024 * 1024
 _MULTIPROCESSORS_PER_SLICE = 14

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from device_plugin.gpus.answers import MemorySize
 from device_plugin.gpus.gpu import GpuSample
-from device_plugin.gpus.mig.profiles import parse_profile, profile_in
+from device_plugin.gpus.mig.profiles import profile_in
 from device_plugin.gpus.plausible import odd_memory, odd_model
 from device_plugin.gpus.xids import XidPlace
 from extender.contract.allocation import LARGEST
-from extender.contract.mig import MigDevice
+from extender.contract.mig import MigDevice, parse_profile
 from extender.contract.units import GpuUuid
 
 NO_DEVICES = "MIG is enabled and has no devices: nvidia-smi mig -cgi"

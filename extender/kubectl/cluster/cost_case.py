@@ -1,7 +1,6 @@
 """Turns a cluster into the case of a cost report.
 
-Nodes without gpupack's inventory are read by NVIDIA's labels (`nvidia.com/gpu.product`, `.memory`, `.count`), which
-GPU feature discovery sets.
+Nodes without gpupack's inventory are read by what NVIDIA's device plugin offers there.
 """
 
 import csv
@@ -11,21 +10,15 @@ from pathlib import Path
 
 from extender.capacity.case import Case, CaseError, GpuPod
 from extender.contract.cordon import BY_HAND
-from extender.contract.inventory import Inventory, InventoryGpu
-from extender.contract.mig import MigDevice
-from extender.contract.names import Names
-from extender.contract.quantity import parse_digits, parse_quantity
-from extender.contract.units import CORE_PERCENT, ContractError, GpuUuid, UnitMib
-from extender.kube.objects import NodeObject
+from extender.contract.inventory import Inventory
+from extender.contract.units import CORE_PERCENT, UnitMib
 from extender.kubectl.cluster.traits import constraints_of, node_traits, workload_of
 from extender.kubectl.cluster.usage import PodKey
 from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.nvidia.gpus import NVIDIA_GPU, OfferedGpus, is_offering, offered_gpus
+from extender.kubectl.nvidia.pods import asked_of_nvidia, combines_mig
 from extender.scheduling.nodes.node import NodeRecord
 from extender.scheduling.pods.request import ContainerRequest, PodRequest, pod_request
-
-NVIDIA_GPU = "nvidia.com/gpu"
-_SLICES = 7
-"""Of every GPU that has as many MIG devices at most; NVIDIA's labels do not say it."""
 
 MemoryMib = Mapping[PodKey, int]
 """MiB of GPU memory that a pod really uses."""
@@ -44,13 +37,16 @@ def case_of(view: ClusterView, *, source: str, usage: MemoryMib | None = None) -
     """
     notes = list(view.warnings)
     records = []
+    offered: dict[str, OfferedGpus] = {}
     for record in view.node_records:
-        known = _with_gpus(record, view.nodes.get(record.name), view, notes)
+        known = _with_gpus(record, view, offered, notes)
         if known is not None:
             records.append(known)
     if not records:
-        raise CaseError(f"{source}: no node with GPUs, expected an inventory annotation or NVIDIA's labels")
+        why = "".join(f"; {note}" for note in notes)
+        raise CaseError(f"{source}: no node with GPUs, expected an inventory annotation or NVIDIA's labels{why}")
     names = {record.name for record in records}
+    stock = view.names.gpu_resource == NVIDIA_GPU and len(offered) == len(records)
     found: list[GpuPod] = []
     taken: dict[str, tuple[int, int]] = {}
     for pod in view.pod_records:
@@ -58,9 +54,12 @@ def case_of(view: ClusterView, *, source: str, usage: MemoryMib | None = None) -
         body = view.pods.get(pod.uid)
         if pod.ended or body is None:
             continue
+        request = pod.request
+        if pod.node in offered or (stock and not pod.node):
+            request = asked_of_nvidia(body, pod.cpu_milli, pod.memory_bytes, offered, view.unit_mib) or request
         if pod.request_error:
             notes.append(f"{name} was left out: {pod.request_error}")
-        elif pod.request is None:
+        elif request is None:
             cpu_milli, memory_bytes = taken.get(pod.node, (0, 0))
             taken[pod.node] = (cpu_milli + pod.cpu_milli, memory_bytes + pod.memory_bytes)
         else:
@@ -69,13 +68,16 @@ def case_of(view: ClusterView, *, source: str, usage: MemoryMib | None = None) -
                     name=name,
                     namespace=pod.namespace,
                     workload=workload_of(body),
-                    asked=pod.request,
-                    request=_used(pod.request, (usage or {}).get((pod.namespace, pod.name)), view.unit_mib),
+                    asked=request,
+                    request=_used(request, (usage or {}).get((pod.namespace, pod.name)), view.unit_mib),
                     node=pod.node if pod.node in names else "",
                     footprint=pod.footprint,
                     constraints=constraints_of(body, view.names),
                 )
             )
+    combined = sum(combines_mig(pod.request) for pod in found)
+    if combined:
+        notes.append(f"pods with several MIG devices in one container, which gpupack does not combine: {combined}")
     return Case(
         source=source,
         unit_mib=view.unit_mib,
@@ -104,7 +106,10 @@ def read_usage(file: Path) -> MemoryMib:
         raise CaseError(f"{file.name}: {error}, expected the columns namespace,pod,memory_mib") from error
 
 
-def _with_gpus(record: NodeRecord, body: NodeObject | None, view: ClusterView, notes: list[str]) -> NodeRecord | None:
+def _with_gpus(
+    record: NodeRecord, view: ClusterView, offered: dict[str, OfferedGpus], notes: list[str]
+) -> NodeRecord | None:
+    body = view.nodes.get(record.name)
     if body is None:
         return None
     if record.inventory_error:
@@ -112,14 +117,22 @@ def _with_gpus(record: NodeRecord, body: NodeObject | None, view: ClusterView, n
         return None
     if record.inventory is not None:
         return _uncordoned(record, notes) if record.inventory.gpus else None
-    gpus = _labelled(body, view.names)
-    if not gpus:
+    labels, allocatable = body.metadata.labels or {}, body.status.allocatable or {}
+    found = offered_gpus(record.name, labels, allocatable, resource=view.names.gpu_resource)
+    if not found.gpus:
+        if is_offering(labels, allocatable):
+            notes.append(
+                f"node {record.name} was left out: its labels and resources of NVIDIA name no GPU that is in service"
+            )
         return None
+    offered[record.name] = found
+    if found.note:
+        notes.append(found.note)
     return replace(
         record,
-        inventory=Inventory(view.unit_mib, gpus),
-        memory_units=sum(gpu.memory_mib // view.unit_mib for gpu in gpus),
-        whole_gpus=len(gpus),
+        inventory=Inventory(view.unit_mib, found.gpus),
+        memory_units=sum(gpu.memory_mib // view.unit_mib for gpu in found.gpus),
+        whole_gpus=len(found.gpus),
     )
 
 
@@ -141,31 +154,6 @@ def _uncordoned(record: NodeRecord, notes: list[str]) -> NodeRecord:
         whole_gpus=record.whole_gpus or len(cordoned),
         core_percent=record.core_percent or CORE_PERCENT * len(cordoned),
     )
-
-
-def _labelled(body: NodeObject, names: Names) -> tuple[InventoryGpu, ...]:
-    labels, allocatable = body.metadata.labels or {}, body.status.allocatable or {}
-    try:
-        count = parse_quantity(str(allocatable.get(names.gpu_resource, allocatable.get(NVIDIA_GPU, 0))))
-        memory_mib = int(labels.get(f"{NVIDIA_GPU}.memory", 0))
-    except (ContractError, ValueError):
-        return ()
-    if memory_mib <= 0:
-        return ()
-    product, _, profile = labels.get(f"{NVIDIA_GPU}.product", "").partition("-MIG-")
-    model, name = product.replace("-", " "), body.metadata.name[:40]
-    if not profile:
-        return tuple(InventoryGpu(GpuUuid(f"{name}-gpu-{at}"), at, model, memory_mib) for at in range(count))
-    # The strategy "single" of NVIDIA's device plugin: all GPUs of the node in MIG devices of one profile.
-    slices = min(_SLICES, max(1, parse_digits(labels.get(f"{NVIDIA_GPU}.slices.gi", "")) or 1))
-    found = []
-    for at in range(count):
-        card, device = divmod(at, _SLICES // slices)
-        parent = GpuUuid(f"{name}-gpu-{card}")
-        mig = MigDevice(parent, device, gi=device, ci=0, profile=profile, slices=slices, of=_SLICES)
-        uuid = GpuUuid(f"{name}-gpu-{card}-{device}")
-        found.append(InventoryGpu(uuid, card, f"{model} MIG {profile}", memory_mib, mig=mig))
-    return tuple(found)
 
 
 def _used(request: PodRequest, used_mib: int | None, unit_mib: UnitMib) -> PodRequest:

@@ -17,11 +17,12 @@ from extender.capacity.cost_report import (
 )
 from extender.capacity.scenarios import scenarios_of
 from extender.contract.names import Names
-from extender.kubectl.cluster.cost_case import NVIDIA_GPU, MemoryMib, case_of, read_usage
+from extender.kubectl.cluster.cost_case import MemoryMib, case_of, read_usage
 from extender.kubectl.cluster.dumps import view_of_dump
 from extender.kubectl.cluster.prices import PriceError, PriceTable, price_option, prices_given
 from extender.kubectl.cluster.traits import policy_in_force, policy_option
 from extender.kubectl.cluster.view import ClusterView
+from extender.kubectl.nvidia.gpus import NVIDIA_GPU
 from extender.kubectl.options import BadUsage, No, Options, common_options
 from extender.kubectl.output.answer import Answer, Column, Line, Table, Tone
 from extender.kubectl.running import run, show
@@ -54,8 +55,8 @@ def command(
     """Report GPUs and dollars, now and packed.
 
     Compares the cluster as it is with each pod on whole GPUs, with gpushare's binpack and with gpupack, per namespace
-    and workload, with what is idle, fragmented and stranded. On a cluster without gpupack it reads NVIDIA's labels and
-    nvidia.com/gpu.
+    and workload, with what is idle, fragmented and stranded. On a cluster without gpupack it reads NVIDIA's labels,
+    nvidia.com/gpu and nvidia.com/mig-*.
     """
     table = prices_given(prices)
     try:

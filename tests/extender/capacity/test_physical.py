@@ -2,7 +2,7 @@
 
 import pytest
 
-from extender.capacity.physical import cost_of, count_of, models_of, of_cards, part_of_card, unsplit
+from extender.capacity.physical import cards_by_slice, cost_of, count_of, models_of, of_cards, part_of_card, unsplit
 from extender.scheduling.pods.models import ANY_MODEL, ModelPatterns, parse_models
 from tests.extender.scheduling.builders import A100, T4, gpu, mig, record
 
@@ -46,4 +46,15 @@ def test_an_unsplit_node_has_whole_gpus() -> None:
 )
 def test_patterns_without_mig(patterns: str, expected: ModelPatterns) -> None:
     """What is said of the GPU stays."""
-    assert of_cards(parse_models(patterns)) == expected
+    assert of_cards(parse_models(patterns), {}) == expected
+
+
+@pytest.mark.parametrize("patterns", ["*1g.10gb", "*1g*", "*10gb,!*MIG-2g*", "*MIG-1g.10gb,!T4"])
+def test_patterns_that_name_a_profile_accept_its_gpu(patterns: str) -> None:
+    """With MIG in them or without; and no other GPU because of it, nor one that is refused."""
+    by_slice = cards_by_slice([MIXED])
+    assert by_slice == {f"{A100} MIG 1g.10gb": A100, f"{A100} MIG 2g.20gb": A100}
+    models = of_cards(parse_models(patterns), by_slice)
+    assert (models.match(A100), models.match(T4)) == (True, False)
+    assert not of_cards(parse_models(f"{patterns},!A100*"), by_slice).match(A100)
+    assert not of_cards(parse_models("*9g*"), by_slice).match(A100)

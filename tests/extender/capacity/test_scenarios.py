@@ -113,7 +113,15 @@ def test_what_other_pods_take_of_the_cpu_is_not_given_out() -> None:
 def test_whole_gpus_take_the_place_of_shares() -> None:
     """As many GPUs as the share is spread over, beside those held whole already."""
     spread = shares(8, count=2)
-    assert [whole_of(request).whole_gpus for request in (shares(3), spread, wholes(2))] == [1, 2, 2]
+    assert [whole_of(request, {}).whole_gpus for request in (shares(3), spread, wholes(2))] == [1, 2, 2]
+
+
+def test_shares_on_a_profile_get_the_gpu_of_it_whole() -> None:
+    """Also where the pattern has no MIG in it; one that wants a GPU that is not split keeps to it."""
+    split = replace(record("split", [mig(0), mig(1)]), cpu_milli=8000, memory_bytes=1 << 36)
+    for models, pods in (("*1g.10gb", 1), ("*MIG-1g.10gb", 1), ("A100*", 1), ("T4", 0)):
+        case = replace(_case(replace(_pod("a", 4), request=shares(4, models=models))), nodes=(split,))
+        assert packed(case, "whole GPUs", "exclusive", PRICES, whole=True).pods == pods
 
 
 def test_nodes_are_drained_only_when_no_more_pods_are_left_out() -> None:

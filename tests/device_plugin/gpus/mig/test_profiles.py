@@ -2,7 +2,8 @@
 
 import pytest
 
-from device_plugin.gpus.mig.profiles import MigProfile, parse_profile, profile_in
+from device_plugin.gpus.mig.profiles import profile_in
+from extender.contract.mig import MigProfile, parse_profile
 
 
 @pytest.mark.parametrize(

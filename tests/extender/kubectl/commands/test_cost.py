@@ -22,7 +22,7 @@ from extender.kubectl.commands.cost import case_answer, cost
 from extender.kubectl.options import BadUsage, No, Output
 from extender.kubectl.output.answer import Answer
 from extender.kubectl.output.writing import written
-from tests.extender.kubectl.placed import allocation, node, placed, pod, uuid, view
+from tests.extender.kubectl.placed import Json, allocation, node, placed, pod, uuid, view
 from tests.extender.kubectl.views import on
 from tests.extender.objects import mixed_node
 
@@ -153,6 +153,84 @@ def test_a_stock_node_in_mig_devices_is_read_by_nvidias_labels() -> None:
     told = scenarios_of(case, PRICES, "binpack")
     assert headline(case) == "test: 1 node with 2 GPUs, 0 pods that ask for GPUs"
     assert {one.usd_per_hour for one in told} == {0.0}
+
+
+def _stock(name: str, offered: dict[str, str], **labels: str) -> Json:
+    """A node as NVIDIA's device plugin and GPU feature discovery leave it; labels of `nvidia.com/gpu`."""
+    return {
+        "metadata": {
+            "name": name,
+            "uid": name,
+            "resourceVersion": "1",
+            "labels": {f"nvidia.com/gpu.{key}": text for key, text in labels.items()},
+        },
+        "status": {"allocatable": {"cpu": "64", "memory": "512Gi", **offered}},
+    }
+
+
+def _asking(name: str, node_name: str, **limits: str) -> Json:
+    """A pod that asks for resources of NVIDIA's, such as `gpu` or `mig_1g_10gb`."""
+    body = pod(name, node=node_name, status={"phase": "Running" if node_name else "Pending"})
+    asked = {f"nvidia.com/{key.replace('mig_', 'mig-').replace('_', '.')}": text for key, text in limits.items()}
+    body["spec"]["containers"] = [{"name": "main", "resources": {"limits": asked}}]
+    return body
+
+
+def _told(nodes: list[Json], pods: list[Json]) -> Any:
+    here = view(nodes, pods, names=Names(gpu_resource="nvidia.com/gpu"))
+    return _document(cost(here, PRICES, policy="binpack"))
+
+
+def test_pods_on_stock_nodes_in_mig_devices_hold_and_get_mig_devices() -> None:
+    """With the strategy "single" by `nvidia.com/gpu`; eight A100 are 56 of them."""
+    slices = _stock("n", {"nvidia.com/gpu": "56"}, product="NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", memory="9728")
+    told = _told([slices], [_asking("a", "n", gpu="1"), _asking("b", "", gpu="1")])
+    placed_pods = {name: one["pods"] for name, one in told["scenarios"].items()}
+    assert (told["gpus"], placed_pods) == (8, {"as it is": 1, "whole GPUs": 2, "gpushare": 2, "gpupack": 2})
+    assert told["scenarios"]["as it is"]["held_gpus"] == pytest.approx(1 / 7)
+    assert told["scenarios"]["gpupack"]["held_gpus"] == pytest.approx(2 / 7)
+
+
+def test_pods_on_stock_nodes_ask_for_mig_devices_by_name() -> None:
+    """With the strategy "mixed", beside GPUs that are not split."""
+    labels = {"product": "NVIDIA-A100-SXM4-80GB", "memory": "81920", "count": "3"}
+    node_ = _stock("n", {"nvidia.com/gpu": "1", "nvidia.com/mig-1g.10gb": "14"}, **labels)
+    told = _told([node_], [_asking("a", "n", gpu="1"), _asking("b", "n", mig_1g_10gb="1")])
+    assert (told["gpus"], told["notes"]) == (3, [])
+    assert [one["held_gpus"] for one in told["scenarios"].values()] == pytest.approx([8 / 7, 2, 8 / 7, 8 / 7])
+
+
+def test_mig_devices_that_a_container_combines_are_said() -> None:
+    """They are no saving of gpupack's, which leaves such a pod out."""
+    slices = _stock("n", {"nvidia.com/gpu": "7"}, product="NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", memory="9728")
+    told = _told([slices], [_asking("a", "n", gpu="2")])
+    assert told["scenarios"]["as it is"]["held_gpus"] == pytest.approx(2 / 7)
+    assert "pods with several MIG devices in one container, which gpupack does not combine: 1" in told["notes"]
+
+
+def test_gpus_that_are_shared_in_time_are_counted_once() -> None:
+    """Four pods on a GPU have a quarter of it each."""
+    node_ = _stock("n", {"nvidia.com/gpu": "8"}, product="Tesla-T4-SHARED", memory="16384", replicas="4")
+    told = _told([node_], [_asking(f"p{at}", "n", gpu="1") for at in range(4)])
+    assert (told["gpus"], told["scenarios"]["gpupack"]["held_gpus"]) == (2, 1.0)
+
+
+def test_a_stock_node_without_gpus_that_can_be_read_is_said() -> None:
+    """Beside others, and where it is all there is; a node without GPUs is none of its kind."""
+    odd, plain = _stock("odd", {"nvidia.com/gpu": "2"}), _stock("plain", {})
+    good = _stock("good", {"nvidia.com/gpu": "2"}, product="Tesla-T4", memory="15360")
+    why = "node odd was left out: its labels and resources of NVIDIA name no GPU that is in service"
+    assert _told([good, odd, plain], [])["notes"] == [why]
+    with pytest.raises(No, match=f"or NVIDIA's labels; {why}"):
+        _told([odd, plain], [])
+
+
+def test_pods_of_gpupack_keep_what_they_ask_for_beside_stock_nodes() -> None:
+    """Also where gpupack's own resource of whole GPUs is NVIDIA's."""
+    stock = _stock("stock", {"nvidia.com/gpu": "2"}, product="Tesla-T4", memory="15360")
+    waits = pod("waits", 4, annotations={"gpu-model": "A100*"})
+    case = case_of(view([node("n1", 16), stock], [waits], names=Names(gpu_resource="nvidia.com/gpu")), source="test")
+    assert [(one.request.memory_units, one.request.models.accepted) for one in case.pods] == [(4, ("A100*",))]
 
 
 def test_mig_devices_cost_what_their_gpu_costs() -> None:

@@ -1,0 +1,1 @@
+"""Reads clusters whose GPUs NVIDIA's device plugin gives out."""
