@@ -44,7 +44,7 @@ def test_no_series_is_there_twice(shown: list[GpuSample], lost: set[int]) -> Non
     """Prometheus would reject all series of the node."""
     samples = tuple(
         replace(each, healthy=False, reason=DESTROYED) if number in lost else each
-        for number, each in enumerate(sorted(shown, key=lambda each: each.place))
+        for number, each in enumerate(sorted(shown, key=lambda each: each.rank))
     )
     uuids = [GpuUuid(card) for card in CARDS] + [each.uuid for each in SLICES]
     of = NodeView(
