@@ -27,4 +27,4 @@ def test_the_operators_schema_takes_what_is_scraped_and_the_alerts(control_plane
     assert kinds == ["ConfigMap", "PodMonitor", "PodMonitor", "PrometheusRule"]
     stored = control_plane.api.get(f"{group}/namespaces/gpupack-system/prometheusrules/gpupack")
     (group_of_rules,) = stored["spec"]["groups"]
-    assert len(group_of_rules["rules"]) == 10
+    assert len(group_of_rules["rules"]) == 11
