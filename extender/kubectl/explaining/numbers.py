@@ -93,5 +93,7 @@ def _sizes(cause: Cause, view: ClusterView, request: PodRequest, info: NodeInfo)
             beside = f", and {counted(found.slices, 'MIG device')}" if found.slices else ""
             return f"{counted(gpus, 'GPU')} wanted; the node has {found.gpus} that the pod accepts{beside}"
         case Cause.TOO_LARGE:
+            if len(request.demands) > 1 and found.wanted_units <= found.capacity_units:
+                return "what its containers want one by one would fit, not all of it together"
             return f"{wanted} wanted, the node's largest GPU has {of_units(found.capacity_units, unit)}"
     return ""

@@ -1,10 +1,15 @@
 """Decides whether a pod fits on a node: which GPUs it would get there, or why it does not fit."""
 
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
 from msgspec import Struct
 
+from extender.contract.units import CORE_PERCENT
 from extender.scheduling.fitting.choosing import Chosen, Room, choose
 from extender.scheduling.fitting.reasons import Misfit, misfit
-from extender.scheduling.nodes.node import NodeInfo
+from extender.scheduling.nodes.node import NodeInfo, NodeRecord, node_info
+from extender.scheduling.nodes.shape import NodeShape
 from extender.scheduling.pods.models import ANY_MODEL
 from extender.scheduling.pods.request import Demand, PodRequest, without_core
 from extender.scheduling.policies.policy import Cost, Policy
@@ -33,8 +38,10 @@ def fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | Misfit:
     if answer is not None:
         return answer
     if request.asks_core and choose(node, without_core(request.demands), policy, _memory_room(node, request)):
-        return Misfit.NO_CORE
-    return misfit(node, request)
+        reason = Misfit.NO_CORE
+    else:
+        reason = misfit(node, request)
+    return _for_ever(node, request, policy) or reason if reason.passing else reason
 
 
 def try_fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | None:
@@ -48,6 +55,42 @@ def _fit(node: NodeInfo, request: PodRequest, policy: Policy) -> Fit | None:
         return None
     after = _after(node, request, chosen)
     return Fit(chosen, after, policy.node_cost(node, request, after))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Whether a pod fits on a node when it is empty: the same for all nodes of a shape, and by every policy."""
+
+    shape: NodeShape
+    healthy: tuple[bool, ...]
+    request: PodRequest
+    record: NodeRecord = field(compare=False, repr=False)
+    policy: Policy = field(compare=False, repr=False)
+
+
+def _for_ever(node: NodeInfo, request: PodRequest, policy: Policy) -> Misfit | None:
+    """Why the pod would not fit if the node were empty; None where it would.
+
+    That of one demand is told by sums; several that fit one by one may not fit together.
+    """
+    if len(request.demands) == 1 and request.demands[0].core_percent <= CORE_PERCENT:
+        return None
+    healthy = tuple([gpu.healthy for gpu in node.gpus])
+    return _answered(_Question(node.record.shape, healthy, request, node.record, policy))
+
+
+@lru_cache(maxsize=1024)
+def _answered(question: _Question) -> Misfit | None:
+    inventory, request = question.record.inventory, question.request
+    if inventory is None:
+        return None
+    for mended in (False, True):
+        gpus = tuple([replace(gpu, outside_mib=0, healthy=gpu.healthy or mended) for gpu in inventory.gpus])
+        record = replace(question.record, inventory=replace(inventory, gpus=gpus))
+        empty = node_info(record, (), unit_mib=inventory.unit_mib)
+        if choose(empty, request.demands, question.policy, _room(empty, request), cpu_milli=request.cpu_milli):
+            return Misfit.UNHEALTHY if mended else None
+    return Misfit.TOO_LARGE
 
 
 def _blocked(node: NodeInfo, request: PodRequest) -> Misfit | None:

@@ -147,7 +147,9 @@ def test_a_gpu_held_whole_has_no_compute_left() -> None:
 def test_compute_of_several_containers_may_need_several_gpus() -> None:
     """Two times 60 percent do not fit on one GPU, where the memory would."""
     assert sorted(fitted(node(16, 16), shares(1, 1, core=60)).chosen) == [(0,), (1,)]
-    assert refused(node(16), shares(1, 1, core=60)) is Misfit.NO_CORE
+    busy = node(16, 16, holders=[holder("a", on({0: 1}, cores={0: 50}))])
+    assert refused(busy, shares(1, 1, core=60)) is Misfit.NO_CORE
+    assert refused(node(16), shares(1, 1, core=60)) is Misfit.TOO_LARGE
 
 
 def test_lesson_10_the_other_resource_does_not_matter() -> None:
@@ -171,7 +173,7 @@ def test_lesson_12_gpus_of_different_sizes() -> None:
     place = node(16, 80, 24)
     assert fitted(place, shares(40)).chosen == ((1,),)
     assert fitted(place, shares(40, 40)).chosen == ((1,), (1,))
-    assert refused(place, shares(40, 41)) is Misfit.FRAGMENTED
+    assert refused(place, shares(40, 41)) is Misfit.TOO_LARGE
 
 
 def test_lesson_17_n_pods_pass_for_n_places_only() -> None:

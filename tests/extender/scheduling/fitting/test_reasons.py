@@ -21,6 +21,7 @@ from tests.extender.scheduling.builders import (
     gpus_of,
     holder,
     info,
+    init,
     mig,
     node,
     on,
@@ -105,6 +106,28 @@ CASES: dict[str, tuple[Misfit, Callable[[], NodeInfo], PodRequest]] = {
     ),
     "larger than one of two": (Misfit.TOO_LARGE, lambda: node(80, 16), shares(80, count=2)),
     "larger in all than the node": (Misfit.TOO_LARGE, lambda: node(16), shares(9, 8)),
+    "each fits, together for ever they do not": (Misfit.TOO_LARGE, lambda: node(16, 16), shares(9, 9, 9)),
+    "together only on fewer GPUs than whole ones leave": (
+        Misfit.TOO_LARGE,
+        lambda: node(16, 16, holders=[holder("a", on({0: 1}))]),
+        pod_request((app(9, name="a"), app(9, name="b"), app(gpus=1, name="c"))),
+    ),
+    "together, were one not unhealthy": (
+        Misfit.UNHEALTHY,
+        lambda: on_gpus(gpu(0), gpu(1), gpu(2, healthy=False)),
+        shares(9, 9, 9),
+    ),
+    "together, were a pod not there": (
+        Misfit.FULL,
+        lambda: node(16, 16, holders=[holder("a", on({0: 9}))]),
+        shares(9, 9, 7),
+    ),
+    "more compute in all than there is": (Misfit.TOO_LARGE, lambda: node(16), shares(1, 1, core=60)),
+    "more compute than a GPU has, with an init container": (
+        Misfit.TOO_LARGE,
+        lambda: node(16, 16),
+        pod_request((init(8, name="first"), app(4, core=80, name="a"), app(4, core=80, name="b"))),
+    ),
     "smaller than a unit": (Misfit.TOO_LARGE, _tiny, wholes(1)),
     "the large enough is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0, 8), SICK), shares(16)),
     "one of two is unhealthy": (Misfit.UNHEALTHY, lambda: on_gpus(gpu(0), SICK), wholes(2)),
@@ -241,6 +264,20 @@ def test_a_reason_that_no_eviction_cures_holds_on_the_empty_node(
     answer = fit(place, request, policy)
     if answer in for_ever:
         assert fit(info(place.record), request, policy) is answer
+
+
+@settings(max_examples=200, deadline=None)
+@given(nodes(), requests(core=True), POLICY)
+def test_a_reason_that_passes_is_only_told_where_the_pod_could_ever_fit(
+    place: NodeInfo, request: PodRequest, policy: Policy
+) -> None:
+    """Else the pod would be woken again and again, whenever any other ends."""
+    inventory = place.record.inventory
+    assert inventory is not None
+    alone = replace(inventory, gpus=tuple(replace(each, outside_mib=0) for each in inventory.gpus))
+    answer = fit(place, request, policy)
+    if isinstance(answer, Misfit) and answer.passing:
+        assert isinstance(fit(info(replace(place.record, inventory=alone)), request, policy), Fit)
 
 
 @settings(max_examples=200, deadline=None)
