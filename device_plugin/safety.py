@@ -93,6 +93,7 @@ def build_safety(
             has_lost=lambda: source.has_lost,
             is_stuck=lambda: source.is_stuck,
             tell=lambda text: events.about_node("Normal", RELEASE, text),
+            on_anew=lambda: (meter.begin_anew(), enforcer.look_again()),
         )
     supervised = SupervisedSource(yielding or source, enforcer, Probation(guards.probation_s), earlier=earlier)
     feed = GpuFeed(supervised, settings.memory_unit_mib, settings.sample_interval_s, due)

@@ -141,6 +141,7 @@ def open_meter(
         pods=pods,
         interval_s=settings.measure_interval_s,
         unit_mib=settings.memory_unit_mib,
+        sampled=lambda: source.memory_in_use if isinstance(source, NvmlSource) else (),
     )
 
 

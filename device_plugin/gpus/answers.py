@@ -1,6 +1,6 @@
 """Says what came of one question to the driver: an answer, that it has none to give, or that asking failed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -32,10 +32,14 @@ class Told(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class MemorySize:
-    """Memory of a GPU in bytes; `reserved` is what driver and firmware keep for themselves, 0 when not said."""
+    """Memory of a GPU in bytes; `reserved` is what driver and firmware keep for themselves, 0 when not said.
+
+    `used` is what is in use at the moment, None when not said; it includes what is reserved when that is not said.
+    """
 
     total: int
     reserved: int = 0
+    used: int | None = field(default=None, compare=False)
 
     @property
     def usable(self) -> int:

@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from device_plugin.gpus.answers import MemorySize
 from device_plugin.gpus.diagnosis import CaseHistory, Checkup
 from device_plugin.gpus.gpu import GpuSample, GpuSourceError
 from device_plugin.gpus.mig.slices import SlicedGpu, SliceRecord
+from device_plugin.gpus.readings import GpuReading
 from device_plugin.gpus.xids import XidPlace, XidRecord
 from device_plugin.sampling.mig import check_up_card, list_slices
 from device_plugin.sampling.nvml_asking import (
@@ -40,6 +42,9 @@ _LOG = logging.getLogger(__name__)
 
 _SYSFS_PCI = Path("/sys/bus/pci/devices")
 NO_SIZE = "NVML does not say how much memory it has; where it shares the machine's, say so with --gpu-memory-mib"
+NO_GPU = (
+    "NVML shows no GPU: does this container have the device files /dev/nvidia*, and is the driver bound to the GPUs?"
+)
 _MIG = "MIG is enabled on it, and MIG devices are not shared further"
 HELD = "MIG was enabled on it, and pods have it as a whole GPU"
 CARD_HELD = "pods have its GPU as a whole"
@@ -89,6 +94,10 @@ class NvmlSource:
         self._with_slices = with_slices
         self._numa_nodes: dict[GpuUuid, int | None] = {}
         self._refusals: dict[str, str] = {}
+        self._shows_none = False
+        self._sizes: dict[GpuUuid, MemorySize] = {}
+        self.memory_in_use: tuple[GpuReading, ...] = ()
+        """What the newest sample saw in use on the GPUs and MIG devices that answered; by whom it does not say."""
         self.slices = SliceRecord()
         self.left_out: Mapping[str, str] = {}
         """Why GPUs are not offered at all, by NVML index, with the number of the MIG device as `0:3`."""
@@ -128,8 +137,8 @@ class NvmlSource:
 
     @property
     def has_lost(self) -> bool:
-        """Whether a GPU is lost, no longer shown, or cannot be identified: a new session may see it again."""
-        return bool(self._silent) or self._has_nameless
+        """Whether a GPU, or every one, is lost, not shown, or cannot be identified: a new session may see it."""
+        return bool(self._silent) or self._has_nameless or self._shows_none
 
     def sample(self) -> tuple[GpuSample, ...]:
         """Every GPU that can be shared, and every such MIG device, in NVML's order.
@@ -137,11 +146,11 @@ class NvmlSource:
         One that disappeared stays, unhealthy; MIG devices that were destroyed stay as long as pods have them.
 
         Raises:
-            GpuSourceError: NVML cannot start, or cannot count its GPUs.
+            GpuSourceError: NVML cannot start, or cannot count its GPUs, or shows none.
         """
         began_s = self._clock_s()
         nvml, count = self._counted()
-        self._refusals = {}
+        self._refusals, self._sizes = {}, {}
         seen = [identify(nvml, index) for index in range(count)]
         times = Counter(each.uuid for each in seen)
         self._note_since(seen, began_s)
@@ -160,6 +169,8 @@ class NvmlSource:
         self._log_refusals(self.left_out)
         self.left_out = self._refusals
         self._follow_xids(found.values())
+        sizes = self._sizes.items()
+        self.memory_in_use = tuple(GpuReading(uuid, size.used, size.reserved or None) for uuid, size in sizes)
         gone = [replace(self._ever[uuid], healthy=False, reason=why) for uuid in missing]
         gone += [sample for card in missing_cards for sample in self.slices.unreachable(card, why)]
         return tuple(sorted([*found.values(), *gone], key=lambda sample: sample.rank))
@@ -178,6 +189,10 @@ class NvmlSource:
         except GpuSourceError:
             self._session.end()
             raise
+        self._shows_none = not count
+        if self._shows_none:
+            self._session.end()
+            raise GpuSourceError(NO_GPU)
         if is_new:
             self._described.clear()
             self._numa_nodes.clear()
@@ -215,7 +230,10 @@ class NvmlSource:
             if problem:
                 return self._refused(seen.index, uuid, problem)
         sample = self._ever[uuid] = replace(self._ever[uuid], index=seen.index)
-        problem = self._problem(uuid, check_up(nvml, seen.handle))
+        checkup = check_up(nvml, seen.handle)
+        if checkup.memory.value is not None:
+            self._sizes[uuid] = checkup.memory.value
+        problem = self._problem(uuid, checkup)
         return (replace(sample, healthy=False, reason=problem) if problem else sample,)
 
     def _slices_of(self, nvml: Any, seen: SeenGpu, uuid: GpuUuid, problem: str) -> Iterable[GpuSample]:
@@ -225,7 +243,9 @@ class NvmlSource:
         checkup = check_up_card(nvml, seen.handle)
         self._note_lost(uuid, is_lost=checkup.is_lost)
         finding = self._history.diagnose(uuid, checkup, is_size_told=False)
-        offered = self.slices.take(SlicedGpu(uuid, seen.index, self._numa_nodes[uuid]), list_slices(nvml, seen.handle))
+        listing = list_slices(nvml, seen.handle)
+        self._sizes.update({each.uuid: each.memory for each in listing.slices if each.uuid and each.memory})
+        offered = self.slices.take(SlicedGpu(uuid, seen.index, self._numa_nodes[uuid]), listing)
         self._refusals.update(offered.left_out)
         for sample in offered.samples:
             xid = self._xid_of(uuid, needs_recovery=finding.needs_recovery, mig=sample.mig)

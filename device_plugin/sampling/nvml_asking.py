@@ -148,7 +148,9 @@ def memory_struct(nvml: Any, handle: Any, silent: Iterable[int] | None = None) -
 def memory_size(nvml: Any, handle: Any, silent: Iterable[int] | None = None) -> Told[MemorySize]:
     """How much memory the GPU has; no answer with the codes of `silent`."""
     found = memory_struct(nvml, handle, silent)
-    return converted(found, lambda struct: MemorySize(int(struct.total), int(getattr(struct, "reserved", 0))))
+    return converted(
+        found, lambda struct: MemorySize(int(struct.total), int(getattr(struct, "reserved", 0)), int(struct.used))
+    )
 
 
 def row_remaps(nvml: Any, handle: Any) -> Told[RowRemaps]:

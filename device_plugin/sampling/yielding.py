@@ -28,6 +28,7 @@ class YieldingSource:
         has_lost: whether NVML shows some GPU no more, or calls it lost.
         is_stuck: whether a call that is none of `calls` does not return.
         tell: told when NVML is closed and used again.
+        on_anew: called after the first sample of NVML that was started anew, before its GPUs are offered.
         clock_s: monotonic seconds.
     """
 
@@ -40,6 +41,7 @@ class YieldingSource:
         has_lost: Callable[[], bool],
         is_stuck: Callable[[], bool],
         tell: Callable[[str], None],
+        on_anew: Callable[[], object] = lambda: None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -48,10 +50,12 @@ class YieldingSource:
         self._has_lost = has_lost
         self._is_stuck = is_stuck
         self._tell = tell
+        self._on_anew = on_anew
         self._clock_s = clock_s
         self._renewal = Renewal()
         self._known: tuple[GpuSample, ...] = ()
         self._told = ""
+        self._is_anew = False
         self.is_closed = False
 
     def sample(self) -> tuple[GpuSample, ...]:
@@ -76,6 +80,10 @@ class YieldingSource:
                 self._let_go()
         self._calls.reopen()
         self._known = self._source.sample()
+        if self._is_anew:
+            # Much may have been begun, or moved, while nobody looked.
+            self._is_anew = False
+            self._on_anew()
         return self._known
 
     def close(self) -> None:
@@ -90,6 +98,7 @@ class YieldingSource:
         """Close NVML in all of the plugin; returns whether no session is left."""
         if self._hangs():
             return False
+        self._is_anew = True
         try:
             self._calls.shut()
         except GpuSourceStalledError:

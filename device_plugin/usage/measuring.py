@@ -7,11 +7,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from device_plugin.gpus.gpu import NO_ANSWER, GpuSourceError, GpuSourceStalledError
+from device_plugin.gpus.gpu import NO_ANSWER, GpuSourceClosedError, GpuSourceError, GpuSourceStalledError
 from device_plugin.gpus.readings import GpuFacts, GpuReading, ReadingSource
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.accounting.processes import Locator, Measured, account
@@ -41,7 +41,8 @@ class Measurement:
         facts: of each GPU that was ever read.
         uses: of each container on each GPU.
         peaks_mib: the most memory that each container was seen to use of each GPU.
-        outside_mib: memory in use that no pod was given; where it is not known at the moment, as last seen.
+        outside_mib: memory in use that no pod was given; where it is not known at the moment, as last seen, or what is
+            in use beyond the shares of all pods, whichever is more.
         unknown: why it is not known what processes use of a GPU.
         problem: why the newest attempt failed; empty when it succeeded.
         guests: UIDs of the pods that run on a GPU of which they were given nothing.
@@ -68,6 +69,7 @@ class Meter:
         interval_s: time between two measurements.
         unit_mib: size of a memory unit.
         clock_s: monotonic seconds.
+        sampled: memory in use on each GPU as the health queries last saw it, which counts while `source` fails.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Meter:
         interval_s: float,
         unit_mib: UnitMib = DEFAULT_UNIT_MIB,
         clock_s: Callable[[], float] = time.monotonic,
+        sampled: Callable[[], Iterable[GpuReading]] = tuple,
     ) -> None:
         self._source = source
+        self._sampled = sampled
         self._unit_mib = unit_mib
         self._locator = locator
         self._pods = pods
@@ -89,9 +93,12 @@ class Meter:
         self._backoff = Backoff(first_s=min(0.5, interval_s), last_s=max(30.0, interval_s))
         self._lock = threading.Lock()
         self._failures = 0
+        self._has_ended = False
         self._blind: Mapping[GpuUuid, str] = {}
         self._missing: set[int] = set()
         self._unseen = UnseenRecord()
+        self._beyond_shares = UnseenRecord()
+        self._measured_mib: Mapping[GpuUuid, int] = {}
         self._doubts: LastingRecord[tuple[GpuUuid, str]] = LastingRecord()
         self._newest = Measurement()
         self.on_measured: Callable[[], None] = lambda: None
@@ -119,25 +126,59 @@ class Meter:
                 stop.wait(self.step())
         finally:
             with self._lock:
+                self._has_ended = True
                 self._source.close()
 
-    def step(self) -> float:
-        """Measure once; returns the seconds to wait before the next time."""
+    def begin_anew(self) -> float:
+        """A `step` after a while in which much may have changed unseen: what is in use now counts at once."""
         with self._lock:
+            self._unseen = UnseenRecord()
+        return self.step()
+
+    def step(self) -> float:
+        """Measure once, unless `run` has ended; returns the seconds to wait before the next time."""
+        with self._lock:
+            if self._has_ended:
+                # Whoever still asks must not open the source again.
+                return self._interval_s
             try:
                 readings = self._source.read()
             except GpuSourceError as error:
-                self._failures = 0 if isinstance(error, GpuSourceStalledError) else self._failures + 1
-                if self._newest.problem != str(error):
-                    _LOG.warning("GPUs cannot be measured: %s", error)
-                self._newest = self._failed(self._newest, str(error))
-                if not self._failures:
-                    return self._interval_s
-                return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries
-            self._failures = 0
-            self._take(readings)
+                wait_s = self._fail(error)
+            else:
+                wait_s, self._failures = self._interval_s, 0
+                self._take(readings)
         self.on_measured()
-        return self._interval_s
+        return wait_s
+
+    def _fail(self, error: GpuSourceError) -> float:
+        """Note that no GPU could be measured; returns the seconds to wait before the next time."""
+        if self._newest.problem != str(error):
+            _LOG.warning("GPUs cannot be measured: %s", error)
+        self._newest = self._failed(self._newest, str(error))
+        if isinstance(error, GpuSourceClosedError):
+            self._failures = 0
+            return self._interval_s
+        self._take_sampled(str(error))
+        if isinstance(error, GpuSourceStalledError):
+            self._failures = 0
+            return self._interval_s
+        self._failures += 1
+        return self._backoff.delay_s(self._failures, random.random())  # noqa: S311 - spreads retries, no secret
+
+    def _take_sampled(self, problem: str) -> None:
+        """Count memory in use that cannot be the pods' own as outside, while the processes are not known."""
+        pods = self._pods()
+        if pods is None:
+            return
+        found = account(self._sampled(), {}, pods, problem, self._unit_mib)
+        beyond_mib = self._beyond_shares.note(found.unseen_mib)
+        outside_mib = {uuid: max(size_mib, self._measured_mib.get(uuid, 0)) for uuid, size_mib in beyond_mib.items()}
+        self._newest = replace(
+            self._newest,
+            outside_mib=MappingProxyType({**self._newest.outside_mib, **outside_mib}),
+            unknown=MappingProxyType({**self._newest.unknown, **found.unknown}),
+        )
 
     def _take(self, readings: tuple[GpuReading, ...]) -> None:
         known = self._pods()
@@ -150,13 +191,16 @@ class Meter:
         unknown = {**hidden, **self._doubtful(found), **found.unknown}
         self._tell(unknown)
         before = self._newest
+        if known is not None:
+            self._measured_mib = {**self._measured_mib, **self._outside_mib(found)}
+        self._beyond_shares = UnseenRecord()
         self._newest = Measurement(
             at_s=self._clock_s(),
             readings=MappingProxyType({reading.uuid: reading for reading in readings}),
             facts=MappingProxyType({facts.uuid: facts for facts in self._source.facts()}),
             uses=found.uses,
             peaks_mib=MappingProxyType(_peaks(before.peaks_mib, found.uses, pods)),
-            outside_mib=MappingProxyType({**before.outside_mib, **({} if known is None else self._outside_mib(found))}),
+            outside_mib=MappingProxyType({**before.outside_mib, **self._measured_mib}),
             unknown=MappingProxyType(unknown),
             problem="",
             guests=MappingProxyType(dict(found.guests)),

@@ -45,7 +45,7 @@ class Belief:
     def follow(self, node: Node) -> None:
         """Take the state in which the node is looked at next."""
         state = node.driver.state
-        self.is_blind = bool(state.count_code or (state.init_code and not self._is_started))
+        self.is_blind = bool(not state.gpu_count or state.count_code or (state.init_code and not self._is_started))
         self._is_started = not self.is_blind
         self._take_xids(node)
         said = [_uuid(node.driver, index) for index in range(state.gpu_count)]

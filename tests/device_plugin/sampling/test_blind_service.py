@@ -18,6 +18,7 @@ from bench.simulated.nvml.driver import DRIVER_NOT_LOADED, UNKNOWN, Model, Simul
 from bench.simulated.waiting import wait_until as until
 from device_plugin.gpus.devices import unit_id
 from device_plugin.gpus.gpu import CLOSED, NO_ANSWER
+from device_plugin.sampling.nvml import NO_GPU
 from device_plugin.sampling.yielding import USED_AGAIN
 from device_plugin.settings import Safeguards
 from extender.contract.units import GpuUuid
@@ -190,6 +191,54 @@ def test_an_admin_may_turn_that_off(cluster: Cluster, driver: SimulatedDriver) -
         assert plugin.get("/healthz")[0] == 200
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_node_on_which_no_gpu_is_visible_is_not_ready(
+    cluster: Cluster,
+    driver: SimulatedDriver,
+    is_running: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Before it is started or while it runs; another container may have the device files that this one lacks."""
+    driver.state.gpu_count = 0 if not is_running else 2
+    with Running(cluster.settings) as plugin:
+        if is_running:
+            until(lambda: plugin.get("/readyz")[0] == 200)
+            driver.state.gpu_count = 0
+        until(lambda: plugin.get("/readyz")[0] == 503 and f"gpus: {NO_GPU}" in plugin.get("/readyz")[1])
+        until(lambda: plugin.get("/healthz")[0] == 500)
+        assert {gpu["healthy"] for gpu in cluster.inventory()} == ({False} if is_running else set())
+        driver.state.gpu_count = 2
+        until(lambda: plugin.get("/readyz")[0] == 200 and cluster.has_inventory([True, True]))
+
+
+def outside_mib(cluster: Cluster) -> list[int]:
+    """Memory of each GPU of the inventory that is used outside of pods."""
+    return [gpu.get("outsideMib", 0) for gpu in cluster.inventory()]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_measurement_that_hangs_hides_no_memory_in_use(
+    cluster: Cluster,
+    driver: SimulatedDriver,
+    is_running: bool,  # noqa: FBT001 - a case
+) -> None:
+    """The queries for health go on and see it, of GPUs that have nothing to do with the call that hangs."""
+    if not is_running:
+        driver.gpus[1].used_bytes = 20_000 << 20
+        driver.hang(0, "POWER")
+    with Running(replace(cluster.settings, report_interval_s=0.2)) as plugin:
+        if is_running:
+            until(lambda: plugin.get("/readyz")[0] == 200)
+            driver.hang(0, "POWER")
+            until(lambda: stalled(plugin)["meter"])
+            driver.gpus[1].used_bytes = 20_000 << 20
+        else:
+            until(lambda: bool(cluster.inventory()))
+            assert outside_mib(cluster) == [0, 20_000], "from the first inventory on"
+        until(lambda: outside_mib(cluster) == [0, 20_000])
+        assert (reasons(cluster), stalled(plugin)["meter"]) == (["", ""], True)
+        driver.release()
+
+
 def cordon(cluster: Cluster, *uuids: str) -> None:
     """Cordon exactly these GPUs."""
     cluster.client.patch_node("n1", {"metadata": {"annotations": {"gpupack.io/cordon": ",".join(uuids) or None}}})
@@ -222,3 +271,17 @@ def test_a_node_whose_gpus_are_all_cordoned_lets_the_driver_go(cluster: Cluster,
         until(lambda: driver.state.sessions >= 3)
         until(lambda: ("GPUDriverUse", USED_AGAIN) in said(cluster, "n1"))
         assert "gpupack_plugin_driver_released 0.0" in plugin.get("/metrics")[1]
+
+
+def test_memory_that_is_in_use_when_a_cordon_is_lifted_is_not_offered_as_free(
+    cluster: Cluster, driver: SimulatedDriver
+) -> None:
+    """The GPUs are measured before they are offered, however long it is to the next measurement."""
+    with Running(replace(cluster.settings, measure_interval_s=60.0, report_interval_s=60.0)) as plugin:
+        until(lambda: plugin.get("/readyz")[0] == 200)
+        cordon(cluster, *[gpu.uuid.decode() for gpu in driver.gpus])
+        until(lambda: driver.state.sessions == 0 and reasons(cluster) == ["cordoned by hand"] * 2)
+        driver.gpus[0].used_bytes = 20_000 << 20
+        cordon(cluster)
+        until(lambda: "" in reasons(cluster))
+        assert (reasons(cluster), outside_mib(cluster)) == (["", ""], [20_000, 0])

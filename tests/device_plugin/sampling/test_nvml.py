@@ -281,7 +281,8 @@ def test_a_gpu_that_comes_back_is_listened_to_again(source: NvmlSource, driver: 
     driver.gpus[0].lost = 0
     driver.fail(0, "EVENTS", 0)
     source.sample()
-    until(lambda: driver.state.registrations == 3)
+    # A fourth is one that was tried meanwhile.
+    until(lambda: driver.state.registrations >= 3)
 
 
 def test_a_driver_that_asks_for_recovery_is_heard(source: NvmlSource, driver: SimulatedDriver) -> None:
@@ -310,3 +311,23 @@ def test_the_binding_is_imported_in_one_module_only() -> None:
         if isinstance(node, ast.Import) and any(alias.name == "pynvml" for alias in node.names)
     }
     assert importers == {"nvml.py"}
+
+
+def test_memory_in_use_is_known_from_the_health_queries(source: NvmlSource, driver: SimulatedDriver) -> None:
+    """Of the GPUs that answer, for when nobody measures; not of one that is lost."""
+    driver.gpus[1].used_bytes = 7 << 30
+    source.sample()
+    assert [reading.used_bytes for reading in source.memory_in_use] == [0, 7 << 30]
+    driver.gpus[0].lost = GPU_IS_LOST
+    source.sample()
+    assert [reading.used_bytes for reading in source.memory_in_use] == [7 << 30]
+
+
+def test_an_nvml_that_shows_no_gpu_is_not_read(source: NvmlSource, driver: SimulatedDriver) -> None:
+    """Its container lacks the device files, or the driver its GPUs; NVML is started anew for them."""
+    driver.state.gpu_count = 0
+    with pytest.raises(GpuSourceError, match="NVML shows no GPU"):
+        source.sample()
+    assert (source.has_lost, driver.state.sessions) == (True, 0)
+    driver.state.gpu_count = 2
+    assert ([sample.healthy for sample in source.sample()], source.has_lost) == ([True, True], False)

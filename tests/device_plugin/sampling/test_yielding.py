@@ -28,6 +28,7 @@ class Plugin:
         self.may_close = False
         self.now_s = 0.0
         self.told: list[str] = []
+        self.anew: list[list[int | None]] = []
         self.nvml = NvmlSource(sysfs_pci=folder, clock_s=lambda: self.now_s)
         self.calls = driver_calls(0.5)
         self.reader = BoundedReader(NvmlReader(load_pynvml), self.calls.meter)
@@ -39,6 +40,7 @@ class Plugin:
             has_lost=lambda: self.nvml.has_lost,
             is_stuck=lambda: self.nvml.is_stuck,
             tell=self.told.append,
+            on_anew=lambda: self.anew.append([each.used_bytes for each in self.reader.read()]),
             clock_s=lambda: self.now_s,
         )
 
@@ -83,8 +85,10 @@ def test_the_gpus_are_used_again(plugin: Plugin) -> None:
     plugin.may_close = True
     plugin.source.sample()
     plugin.may_close = False
+    plugin.driver.gpus[0].used_bytes = 1 << 30
+    assert (plugin.anew, plugin.health(), plugin.anew) == ([[1 << 30, 0]], [True, True], [[1 << 30, 0]])
     plugin.watch()
-    assert len(plugin.reader.read()) == 2
+    assert (len(plugin.reader.read()), plugin.anew) == (2, [[1 << 30, 0]])
     assert (plugin.told, plugin.source.is_closed) == ([CLOSED, USED_AGAIN], False)
     plugin.driver.raise_xid(79, 1)
     until(lambda: plugin.health() == [True, False])

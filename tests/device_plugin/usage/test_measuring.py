@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from device_plugin.gpus.gpu import NO_ANSWER, GpuSourceError, GpuSourceStalledError
+from device_plugin.gpus.gpu import CLOSED, NO_ANSWER, GpuSourceClosedError, GpuSourceError, GpuSourceStalledError
 from device_plugin.gpus.readings import GpuFacts, GpuProcess, GpuReading
 from device_plugin.pods.pod import BoundPod, ContainerKey
 from device_plugin.usage.accounting.processes import ProcessOwner
@@ -27,6 +27,8 @@ class Node:
         self.now_s = 100.0
         self.problem = ""
         self.is_stalled = False
+        self.is_shut = False
+        self.sampled_mib: int | None = None
         self.obstacle_text = ""
         self.sizes_mib: dict[int, int] = {}
         self.used_mib: int | None = None
@@ -36,11 +38,18 @@ class Node:
         bound = replace(pod("p", allocated={"main": placed(a=8)}), container_ids={"id": "main"})
         self.pods: dict[str, BoundPod] | None = {bound.uid: bound}
         self.meter = Meter(
-            source=self, locator=self, pods=lambda: self.pods, interval_s=5.0, clock_s=lambda: self.now_s
+            source=self,
+            locator=self,
+            pods=lambda: self.pods,
+            interval_s=5.0,
+            clock_s=lambda: self.now_s,
+            sampled=lambda: [] if self.sampled_mib is None else [GpuReading(A, self.sampled_mib * MIB, 0)],
         )
 
     def read(self) -> tuple[GpuReading, ...]:
         self.reads += 1
+        if self.is_shut:
+            raise GpuSourceClosedError
         if self.is_stalled:
             raise GpuSourceStalledError
         if self.problem:
@@ -221,3 +230,54 @@ def test_the_loop_measures_tells_and_ends(node: Node) -> None:
     stop.set()
     thread.join(10.0)
     assert (thread.is_alive(), node.closed) == (False, True)
+
+
+def test_what_the_health_queries_see_in_use_is_not_free_while_the_meter_hangs(node: Node) -> None:
+    """Beyond the shares of all pods, from the first time on; what was seen outside before counts, too."""
+    node.is_stalled, node.sampled_mib = True, 20 * 1024
+    node.meter.step()
+    assert (node.meter.newest.outside_mib, node.meter.newest.unknown) == ({A: 12 * 1024}, {A: NO_ANSWER})
+    node.is_stalled = False
+    node.run(1, 500, ProcessOwner())
+    assert node.meter.newest.outside_mib == {A: 500}
+    node.is_stalled, node.sampled_mib = True, 8 * 1024
+    node.meter.step()
+    assert node.meter.newest.outside_mib == {A: 500}
+    node.sampled_mib = 20 * 1024
+    outside_mib = []
+    for _ in range(3):
+        node.meter.step()
+        outside_mib.append(node.meter.newest.outside_mib[A])
+    assert outside_mib == [500, 500, 12 * 1024]
+    node.is_stalled = False
+    node.meter.step()
+    assert node.meter.newest.outside_mib == {A: 500}
+
+
+@pytest.mark.parametrize("pods", [None, {}])
+def test_whose_memory_it_is_takes_the_pods(node: Node, pods: dict[str, BoundPod] | None) -> None:
+    """While they are not known nothing counts; without any, all does."""
+    node.pods, node.problem, node.sampled_mib = pods, "gone", 2048
+    node.meter.step()
+    assert node.meter.newest.outside_mib == ({} if pods is None else {A: 2048})
+
+
+def test_a_driver_that_is_let_go_is_no_failure(node: Node) -> None:
+    """Nothing is made of old samples, and after it the first measurement counts."""
+    for _ in range(3):
+        node.used_mib = 0
+        node.meter.step()
+    node.is_shut, node.sampled_mib = True, 20 * 1024
+    assert [node.meter.step() for _ in range(8)] == [5.0] * 8
+    assert (node.meter.newest.outside_mib, node.meter.newest.problem) == ({A: 0}, CLOSED)
+    node.is_shut, node.used_mib = False, 20 * 1024
+    node.meter.begin_anew()
+    assert node.meter.newest.outside_mib == {A: 12 * 1024}
+
+
+def test_a_meter_that_ended_opens_nothing_again(node: Node) -> None:
+    """Whoever else asks for a measurement may do so a moment too late."""
+    stop = threading.Event()
+    stop.set()
+    node.meter.run(stop)
+    assert (node.closed, node.meter.step(), node.reads) == (True, 5.0, 0)
