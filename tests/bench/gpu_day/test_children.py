@@ -64,9 +64,9 @@ def test_a_program_that_is_out_of_time_may_clean_up(tmp_path: Path) -> None:
         f"try:\n    time.sleep(60)\nfinally:\n    open({str(tmp_path / 'cleaned')!r}, 'w').close()\n    time.sleep(60)"
     )
     began_s = time.monotonic()
-    with pytest.raises(ChildError, match="did not end within 1 s"):
-        finished([sys.executable, "-c", code], 1.0, os.environ, grace_s=1.0)
-    assert time.monotonic() - began_s < 20
+    with pytest.raises(ChildError, match="did not end within 6 s"):
+        finished([sys.executable, "-c", code], 6.0, os.environ, grace_s=3.0)
+    assert time.monotonic() - began_s < 25
     assert (tmp_path / "cleaned").exists()
     wait_until(lambda: is_gone(int((tmp_path / "pid").read_text())), "the child's child to end", timeout_s=10)
 
