@@ -59,7 +59,9 @@ def test_a_child_that_ends_or_is_silent_is_an_error(tmp_path: Path) -> None:
 def test_a_program_that_is_out_of_time_may_clean_up(tmp_path: Path) -> None:
     """It is interrupted first; what it has started is killed with it."""
     code = (
-        "import subprocess, sys, time\n"
+        "import signal, subprocess, sys, time\n"
+        # Where the tests run in the background, SIGINT is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"child = subprocess.Popen(['sleep', '60'])\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
         f"try:\n    time.sleep(60)\nfinally:\n    open({str(tmp_path / 'cleaned')!r}, 'w').close()\n    time.sleep(60)"
     )
