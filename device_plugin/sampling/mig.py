@@ -73,9 +73,10 @@ def check_up_card(nvml: Any, card: Any) -> Checkup:
 
 def _look(nvml: Any, number: int, handle: Any) -> SeenSlice:
     uuid, problem = _identity(nvml, handle)
-    if uuid is None:
-        return SeenSlice(number, problem=problem)
     gi = ask(nvml, (), nvml.nvmlDeviceGetGpuInstanceId, handle)
+    if uuid is None:
+        # It may share its memory with one that is offered.
+        return SeenSlice(number, gi=gi.value, problem=problem)
     ci = ask(nvml, (), nvml.nvmlDeviceGetComputeInstanceId, handle)
     model = ask(nvml, (), nvml.nvmlDeviceGetName, handle)
     attributes = ask(nvml, unanswered(nvml), nvml.nvmlDeviceGetAttributes_v2, handle)
