@@ -1,9 +1,12 @@
-"""Names the writes to the API server that a node agent makes; `extender.kube.client.KubeApi` does them."""
+"""Names and paces the writes to the API server that a node agent makes; `extender.kube.client.KubeApi` does them."""
 
-from collections.abc import Mapping
+import random
+import threading
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from extender.kube.errors import ApiError, ApiUnreachable
+from extender.kube.retries import Backoff
 
 WRITE_ERRORS = (ApiError, ApiUnreachable)
 """What a write that failed raises."""
@@ -33,3 +36,29 @@ class Creating(Protocol):
             ApiUnreachable: no answer in time.
         """
         ...
+
+
+def write_when_due(
+    step: Callable[[], float | None],
+    stop: threading.Event,
+    *,
+    due: threading.Event,
+    backoff: Backoff,
+    retries_when_due: bool,
+) -> None:
+    """Repeat a step that writes if needed, until `stop` is set; set `due` after that to wake it up.
+
+    `step` returns the seconds until it has to look again, which `due` ends early, or None when writing failed. Then it
+    is tried again after a pause, which `due` also ends early if `retries_when_due`.
+    """
+    failures = 0
+    while not stop.is_set():
+        due.clear()
+        wait_s = step()
+        if wait_s is not None:
+            failures = 0
+            due.wait(wait_s)
+            continue
+        failures += 1
+        pause_s = backoff.delay_s(failures, random.random())  # noqa: S311 - spreads retries, no secret
+        (due if retries_when_due else stop).wait(pause_s)

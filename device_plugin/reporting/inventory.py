@@ -1,7 +1,6 @@
 """Writes the `inventory` annotation of this Node when the GPUs changed enough, or when it is missing."""
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from device_plugin.gpus.gpu import Gpus
 from device_plugin.pods.decoding import NodeNotes, decode_node
-from device_plugin.pods.writing import WRITE_ERRORS, Patching
+from device_plugin.pods.writing import WRITE_ERRORS, Patching, write_when_due
 from device_plugin.sampling.feed import GpuFeed
 from extender.contract.inventory import Inventory, parse_inventory
 from extender.contract.names import Names
@@ -161,17 +160,8 @@ class InventoryReporter:
 
     def run(self, stop: threading.Event) -> None:
         """Write when needed, until told to stop; call `soon` after that to wake it up."""
-        failures = 0
-        while not stop.is_set():
-            self._due.clear()
-            wait_s = self.step()
-            if wait_s is None:
-                failures += 1
-                wait_s = self._backoff.delay_s(failures, random.random())  # noqa: S311 - spreads retries, no secret
-            else:
-                failures = 0
-            # A Node that appears, or a GPU that becomes unhealthy, ends the wait early.
-            self._due.wait(wait_s)
+        # A Node that appears, or a GPU that becomes unhealthy, ends the pause after a failure early.
+        write_when_due(self.step, stop, due=self._due, backoff=self._backoff, retries_when_due=True)
 
     def step(self) -> float | None:
         """Write if needed; the seconds until the next check is due, None when writing failed."""

@@ -6,12 +6,11 @@ useful removes it (Cluster Autoscaler's startup taints, Karpenter's `startupTain
 """
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Iterable
 
 from device_plugin.pods.decoding import NodeNotes, decode_node
-from device_plugin.pods.writing import WRITE_ERRORS, Patching
+from device_plugin.pods.writing import WRITE_ERRORS, Patching, write_when_due
 from extender.contract.names import Names
 from extender.kube.client import node_path
 from extender.kube.errors import ApiError
@@ -72,16 +71,7 @@ class StartupTaints:
 
     def run(self, stop: threading.Event) -> None:
         """Remove what is to be removed, until told to stop; call `soon` after that to wake it up."""
-        failures = 0
-        while not stop.is_set():
-            self._due.clear()
-            wait_s = self.step()
-            if wait_s is None:
-                failures += 1
-                stop.wait(self._backoff.delay_s(failures, random.random()))  # noqa: S311 - spreads retries, no secret
-            else:
-                failures = 0
-                self._due.wait(wait_s)
+        write_when_due(self.step, stop, due=self._due, backoff=self._backoff, retries_when_due=False)
 
     def step(self) -> float | None:
         """Remove the taints if it is time; the seconds until the next check is due, None when writing failed."""
